@@ -1,0 +1,82 @@
+"""A variant's two static graphs; positional inputs are those of the graph's spec, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from exporter.models.layers import Normalise
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+
+class ImageEncoder(nn.Module):
+    """`image` (1, 3, S, S), RGB in 0..255 -> `image_embeddings` (1, C, h, w).
+
+    Normalisation is part of the graph, so that no app can get it wrong.
+    """
+
+    def __init__(self, sam: Sam, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = sam.image_encoder
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        embedding: Tensor = self.network(self.normalise(image))
+        return embedding
+
+
+class MaskDecoder(nn.Module):
+    """Prompts and `image_embeddings` -> `low_res_masks`, `iou_predictions`.
+
+    Static in B and N. A slot with label -2 is left out of every attention as a key; as a query it
+    only computes values that nothing reads. So the outputs equal those of the published code, which
+    is called with the real prompts alone.
+    """
+
+    dense_position: Tensor
+    output_tokens: Tensor
+    output_bias: Tensor
+
+    def __init__(self, sam: Sam, batch: int) -> None:
+        super().__init__()
+        self.prompt_encoder = sam.prompt_encoder
+        self.mask_decoder = sam.mask_decoder
+        with torch.no_grad():
+            tokens = sam.mask_decoder.output_tokens(batch)
+            self.register_buffer("output_tokens", tokens.clone(), persistent=False)
+            position = sam.prompt_encoder.dense_position()
+            self.register_buffer("dense_position", position.clone(), persistent=False)
+        self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict every mask token's mask.
+
+        Args:
+            image_embeddings: (1, C, h, w), as the encoder returns it.
+            point_coords: (B, N, 2) x, y in pixels of the S x S input.
+            point_labels: (B, N) 1, 0, 2, 3, -1 or -2, whole numbers as floats.
+            mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros.
+            has_mask_input: (B,) 1 or 0.
+
+        Returns:
+            `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M).
+        """
+        prompts, empty_bias = self.prompt_encoder(point_coords, point_labels)
+        tokens = torch.cat([self.output_tokens, prompts], dim=1)
+        key_bias = torch.cat([self.output_bias, empty_bias], dim=1).unsqueeze(1).unsqueeze(1)
+        image = image_embeddings.flatten(2).transpose(1, 2)
+        image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
+        masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias)
+        return masks, iou

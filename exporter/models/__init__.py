@@ -1,0 +1,1 @@
+"""Mobile-friendly blocks that the variant families share; a file names what it holds."""

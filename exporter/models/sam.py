@@ -1,0 +1,38 @@
+"""An image encoder, SAM's prompt encoder and SAM's mask decoder, under their published names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from exporter.models.mask_decoder import DecoderSize, MaskDecoder
+from exporter.models.prompt_encoder import PromptEncoder
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sides of the square input image (pixels) and of the embedding (cells)."""
+
+    image_size: int
+    grid: int
+
+
+class Sam(nn.Module):
+    """The three published parts. `exporter.graphs` splits it into the two static graphs."""
+
+    def __init__(
+        self, encoder: nn.Module, geometry: Geometry, decoder: DecoderSize, mask_channels: int = 16
+    ) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.image_encoder = encoder
+        self.prompt_encoder = PromptEncoder(
+            decoder.width, geometry.grid, geometry.image_size, mask_channels
+        )
+        self.mask_decoder = MaskDecoder(decoder)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalised (1, 3, S, S) -> image embedding (1, C, h, w)."""
+        embedding: Tensor = self.image_encoder(image)
+        return embedding
