@@ -1,0 +1,94 @@
+"""Every error this project raises on purpose.
+
+    SamExportError
+    ├── RequestError              exit 2: the request, or a file it names, is wrong
+    │   ├── PromptError           a prompt this bundle cannot take
+    │   ├── ImageError            an image that cannot be read
+    │   ├── CheckpointError       a checkpoint that cannot be used
+    │   │   └── CheckpointMismatch    tensors missing, unused or misshapen
+    │   └── BundleError           a bundle that is not whole, or not what its manifest says
+    └── ExportError               exit 1: the work failed
+        ├── DownloadError         a published checkpoint could not be fetched
+        ├── LoweringError         a toolkit could not lower a graph
+        └── ParityError           a lowered graph misses its floor
+
+A message is one line: what was wrong, where, what to do. A command line prints it and exits with
+`exit_status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SamExportError(Exception):
+    """The root; catch this to catch them all."""
+
+    exit_status = 1
+
+
+class RequestError(SamExportError):
+    """The request is wrong."""
+
+    exit_status = 2
+
+
+class PromptError(RequestError):
+    """A prompt the bundle cannot take."""
+
+
+class ImageError(RequestError):
+    """An image that cannot be read or used."""
+
+
+class CheckpointError(RequestError):
+    """A checkpoint file that cannot be used."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """The tensors of a checkpoint are not those of the variant."""
+
+    def __init__(
+        self, variant: str, missing: Iterable[str], unused: Iterable[str], misshapen: Iterable[str]
+    ) -> None:
+        self.missing = sorted(missing)
+        self.unused = sorted(unused)
+        self.misshapen = sorted(misshapen)
+        parts = [
+            f"{len(names)} {word} ({_some(names)})"
+            for word, names in (
+                ("missing", self.missing),
+                ("unused", self.unused),
+                ("misshapen", self.misshapen),
+            )
+            if names
+        ]
+        super().__init__(
+            f"the checkpoint is not one of {variant}: {', '.join(parts)}; "
+            "choose the --variant it was published as"
+        )
+
+
+class BundleError(RequestError):
+    """A bundle that is not whole, or not what its manifest says."""
+
+
+class ExportError(SamExportError):
+    """The export itself failed."""
+
+
+class DownloadError(ExportError):
+    """A published checkpoint could not be fetched."""
+
+
+class LoweringError(ExportError):
+    """A toolkit could not lower a graph; the message names its log."""
+
+
+class ParityError(ExportError):
+    """A lowered graph differs from torch by more than the floor of its precision allows."""
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"

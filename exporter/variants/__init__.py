@@ -1,0 +1,117 @@
+"""The published variants, one file a family.
+
+To add a family: a file here with `VARIANTS`, a tuple of `Variant`. A file imports no torch at its
+top (`sam-export --list` must answer at once); `build` does, when it is called. If its network is
+new, its blocks go to `exporter/models/`. Then copy its conformance case into `tests/conformance/`;
+the contract tests pick the file up by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exporter import catalog
+from exporter.errors import RequestError
+from exporter.manifest import Licence, MaskRule, Preprocess
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+DEFAULT = "demo"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way the tensors of a variant are published.
+
+    Attributes:
+        name: `segment-anything`, `hugging-face` ...
+        rename: published name -> our module's name; None for a tensor that takes no part in
+            segmenting (say which and why where the function is defined).
+        build: the untrained module in this layout's arithmetic, in evaluation mode.
+    """
+
+    name: str
+    rename: Callable[[str], str | None]
+    build: Callable[[], Sam]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The checkpoint as its authors publish it.
+
+    Attributes:
+        file: the file's published name.
+        url: where it is downloaded from; empty for the embedded default.
+        sha256: of the file, or its published first digits; empty where none is published.
+    """
+
+    file: str
+    url: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published Segment Anything variant.
+
+    Attributes:
+        name: what `--variant` takes.
+        family: the file it is defined in.
+        summary: one line for `--list`.
+        parameters: of encoder and decoder together.
+        embedding: shape of `image_embeddings`.
+    """
+
+    name: str
+    family: str
+    summary: str
+    parameters: int
+    embedding: tuple[int, int, int, int]
+    preprocess: Preprocess
+    mask: MaskRule
+    mask_tokens: int
+    licence: Licence
+    repository: str
+    paper: str
+    published: Published
+    layouts: tuple[Layout, ...]
+
+    def row(self) -> dict[str, Any]:
+        """For `--list --json`."""
+        return {
+            "name": self.name,
+            "family": self.family,
+            "summary": self.summary,
+            "parameters": self.parameters,
+            "input_size": self.preprocess.size,
+            "licence": self.licence.name,
+            "commercial_use": self.licence.commercial_use,
+            "checkpoint": self.published.file,
+            "url": self.published.url,
+            "layouts": [layout.name for layout in self.layouts],
+        }
+
+
+def families() -> tuple[str, ...]:
+    """The family files."""
+    return catalog.names("exporter.variants")
+
+
+def variants() -> Mapping[str, Variant]:
+    """Every variant by name, in the families' order."""
+    found: dict[str, Variant] = {}
+    for family in families():
+        for variant in catalog.load("exporter.variants", family, "VARIANTS"):
+            found[variant.name] = variant
+    return found
+
+
+def load_variant(name: str) -> Variant:
+    """The variant called `name`; RequestError with the list of names if there is none."""
+    known = variants()
+    if name not in known:
+        raise RequestError(f"no variant is called {name!r}; there are: {', '.join(known)}")
+    return known[name]

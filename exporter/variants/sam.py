@@ -1,0 +1,142 @@
+"""SAM (Kirillov et al. 2023, arXiv 2304.02643): ViT-B, ViT-L, ViT-H.
+
+Two layouts are published: segment-anything's own files, and Hugging Face `SamModel`. They differ in
+names and in one number: the decoder's layer norms use epsilon 1e-5 there and 1e-6 here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.manifest import Licence, MaskRule, Preprocess
+from exporter.variants import Layout, Published, Variant
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+PREPROCESS = Preprocess(
+    resize="longest_side",
+    size=1024,
+    interpolation="pillow_bilinear",
+    pad_value=MEAN,
+    mean=MEAN,
+    std=STD,
+)
+MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=256)
+APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    size: str
+    parameters: int
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    file: str
+
+
+_ROWS = (
+    _Row("sam_vit_b", "B", 93_735_472, 768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth"),
+    _Row("sam_vit_l", "L", 312_342_832, 1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth"),
+    _Row("sam_vit_h", "H", 641_090_608, 1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth"),
+)
+
+# Hugging Face's name -> segment-anything's, first match wins; applied to the whole name.
+_HUGGING_FACE = (
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
+    (r"^vision_encoder\.", "image_encoder."),
+    (
+        r"^(?:shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
+    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
+    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
+    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
+    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
+    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
+    (r"^(mask_decoder\..*)\.proj_in\.", r"\1.layers.0."),
+    (r"^(mask_decoder\.(?:output_hyper|iou_pred).*)\.layers\.0\.", r"\1.layers.1."),
+    (r"^(mask_decoder\..*)\.proj_out\.", r"\1.layers.2."),
+    (
+        r"^mask_decoder\.transformer\.layer_norm_final_attn\.",
+        "mask_decoder.transformer.norm_final_attn.",
+    ),
+    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm", r"\1.norm"),
+)
+
+
+def published_names(name: str) -> str:
+    """segment-anything's own names are ours."""
+    return name
+
+
+def hugging_face_names(name: str) -> str:
+    """`SamModel`'s name of a tensor -> segment-anything's.
+
+    The positional embedding is one tied tensor that a file may hold under either name or both;
+    `load_strict` accepts two names for one tensor where their values are equal.
+    """
+    for pattern, ours in _HUGGING_FACE:
+        renamed, count = re.subn(pattern, ours, name)
+        if count:
+            return renamed
+    return name
+
+
+def _build(row: _Row, layer_eps: float) -> Sam:
+    from exporter.models.mask_decoder import DecoderSize
+    from exporter.models.sam import Geometry, Sam
+    from exporter.models.vit import ViT, ViTSize
+
+    size = ViTSize(row.width, row.depth, row.heads, row.global_blocks)
+    encoder = ViT(size)
+    geometry = Geometry(size.image_size, size.grid)
+    return Sam(encoder, geometry, DecoderSize(layer_eps=layer_eps)).eval()
+
+
+def _variant(row: _Row) -> Variant:
+    return Variant(
+        name=row.name,
+        family="sam",
+        summary=f"Segment Anything, ViT-{row.size} image encoder",
+        parameters=row.parameters,
+        embedding=(1, 256, 64, 64),
+        preprocess=PREPROCESS,
+        mask=MASK,
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/facebookresearch/segment-anything",
+        paper="arXiv:2304.02643",
+        published=Published(
+            row.file,
+            f"https://dl.fbaipublicfiles.com/segment_anything/{row.file}",
+            # The published file name ends with the first digits of its sha256.
+            row.file.rsplit("_", 1)[1].removesuffix(".pth"),
+        ),
+        layouts=(
+            Layout("segment-anything", published_names, functools.partial(_build, row, 1e-5)),
+            Layout("hugging-face", hugging_face_names, functools.partial(_build, row, 1e-6)),
+        ),
+    )
+
+
+VARIANTS = tuple(_variant(row) for row in _ROWS)
