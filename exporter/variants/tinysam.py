@@ -1,0 +1,34 @@
+"""TinySAM (Shu et al. 2023, arXiv 2312.13789): MobileSAM's network, distilled with hard prompts.
+
+Tensor names and shapes are MobileSAM's, so a checkpoint alone does not tell the two apart. What
+differs is the mask rule: TinySAM's predictor always returns tokens 1..3 and never token 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from exporter.variants import Published, Variant
+from exporter.variants.mobile_sam import LAYOUTS
+from exporter.variants.sam import APACHE, MASK, PREPROCESS
+
+VARIANTS = (
+    Variant(
+        name="tinysam",
+        family="tinysam",
+        summary="TinySAM: TinyViT-5M distilled with hard prompts",
+        parameters=10_130_092,
+        embedding=(1, 256, 64, 64),
+        preprocess=PREPROCESS,
+        mask=dataclasses.replace(MASK, single=-1),
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/xinghaochen/TinySAM",
+        paper="arXiv:2312.13789",
+        published=Published(
+            "tinysam_42.3.pth",
+            "https://github.com/xinghaochen/TinySAM/releases/download/3.0/tinysam_42.3.pth",
+        ),
+        layouts=LAYOUTS,
+    ),
+)
