@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
+    from exporter.variants import Variant
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traceable module and its contract.
+
+    Attributes:
+        spec: its inputs and outputs in their canonical layouts.
+        module: positional inputs are `spec.inputs`, outputs are `spec.outputs`, both in order.
+        example: one tensor for each input.
+    """
+
+    spec: GraphSpec
+    module: nn.Module
+    example: tuple[Tensor, ...]
+
+
+def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ...]:
+    """The variant's two graphs with static shapes.
+
+    Args:
+        sam: loaded and frozen (`exporter.models.layers.freeze`).
+        variant: for its shapes and normalisation.
+        batch: prompt sets in one decoder call (B).
+        slots: slots of a prompt set (N).
+    """
+    size, masks = variant.preprocess.size, variant.mask_tokens
+    low = variant.mask.low_res_size
+    image = TensorSpec("image", (1, 3, size, size), "float32", "NCHW")
+    embeddings = TensorSpec("image_embeddings", variant.embedding, "float32", "NCHW")
+    prompts = (
+        TensorSpec("point_coords", (batch, slots, 2), "float32", "BN2"),
+        TensorSpec("point_labels", (batch, slots), "float32", "BN"),
+        TensorSpec("mask_input", (batch, 1, low, low), "float32", "NCHW"),
+        TensorSpec("has_mask_input", (batch,), "float32", "B"),
+    )
+    results = (
+        TensorSpec("low_res_masks", (batch, masks, low, low), "float32", "BMHW"),
+        TensorSpec("iou_predictions", (batch, masks), "float32", "BM"),
+    )
+    encoder = ImageEncoder(sam, variant.preprocess.mean, variant.preprocess.std)
+    decoder = MaskDecoder(sam, batch)
+    return (
+        _graph(GraphSpec("image_encoder", (image,), (embeddings,)), encoder),
+        _graph(GraphSpec("mask_decoder", (embeddings, *prompts), results), decoder),
+    )
+
+
+def _graph(spec: GraphSpec, module: nn.Module) -> Graph:
+    example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
+    return Graph(spec, module.eval(), example)
 
 
 class ImageEncoder(nn.Module):

@@ -99,8 +99,17 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm3(tokens + self.mlp(tokens))
 
         q = tokens + token_pe
-        image = self.norm4(image + self.cross_attn_image_to_token(k, q, tokens, key_bias))
-        return tokens, image
+        image = image + self.cross_attn_image_to_token(k, q, tokens, key_bias)
+        return tokens, self.norm_image(image)
+
+    def norm_image(self, image: Tensor) -> Tensor:
+        """`norm4` on rows: (B, hw, C) -> (B * hw, C) -> back.
+
+        At rank 3, ONNX Runtime fuses the sum before it and the norm to SkipLayerNormalization,
+        whose CPU kernel takes 2.2 ms here where the two apart take 0.9 ms. The reshape is free.
+        """
+        rows: Tensor = self.norm4(image.reshape(-1, image.shape[-1]))
+        return rows.reshape(image.shape)
 
 
 class TwoWayTransformer(nn.Module):

@@ -111,7 +111,12 @@ class PromptEncoder(nn.Module):
         Returns:
             (B, h * w, C), or the published "no mask" embedding where `has_mask_input` is 0.
         """
-        embedded = self.mask_downscaling(mask_input).flatten(2).transpose(1, 2)
+        conv1, norm1, gelu1, conv2, norm2, gelu2, conv3 = self.mask_downscaling
+        x = conv2(gelu1(norm1(conv1(mask_input))))
+        # The last norm and the 1x1 convolution work on tokens: 16 channels change places, not 256.
+        x = x.flatten(2).transpose(1, 2)
+        x = gelu2(F.layer_norm(x, norm2.weight.shape, norm2.weight, norm2.bias, norm2.eps))
+        embedded = F.linear(x, conv3.weight.flatten(1), conv3.bias)
         given = has_mask_input.reshape(-1, 1, 1)
         return embedded * given + self.no_mask_embed.weight * (1.0 - given)
 

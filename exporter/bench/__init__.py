@@ -1,0 +1,1 @@
+"""The published arithmetic, and what ours costs beside it: `make bench`."""
