@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exporter.models import absorbed_attention
 from exporter.models.layers import MLP, merge_heads, split_heads
 
 
@@ -31,12 +32,22 @@ class DecoderSize:
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose inner width may be smaller than the tokens' width."""
+    """Multi-head attention whose inner width may be smaller than the tokens' width.
+
+    `absorbed` chooses the form in which the image is not projected (`absorbed_attention`): faster
+    in ONNX Runtime. TFLite's converter turns it into fully connected layers with computed weights,
+    which XNNPACK does not take, and Core ML keeps the plain form as one operation.
+    """
 
     def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
         super().__init__()
         inner = width // downsample
         self.heads = heads
+        self.scale = (inner // heads) ** -0.5
+        self.absorbed = False
+        mask = absorbed_attention.head_mask(heads, inner)
+        self.register_buffer("head_mask", mask, persistent=False)
+        self.head_mask: Tensor
         self.q_proj = nn.Linear(width, inner)
         self.k_proj = nn.Linear(width, inner)
         self.v_proj = nn.Linear(width, inner)
@@ -95,11 +106,15 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm1(tokens)
 
         q, k = tokens + token_pe, image + image_pe
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(q, k, image))
+        tokens = self.norm2(tokens + _look_at_image(self.cross_attn_token_to_image, q, k, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
 
         q = tokens + token_pe
-        image = image + self.cross_attn_image_to_token(k, q, tokens, key_bias)
+        attn = self.cross_attn_image_to_token
+        if attn.absorbed:
+            image = image + absorbed_attention.image_to_tokens(attn, k, q, tokens, key_bias)
+        else:
+            image = image + attn(k, q, tokens, key_bias)
         return tokens, self.norm_image(image)
 
     def norm_image(self, image: Tensor) -> Tensor:
@@ -131,8 +146,15 @@ class TwoWayTransformer(nn.Module):
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe, key_bias)
         q, k = tokens + token_pe, image + image_pe
-        tokens = self.norm_final_attn(tokens + self.final_attn_token_to_image(q, k, image))
-        return tokens, image
+        attended = _look_at_image(self.final_attn_token_to_image, q, k, image)
+        return self.norm_final_attn(tokens + attended), image
+
+
+def _look_at_image(attn: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    if attn.absorbed:
+        return absorbed_attention.tokens_to_image(attn, tokens, keys, values)
+    out: Tensor = attn(tokens, keys, values)
+    return out
 
 
 class Upscale2x(nn.Module):
@@ -208,6 +230,12 @@ class MaskDecoder(nn.Module):
             MLP(width, width, width // 8, 3) for _ in range(size.mask_tokens)
         )
         self.iou_prediction_head = MLP(width, size.iou_hidden, size.mask_tokens, 3)
+
+    def absorb(self, *, on: bool) -> None:
+        """Choose the form of the attentions between tokens and image; the numbers are the same."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.absorbed = on
 
     def output_tokens(self, batch: int) -> Tensor:
         """(B, 1 + M, C): the IoU token and the mask tokens, once for each prompt set."""

@@ -1,0 +1,273 @@
+"""A bundle on disk: it is written whole or not at all, and opening it proves that it is unchanged.
+
+No torch: whoever holds a bundle can open and check it. `open_bundle` reads one; `staging` and
+`seal` write one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.errors import BundleError, ExportError, RequestError
+from exporter.manifest import Manifest
+
+MANIFEST = "manifest.json"
+GOLDENS = "goldens.npz"
+LOG = "toolkit.log"
+# Finder drops this into any folder it shows; it is the one stranger that proves nothing.
+IGNORED = frozenset({".DS_Store"})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder and what its manifest says about it."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, graph_name: str) -> Path:
+        """The lowered graph; a folder for an .mlpackage. BundleError if there is none."""
+        return self.path / safe_path(self.manifest.graph(graph_name).file)
+
+    def goldens(self) -> dict[str, npt.NDArray[np.generic]]:
+        """`GRAPH/CASE/NAME` -> seeded inputs and float32 torch outputs, as stored."""
+        try:
+            with np.load(self.path / GOLDENS, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{self.path / GOLDENS} cannot be read: {error}") from None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parse `manifest.json`; nothing is verified yet. BundleError if that is impossible."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from None
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from None
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle and prove that every file is the one that was exported.
+
+    Raises:
+        BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
+            path that leaves the folder; a symbolic link.
+    """
+    manifest = read_manifest(path)
+    for name in manifest.files:
+        safe_path(name)
+    present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
+    for problem, names in (("lacks", expected - present), ("has an extra", present - expected)):
+        if names:
+            raise BundleError(f"{path} {problem} file {min(names)!r}; {_AGAIN}")
+    for name, digest in sorted(manifest.files.items()):
+        if hash_file(path / name) != digest:
+            raise BundleError(f"{path}: {name!r} was changed after the export; {_AGAIN}")
+    for graph in manifest.graphs:
+        folder = f"{safe_path(graph.file).as_posix()}/"
+        if not any(name == graph.file or name.startswith(folder) for name in expected):
+            raise BundleError(f"{path} holds no file of graph {graph.spec.name!r} ({graph.file})")
+    return Bundle(path, manifest)
+
+
+_AGAIN = "copy or export the bundle again"
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """A manifest's file name, or BundleError if it is not plainly inside the bundle."""
+    path = PurePosixPath(name)
+    plain = name == path.as_posix() and "\\" not in name and "\0" not in name
+    if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
+        raise BundleError(f"manifest.json names {name!r}, which is not a path inside the bundle")
+    return path
+
+
+def tree_files(folder: Path) -> tuple[str, ...]:
+    """Every file below `folder` as a sorted posix path. BundleError at a link or a device."""
+    found = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise BundleError(f"{folder}: {name!r} is a symbolic link; a bundle holds plain files")
+        if path.is_dir() or path.name in IGNORED:
+            continue
+        if not path.is_file():
+            raise BundleError(f"{folder}: {name!r} is not a plain file")
+        found.append(name)
+    return tuple(sorted(found))
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, in hex. BundleError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file, write `manifest.json`, and return the manifest that was written.
+
+    The toolkit's log is dropped: it differs from run to run, and a good export needs none.
+    """
+    (folder / LOG).unlink(missing_ok=True)
+    names = [name for name in tree_files(folder) if name != MANIFEST]
+    sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
+    temporary = folder / f".{MANIFEST}.partial"
+    temporary.write_text(sealed.to_json(), encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
+    return sealed
+
+
+def same_job(a: Manifest, b: Manifest) -> bool:
+    """Whether two manifests are equal but for the time of their creation."""
+    return dataclasses.replace(a, created="") == dataclasses.replace(b, created="")
+
+
+@contextmanager
+def staging(final: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes `final` if the block succeeds, and vanishes if it does not.
+
+    After a failure only a toolkit.log that says something is left, in the temporary folder.
+
+    Args:
+        final: where the bundle is to appear.
+        force: replace the bundle that is already there; never anything but a bundle.
+
+    Raises:
+        RequestError: `final` is taken.
+        ExportError: the disk is full, or the folder cannot be written.
+    """
+    _recover(final)
+    _check_free(final, force=force)
+    partial = _sibling(final, "partial")
+    try:
+        _prepare(final, partial)
+        yield partial
+        _publish(partial, final)
+    except BaseException as error:
+        full = _disk_full(error, final, partial)
+        _discard(partial)
+        if full is not None:
+            raise full from error
+        raise
+
+
+def _prepare(final: Path, partial: Path) -> None:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise RequestError(
+            f"cannot write to {final.parent} ({error.strerror}): choose another --output"
+        ) from None
+
+
+def _publish(partial: Path, final: Path) -> None:
+    """Rename; an old bundle steps aside first and comes back if the new one cannot move in."""
+    aside = _sibling(final, "old")
+    replaces = final.exists()
+    try:
+        if replaces:
+            final.rename(aside)
+        partial.rename(final)
+    except OSError as error:
+        raise ExportError(f"cannot move the bundle to {final}: {error.strerror}") from error
+    finally:
+        if replaces and aside.exists() and not final.exists():
+            aside.rename(final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_free(final: Path, *, force: bool) -> None:
+    if final.is_symlink() or (final.exists() and not final.is_dir()):
+        raise RequestError(f"{final} is not a folder: choose another --output")
+    if not final.exists() or not any(final.iterdir()):
+        return
+    if not (final / MANIFEST).is_file():
+        raise RequestError(f"{final} holds files that are not a bundle: choose another --output")
+    if not force:
+        raise RequestError(f"{final} exists: give --force to replace it, or another --output")
+
+
+def _discard(partial: Path) -> None:
+    """Delete everything but a log that says something."""
+    log = partial / LOG
+    if not (log.is_file() and log.stat().st_size):
+        shutil.rmtree(partial, ignore_errors=True)
+        return
+    for path in partial.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != log:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _sibling(final: Path, kind: str) -> Path:
+    return final.with_name(f".{final.name}.{kind}-{os.getpid()}")
+
+
+def _recover(final: Path) -> None:
+    """Clear what killed exports of the same name left; give back a bundle they had moved aside."""
+    if not final.parent.is_dir():
+        return
+    pattern = re.compile(re.escape(f".{final.name}.") + r"(partial|old)-(\d+)")
+    for path in sorted(final.parent.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match is None or _alive(int(match[2])):
+            continue
+        if match[1] == "old" and not final.exists():
+            path.rename(final)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # a leftover of ours: one process exports one bundle at a time
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
+    """The one line for a full disk, wherever in the chain of causes it hides; else None."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    where = Path(error.filename).parent if isinstance(error.filename, str) else final.parent
+    where = final.parent if where.is_relative_to(partial) else where
+    written = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()) // 2**20
+    return ExportError(
+        f"no space left on {where}: {written} MB of the bundle were written and more is needed, "
+        f"free {2 * written + 100} MB or choose --output elsewhere"
+    )

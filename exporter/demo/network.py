@@ -1,0 +1,45 @@
+"""The demo network: SAM's decoder at a quarter of its width behind a TinyViT of three stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from exporter.models.mask_decoder import DecoderSize
+from exporter.models.sam import Geometry, Sam
+from exporter.models.tiny_vit import TinyViT, TinyViTSize
+
+WEIGHTS = Path(__file__).with_name("demo.safetensors")
+"""The trained weights, stored as float16."""
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""Of RGB in 0..255; SAM's."""
+
+IMAGE_SIZE = 256
+GRID = 32
+WIDTH = 64
+ENCODER = TinyViTSize(
+    image_size=IMAGE_SIZE,
+    widths=(24, 64, 96),
+    depths=(1, 2, 3),
+    heads=(1, 2, 3),
+    windows=(8, 8, 16),
+    merge_strides=(2, 1),
+    expand_ratio=3,
+    out_width=WIDTH,
+)
+DECODER = DecoderSize(width=WIDTH, heads=4, mlp_width=256, iou_hidden=WIDTH)
+
+
+def build() -> Sam:
+    """The network with untrained weights: image (1, 3, 256, 256) -> embedding (1, 64, 32, 32)."""
+    return Sam(TinyViT(ENCODER), Geometry(IMAGE_SIZE, GRID), DECODER)
+
+
+def load(weights: Path = WEIGHTS) -> Sam:
+    """The trained network in float32 and eval mode, not frozen."""
+    sam = build()
+    sam.load_state_dict(load_file(weights), strict=True)
+    return sam.eval()

@@ -1,0 +1,365 @@
+"""Train the demo model: `python -m exporter.demo.train --steps 4000 --state build/demo.pt`.
+
+One process draws scenes and prompts, this one trains on one thread. The state is written every
+minute or so; the same command with the same `--state` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import Process, Queue, get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from exporter.demo import network
+from exporter.demo.batches import FIRST_CORRECTION, Batch, batches
+from exporter.models.layers import Normalise
+from exporter.models.sam import Sam
+
+EXAMPLES = """examples:
+  python -m exporter.demo.train --steps 4000 --state build/demo.pt
+  python -m exporter.demo.train --steps 4000 --state build/demo.pt        (goes on)
+  python -m exporter.demo.train --steps 200 --output /tmp/pilot.safetensors"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training run.
+
+    Attributes:
+        seed: decides scenes, prompts and first weights.
+        steps: batches to train on, at most.
+        minutes: time to train, at most. The learning rate is lowest when either is used up.
+        images: images in a batch.
+        prompts: prompted objects of an image.
+        rate: highest learning rate.
+        warmup: steps until it is reached.
+        decay: weight decay.
+        average: the share of itself that the average of the weights keeps at each step.
+    """
+
+    seed: int = 0
+    steps: int = 4000
+    minutes: float = 600.0
+    images: int = 8
+    prompts: int = 4
+    rate: float = 2e-3
+    warmup: int = 100
+    decay: float = 0.02
+    average: float = 0.998
+
+    def done(self, steps: int, seconds: float) -> float:
+        """The share of the run that is over, 0..1."""
+        return min(max(steps / self.steps, seconds / (60 * self.minutes)), 1.0)
+
+    def rate_at(self, steps: int, seconds: float) -> float:
+        """Linear warm-up, then a cosine down to a hundredth."""
+        cosine = 0.5 * (1 + math.cos(math.pi * self.done(steps, seconds)))
+        return self.rate * min((steps + 1) / self.warmup, 0.01 + 0.99 * cosine)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the decoder is asked: (B, N, 2), (B, N), (B, 1, 128, 128) or None for no mask, (B,)."""
+
+    coords: Tensor
+    labels: Tensor
+    mask_input: Tensor | None
+    has_mask_input: Tensor
+
+
+def decode(sam: Sam, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor]:
+    """(I, C, h, w) and B = I * P prompts -> logits (B, M, 128, 128) and predicted IoU (B, M).
+
+    Positions are float32 whatever autocast says: bfloat16 has too few digits for a pixel's place.
+    """
+    encoder, batch = sam.prompt_encoder, len(asked.coords)
+    with torch.autocast("cpu", enabled=False):
+        prompts, empty = encoder(asked.coords, asked.labels)
+        position = encoder.dense_position()
+        output = sam.mask_decoder.output_tokens(batch)
+    tokens = torch.cat([output, prompts], dim=1)
+    bias = torch.cat([torch.zeros(batch, output.shape[1]), empty], dim=1)[:, None, None]
+    image = embedding.float().flatten(2).transpose(1, 2)
+    image = image.repeat_interleave(batch // len(embedding), dim=0)
+    if asked.mask_input is None:
+        image = image + encoder.no_mask_embed.weight
+    else:
+        image = image + encoder.dense(asked.mask_input, asked.has_mask_input)
+    masks, iou = sam.mask_decoder(image, position, tokens, bias)
+    return masks.float(), iou.float()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of one decoding: the total, and the mean real IoU (0..1) of token 0 and of the choice."""
+
+    total: Tensor
+    first_iou: float
+    chosen_iou: float
+
+
+def losses(masks: Tensor, iou: Tensor, target: Tensor) -> Losses:
+    """Token 0 answers alone; of tokens 1..3 the best one counts most; every IoU is predicted.
+
+    Args:
+        masks: (B, M, 128, 128) logits.
+        iou: (B, M) predicted.
+        target: (B, 1, 128, 128) covered shares in 0..1.
+    """
+    area = target.sum((2, 3))
+    wanted = target.expand_as(masks)
+    probability = masks.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(masks, wanted, reduction="none")
+    entropy = (entropy * (probability - target).abs()).sum((2, 3))
+    overlap = (probability * target).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + area + 1)
+    each = entropy / (area + 50) + dice
+    real = real_iou(masks, target)
+    several = each[:, 1:]
+    shape = each[:, 0] + several.min(dim=1).values + 0.2 * several.mean(dim=1)
+    total = shape.mean() + F.mse_loss(iou, real)
+    best = real[:, 1:].gather(1, iou[:, 1:].argmax(dim=1, keepdim=True))
+    return Losses(total, float(real[:, 0].mean()), float(best.mean()))
+
+
+@torch.no_grad()
+def real_iou(masks: Tensor, target: Tensor) -> Tensor:
+    """(B, M) intersection over union at the low resolution, 0..1."""
+    found, wanted = masks > 0, target > 0.5
+    both = (found & wanted).sum((2, 3)).float()
+    either = (found | wanted).sum((2, 3)).float()
+    return both / either.clamp(min=1)
+
+
+@torch.no_grad()
+def corrected(
+    asked: Prompts, masks: Tensor, iou: Tensor, target: Tensor, slot: int, chance: torch.Generator
+) -> Prompts:
+    """The next prompt: a point where the chosen mask is wrong and, mostly, that mask itself."""
+    rows = torch.arange(len(masks))
+    token = 1 + iou[:, 1:].argmax(dim=1)
+    token = torch.where(torch.rand(len(masks), generator=chance) < 0.5, token, 0)
+    chosen = masks[rows, token]
+    wanted = target[:, 0] > 0.5
+    wrong = ((chosen > 0) != wanted).float().flatten(1) + 1e-6
+    place = (wrong * torch.rand(wrong.shape, generator=chance)).argmax(dim=1)
+    coords, labels = asked.coords.clone(), asked.labels.clone()
+    side = chosen.shape[-1]
+    cell = network.IMAGE_SIZE / side
+    x, y = (place % side).float(), (place // side).float()
+    coords[:, slot] = (torch.stack([x, y], dim=1) + 0.5) * cell - 0.5
+    labels[:, slot] = wanted.flatten(1)[rows, place].float()
+    given = (torch.rand(len(masks), generator=chance) < 0.75).float()
+    return Prompts(coords, labels, chosen[:, None] * given[:, None, None, None], given)
+
+
+@torch.no_grad()
+def initialised(sam: Sam) -> Sam:
+    """First weights, in place, with which a short training starts at once.
+
+    Queries and keys between tokens and image begin as the same, stronger projection: a token
+    attends to the places near its own position before anything is learnt. Upscaling keeps variance.
+    """
+    for layer in sam.mask_decoder.transformer.layers:
+        for attention in (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token):
+            attention.k_proj.weight.mul_(2.0)
+            attention.q_proj.weight.copy_(attention.k_proj.weight)
+    for index in (0, 3):
+        weight = sam.mask_decoder.output_upscaling[index].weight
+        weight.normal_(std=weight.shape[0] ** -0.5)
+    return sam
+
+
+class Trainer:
+    """The network, its averaged copy and the optimiser; `step` trains on one batch."""
+
+    def __init__(self, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.steps, self.seconds = plan, 0, 0.0
+        self.sam = initialised(network.build()).train()
+        self.sam.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
+        self.normalise = Normalise(network.MEAN, network.STD)
+        decayed = [p for p in self.sam.parameters() if p.ndim > 1]
+        others = [p for p in self.sam.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, weight_decay=plan.decay)
+
+    def step(self, batch: Batch) -> tuple[float, float, float]:
+        """Train once. Returns loss, mean IoU of token 0 and of the choice, after the first prompt."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate_at(self.steps, self.seconds)
+        self.optimiser.zero_grad(set_to_none=True)
+        # Measured: with heads of 8 channels the plain attention is faster than the fused one.
+        with sdpa_kernel(SDPBackend.MATH):
+            result = self._backward(batch)
+        nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
+        self.optimiser.step()
+        self.steps += 1
+        self._update_average()
+        return result
+
+    def _backward(self, batch: Batch) -> tuple[float, float, float]:
+        """Encode once, decode one to three times, gather the gradients."""
+        image = self.normalise(torch.from_numpy(batch.images).permute(0, 3, 1, 2).float())
+        target = torch.from_numpy(batch.targets).float()[:, None] / 255
+        coords, labels = torch.from_numpy(batch.coords), torch.from_numpy(batch.labels)
+        asked = Prompts(coords, labels, None, torch.zeros(len(labels)))
+        chance = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.steps)
+        rounds = 1 + int(torch.multinomial(torch.tensor([0.45, 0.4, 0.15]), 1, generator=chance))
+        first: Losses | None = None
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding = self.sam(image.contiguous(memory_format=torch.channels_last))
+        leaf = embedding.detach().requires_grad_()
+        for turn in range(rounds):
+            with torch.autocast("cpu", torch.bfloat16):
+                masks, iou = decode(self.sam, leaf, asked)
+            found = losses(masks, iou, target)
+            found.total.backward()
+            first = first or found
+            if turn + 1 < rounds:
+                asked = corrected(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
+        embedding.backward(leaf.grad)
+        return float(first.total.detach()), first.first_iou, first.chosen_iou
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        keep = min(self.plan.average, (1 + self.steps) / (10 + self.steps))
+        current = self.sam.state_dict()
+        for name, kept in self.average.state_dict().items():
+            if kept.dtype.is_floating_point:
+                kept.lerp_(current[name], 1 - keep)
+            else:
+                kept.copy_(current[name])
+
+    def save_state(self, path: Path) -> None:
+        """Everything needed to go on."""
+        state = {
+            "plan": asdict(self.plan), "steps": self.steps, "seconds": self.seconds,
+            "sam": self.sam.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }  # fmt: skip
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load_state(self, path: Path) -> None:
+        """Go on from `save_state`."""
+        state = torch.load(path, weights_only=True)
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.sam.load_state_dict(state["sam"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def save_weights(self, path: Path, command: str) -> None:
+        """The averaged weights as float16, with how they were made. Appears whole or not at all."""
+        tensors = {
+            name: (value.half() if value.dtype.is_floating_point else value).contiguous()
+            for name, value in self.average.state_dict().items()
+        }
+        made = {
+            "command": command, "plan": json.dumps(asdict(self.plan)), "steps": str(self.steps),
+            "seconds": f"{self.seconds:.0f}", "torch": torch.__version__,
+            "numpy": np.__version__, "python": platform.python_version(),
+        }  # fmt: skip
+        partial = path.with_suffix(".partial")
+        save_file(tensors, partial, metadata=made)
+        partial.replace(path)
+
+
+def _produce(queue: Queue[Batch], plan: Plan, first: int) -> None:
+    for batch in batches(plan.seed, first, plan.images, plan.prompts):
+        queue.put(batch)
+
+
+def produced(plan: Plan, first: int) -> Iterator[Batch]:
+    """The same as `batches`, drawn ahead by another process."""
+    context = get_context("spawn")
+    queue: Queue[Batch] = context.Queue(8)
+    worker: Process = context.Process(target=_produce, args=(queue, plan, first), daemon=True)
+    worker.start()
+    try:
+        while True:
+            yield queue.get()
+    finally:
+        worker.terminate()
+
+
+def train(trainer: Trainer, arguments: argparse.Namespace, command: str) -> None:
+    """Train to the last step or the last minute, saving now and then."""
+    plan, sums, count = trainer.plan, np.zeros(3), 0
+    then = saved = time.perf_counter()
+    for batch in produced(plan, trainer.steps):
+        sums, count = sums + trainer.step(batch), count + 1
+        now = time.perf_counter()
+        trainer.seconds, then = trainer.seconds + now - then, now
+        over = plan.done(trainer.steps, trainer.seconds) >= 1.0
+        if trainer.steps % 25 == 0 or over:
+            print(progress(trainer, sums / count), flush=True)
+            sums, count = np.zeros(3), 0
+        if over or now - saved > 90:
+            if arguments.state:
+                trainer.save_state(arguments.state)
+            trainer.save_weights(arguments.output, command)
+            saved = now
+        if over:
+            break
+
+
+def progress(trainer: Trainer, means: NDArray[np.float64]) -> str:
+    """One line: where the run is and the means of what `Trainer.step` returned."""
+    loss, first, chosen = means
+    return (
+        f"step {trainer.steps}/{trainer.plan.steps}  {trainer.seconds / 60:.1f} min  "
+        f"loss {loss:.3f}  IoU token 0 {first:.3f}  chosen {chosen:.3f}"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m exporter.demo.train",
+        description="Train the demo model on procedural scenes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--seed", type=int, default=0, help="of scenes, prompts and first weights")
+    made.add_argument("--steps", type=int, default=Plan.steps, help="batches of 8 images")
+    made.add_argument("--minutes", type=float, default=Plan.minutes, help="at most")
+    made.add_argument("--state", type=Path, help="written regularly")
+    made.add_argument("--resume", action="store_true", help="go on from --state")
+    made.add_argument("--output", type=Path, default=network.WEIGHTS, help="the weights file")
+    return made
+
+
+def main() -> None:
+    """Parse, train."""
+    arguments = parser().parse_args()
+    torch.set_num_threads(1)
+    plan = Plan(seed=arguments.seed, steps=arguments.steps, minutes=arguments.minutes)
+    trainer = Trainer(plan)
+    if arguments.resume:
+        trainer.load_state(arguments.state)
+    command = "python -m exporter.demo.train " + shlex.join(sys.argv[1:])
+    train(trainer, arguments, command)
+
+
+if __name__ == "__main__":
+    main()

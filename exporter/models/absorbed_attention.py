@@ -1,0 +1,61 @@
+"""Cross-attention between a few tokens and a whole image, without projecting the image.
+
+The published form projects all hw image tokens to queries, keys or values: four matrices of
+hw x 256 x 128 a block. With T tokens and h heads, h * T = 104 < 128 rows do the same work on the
+other side of the product (N = 8): q . (W x) = (W^T q) . x. The image then meets one matrix of
+256 x h*T, and no tensor of image size is split into heads. Exact up to rounding; measured in
+`profiles/results/bench.md`. Each weight stays a rank-2 constant, as quantisers want it.
+
+    tokens to image:   softmax((q W_k) x^T) x W_v^T            (W_k's bias is the same for all keys:
+                                                               softmax does not see it)
+    image to tokens:   softmax(x (k W_q)^T + k . b_q) (v W_o^T) + b_o
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from exporter.models.mask_decoder import Attention
+
+
+def head_mask(heads: int, inner: int) -> Tensor:
+    """(1, heads, 1, inner): 1 where a channel belongs to the head."""
+    mask = torch.eye(heads).repeat_interleave(inner // heads, dim=1)
+    return mask.reshape(1, heads, 1, inner)
+
+
+def tokens_to_image(attn: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """(B, T, C) tokens, (B, hw, C) keys and values -> (B, T, C)."""
+    batch, count, _ = tokens.shape
+    q = _by_head(attn.q_proj(tokens) * attn.scale, attn.head_mask)
+    weights = ((q @ attn.k_proj.weight) @ keys.transpose(1, 2)).softmax(dim=-1)
+    mixed = attn.v_proj(weights @ values)
+    mixed = mixed.reshape(batch, attn.heads, count, -1) * attn.head_mask
+    out: Tensor = attn.out_proj(mixed.sum(dim=1))
+    return out
+
+
+def image_to_tokens(
+    attn: Attention, image: Tensor, keys: Tensor, values: Tensor, key_bias: Tensor
+) -> Tensor:
+    """(B, hw, C) image, (B, T, C) keys and values, (B, 1, 1, T) bias -> (B, hw, C)."""
+    batch, pixels, _ = image.shape
+    count = keys.shape[1]
+    k = _by_head(attn.k_proj(keys) * attn.scale, attn.head_mask)
+    bias = (k @ attn.q_proj.bias.unsqueeze(-1)).reshape(batch, attn.heads, count)
+    bias = (bias + key_bias.reshape(batch, 1, count)).reshape(batch, 1, attn.heads * count)
+    logits = image @ (k @ attn.q_proj.weight).transpose(1, 2) + bias
+    weights = logits.reshape(batch, pixels, attn.heads, count).softmax(dim=-1)
+    v = F.linear(_by_head(attn.v_proj(values), attn.head_mask), attn.out_proj.weight)
+    return weights.reshape(batch, pixels, attn.heads * count) @ v + attn.out_proj.bias
+
+
+def _by_head(x: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, inner) -> (B, heads * T, inner): each head's copy holds its own channels, else 0."""
+    batch, count, inner = x.shape
+    return (x.unsqueeze(1) * mask).reshape(batch, mask.shape[1] * count, inner)
