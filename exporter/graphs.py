@@ -107,6 +107,10 @@ class MaskDecoder(nn.Module):
             self.register_buffer("dense_position", position.clone(), persistent=False)
         self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
 
+    def absorb(self, *, on: bool) -> None:
+        """Choose the form of cross-attention; see `exporter.models.absorbed_attention`."""
+        self.mask_decoder.absorb(on=on)
+
     def forward(
         self,
         image_embeddings: Tensor,

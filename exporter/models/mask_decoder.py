@@ -212,10 +212,10 @@ def unfold_children(x: Tensor, grid: int) -> Tensor:
 class MaskDecoder(nn.Module):
     """Image embedding and prompt tokens -> the logits of every mask token and their IoU."""
 
-    def __init__(self, size: DecoderSize = DecoderSize()) -> None:
+    def __init__(self, size: DecoderSize, grid: int) -> None:
         super().__init__()
         width = size.width
-        self.size = size
+        self.size, self.grid = size, grid
         self.transformer = TwoWayTransformer(size)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(size.mask_tokens, width)
@@ -256,10 +256,9 @@ class MaskDecoder(nn.Module):
         Returns:
             `low_res_masks` (B, M, 4h, 4w) and `iou_predictions` (B, M).
         """
-        grid = round(image.shape[1] ** 0.5)
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
         upscaled = self.output_upscaling(image)
         weights = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         hyper = torch.stack(weights, dim=-1)  # (B, C / 8, M)
-        masks = unfold_children(upscaled @ hyper, grid)
+        masks = unfold_children(upscaled @ hyper, self.grid)
         return masks, self.iou_prediction_head(tokens[:, 0])

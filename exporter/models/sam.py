@@ -30,7 +30,7 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(
             decoder.width, geometry.grid, geometry.image_size, mask_channels
         )
-        self.mask_decoder = MaskDecoder(decoder)
+        self.mask_decoder = MaskDecoder(decoder, geometry.grid)
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalised (1, 3, S, S) -> image embedding (1, C, h, w)."""

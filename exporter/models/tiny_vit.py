@@ -135,8 +135,9 @@ class WindowAttention(nn.Module):
         if self.frozen:
             return
         weight, bias = self.packed_qkv()
-        self.qkv.weight.copy_(weight.clone())
-        self.qkv.bias.copy_(bias.clone())
+        # New parameters: the old ones may share their memory with the checkpoint they came from.
+        self.qkv.weight = nn.Parameter(weight.clone())
+        self.qkv.bias = nn.Parameter(bias.clone())
         self.register_buffer("bias", self.bias_table().clone(), persistent=False)
         self.frozen = True
 

@@ -1,0 +1,119 @@
+"""Core ML: an mlprogram in an .mlpackage, with an RGB image input.
+
+The converter runs on Linux; the package is checked by our own interpreter (`runtimes.engines.mil`)
+and, on a Mac, by Core ML itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from exporter.manifest import GraphFile, TensorSpec
+from exporter.targets import Options, Target
+
+if TYPE_CHECKING:
+    from exporter.graphs import Graph
+
+FLOAT32_UNTIL = frozenset({"sin", "cos"})
+
+
+def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
+    """Write `GRAPH.mlpackage`."""
+    import coremltools as ct
+
+    with torch.no_grad():
+        traced = torch.jit.trace(graph.module, graph.example, check_trace=False)
+    spec = dataclasses.replace(graph.spec, inputs=tuple(map(_declared, graph.spec.inputs)))
+    model = ct.convert(
+        traced,
+        convert_to="mlprogram",
+        inputs=[_input(ct, tensor) for tensor in spec.inputs],
+        outputs=[ct.TensorType(name=t.name, dtype=np.float32) for t in spec.outputs],
+        minimum_deployment_target=getattr(ct.target, f"iOS{options.minimum_ios}"),
+        compute_precision=_compute_precision(ct, precision),
+        skip_model_load=True,
+    )
+    path = folder / f"{spec.name}.mlpackage"
+    model.save(str(path))
+    make_reproducible(path)
+    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return GraphFile(spec, path.name, size)
+
+
+def _declared(tensor: TensorSpec) -> TensorSpec:
+    if tensor.name != "image":
+        return tensor
+    return dataclasses.replace(tensor, dtype="uint8", layout="RGB image")
+
+
+def _input(ct: Any, tensor: TensorSpec) -> Any:
+    if tensor.layout == "RGB image":
+        return ct.ImageType(
+            name=tensor.name, shape=tensor.shape, color_layout=ct.colorlayout.RGB, scale=1.0
+        )
+    # Without a dtype, iOS 16 and later get float16 inputs: half-pixel steps for coordinates.
+    return ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=np.float32)
+
+
+def _compute_precision(ct: Any, precision: str) -> Any:
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    return ct.transform.FP16ComputePrecision(op_selector=lambda op: not _reaches_sine(op))
+
+
+def _reaches_sine(op: Any) -> bool:
+    """Whether `op` lies between the point coordinates and their sine and cosine."""
+    waiting, seen = [op], set()
+    while waiting:
+        current = waiting.pop()
+        if current.op_type in FLOAT32_UNTIL:
+            return True
+        if id(current) in seen or len(seen) > 16:
+            continue
+        seen.add(id(current))
+        waiting += [child for output in current.outputs for child in output.child_ops]
+    return False
+
+
+def make_reproducible(package: Path) -> None:
+    """Replace random identifiers and drop the date, so that equal jobs give equal files."""
+    index = package / "Manifest.json"
+    data = json.loads(index.read_text())
+    entries, root = data["itemInfoEntries"], data["rootModelIdentifier"]
+    stable = {
+        key: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
+        for key, entry in entries.items()
+    }
+    data["itemInfoEntries"] = {stable[key]: entry for key, entry in entries.items()}
+    data["rootModelIdentifier"] = stable[root]
+    index.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    _rewrite_model(package / "Data" / entries[root]["path"])
+
+
+def _rewrite_model(path: Path) -> None:
+    from coremltools.proto import Model_pb2
+
+    model = Model_pb2.Model()
+    model.ParseFromString(path.read_bytes())
+    for key in list(model.description.metadata.userDefined):
+        if "date" in key:
+            del model.description.metadata.userDefined[key]
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+TARGET = Target(
+    name="coreml",
+    precisions=("fp32", "fp16"),
+    packages=("torch", "coremltools"),
+    extra="coreml",
+    whole_pixels=True,
+    platform=lambda options: f"iOS {options.minimum_ios} or later",
+    lower=lower,
+)

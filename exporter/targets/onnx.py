@@ -1,0 +1,116 @@
+"""ONNX: opset 20 (the first with a GELU operation), standard operations only.
+
+ONNX Runtime's contrib fusions were measured on these networks and are not faster: attention here
+has windows or a bias. So there is no option for them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from exporter.manifest import GraphFile
+from exporter.targets import Options, Target
+
+if TYPE_CHECKING:
+    from exporter.graphs import Graph
+
+OPSET = 20
+PROTOBUF_LIMIT = 2_000_000_000
+"""Bytes; a larger model keeps its weights in a file beside it."""
+
+
+def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
+    """Write `GRAPH.onnx` (and `GRAPH.onnx.data` above 2 GB)."""
+    del options
+    absorb = getattr(graph.module, "absorb", None)
+    if absorb is not None:
+        absorb(on=True)
+    try:
+        model = _export(graph)
+    finally:
+        if absorb is not None:
+            absorb(on=False)
+    if precision == "fp16":
+        model = _half(model)
+    _strip(model)
+    name = f"{graph.spec.name}.onnx"
+    size = _save(model, folder / name)
+    return GraphFile(graph.spec, name, size)
+
+
+def _export(graph: Graph) -> Any:
+    program = torch.onnx.export(
+        graph.module,
+        graph.example,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[t.name for t in graph.spec.inputs],
+        output_names=[t.name for t in graph.spec.outputs],
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program.model_proto
+
+
+def _half(model: Any) -> Any:
+    """Every node in float16 but those between the point coordinates and their sine and cosine."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(
+        model,
+        keep_io_types=True,
+        disable_shape_infer=False,
+        op_block_list=["Sin", "Cos"],
+        node_block_list=_before(model, {"Sin", "Cos"}),
+    )
+
+
+def _before(model: Any, ends: set[str]) -> list[str]:
+    """Names of the nodes whose values reach an operation in `ends`."""
+    maker = {output: node for node in model.graph.node for output in node.output}
+    found: dict[str, Any] = {}
+    waiting = [node for node in model.graph.node if node.op_type in ends]
+    while waiting:
+        node = waiting.pop()
+        for value in node.input:
+            source = maker.get(value)
+            if source is not None and source.name not in found:
+                found[source.name] = source
+                waiting.append(source)
+    return sorted(found)
+
+
+def _strip(model: Any) -> None:
+    """Remove the exporter's stack traces: they hold this machine's paths, and megabytes."""
+    del model.metadata_props[:]
+    graph = model.graph
+    del graph.metadata_props[:]
+    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+def _save(model: Any, path: Path) -> int:
+    import onnx
+
+    large = model.ByteSize() > PROTOBUF_LIMIT
+    if large:
+        onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data")
+    else:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    return sum(p.stat().st_size for p in path.parent.glob(f"{path.name}*"))
+
+
+TARGET = Target(
+    name="onnx",
+    precisions=("fp32", "fp16"),
+    packages=("torch", "onnx", "onnxscript", "onnxruntime"),
+    extra="onnx",
+    whole_pixels=False,
+    platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
+    lower=lower,
+)

@@ -1,0 +1,103 @@
+"""TFLite (LiteRT): NHWC image, one named signature a graph, one XNNPACK partition."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from exporter.manifest import GraphFile, GraphSpec, TensorSpec
+from exporter.targets import Options, Target
+
+if TYPE_CHECKING:
+    from exporter.graphs import Graph
+
+
+class ChannelsLast(nn.Module):
+    """An image graph that takes its `image` as (1, S, S, 3), as a camera buffer lies in memory."""
+
+    def __init__(self, channels_first: nn.Module) -> None:
+        super().__init__()
+        self.channels_first = channels_first
+
+    def forward(self, image: Tensor) -> Any:
+        """See the class."""
+        return self.channels_first(image.permute(0, 3, 1, 2))
+
+
+def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
+    """Write `GRAPH.tflite`."""
+    del options
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    import litert_torch
+
+    spec, module = _channels_last(graph)
+    # By keyword, so that the signature's inputs get their names.
+    example = {t.name: e for t, e in zip(spec.inputs, graph.example, strict=True)}
+    if module is not graph.module:
+        example = {"image": graph.example[0].permute(0, 2, 3, 1).contiguous()}
+    converted = litert_torch.signature(spec.name, module.eval(), sample_kwargs=example).convert()
+    path = folder / f"{spec.name}.tflite"
+    converted.export(str(path))
+    _name_outputs(path, spec)
+    if precision == "fp16":
+        _half(path)
+    return GraphFile(spec, path.name, path.stat().st_size, signature=spec.name)
+
+
+def _channels_last(graph: Graph) -> tuple[GraphSpec, nn.Module]:
+    first = graph.spec.inputs[0]
+    if first.name != "image":
+        return graph.spec, graph.module
+    batch, channels, height, width = first.shape
+    image = TensorSpec("image", (batch, height, width, channels), first.dtype, "NHWC")
+    inputs = (image, *graph.spec.inputs[1:])
+    return dataclasses.replace(graph.spec, inputs=inputs), ChannelsLast(graph.module)
+
+
+def _name_outputs(path: Path, spec: GraphSpec) -> None:
+    """Give the signature's outputs their names; the converter calls them `output_0`, `output_1`."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    for signature in model.signatureDefs:
+        for entry in signature.outputs:
+            name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+            entry.name = spec.outputs[int(name.removeprefix("output_"))].name
+    flatbuffer_utils.write_model(model, str(path))
+
+
+def _half(path: Path) -> None:
+    """Store the weights in float16. XNNPACK widens them once, when it packs them."""
+    from ai_edge_quantizer import qtyping, quantizer
+
+    work = quantizer.Quantizer(str(path))
+    work.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key="float_casting",
+    )
+    half = path.with_suffix(".half")
+    work.quantize().export_model(str(half), overwrite=True)
+    half.replace(path)
+
+
+TARGET = Target(
+    name="tflite",
+    precisions=("fp32", "fp16"),
+    packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    extra="tflite",
+    whole_pixels=False,
+    platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
+    lower=lower,
+)
