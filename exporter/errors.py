@@ -49,11 +49,17 @@ class CheckpointMismatch(CheckpointError):
     """The tensors of a checkpoint are not those of the variant."""
 
     def __init__(
-        self, variant: str, missing: Iterable[str], unused: Iterable[str], misshapen: Iterable[str]
+        self,
+        variant: str,
+        missing: Iterable[str],
+        unused: Iterable[str],
+        misshapen: Iterable[str],
+        looks_like: Iterable[str] = (),
     ) -> None:
         self.missing = sorted(missing)
         self.unused = sorted(unused)
         self.misshapen = sorted(misshapen)
+        self.looks_like = list(looks_like)
         parts = [
             f"{len(names)} {word} ({_some(names)})"
             for word, names in (
@@ -63,10 +69,12 @@ class CheckpointMismatch(CheckpointError):
             )
             if names
         ]
-        super().__init__(
-            f"the checkpoint is not one of {variant}: {', '.join(parts)}; "
-            "choose the --variant it was published as"
+        advice = (
+            f"this looks like {' or '.join(self.looks_like)}"
+            if self.looks_like
+            else "choose the --variant it was published as"
         )
+        super().__init__(f"the checkpoint is not one of {variant}: {', '.join(parts)}; {advice}")
 
 
 class BundleError(RequestError):

@@ -169,9 +169,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch.Size": lambda sides=(): tuple(sides),
     "builtins.set": texts,
     "builtins.frozenset": texts,
-    "__builtin__.set": texts,
     "copyreg._reconstructor": record,
-    "copy_reg._reconstructor": record,
     "copyreg.__newobj__": record,
 }
 

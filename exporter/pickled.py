@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -66,6 +67,13 @@ _LITERALS = {
     "BINBYTES8",
     "BYTEARRAY8",
 }
+
+
+def _reference(names: str) -> Reference:
+    """`module name` of a protocol that writes Python 2's names -> today's name."""
+    module, name = names.split(" ", 1)
+    today = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return Reference(".".join(today))
 
 
 class _Machine:
@@ -149,7 +157,7 @@ class _Machine:
         items = self.marked()
         self.stack.append(items)
 
-    def onkeyed(self, _: Any) -> None:
+    def on_dict(self, _: Any) -> None:
         items = self.marked()
         self.stack.append(keyed(zip(items[::2], items[1::2], strict=True)))
 
@@ -180,7 +188,7 @@ class _Machine:
         self.set_items(self.marked())
 
     def on_global(self, names: str) -> None:
-        self.stack.append(Reference(names.replace(" ", ".", 1)))
+        self.stack.append(_reference(names))
 
     def on_stack_global(self, _: Any) -> None:
         module, name = self.take(2)
@@ -203,7 +211,7 @@ class _Machine:
         self.stack.append(record(reference))
 
     def on_inst(self, names: str) -> None:
-        call(Reference(names.replace(" ", ".", 1)), None)
+        call(_reference(names), None)
 
     def on_obj(self, _: Any) -> None:
         call(self.marked()[0], None)

@@ -45,18 +45,20 @@ _LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
-class TorchFile:
-    """A mapped file, its tensors by name, and where each storage's bytes start."""
+class Span:
+    """Where bytes lie in the file."""
 
-    data: mmap.mmap
-    tensors: dict[str, TensorSpec]
-    starts: dict[str, int]
+    start: int
+    size: int
 
 
 @dataclass(frozen=True)
-class _Span:
-    start: int
-    size: int
+class TorchFile:
+    """A mapped file, its tensors by name, and the bytes of each storage by key."""
+
+    data: mmap.mmap
+    tensors: dict[str, TensorSpec]
+    storages: dict[str, Span]
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -74,7 +76,7 @@ def read_torch_file(path: Path) -> TorchFile:
     tensors = flatten(value)
     for name, tensor in tensors.items():
         _check(name, tensor, spans)
-    return TorchFile(data, tensors, {key: span.start for key, span in spans.items()})
+    return TorchFile(data, tensors, spans)
 
 
 def flatten(value: Any) -> dict[str, TensorSpec]:
@@ -89,8 +91,6 @@ def flatten(value: Any) -> dict[str, TensorSpec]:
         tensors = _state_dict(items) if isinstance(items, dict) else {}
     if not tensors:
         raise CheckpointError("holds no tensors under names; a state dict is expected")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
 
 
@@ -120,11 +120,12 @@ def _module_tensors(root: Record) -> Iterator[tuple[str, TensorSpec]]:
 
 
 def _own_tensors(module: Record) -> Iterator[tuple[str, TensorSpec]]:
-    skipped = module.state.get("_non_persistent_buffers_set") or ()
+    skipped = module.state.get("_non_persistent_buffers_set")
+    skipped = skipped if isinstance(skipped, set) else set()
     for place in ("_parameters", "_buffers"):
         for name, tensor in _dict_of(module, place).items():
-            if isinstance(tensor, TensorSpec) and name not in skipped:
-                yield str(name), tensor
+            if isinstance(name, str) and isinstance(tensor, TensorSpec) and name not in skipped:
+                yield name, tensor
 
 
 def _dict_of(module: Record, place: str) -> dict[Any, Any]:
@@ -132,7 +133,7 @@ def _dict_of(module: Record, place: str) -> dict[Any, Any]:
     return held if isinstance(held, dict) else {}
 
 
-def _check(name: str, tensor: TensorSpec, spans: Mapping[str, _Span]) -> None:
+def _check(name: str, tensor: TensorSpec, spans: Mapping[str, Span]) -> None:
     """Refuse a view that reaches outside its storage, or repeats it to look larger."""
     storage = tensor.storage
     width = ITEM_BYTES.get(storage.dtype)
@@ -152,11 +153,9 @@ def _check(name: str, tensor: TensorSpec, spans: Mapping[str, _Span]) -> None:
         )
 
 
-def _read_zip(path: Path, data: mmap.mmap) -> tuple[Any, dict[str, _Span]]:
+def _read_zip(path: Path, data: mmap.mmap) -> tuple[Any, dict[str, Span]]:
     entries = _entries(path, len(data))
     pickles = [name for name in entries if name.rsplit("/", 1)[-1] == "data.pkl"]
-    if any(name.rsplit("/", 1)[-1] == "constants.pkl" for name in entries):
-        raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if len(pickles) != 1:
         raise CheckpointError("is a zip archive, but torch.save did not write it")
     prefix = pickles[0].removesuffix("data.pkl")
@@ -179,6 +178,8 @@ def _entries(path: Path, size: int) -> dict[str, zipfile.ZipInfo]:
         raise CheckpointError(
             f"truncated: its {size} bytes lack the zip directory at the end; download it again"
         ) from error
+    if any(entry.filename.rsplit("/", 1)[-1] == "constants.pkl" for entry in entries):
+        raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CheckpointError("has compressed entries; torch.save never compresses. Not unpacked")
     total = sum(entry.file_size for entry in entries)
@@ -187,7 +188,7 @@ def _entries(path: Path, size: int) -> dict[str, zipfile.ZipInfo]:
     return {entry.filename: entry for entry in entries}
 
 
-def _span(data: mmap.mmap, entry: zipfile.ZipInfo) -> _Span:
+def _span(data: mmap.mmap, entry: zipfile.ZipInfo) -> Span:
     """Where an entry's bytes lie, checked against its CRC."""
     header = data[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
@@ -199,7 +200,7 @@ def _span(data: mmap.mmap, entry: zipfile.ZipInfo) -> _Span:
     with memoryview(data) as view, view[start : start + entry.file_size] as content:
         if zlib.crc32(content) != entry.CRC:
             raise CheckpointError(f"damaged: entry {entry.filename} fails its CRC")
-    return _Span(start, entry.file_size)
+    return Span(start, entry.file_size)
 
 
 def _bytes(data: mmap.mmap, entry: zipfile.ZipInfo) -> bytes:
@@ -207,7 +208,7 @@ def _bytes(data: mmap.mmap, entry: zipfile.ZipInfo) -> bytes:
     return data[span.start : span.start + span.size]
 
 
-def _read_legacy(data: mmap.mmap) -> tuple[Any, dict[str, _Span]]:
+def _read_legacy(data: mmap.mmap) -> tuple[Any, dict[str, Span]]:
     if read_pickle(data) != _MAGIC:
         raise CheckpointError("is a pickle, but torch.save did not write it")
     read_pickle(data)  # the protocol's version
@@ -216,7 +217,7 @@ def _read_legacy(data: mmap.mmap) -> tuple[Any, dict[str, _Span]]:
         raise CheckpointError("was written on a big-endian machine, which is not supported")
     value, keys = read_pickle(data), read_pickle(data)
     widths = {s.key: ITEM_BYTES.get(s.dtype) for s in _storages(value)}
-    spans: dict[str, _Span] = {}
+    spans: dict[str, Span] = {}
     for key in keys if isinstance(keys, list) else ():
         width = widths.get(str(key))
         if width is None:
@@ -225,7 +226,7 @@ def _read_legacy(data: mmap.mmap) -> tuple[Any, dict[str, _Span]]:
     return value, spans
 
 
-def _legacy_span(data: mmap.mmap, width: int) -> _Span:
+def _legacy_span(data: mmap.mmap, width: int) -> Span:
     head = data.read(8)
     numel = struct.unpack("<q", head)[0] if len(head) == 8 else 0
     start = data.tell()
@@ -235,7 +236,7 @@ def _legacy_span(data: mmap.mmap, width: int) -> _Span:
             f"truncated: expected at least {expected} bytes, {len(data)} are there"
         )
     data.seek(expected)
-    return _Span(start, numel * width)
+    return Span(start, numel * width)
 
 
 def _storages(value: Any) -> Iterator[Storage]:

@@ -11,8 +11,6 @@ import copy
 import json
 import math
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -63,6 +61,11 @@ class Plan:
     warmup: int = 100
     decay: float = 0.02
     average: float = 0.998
+
+    def command(self) -> str:
+        """The command that runs this plan."""
+        limits = f"--seed {self.seed} --steps {self.steps} --minutes {self.minutes:g}"
+        return f"python -m exporter.demo.train {limits}"
 
     def done(self, steps: int, seconds: float) -> float:
         """The share of the run that is over, 0..1."""
@@ -203,7 +206,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, weight_decay=plan.decay)
 
     def step(self, batch: Batch) -> tuple[float, float, float]:
-        """Train once. Returns loss, mean IoU of token 0 and of the choice, after the first prompt."""
+        """Train once. Returns, of the first prompt: loss, mean IoU of token 0 and of the choice."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate_at(self.steps, self.seconds)
         self.optimiser.zero_grad(set_to_none=True)
@@ -223,7 +226,7 @@ class Trainer:
         coords, labels = torch.from_numpy(batch.coords), torch.from_numpy(batch.labels)
         asked = Prompts(coords, labels, None, torch.zeros(len(labels)))
         chance = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.steps)
-        rounds = 1 + int(torch.multinomial(torch.tensor([0.45, 0.4, 0.15]), 1, generator=chance))
+        rounds = self._rounds(chance)
         first: Losses | None = None
         with torch.autocast("cpu", torch.bfloat16):
             embedding = self.sam(image.contiguous(memory_format=torch.channels_last))
@@ -238,6 +241,12 @@ class Trainer:
                 asked = corrected(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
         embedding.backward(leaf.grad)
         return float(first.total.detach()), first.first_iou, first.chosen_iou
+
+    def _rounds(self, chance: torch.Generator) -> int:
+        """One decoding at first, when no mask is worth correcting yet; later one to three."""
+        shares = torch.tensor([0.45, 0.4, 0.15])
+        drawn = 1 + int(torch.multinomial(shares, 1, generator=chance))
+        return drawn if self.plan.done(self.steps, self.seconds) > 0.1 else 1
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -268,15 +277,15 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def save_weights(self, path: Path, command: str) -> None:
+    def save_weights(self, path: Path) -> None:
         """The averaged weights as float16, with how they were made. Appears whole or not at all."""
         tensors = {
             name: (value.half() if value.dtype.is_floating_point else value).contiguous()
             for name, value in self.average.state_dict().items()
         }
         made = {
-            "command": command, "plan": json.dumps(asdict(self.plan)), "steps": str(self.steps),
-            "seconds": f"{self.seconds:.0f}", "torch": torch.__version__,
+            "command": self.plan.command(), "plan": json.dumps(asdict(self.plan)),
+            "steps": str(self.steps), "seconds": f"{self.seconds:.0f}", "torch": torch.__version__,
             "numpy": np.__version__, "python": platform.python_version(),
         }  # fmt: skip
         partial = path.with_suffix(".partial")
@@ -302,7 +311,7 @@ def produced(plan: Plan, first: int) -> Iterator[Batch]:
         worker.terminate()
 
 
-def train(trainer: Trainer, arguments: argparse.Namespace, command: str) -> None:
+def train(trainer: Trainer, arguments: argparse.Namespace) -> None:
     """Train to the last step or the last minute, saving now and then."""
     plan, sums, count = trainer.plan, np.zeros(3), 0
     then = saved = time.perf_counter()
@@ -317,7 +326,7 @@ def train(trainer: Trainer, arguments: argparse.Namespace, command: str) -> None
         if over or now - saved > 90:
             if arguments.state:
                 trainer.save_state(arguments.state)
-            trainer.save_weights(arguments.output, command)
+            trainer.save_weights(arguments.output)
             saved = now
         if over:
             break
@@ -357,8 +366,7 @@ def main() -> None:
     trainer = Trainer(plan)
     if arguments.resume:
         trainer.load_state(arguments.state)
-    command = "python -m exporter.demo.train " + shlex.join(sys.argv[1:])
-    train(trainer, arguments, command)
+    train(trainer, arguments)
 
 
 if __name__ == "__main__":

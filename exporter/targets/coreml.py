@@ -21,7 +21,9 @@ from exporter.targets import Options, Target
 if TYPE_CHECKING:
     from exporter.graphs import Graph
 
-FLOAT32_UNTIL = frozenset({"sin", "cos"})
+SINES = frozenset({"sin", "cos"})
+LINEAR = frozenset({"add", "sub", "mul", "matmul", "linear", "cast", "reshape", "expand_dims"})
+"""What may stand between the point coordinates and their sine and cosine."""
 
 
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
@@ -73,9 +75,9 @@ def _reaches_sine(op: Any) -> bool:
     waiting, seen = [op], set()
     while waiting:
         current = waiting.pop()
-        if current.op_type in FLOAT32_UNTIL:
+        if current.op_type in SINES:
             return True
-        if id(current) in seen or len(seen) > 16:
+        if id(current) in seen or current.op_type not in LINEAR:
             continue
         seen.add(id(current))
         waiting += [child for output in current.outputs for child in output.child_ops]

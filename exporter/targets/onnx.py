@@ -13,11 +13,14 @@ import torch
 
 from exporter.manifest import GraphFile
 from exporter.targets import Options, Target
+from exporter.targets._onnx_half import to_half
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
 
 OPSET = 20
+SINES = frozenset({"Sin", "Cos"})
+"""Point coordinates stay float32 up to these; see `exporter.precision.fp16`."""
 PROTOBUF_LIMIT = 2_000_000_000
 """Bytes; a larger model keeps its weights in a file beside it."""
 
@@ -34,7 +37,7 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
         if absorb is not None:
             absorb(on=False)
     if precision == "fp16":
-        model = _half(model)
+        model = to_half(model, SINES)
     _strip(model)
     name = f"{graph.spec.name}.onnx"
     size = _save(model, folder / name)
@@ -54,34 +57,6 @@ def _export(graph: Graph) -> Any:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program.model_proto
-
-
-def _half(model: Any) -> Any:
-    """Every node in float16 but those between the point coordinates and their sine and cosine."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(
-        model,
-        keep_io_types=True,
-        disable_shape_infer=False,
-        op_block_list=["Sin", "Cos"],
-        node_block_list=_before(model, {"Sin", "Cos"}),
-    )
-
-
-def _before(model: Any, ends: set[str]) -> list[str]:
-    """Names of the nodes whose values reach an operation in `ends`."""
-    maker = {output: node for node in model.graph.node for output in node.output}
-    found: dict[str, Any] = {}
-    waiting = [node for node in model.graph.node if node.op_type in ends]
-    while waiting:
-        node = waiting.pop()
-        for value in node.input:
-            source = maker.get(value)
-            if source is not None and source.name not in found:
-                found[source.name] = source
-                waiting.append(source)
-    return sorted(found)
 
 
 def _strip(model: Any) -> None:

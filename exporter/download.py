@@ -1,0 +1,282 @@
+"""Published checkpoints from where their authors publish them, into a cache folder.
+
+A file appears under its name whole and checked, or not at all; an interrupted download goes on
+where it stopped. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import importlib
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from exporter import __version__
+from exporter.errors import DownloadError, RequestError
+from exporter.variants import Published
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes so far and the bytes in all, where the server says how many."""
+
+TIMEOUT_S = 30.0
+MOST_BYTES = 8 * 10**9
+_ATTEMPTS = 2
+_CHUNK = 1 << 20
+
+
+def fetch(published: Published, cache: Path | None, progress: Progress) -> Path:
+    """The published file, from the cache or downloaded to it.
+
+    Where its authors publish no sha256, the one seen first is kept beside the file as NAME.sha256,
+    and later reads are checked against that.
+
+    Args:
+        published: what to fetch.
+        cache: the folder to keep it in; None for `default_cache`.
+        progress: told about every megabyte.
+
+    Raises:
+        RequestError: it has no address, or one that is neither http nor https.
+        DownloadError: it cannot be fetched or kept, or is not the published file.
+    """
+    name = Path(published.file).name
+    if urllib.parse.urlsplit(published.url).scheme not in ("http", "https"):
+        raise RequestError(
+            f"{name or 'this variant'} has no http(s) address: pass --checkpoint FILE"
+        )
+    target = (default_cache(os.environ) if cache is None else cache) / name
+    try:
+        if _is_cached(target, published):
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target):
+            if _is_cached(target, published):  # by the process that we waited for
+                return target
+            return _download(_Job(published, target), progress)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full; what has arrived is kept" if full else str(error)
+        raise DownloadError(f"could not keep {target}: {reason}") from error
+
+
+def default_cache(environment: Mapping[str, str]) -> Path:
+    """`$SAM_EXPORT_CACHE`, `$XDG_CACHE_HOME/sam-export` or `~/.cache/sam-export`."""
+    if own := environment.get("SAM_EXPORT_CACHE"):
+        return Path(own)
+    if shared := environment.get("XDG_CACHE_HOME"):
+        return Path(shared) / "sam-export"
+    return Path.home() / ".cache" / "sam-export"
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Waits until no other process downloads to `target`; Windows has no such locks."""
+    with target.with_name(f".{target.name}.lock").open("a") as lock:
+        with contextlib.suppress(ImportError):
+            fcntl = importlib.import_module("fcntl")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class _Job:
+    published: Published
+    target: Path
+
+    @property
+    def partial(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def validator(self) -> Path:
+        """Holds the ETag of what the partial file is a part of."""
+        return self.target.with_name(f"{self.target.name}.partial.etag")
+
+    def failed(self, reason: str) -> DownloadError:
+        name, url = self.published.file, self.published.url
+        return DownloadError(
+            f"could not download {url} ({reason}): fetch it yourself and pass --checkpoint {name}, "
+            f"or put it at {self.target}"
+        )
+
+
+class _Interrupted(Exception):
+    """The transfer stopped; another attempt may go on."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to http(s) only, and never from https to http."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        schemes = ("https",) if req.type == "https" else ("http", "https")
+        if urllib.parse.urlsplit(newurl).scheme not in schemes:
+            raise urllib.error.HTTPError(newurl, code, "redirected away from http(s)", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_cached(target: Path, published: Published) -> bool:
+    """Whether the cached file can be used; a file that is not the published one is fetched anew."""
+    if not target.is_file():
+        return False
+    digest = _sha256(target)
+    if published.sha256:
+        return digest.startswith(published.sha256)
+    record = _record(target)
+    recorded = record.read_text("utf-8").split()[:1] if record.is_file() else []
+    if recorded and recorded != [digest]:
+        raise DownloadError(
+            f"{target} has sha256 {digest}, but had {recorded[0]} when it was first seen (its "
+            "authors publish none): remove both files to fetch it again"
+        )
+    if not recorded:
+        _write_record(target, digest)
+    return True
+
+
+def _download(job: _Job, progress: Progress) -> Path:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _transfer(job, progress)
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                _forget(job)
+            elif error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise job.failed(f"HTTP {error.code} {error.reason}") from error
+            if attempt == _ATTEMPTS:
+                raise job.failed(f"HTTP {error.code} {error.reason}") from error
+        except (_Interrupted, urllib.error.URLError) as error:
+            if attempt == _ATTEMPTS:
+                raise job.failed(str(getattr(error, "reason", error))) from error
+    return _accept(job)
+
+
+def _transfer(job: _Job, progress: Progress) -> None:
+    """One request; what arrives is appended to the partial file."""
+    start = _resume_from(job)
+    request = urllib.request.Request(job.published.url)
+    request.add_header("User-Agent", f"sam-export/{__version__}")
+    request.add_header("Accept-Encoding", "identity")
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+        if job.validator.is_file():
+            request.add_header("If-Range", job.validator.read_text("utf-8"))
+    with _open(request) as response:
+        if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+            if not str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-"):
+                _forget(job)
+                raise _Interrupted("the server sent another range than asked for")
+        else:
+            start = 0
+            _forget(job)
+            _note_validator(job, response.headers.get("ETag"))
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else None
+        _append(job.partial, start, response, total, progress)
+
+
+def _open(request: urllib.request.Request) -> Any:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    try:
+        return opener.open(request, timeout=TIMEOUT_S)
+    except urllib.error.URLError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Interrupted(str(error) or type(error).__name__) from error
+
+
+def _append(partial: Path, start: int, source: Any, total: int | None, progress: Progress) -> None:
+    with partial.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.truncate()
+        done = start
+        while chunk := _receive(source):
+            file.write(chunk)
+            done += len(chunk)
+            if done > MOST_BYTES:
+                raise DownloadError(f"{partial} grew past {MOST_BYTES} bytes: no checkpoint is")
+            progress(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    if total is not None and done != total:
+        raise _Interrupted(f"{done} of {total} bytes arrived; the next try goes on from there")
+
+
+def _receive(source: Any) -> bytes:
+    try:
+        chunk: bytes = source.read(_CHUNK)
+    except http.client.IncompleteRead as error:
+        return error.partial
+    except (OSError, http.client.HTTPException) as error:
+        raise _Interrupted(str(error) or type(error).__name__) from error
+    return chunk
+
+
+def _resume_from(job: _Job) -> int:
+    """The size of a partial file that can be told from a part of another version."""
+    told = bool(job.published.sha256) or job.validator.is_file()
+    return job.partial.stat().st_size if told and job.partial.is_file() else 0
+
+
+def _note_validator(job: _Job, etag: str | None) -> None:
+    if etag and not etag.startswith("W/"):
+        job.validator.write_text(etag, "utf-8")
+
+
+def _forget(job: _Job) -> None:
+    job.partial.unlink(missing_ok=True)
+    job.validator.unlink(missing_ok=True)
+
+
+def _accept(job: _Job) -> Path:
+    digest = _sha256(job.partial)
+    if not digest.startswith(job.published.sha256):
+        _forget(job)
+        raise job.failed(
+            f"its sha256 is {digest}, published is {job.published.sha256}; the file was removed"
+        )
+    job.partial.replace(job.target)
+    job.validator.unlink(missing_ok=True)
+    if not job.published.sha256:
+        _write_record(job.target, digest)
+    return job.target
+
+
+def _record(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _write_record(target: Path, digest: str) -> None:
+    _record(target).write_text(f"{digest}  {target.name}\n", "utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

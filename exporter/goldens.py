@@ -1,0 +1,127 @@
+"""Seeded inputs and the float32 torch outputs of both graphs: what every lowered graph must repeat.
+
+The picture comes from the scene generator, so that trained weights segment something in it. It is
+square: no padding, so one golden serves every target, whatever its padding can hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from exporter.demo.scenes import scene
+from exporter.graphs import Graph
+from exporter.manifest import MaskRule, PromptRule
+from exporter.preprocess import Floats, Frame
+from exporter.prompts import Prompts, pack
+
+Goldens = dict[str, npt.NDArray[np.generic]]
+
+SEED = 20_000_000
+"""A held-out scene: the demo model was not trained on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Prompts of one decoder call; `refines` names the case whose best mask is fed back."""
+
+    name: str
+    sets: tuple[Prompts, ...]
+    refines: str = ""
+
+
+def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Goldens:
+    """Run both graphs in torch.
+
+    Returns:
+        `GRAPH/CASE/NAME` -> array; `mask_decoder/*/image_embeddings` is every case's.
+    """
+    encoder, decoder = graphs
+    size = encoder.spec.inputs[0].shape[-1]
+    picture = scene(SEED, size, size)
+    image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        embeddings = encoder.module(torch.from_numpy(image.astype(np.float32)))
+    goldens: Goldens = {
+        "image_encoder/scene/image": image,
+        "image_encoder/scene/image_embeddings": embeddings.numpy(),
+        "mask_decoder/*/image_embeddings": embeddings.numpy(),
+    }
+    frame = Frame((size, size), (size, size), size)
+    best: dict[str, Floats] = {}
+    for case in cases(picture.instances, prompts):
+        inputs = _inputs(case, frame, prompts, best.get(case.refines), mask.low_res_size)
+        with torch.no_grad():
+            outputs = decoder.module(embeddings, *(torch.from_numpy(v) for v in inputs.values()))
+        named = {t.name: o.numpy() for t, o in zip(decoder.spec.outputs, outputs, strict=True)}
+        best[case.name] = _best(named, mask)
+        for name, array in (inputs | named).items():
+            goldens[f"mask_decoder/{case.name}/{name}"] = array
+    return goldens
+
+
+def cases(instances: npt.NDArray[np.bool_], rule: PromptRule) -> list[Case]:
+    """Every kind of prompt that fits the bundle's slots.
+
+    Args:
+        instances: (K, S, S) the scene's objects, at least two.
+        rule: the bundle's.
+    """
+    clicks = [_inside(mask) for mask in instances]
+    boxes = [_box(mask) for mask in instances]
+    several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - 1))
+    made = [
+        Case("click_a", (Prompts((clicks[0],), (1,)),)),
+        Case("click_b", (Prompts((clicks[1],), (1,)),)),
+        Case("points", (Prompts((clicks[0], clicks[1]), (1, 0)),)),
+        Case("box", (Prompts(box=boxes[0]),)),
+        Case("box_point", (Prompts((clicks[1],), (0,), boxes[0]),)),
+        Case("refine", (Prompts((clicks[0],), (1,)),), refines="click_a"),
+        Case("full", (Prompts(several, (1,) + (0,) * (len(several) - 1)),)),
+    ]
+    fitting = [case for case in made if case.sets[0].slots(rule) <= rule.slots]
+    return [_fill_batch(case, clicks, rule) for case in fitting]
+
+
+def _fill_batch(case: Case, clicks: list[tuple[float, float]], rule: PromptRule) -> Case:
+    """The case's own set first; the other sets of the batch click on other objects."""
+    others = tuple(Prompts((clicks[i % len(clicks)],), (1,)) for i in range(1, rule.batch))
+    return dataclasses.replace(case, sets=case.sets + others)
+
+
+def _inputs(
+    case: Case, frame: Frame, rule: PromptRule, previous: Floats | None, low: int
+) -> dict[str, Floats]:
+    packed = [pack(prompts, frame, rule) for prompts in case.sets]
+    given = previous is not None
+    mask = previous if previous is not None else np.zeros((rule.batch, 1, low, low), np.float32)
+    return {
+        "point_coords": np.concatenate([coords for coords, _ in packed]),
+        "point_labels": np.concatenate([labels for _, labels in packed]),
+        "mask_input": mask,
+        "has_mask_input": np.full(rule.batch, float(given), np.float32),
+    }
+
+
+def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
+    """(B, 1, h, w): the best of the `multi` masks of each set."""
+    tokens = list(rule.multi)
+    chosen = outputs["iou_predictions"][:, tokens].argmax(axis=1)
+    masks = outputs["low_res_masks"][:, tokens]
+    return np.ascontiguousarray(masks[np.arange(len(chosen)), chosen][:, None])
+
+
+def _inside(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """A pixel of the mask: the one nearest to its centroid."""
+    rows, cols = np.nonzero(mask)
+    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
+    return float(cols[nearest]), float(rows[nearest])
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    rows, cols = np.nonzero(mask)
+    return float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)

@@ -1,0 +1,53 @@
+"""Progress of long work, and silence from toolkits that print."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+Report = Callable[[str], None]
+"""Takes one line about what is being done now."""
+
+
+def silent(line: str) -> None:
+    """A `Report` that says nothing."""
+    del line
+
+
+def on_stderr() -> Report:
+    """A `Report` that prints each stage with the seconds since the start.
+
+    It writes to a copy of stderr, so that it still speaks while `quiet` holds the original.
+    """
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    start = time.perf_counter()
+
+    def report(line: str) -> None:
+        stream.write(f"[{time.perf_counter() - start:6.1f} s] {line}\n")
+        stream.flush()
+
+    return report
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """Send everything this process prints, C++ libraries included, to the end of `log`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with log.open("ab") as stream:
+        try:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)

@@ -1,0 +1,134 @@
+"""A float32 ONNX graph to float16, with an island that stays float32.
+
+    x (f32) -> [Gemm] -> [Conv] -> y (f32)
+    x (f32) -> Cast -> [Gemm f16] -> [Conv f16] -> Cast -> y (f32)
+
+The converters that come with ONNX Runtime and onnxconverter-common cast to float16 and back between
+two nodes of such an island, which rounds just what it is there to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+def to_half(model: Any, ends: frozenset[str]) -> Any:
+    """Rewrite `model` in place and return it.
+
+    Args:
+        model: an onnx.ModelProto whose value_info types every value, as the dynamo exporter writes.
+        ends: operation types that stay float32 together with everything that leads to them.
+    """
+    from onnx import TensorProto
+
+    graph = model.graph
+    island = _leads_to(graph, ends)
+    floats = _float_values(graph, TensorProto.FLOAT)
+    kept = {value for node in graph.node if node.name in island for value in node.output}
+    kept |= {value.name for value in graph.input}
+    _convert_weights(graph, island, floats)
+    nodes: list[Any] = []
+    casts: dict[tuple[str, bool], str] = {}
+    weights = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        single = node.name in island
+        for i, value in enumerate(node.input):
+            if value in floats and value not in weights and (value in kept) != single:
+                node.input[i] = _cast(value, nodes, casts, single=single)
+        _retarget(node, TensorProto, single=single)
+        nodes.append(node)
+    _restore_outputs(graph, nodes, kept)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return model
+
+
+def _leads_to(graph: Any, ends: frozenset[str]) -> set[str]:
+    """Names of the nodes of these types and of all whose values reach them."""
+    maker = {output: node for node in graph.node for output in node.output}
+    waiting = [node for node in graph.node if node.op_type in ends]
+    found = {node.name for node in waiting}
+    while waiting:
+        for value in waiting.pop().input:
+            source = maker.get(value)
+            if source is not None and source.name not in found:
+                found.add(source.name)
+                waiting.append(source)
+    return found
+
+
+def _float_values(graph: Any, kind: int) -> set[str]:
+    typed = (*graph.input, *graph.output, *graph.value_info)
+    values = {v.name for v in typed if v.type.tensor_type.elem_type == kind}
+    return values | {t.name for t in graph.initializer if t.data_type == kind}
+
+
+def _convert_weights(graph: Any, island: set[str], floats: set[str]) -> None:
+    """Weights of nodes outside the island; one that both sides use is kept twice."""
+    from onnx import numpy_helper
+
+    sides: dict[str, set[bool]] = {}
+    for node in graph.node:
+        for value in node.input:
+            sides.setdefault(value, set()).add(node.name in island)
+    for tensor in list(graph.initializer):
+        used = sides.get(tensor.name, set())
+        if tensor.name not in floats or False not in used:
+            continue
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        if True in used:
+            name += "_half"
+            for node in graph.node:
+                if node.name not in island:
+                    for i in _places(node, tensor.name):
+                        node.input[i] = name
+            graph.initializer.append(numpy_helper.from_array(half, name))
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(half, name))
+
+
+def _places(node: Any, value: str) -> Iterator[int]:
+    return (i for i, name in enumerate(node.input) if name == value)
+
+
+def _cast(value: str, nodes: list[Any], casts: dict[tuple[str, bool], str], *, single: bool) -> str:
+    from onnx import TensorProto, helper
+
+    if (value, single) not in casts:
+        name = f"{value}_{'single' if single else 'half'}"
+        to = TensorProto.FLOAT if single else TensorProto.FLOAT16
+        nodes.append(helper.make_node("Cast", [value], [name], name=f"cast_{name}", to=to))
+        casts[value, single] = name
+    return casts[value, single]
+
+
+def _retarget(node: Any, types: Any, *, single: bool) -> None:
+    """A Cast to float32 outside the island casts to float16."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and not single:
+            attribute.i = types.FLOAT16 if attribute.i == types.FLOAT else attribute.i
+
+
+def _restore_outputs(graph: Any, nodes: list[Any], kept: set[str]) -> None:
+    """Outputs stay float32 under their names."""
+    from onnx import TensorProto, helper
+
+    for output in graph.output:
+        if output.name in kept:
+            continue
+        half = f"{output.name}_half_out"
+        for node in nodes:
+            for values in (node.input, node.output):
+                for i, value in enumerate(values):
+                    if value == output.name:
+                        values[i] = half
+        nodes.append(
+            helper.make_node(
+                "Cast", [half], [output.name], name=f"cast_{output.name}", to=TensorProto.FLOAT
+            )
+        )

@@ -1,0 +1,45 @@
+"""The embedded default: SAM's blocks at a quarter of their width, trained on made-up scenes.
+
+It is what makes everything here visible and testable without a hub. It knows textured shapes, not
+photographs; see the README for what it is and is not, and `exporter/demo/` for how it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from exporter.manifest import MaskRule
+from exporter.variants import Layout, Published, Variant
+from exporter.variants.sam import APACHE, PREPROCESS, published_names
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+
+def build() -> Sam:
+    """The untrained network."""
+    from exporter.demo import network
+
+    return network.build().eval()
+
+
+VARIANTS = (
+    Variant(
+        name="demo",
+        family="demo",
+        summary="embedded default, trained on generated scenes: for trying and testing",
+        parameters=0,
+        embedding=(1, 64, 32, 32),
+        preprocess=dataclasses.replace(PREPROCESS, size=256),
+        mask=MaskRule(
+            threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=128
+        ),
+        mask_tokens=4,
+        licence=APACHE,
+        repository="embedded (exporter/demo)",
+        paper="",
+        published=Published("demo.safetensors", ""),
+        layouts=(Layout("segment-anything", published_names, build),),
+    ),
+)

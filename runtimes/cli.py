@@ -1,0 +1,216 @@
+"""`sam-run`: segment a picture with a bundle on this machine, or check the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from exporter.bundle import Bundle, open_bundle
+from exporter.errors import ParityError, PromptError, RequestError, SamExportError
+from exporter.preprocess import Bools, Bytes, Floats, fit
+from exporter.prompts import Prompts, check
+from runtimes.arguments import parser
+from runtimes.engines import choose_engine
+from runtimes.measures import describe, missed
+from runtimes.overlay import overlay
+from runtimes.parity import check_parity
+from runtimes.pictures import read_rgb, save_picture, write_whole
+from runtimes.segmenter import Masks, Segmenter, mask_inputs
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What to write; None is not written."""
+
+    overlay: Path | None
+    mask: Path | None
+    logits: Path | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sam-run`; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _check(arguments) if arguments.check else _segment(arguments)
+    except KeyboardInterrupt:
+        print("sam-run: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
+        if arguments.debug:
+            traceback.print_exc()
+        known = isinstance(error, SamExportError)
+        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
+        print(f"sam-run: error: {what}", file=sys.stderr)
+        return error.exit_status if isinstance(error, SamExportError) else 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Hashes, then every graph against its goldens."""
+    if arguments.image is not None:
+        raise RequestError("--check takes no image: it runs the bundle's own goldens")
+    bundle = open_bundle(arguments.bundle)
+    manifest = bundle.manifest
+    engine = choose_engine(manifest.target, arguments.engine).name
+    figures = check_parity(bundle.path, manifest, engine, arguments.threads)
+    if arguments.json:
+        report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
+        print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
+    else:
+        print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
+        for figure in figures:
+            print(f"  {describe(figure, manifest.precision)}")
+    under = missed(figures)
+    if under:
+        more = f", and {len(under) - 1} more" if len(under) > 1 else ""
+        raise ParityError(f"{describe(under[0], manifest.precision)}{more}")
+    return 0
+
+
+def _segment(arguments: argparse.Namespace) -> int:
+    """One picture, one prompt set."""
+    if arguments.image is None:
+        raise RequestError("give an IMAGE to segment, or --check")
+    files = _files(arguments)
+    prompts = _prompts(arguments)
+    bundle = open_bundle(arguments.bundle)
+    rgb = read_rgb(arguments.image)
+    logits = _checked_early(bundle, rgb, prompts, arguments.mask_input)
+    engine = choose_engine(bundle.manifest.target, arguments.engine).name
+    ms: dict[str, float] = {}
+    segmenter = _timed(ms, "load", lambda: Segmenter(bundle, engine, arguments.threads))
+    _timed(ms, "set_image", lambda: segmenter.set_image(rgb))
+    call = partial(segmenter.predict, mask_input=logits, multimask=arguments.multimask)
+    masks = _timed(ms, "predict", lambda: call(prompts.points, prompts.labels, prompts.box))
+    written = _write(files, rgb, masks, prompts)
+    if arguments.json:
+        report = _report(bundle, engine, rgb, prompts, masks)
+        report["prompts"]["mask_input"] = str(arguments.mask_input) if logits is not None else None
+        report["ms"] = {"device": "host"} | {name: round(value, 3) for name, value in ms.items()}
+        report["files"] = [str(path) for path in written]
+        print(json.dumps(report, indent=2))
+        return 0
+    for i, (iou, mask) in enumerate(zip(masks.iou_predictions, masks.masks, strict=True)):
+        print(f"mask {i}: iou {iou:.3f}, {int(mask.sum())} pixels")
+    for path in written:
+        print(path)
+    return 0
+
+
+def _checked_early(
+    bundle: Bundle, rgb: Bytes, prompts: Prompts, mask_input: Path | None
+) -> Floats | None:
+    """Find a wrong prompt before the encoder runs. The logits of --mask-input, or None."""
+    manifest = bundle.manifest
+    check(prompts, fit(rgb.shape[1], rgb.shape[0], manifest.preprocess), manifest.prompts)
+    if mask_input is None:
+        return None
+    try:
+        logits: Floats = np.load(mask_input, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise PromptError(f"{mask_input} is no logits file of --save-logits: {reason}") from None
+    if not isinstance(logits, np.ndarray):
+        raise PromptError(f"{mask_input} holds several arrays; --save-logits writes one")
+    mask_inputs(logits, manifest.mask.low_res_size, manifest.prompts.batch)
+    return logits
+
+
+def _report(
+    bundle: Bundle, engine: str, rgb: Bytes, prompts: Prompts, masks: Masks
+) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "variant": manifest.variant,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "engine": engine,
+        "image": {"width": rgb.shape[1], "height": rgb.shape[0]},
+        "prompts": asdict(prompts),
+        "masks": [
+            {"iou_prediction": float(iou), "area": int(mask.sum()), "box": bounding_box(mask)}
+            for iou, mask in zip(masks.iou_predictions, masks.masks, strict=True)
+        ],
+    }
+
+
+def bounding_box(mask: Bools) -> list[int] | None:
+    """x0, y0, x1, y1 around a mask, the last two exclusive; None for an empty mask."""
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(ys):
+        return None
+    return [int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1]
+
+
+def _write(files: Files, rgb: Bytes, masks: Masks, prompts: Prompts) -> list[Path]:
+    """Write what was asked for; the paths, in order."""
+    written = []
+    if files.overlay is not None:
+        save_picture(files.overlay, overlay(rgb, masks, prompts))
+        written.append(files.overlay)
+    for path, mask in _mask_files(files.mask, masks):
+        save_picture(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)))
+        written.append(path)
+    if files.logits is not None:
+        write_whole(files.logits, lambda stream: np.save(stream, masks.low_res_masks))
+        written.append(files.logits)
+    return written
+
+
+def _mask_files(path: Path | None, masks: Masks) -> list[tuple[Path, Any]]:
+    if path is None:
+        return []
+    if len(masks.masks) == 1:
+        return [(path, masks.masks[0])]
+    return [(path.with_stem(f"{path.stem}_{i}"), mask) for i, mask in enumerate(masks.masks)]
+
+
+def _files(arguments: argparse.Namespace) -> Files:
+    """The files asked for, refused before any work if they cannot be written."""
+    image: Path = arguments.image
+    files = Files(arguments.output, arguments.mask, arguments.save_logits)
+    asked = [path for path in (files.overlay, files.mask, files.logits) if path is not None]
+    if not asked and not arguments.json:
+        files = Files(Path(f"{image.stem}.overlay.png"), None, None)
+    if len({path.resolve() for path in [image, *asked]}) <= len(asked):
+        raise RequestError("IMAGE, -o, --mask and --save-logits should be different files")
+    for path in asked:
+        if not path.parent.is_dir():
+            raise RequestError(f"there is no folder {path.parent} to write {path.name} to")
+    pictures = Image.registered_extensions()
+    for picture in (files.overlay, files.mask):
+        if picture is not None and pictures.get(picture.suffix.lower()) not in Image.SAVE:
+            raise RequestError(f"{picture} should end in .png or another picture format")
+    return files
+
+
+def _prompts(arguments: argparse.Namespace) -> Prompts:
+    return Prompts(
+        points=tuple((x, y) for x, y, _ in arguments.point),
+        labels=tuple(label for _, _, label in arguments.point),
+        box=arguments.box,
+    )
+
+
+def _timed(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:
+    start = time.perf_counter()
+    result = work()
+    ms[name] = (time.perf_counter() - start) * 1000
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

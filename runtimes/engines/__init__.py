@@ -1,0 +1,181 @@
+"""The runtimes that can run a bundle on this machine.
+
+How to add an engine: write `runtimes/engines/NAME.py` with
+
+    ENGINE = EngineKind(name="NAME", target="TARGET", missing=..., open=...)
+
+* `target` is the export target whose files it runs.
+* `missing()` says what to install, or None where the engine can run. It must not import a toolkit.
+* `open(path, graph, threads)` loads one lowered graph. Its session's `run` gets exactly the
+  inputs of `graph.spec`, in its order, shapes, dtypes and layouts, and answers by output name.
+
+Importing the file must not import its toolkit either. Nothing else changes: `sam-run --engine NAME`
+and the parity check find the file. Several engines may run one target; without a choice the first
+one by file name that can run here is taken (so Core ML itself on macOS, and `mil` elsewhere).
+A folder here is an engine's inside, not an engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter import catalog
+from exporter.bundle import Bundle
+from exporter.errors import BundleError, RequestError
+from exporter.manifest import GraphFile, GraphSpec, TensorSpec
+
+Array = npt.NDArray[Any]
+
+
+class Session(Protocol):
+    """One loaded graph."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs by name -> outputs by name, in the shapes and dtypes of the graph's spec."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """What an engine file exports as `ENGINE`.
+
+    Attributes:
+        name: for `--engine`.
+        target: the export target it runs.
+        missing: None if usable here, else what to install.
+        open: path, graph, threads -> a loaded graph.
+    """
+
+    name: str
+    target: str
+    missing: Callable[[], str | None]
+    open: Callable[[Path, GraphFile, int], Session]
+
+
+@dataclass(frozen=True)
+class CheckedSession:
+    """A session that is only called with what its spec says, and answers with what it says."""
+
+    spec: GraphSpec
+    inner: Session
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once.
+
+        Raises:
+            RequestError: a name, shape or dtype is not the spec's.
+            BundleError: the file's outputs are not the spec's.
+        """
+        wrong = _difference(inputs, self.spec.inputs)
+        if wrong:
+            raise RequestError(f"{self.spec.name} takes {_listing(self.spec.inputs)}; got {wrong}")
+        given = {t.name: np.ascontiguousarray(inputs[t.name]) for t in self.spec.inputs}
+        outputs = self.inner.run(given)
+        wrong = _difference(outputs, self.spec.outputs)
+        if wrong:
+            raise BundleError(
+                f"{self.spec.name} should give {_listing(self.spec.outputs)}; its file gave {wrong}"
+            )
+        return {t.name: outputs[t.name] for t in self.spec.outputs}
+
+
+def engine_kinds() -> tuple[EngineKind, ...]:
+    """Every engine, in the order of their file names."""
+    folder = Path(__file__).parent
+    entries = [name for name in catalog.names(__name__) if (folder / f"{name}.py").is_file()]
+    return tuple(importlib.import_module(f"{__name__}.{name}").ENGINE for name in entries)
+
+
+def choose_engine(target: str, name: str | None = None) -> EngineKind:
+    """The named engine, or the first that runs `target` here. RequestError if there is none."""
+    kinds = engine_kinds()
+    if name is not None:
+        known = [kind.name for kind in kinds]
+        if name not in known:
+            raise RequestError(f"no engine is called {name!r}; there are: {', '.join(known)}")
+        kinds = tuple(kind for kind in kinds if kind.name == name)
+        if kinds[0].target != target:
+            raise RequestError(f"engine {name} runs {kinds[0].target} bundles, not {target}")
+    fitting = [(kind, kind.missing()) for kind in kinds if kind.target == target]
+    for kind, missing in fitting:
+        if missing is None:
+            return kind
+    reasons = "; ".join(f"{kind.name}: {missing}" for kind, missing in fitting)
+    raise RequestError(f"nothing here can run a {target} bundle ({reasons or 'no engine for it'})")
+
+
+def open_session(
+    bundle: Bundle, graph: str, engine: str | None = None, threads: int = 2
+) -> Session:
+    """Load one graph of a bundle.
+
+    Raises:
+        RequestError: no such engine, it is not for this target, or its toolkit is not installed.
+        BundleError: no such graph, or the engine cannot load its file.
+    """
+    if threads < 1:
+        raise RequestError(f"threads is 1 or more, not {threads}")
+    kind = choose_engine(bundle.manifest.target, engine)
+    entry = bundle.manifest.graph(graph)
+    path = bundle.file(graph)
+    if not path.exists():
+        raise BundleError(f"{path} is missing; copy or export the bundle again")
+    return CheckedSession(entry.spec, kind.open(path, entry, threads))
+
+
+def to_layout(canonical: Array, spec: TensorSpec) -> Array:
+    """A canonical array (images are NCHW) -> the layout and dtype a graph's spec states.
+
+    A `uint8` input takes rounded values: the host's resized pixels are whole numbers already, only
+    the padding is not.
+    """
+    moved = canonical.transpose(0, 2, 3, 1) if _channels_last(spec, canonical) else canonical
+    if np.issubdtype(np.dtype(spec.dtype), np.integer) and moved.dtype.kind == "f":
+        moved = np.rint(moved)
+    return np.ascontiguousarray(moved.astype(spec.dtype, copy=False))
+
+
+def from_layout(array: Array, spec: TensorSpec) -> Array:
+    """A graph's output in its own layout -> canonical, float32 if it is a float."""
+    moved = array.transpose(0, 3, 1, 2) if _channels_last(spec, array) else array
+    return np.asarray(moved, np.float32) if moved.dtype.kind == "f" else moved
+
+
+def run_canonical(
+    session: Session, spec: GraphSpec, canonical: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Run a graph on canonical arrays; its outputs are canonical too."""
+    inputs = {t.name: to_layout(canonical[t.name], t) for t in spec.inputs if t.name in canonical}
+    outputs = session.run(inputs)
+    return {t.name: from_layout(outputs[t.name], t) for t in spec.outputs}
+
+
+def _channels_last(spec: TensorSpec, array: Array) -> bool:
+    return spec.layout == "NHWC" and array.ndim == 4
+
+
+def _difference(arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> str:
+    """What is not as stated, or empty."""
+    missing = [t.name for t in specs if t.name not in arrays]
+    if missing:
+        return f"no {', '.join(missing)}"
+    unknown = sorted(set(arrays) - {t.name for t in specs})
+    if unknown:
+        return f"also {', '.join(unknown)}"
+    wrong = [
+        f"{t.name} {arrays[t.name].dtype} {arrays[t.name].shape}"
+        for t in specs
+        if arrays[t.name].shape != t.shape or arrays[t.name].dtype != np.dtype(t.dtype)
+    ]
+    return ", ".join(wrong)
+
+
+def _listing(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in specs)

@@ -1,0 +1,66 @@
+"""Core ML itself, on macOS."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from exporter.errors import BundleError
+from exporter.manifest import GraphFile, GraphSpec
+from runtimes.engines import Array, EngineKind
+
+IMAGE_LAYOUT = "RGB image"
+
+
+@dataclass(frozen=True)
+class _CoremlSession:
+    model: Any
+    spec: GraphSpec
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Session`. An input declared as an image goes in as a picture, as on a phone."""
+        given: dict[str, Any] = dict(inputs)
+        for tensor in self.spec.inputs:
+            if tensor.layout == IMAGE_LAYOUT:
+                given[tensor.name] = picture(inputs[tensor.name])
+        results = self.model.predict(given)
+        return {
+            t.name: np.asarray(results[t.name]).astype(t.dtype).reshape(t.shape)
+            for t in self.spec.outputs
+        }
+
+
+def picture(image: Array) -> Image.Image:
+    """(1, 3, S, S) in 0..255 -> what coremltools takes for a CVPixelBuffer, rounded to bytes."""
+    pixels = np.rint(image[0].transpose(1, 2, 0)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _missing() -> str | None:
+    if sys.platform != "darwin":
+        return "needs macOS"
+    if importlib.util.find_spec("coremltools") is None:
+        return "pip install coremltools"
+    return None
+
+
+def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlSession:
+    """Core ML chooses its own threads and compute units, as it does in an app."""
+    import coremltools
+
+    try:
+        model = coremltools.models.MLModel(str(path))
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise BundleError(f"Core ML cannot load {path}: {reason}") from error
+    return _CoremlSession(model, graph.spec)
+
+
+ENGINE = EngineKind(name="coreml", target="coreml", missing=_missing, open=_open)

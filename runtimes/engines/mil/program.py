@@ -1,0 +1,215 @@
+"""Run a program operation by operation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtimes.engines.mil.call import Call, buffer_of
+from runtimes.engines.mil.errors import MilError
+from runtimes.engines.mil.graph import Feature, Graph, Port, Step
+from runtimes.engines.mil.parallel import one_blas_thread
+from runtimes.engines.mil.registry import EXACT, OPERATIONS
+from runtimes.engines.mil.rounding import round_to_half
+from runtimes.engines.mil.tensors import Array, TensorType, working_dtype
+
+# Compressed weights: unpacked each time they are read, so that no copy outlives its use.
+_DEFERRED = "constexpr_"
+
+
+class Program:
+    """A loaded package.
+
+    Attributes:
+        inputs: What `run` takes, in order.
+        outputs: What `run` returns, in order.
+        operation_counts: How often each operation occurs, constants left out.
+        max_rank: The highest rank of any tensor an operation writes.
+        specification_version: 7 is iOS 16, 8 iOS 17, 9 iOS 18.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.inputs: tuple[Feature, ...] = graph.inputs
+        self.outputs: tuple[Feature, ...] = graph.outputs
+        self.specification_version: int = graph.specification_version
+        self.operation_counts: dict[str, int] = dict(
+            Counter(step.operation for step in graph.steps).most_common()
+        )
+        ranks = [len(port.kind.shape) for step in graph.steps for port in step.outputs]
+        self.max_rank: int = max(ranks, default=0)
+        self._graph = graph
+        self._last_use = _last_uses(graph)
+
+    def run(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        half: bool | None = None,  # noqa: FBT001 - part of the API
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Compute the outputs.
+
+        Args:
+            inputs: Every input by name; an image as a float array (1, 3, H, W) in 0..255.
+            half: None rounds to float16 what the program types as float16. False rounds nothing.
+                True rounds every float tensor, weights too, whatever the program says.
+
+        Returns:
+            Every output by name. Floats are float32, also those whose values are float16's.
+        """
+        for step in self._graph.steps:
+            if step.operation not in OPERATIONS:
+                raise MilError(f"{step.label} is not known to this interpreter")
+        run = _Run(self._graph, half=half)
+        for name, array in self._checked(inputs).items():
+            run.store(Port(name, array[0]), array[1])
+        # What overflows here overflows on the phone: that is a result, not a reason to warn.
+        with one_blas_thread(), np.errstate(all="ignore"):
+            for index, step in enumerate(self._graph.steps):
+                if not step.operation.startswith(_DEFERRED):
+                    run.execute(step, self._last_use[index])
+        return {feature.name: run.resolve(feature.name) for feature in self.outputs}
+
+    def _checked(
+        self, inputs: Mapping[str, npt.NDArray[Any]]
+    ) -> dict[str, tuple[TensorType, Array]]:
+        """Each input as a copy that operations may overwrite."""
+        wanted = {feature.name: feature.kind for feature in self.inputs}
+        if wanted.keys() != inputs.keys():
+            raise MilError(f"inputs are {sorted(wanted)}, got {sorted(inputs)}")
+        copies = {}
+        for name, kind in wanted.items():
+            array = np.array(inputs[name], working_dtype(kind.dtype), order="C")
+            if not kind.accepts(array.shape):
+                raise MilError(f"input '{name}' has shape {kind.shape}, got {array.shape}")
+            copies[name] = (kind, array)
+        return copies
+
+
+def _last_uses(graph: Graph) -> list[list[str]]:
+    """For each step the tensors that nothing reads after it; outputs of the program stay."""
+    keep = {feature.name for feature in graph.outputs}
+    last: dict[str, int] = {feature.name: 0 for feature in graph.inputs}
+    for index, step in enumerate(graph.steps):
+        last.update((port.name, index) for port in step.outputs)
+        last.update((name, index) for name in step.reads() if name in last)
+    dying: list[list[str]] = [[] for _ in graph.steps]
+    for name, index in last.items():
+        if name not in keep and graph.steps:
+            dying[index].append(name)
+    return dying
+
+
+class _Run:
+    """The tensors alive during one run, and how many of them share each piece of memory."""
+
+    def __init__(self, graph: Graph, *, half: bool | None) -> None:
+        self._constants = graph.constants
+        self._half = half
+        self._deferred = {
+            port.name: step
+            for step in graph.steps
+            if step.operation.startswith(_DEFERRED)
+            for port in step.outputs
+        }
+        self._alive: dict[str, Array] = {}
+        self._sharing: Counter[int] = Counter()
+
+    def execute(self, step: Step, dying: Iterable[str]) -> None:
+        """Run one operation; memory only it still reads is offered to it for its result."""
+        arguments = self._arguments(step)
+        dead = set(dying)
+        spare = self._release(dead)
+        for port, result in zip(step.outputs, self._results(step, arguments, spare), strict=True):
+            self.store(port, result, exact=step.operation in EXACT)
+        self._release(port.name for port in step.outputs if port.name in dead)
+
+    def store(self, port: Port, result: Array, *, exact: bool = False) -> None:
+        """Keep a tensor in the type the program gives it; an exact one needs no rounding."""
+        if self._rounds(port.kind) and not exact:
+            result = self._rounded(result)
+        self._alive[port.name] = result
+        self._sharing[id(buffer_of(result))] += 1
+
+    def resolve(self, source: str | Array) -> Array:
+        """The value of a tensor or constant as operations take it."""
+        if isinstance(source, str):
+            if source in self._alive:
+                return self._alive[source]
+            if source in self._deferred:
+                return self._unpacked(source)
+            if source not in self._constants:
+                raise MilError(f"tensor '{source}' is read before it is written")
+            source = self._constants[source]
+        return self._widened(source)
+
+    def _arguments(self, step: Step) -> dict[str, list[Array]]:
+        return {name: [self.resolve(s) for s in group] for name, group in step.arguments.items()}
+
+    def _release(self, names: Iterable[str]) -> set[int]:
+        """Forget tensors; the ids of buffers that no remaining tensor looks into."""
+        spare = set()
+        for name in names:
+            array = self._alive.pop(name, None)
+            if array is None:
+                continue
+            key = id(buffer_of(array))
+            self._sharing[key] -= 1
+            if not self._sharing[key]:
+                del self._sharing[key]
+                spare.add(key)
+        return spare
+
+    def _results(
+        self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: set[int]
+    ) -> list[Array]:
+        """The operation's results, held against the types the program declares."""
+        try:
+            raw = OPERATIONS[step.operation](Call(step, arguments, spare))
+        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+            raise MilError(f"{step.label}: {error}") from error
+        results = raw if isinstance(raw, tuple) else (raw,)
+        if len(results) != len(step.outputs):
+            raise MilError(f"{step.label} gave {len(results)} of {len(step.outputs)} outputs")
+        return [
+            _typed(step, port, array) for port, array in zip(step.outputs, results, strict=True)
+        ]
+
+    def _unpacked(self, name: str) -> Array:
+        step = self._deferred[name]
+        results = self._results(step, self._arguments(step), set())
+        array = results[[port.name for port in step.outputs].index(name)]
+        kind = next(port.kind for port in step.outputs if port.name == name)
+        return self._rounded(array) if self._rounds(kind) else array
+
+    def _rounds(self, kind: TensorType) -> bool:
+        if self._half is None:
+            return kind.dtype == "float16"
+        return self._half and kind.is_float
+
+    def _rounded(self, array: Array) -> Array:
+        """In place, unless other tensors look into the same memory."""
+        shared = self._sharing[id(buffer_of(array))] > 0
+        if shared or not array.flags.c_contiguous or not array.flags.writeable:
+            array = np.array(array, order="C")
+        round_to_half(array)
+        return array
+
+    def _widened(self, constant: Array) -> Array:
+        if constant.dtype.kind != "f":
+            return constant
+        if constant.dtype == np.float32 and not self._half:
+            return constant
+        array = constant.astype(np.float32)
+        if self._half:
+            round_to_half(array)
+        return array
+
+
+def _typed(step: Step, port: Port, result: Array) -> Array:
+    array = np.asarray(result)
+    if not port.kind.accepts(array.shape):
+        raise MilError(f"{step.label} gave {array.shape}, the program says {port.kind.shape}")
+    return array.astype(working_dtype(port.kind.dtype), copy=False)

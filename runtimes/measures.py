@@ -1,0 +1,181 @@
+"""How far a lowered graph is from torch: the measures, and the floor each must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.errors import BundleError
+from exporter.manifest import Figure
+from exporter.preprocess import Floats
+
+ENCODER = "image_encoder"
+DECODER = "mask_decoder"
+END_TO_END = "image_encoder+mask_decoder"
+MASKS = "low_res_masks"
+
+# JSON has no infinity; no measure comes near this otherwise.
+CAP = 999.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number with its unit and its direction.
+
+    Attributes:
+        name: as the manifest spells it.
+        unit: of the value; empty for a ratio.
+        better: `higher` or `lower`.
+        function: expected, actual, mask threshold -> value.
+    """
+
+    name: str
+    unit: str
+    better: str
+    function: Callable[[Floats, Floats, float], float]
+
+    def worst(self, values: list[float]) -> float:
+        """The value that counts among several cases."""
+        return min(values) if self.better == "higher" else max(values)
+
+
+def psnr_db(expected: Floats, actual: Floats, threshold: float = 0.0) -> float:
+    """20 log10(largest |expected| / root mean square error); equal arrays give CAP."""
+    rmse = float(np.sqrt(np.mean(np.square(_float64(actual) - _float64(expected)))))
+    peak = float(np.max(np.abs(_float64(expected))))
+    if rmse == 0.0:
+        return CAP
+    if peak == 0.0:
+        return -CAP
+    return min(CAP, 20.0 * float(np.log10(peak / rmse)))
+
+
+def worst_error(expected: Floats, actual: Floats, threshold: float = 0.0) -> float:
+    """Largest |actual - expected| over the largest |expected|."""
+    worst = float(np.max(np.abs(_float64(actual) - _float64(expected))))
+    peak = float(np.max(np.abs(_float64(expected))))
+    if worst == 0.0:
+        return 0.0
+    return min(CAP, worst / peak) if peak else CAP
+
+
+def mask_iou(expected: Floats, actual: Floats, threshold: float) -> float:
+    """Smallest intersection over union of the masks of (..., h, w) logits; both empty is 1."""
+    a, b = expected > threshold, actual > threshold
+    both = (a & b).sum(axis=(-2, -1))
+    either = (a | b).sum(axis=(-2, -1))
+    return float(np.min(np.where(either == 0, 1.0, both / np.maximum(either, 1))))
+
+
+def prompt_sensitivity(expected: list[Floats], actual: list[Floats]) -> float:
+    """Whether the output follows the prompt as far as the original's does; 1 is exactly so.
+
+    Args:
+        expected: torch's output for two or more prompts on one image.
+        actual: the lowered graph's for the same.
+
+    Returns:
+        The worst pair's min(r, 1/r) with r = |actual(a) - actual(b)| / |expected(a) - expected(b)|;
+        0 where either does not move at all: such a pair proves nothing.
+    """
+    pairs = [(i, j) for i in range(len(expected)) for j in range(i)]
+    if not pairs:
+        raise BundleError("prompt sensitivity needs goldens of two prompts that begin with 'click'")
+    values = []
+    for i, j in pairs:
+        moved = float(np.linalg.norm(_float64(actual[i]) - _float64(actual[j])))
+        should = float(np.linalg.norm(_float64(expected[i]) - _float64(expected[j])))
+        values.append(min(moved / should, should / moved) if moved and should else 0.0)
+    return min(values)
+
+
+PSNR = Measure("psnr_db", "dB", "higher", psnr_db)
+WORST = Measure("worst_error", "", "lower", worst_error)
+IOU = Measure("mask_iou", "", "higher", mask_iou)
+SENSITIVITY = "prompt_sensitivity"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a figure must reach (or stay under, where lower is better), and why there."""
+
+    value: float
+    why: str
+
+
+ANY = "*"
+_FOLLOWS = Floor(0.9, "a decoder that lost its prompts still looks right on one click; it gives 0")
+
+# precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
+FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
+    "fp32": {
+        (ANY, "psnr_db"): Floor(90.0, "only the order of float32 sums differs: 24-bit mantissas"),
+        (ANY, "worst_error"): Floor(1e-4, "about 1000 float32 roundings in one place"),
+        (ANY, "mask_iou"): Floor(0.999, "a pixel flips only where its logit is at the threshold"),
+        (ANY, SENSITIVITY): _FOLLOWS,
+    },
+    "fp16": {
+        (MASKS, "psnr_db"): Floor(50.0, "11-bit mantissas are 66 dB each; the decoder is shallow"),
+        (ANY, "psnr_db"): Floor(40.0, "the error of an encoder's dozen blocks adds up"),
+        (MASKS, "mask_iou"): Floor(0.98, "a flip of every 50th pixel is one along the contour"),
+        (ANY, SENSITIVITY): _FOLLOWS,
+    },
+}
+
+
+def floor_of(precision: str, graph: str, output: str, measure: str) -> float | None:
+    """The floor of a figure, or None where it is only reported.
+
+    End to end, the decibels are reported alone: the encoder's error reaches the masks through the
+    decoder, and the masks are what counts.
+
+    Raises:
+        BundleError: no floors are set for this precision.
+    """
+    if precision not in FLOORS:
+        raise BundleError(
+            f"no floors are set for precision {precision!r}; there are: {', '.join(FLOORS)}"
+        )
+    if graph == END_TO_END and measure == PSNR.name:
+        return None
+    table = FLOORS[precision]
+    floor = table.get((output, measure)) or table.get((ANY, measure))
+    return floor.value if floor else None
+
+
+def missed(figures: tuple[Figure, ...]) -> list[Figure]:
+    """The figures that do not reach their floor."""
+    return [figure for figure in figures if not reached(figure)]
+
+
+def describe(figure: Figure, precision: str = "") -> str:
+    """A figure with its floor in one line, for people; `precision` is named if it is given."""
+    unit = f" {figure.unit}" if figure.unit else ""
+    start = f"{figure.graph} {figure.output} {figure.measure}"
+    if figure.floor is None:
+        return f"{start} {figure.value:.4g}{unit} (no floor)"
+    value, floor = f"{figure.value:.4g}", f"{figure.floor:.4g}"
+    if value == floor:  # rounded, a near miss would read as a hit
+        value = repr(figure.value)
+    lower = figure.better == "lower"
+    if reached(figure):
+        verdict = "is within the limit" if lower else "reaches the floor"
+    else:
+        verdict = "is over the limit" if lower else "is under the floor"
+    owner = f" of {precision}" if precision else ""
+    return f"{start} {value}{unit} {verdict} {floor}{unit}{owner}"
+
+
+def reached(figure: Figure) -> bool:
+    """Whether a figure is as good as its floor; not a number is not."""
+    if figure.floor is None:
+        return True
+    if figure.better == "higher":
+        return figure.value >= figure.floor
+    return figure.value <= figure.floor
+
+
+def _float64(array: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.asarray(array, np.float64)

@@ -1,0 +1,140 @@
+"""One picture that shows an image, the prompts and the masks found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from exporter.preprocess import Bools, Bytes
+from exporter.prompts import Prompts
+from runtimes.segmenter import Masks
+
+_TINT = 0.45
+# The first is rare in photographs: no sky, water, skin or leaf.
+_COLOURS = ((255, 51, 153), (0, 153, 255), (255, 128, 0), (0, 200, 160))
+_FOREGROUND, _BACKGROUND, _WHITE = (38, 194, 79), (232, 57, 57), (255, 255, 255)
+_BOX = (255, 214, 10)
+# Drawn this much larger and then shrunk, since Pillow draws circles with hard edges.
+_FINE = 4
+# The longest side of one of several panels; a single one keeps the image's size.
+_PANEL = 1024
+
+
+@dataclass(frozen=True)
+class Look:
+    """Sizes in pixels that suit an image, so that marks look alike on a thumbnail and a photo."""
+
+    line: int
+    radius: int
+
+    @classmethod
+    def of(cls, size: tuple[int, int]) -> Look:
+        """For an image of that width and height."""
+        side = max(size)
+        return cls(line=max(1, round(side / 400)), radius=max(3, round(side / 90)))
+
+
+def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
+    """Masks over their image; several ones side by side with their predicted quality.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        masks: of that image.
+        prompts: in pixels of that image.
+    """
+    base = Image.fromarray(rgb)
+    if len(masks.masks) == 1:
+        return _panel(base, masks.masks[0], prompts, _COLOURS[0])
+    panels = []
+    for i, mask in enumerate(masks.masks):
+        panel = _panel(base, mask, prompts, _COLOURS[i % len(_COLOURS)])
+        panel.thumbnail((_PANEL, _PANEL), Image.Resampling.LANCZOS)
+        best = ", best" if i == masks.best else ""
+        panels.append(_captioned(panel, f"mask {i}: iou {masks.iou_predictions[i]:.3f}{best}"))
+    return _side_by_side(panels)
+
+
+def tinted(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:
+    """The image with the mask's area tinted and its contour drawn, dark outside, bright inside."""
+    area = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    inner = _edge(area, ImageFilter.MinFilter, line)
+    outer = _edge(area, ImageFilter.MaxFilter, line)
+    result = base.copy()
+    result.paste(colour, mask=area.point([round(_TINT * v) for v in range(256)]))
+    result.paste(tuple(c // 4 for c in colour), mask=outer)
+    result.paste(tuple((c + 255) // 2 for c in colour), mask=inner)
+    return result
+
+
+def _edge(
+    area: Image.Image,
+    grow: type[ImageFilter.MinFilter] | type[ImageFilter.MaxFilter],
+    width: int,
+) -> Image.Image:
+    """The band, `width` pixels wide, by which a mask shrinks or grows."""
+    moved = area
+    for _ in range(width):
+        moved = moved.filter(grow(3))
+    return Image.fromarray(np.abs(np.asarray(moved, np.int16) - np.asarray(area)).astype(np.uint8))
+
+
+def _panel(
+    base: Image.Image, mask: Bools, prompts: Prompts, colour: tuple[int, int, int]
+) -> Image.Image:
+    look = Look.of(base.size)
+    picture = tinted(base, mask, colour, look.line)
+    if prompts.box is not None:
+        _draw_box(picture, prompts.box, look)
+    for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
+        _draw_point(picture, x, y, _FOREGROUND if label else _BACKGROUND, look.radius)
+    return picture
+
+
+def _draw_box(picture: Image.Image, box: tuple[float, float, float, float], look: Look) -> None:
+    draw = ImageDraw.Draw(picture)
+    x0, y0, x1, y1 = box
+    draw.rectangle((x0, y0, x1, y1), outline=(0, 0, 0), width=look.line + 2)
+    draw.rectangle(
+        (x0 + 1, y0 + 1, max(x0 + 1, x1 - 1), max(y0 + 1, y1 - 1)), outline=_BOX, width=look.line
+    )
+
+
+def _draw_point(
+    picture: Image.Image, x: float, y: float, colour: tuple[int, int, int], radius: int
+) -> None:
+    """A disc with a white rim, smooth: the circles are drawn large and shrunk."""
+    side = 2 * radius + 3
+    left, top = round(x) - radius - 1, round(y) - radius - 1
+    for part, fill in ((1.0, _WHITE), (0.72, colour)):
+        disc = Image.new("L", (side * _FINE, side * _FINE))
+        middle, reach = side * _FINE / 2, radius * part * _FINE
+        corners = (middle - reach, middle - reach, middle + reach, middle + reach)
+        ImageDraw.Draw(disc).ellipse(corners, fill=255)
+        small = disc.resize((side, side), Image.Resampling.BOX)
+        picture.paste(fill, (left, top, left + side, top + side), small)
+
+
+def _captioned(panel: Image.Image, text: str) -> Image.Image:
+    """The panel below a strip with the text, in the largest size up to 22 that fits."""
+    size = 22
+    while size > 8 and ImageFont.load_default(size).getlength(text) > panel.width - 8:
+        size -= 1
+    font = ImageFont.load_default(size)
+    width = max(panel.width, int(font.getlength(text)) + 8)
+    strip = size + 12
+    result = Image.new("RGB", (width, panel.height + strip), (24, 24, 24))
+    result.paste(panel, ((width - panel.width) // 2, strip))
+    ImageDraw.Draw(result).text((width / 2, strip / 2), text, _WHITE, font, anchor="mm")
+    return result
+
+
+def _side_by_side(panels: list[Image.Image], gap: int = 4) -> Image.Image:
+    width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
+    row = Image.new("RGB", (width, max(panel.height for panel in panels)), (24, 24, 24))
+    left = 0
+    for panel in panels:
+        row.paste(panel, (left, 0))
+        left += panel.width + gap
+    return row

@@ -1,0 +1,258 @@
+"""Compare a bundle's lowered graphs with its goldens, on this machine.
+
+    python -m runtimes.parity FOLDER --json
+
+works on a bundle that is not sealed yet (no hash is checked): the export runs it in a process of
+its own, so that no toolkit that lowered a graph is there to help it run.
+
+The goldens are stored as `GRAPH/CASE/NAME`; a tensor that all cases of a graph share is stored once
+as `GRAPH/*/NAME`. Images are NCHW whatever the graph takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from exporter.bundle import Bundle, read_manifest
+from exporter.errors import BundleError, ParityError, SamExportError
+from exporter.manifest import Figure, GraphSpec, Manifest, TensorSpec
+from exporter.preprocess import Floats
+from runtimes.engines import Array, Session, open_session, run_canonical
+from runtimes.measures import (
+    DECODER,
+    ENCODER,
+    END_TO_END,
+    IOU,
+    MASKS,
+    PSNR,
+    SENSITIVITY,
+    WORST,
+    Measure,
+    describe,
+    floor_of,
+    missed,
+    prompt_sensitivity,
+)
+
+__all__ = ["Figure", "check_parity", "describe", "missed"]
+
+EMBEDDING = "image_embeddings"
+SCENE = "scene"
+CLICK = "click"
+
+
+@dataclass(frozen=True)
+class Goldens:
+    """The stored arrays, by graph, case and name."""
+
+    arrays: dict[str, Array]
+
+    def cases(self, graph: str) -> list[str]:
+        """The cases of a graph, sorted. BundleError if there is none."""
+        keys = [key.split("/") for key in self.arrays]
+        found = {k[1] for k in keys if len(k) == 3 and k[0] == graph and k[1] != "*"}
+        if not found:
+            raise BundleError(
+                f"goldens.npz has no case of graph {graph!r}; export the bundle again"
+            )
+        return sorted(found)
+
+    def owns(self, graph: str, case: str, name: str) -> bool:
+        """Whether the case has an array of its own, not the shared one."""
+        return f"{graph}/{case}/{name}" in self.arrays
+
+    def array(self, graph: str, case: str, name: str) -> Array:
+        """The case's array, or the one its graph's cases share."""
+        for key in (f"{graph}/{case}/{name}", f"{graph}/*/{name}"):
+            if key in self.arrays:
+                return self.arrays[key]
+        raise BundleError(f"goldens.npz lacks {graph}/{case}/{name}; export the bundle again")
+
+    def inputs(self, spec: GraphSpec, case: str) -> dict[str, Array]:
+        """Canonical inputs of a case, as floats; a graph's own dtype comes with its layout."""
+        return {t.name: self.array(spec.name, case, t.name).astype(np.float32) for t in spec.inputs}
+
+    def expected(self, spec: GraphSpec, case: str, name: str) -> Floats:
+        """What torch gave, float32."""
+        return self.array(spec.name, case, name).astype(np.float32)
+
+
+@dataclass
+class Tally:
+    """Every value measured so far, by graph and output."""
+
+    threshold: float
+    values: dict[tuple[str, str, Measure], list[float]] = field(default_factory=dict)
+
+    def add(self, graph: str, output: str, expected: Floats, actual: Floats) -> None:
+        """Measure one output of one case."""
+        measures = [PSNR] if graph == END_TO_END else [PSNR, WORST]
+        for measure in [*measures, *([IOU] if output == MASKS else [])]:
+            value = measure.function(expected, actual, self.threshold)
+            self.values.setdefault((graph, output, measure), []).append(value)
+
+    def figures(self, precision: str) -> Iterator[Figure]:
+        """The worst of each."""
+        for (graph, output, measure), values in self.values.items():
+            yield Figure(
+                graph=graph,
+                output=output,
+                measure=measure.name,
+                value=measure.worst(values),
+                unit=measure.unit,
+                better=measure.better,
+                floor=floor_of(precision, graph, output, measure.name),
+            )
+
+
+def check_parity(
+    folder: Path, manifest: Manifest, engine: str | None = None, threads: int = 2
+) -> tuple[Figure, ...]:
+    """Run every golden case through the lowered graphs.
+
+    Args:
+        folder: a bundle, sealed or not; no hash is checked here.
+        manifest: of that bundle.
+        engine: a name, or None for the first that can run here.
+        threads: for engines that take a number.
+
+    Returns:
+        The worst figure of each graph output and measure, with its floor; see `missed`.
+
+    Raises:
+        ParityError: an output is not finite.
+        BundleError: the goldens lack something, or are not what the specs say.
+        RequestError: no engine here can run the bundle.
+    """
+    bundle = Bundle(folder, manifest)
+    goldens = Goldens(bundle.goldens())
+    tally = Tally(manifest.mask.threshold)
+    extra: list[Figure] = []
+    embedded: dict[str, Array] = {}
+    # The encoder first: the decoder is run on its embedding too.
+    specs = sorted((graph.spec for graph in manifest.graphs), key=lambda s: s.name != ENCODER)
+    for spec in specs:
+        # One session at a time: the next graph is opened when this one's memory is free again.
+        session = open_session(bundle, spec.name, engine, threads)
+        outputs = {c: _run(session, spec, goldens, c, {}) for c in goldens.cases(spec.name)}
+        for case, got in outputs.items():
+            _compare(tally, spec.name, spec, goldens, case, got)
+        if spec.name == ENCODER:
+            embedded = outputs.get(SCENE) or next(iter(outputs.values()))
+        if spec.name == DECODER:
+            extra.append(_sensitivity(spec, goldens, outputs, manifest.precision))
+            for case in _scene_cases(spec, goldens) if embedded else []:
+                got = _run(session, spec, goldens, case, embedded)
+                _compare(tally, END_TO_END, spec, goldens, case, {MASKS: got[MASKS]})
+        del session, outputs
+    return (*tally.figures(manifest.precision), *extra)
+
+
+def _scene_cases(spec: GraphSpec, goldens: Goldens) -> list[str]:
+    """The decoder's cases on the scene: those that bring no embedding of their own."""
+    return [c for c in goldens.cases(spec.name) if not goldens.owns(spec.name, c, EMBEDDING)]
+
+
+def _run(
+    session: Session, spec: GraphSpec, goldens: Goldens, case: str, instead: dict[str, Array]
+) -> dict[str, Array]:
+    """Run a case, with `instead` in the place of the goldens' inputs of the same names."""
+    inputs = goldens.inputs(spec, case)
+    inputs |= {name: array for name, array in instead.items() if name in inputs}
+    for tensor in spec.inputs:
+        _check_size(spec.name, case, tensor, inputs[tensor.name])
+    outputs = run_canonical(session, spec, inputs)
+    for name, array in outputs.items():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            raise ParityError(
+                f"{spec.name} {name}: {bad} of {array.size} values are not finite in golden case "
+                f"{case!r}; see whether fp32 is finite: if so, the precision is the cause"
+            )
+    return outputs
+
+
+def _compare(
+    tally: Tally, label: str, spec: GraphSpec, goldens: Goldens, case: str, got: dict[str, Array]
+) -> None:
+    for name, actual in got.items():
+        expected = goldens.expected(spec, case, name)
+        if expected.shape != actual.shape or not np.isfinite(expected).all():
+            raise BundleError(
+                f"golden {spec.name}/{case}/{name} {expected.shape} is not finite or not of the "
+                f"graph's shape {actual.shape}; export the bundle again"
+            )
+        tally.add(label, name, expected, actual)
+
+
+def _check_size(graph: str, case: str, tensor: TensorSpec, array: Array) -> None:
+    if array.size != int(np.prod(tensor.shape)):
+        raise BundleError(
+            f"golden {graph}/{case}/{tensor.name} {array.shape} does not fit the graph's input "
+            f"{tensor.shape}; export the bundle again"
+        )
+
+
+def _sensitivity(
+    spec: GraphSpec, goldens: Goldens, outputs: dict[str, dict[str, Array]], precision: str
+) -> Figure:
+    clicks = [case for case in outputs if case.startswith(CLICK)]
+    value = prompt_sensitivity(
+        [goldens.expected(spec, case, MASKS) for case in clicks],
+        [outputs[case][MASKS] for case in clicks],
+    )
+    floor = floor_of(precision, spec.name, MASKS, SENSITIVITY)
+    return Figure(spec.name, MASKS, SENSITIVITY, value, "", "higher", floor)
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, in MB.
+
+    Linux keeps the high-water mark of whatever the process was before it became this program, so
+    there `getrusage` would report the size of the exporter that started us; VmHWM starts afresh.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        marks = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        if marks:
+            return int(marks[0].split()[1]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KB here
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Figures on stdout. With --json the caller judges them, so a miss is no error here."""
+    parser = argparse.ArgumentParser("python -m runtimes.parity", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
+    parser.add_argument("--engine", help="default: the first that can run here")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    arguments = parser.parse_args(argv)
+    start = time.perf_counter()
+    try:
+        manifest = read_manifest(arguments.folder)
+        figures = check_parity(arguments.folder, manifest, arguments.engine, arguments.threads)
+    except SamExportError as error:
+        sys.stderr.write(f"parity: error: {error}\n")
+        return error.exit_status
+    if arguments.json:
+        seconds = round(time.perf_counter() - start, 3)
+        misses = [describe(figure, manifest.precision) for figure in missed(figures)]
+        report = {"figures": [asdict(f) for f in figures], "missed": misses, "seconds": seconds}
+        sys.stdout.write(json.dumps({**report, "peak_mb": round(peak_mb(), 1)}) + "\n")
+        return 0
+    sys.stdout.writelines(f"{describe(f, manifest.precision)}\n" for f in figures)
+    return 1 if missed(figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
