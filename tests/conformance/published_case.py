@@ -1,0 +1,73 @@
+"""A conformance case: what a checkpoint looks like and what the published code computed with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from exporter.checkpoint import Checkpoint
+from tests.conformance import fill
+
+CASES = Path(__file__).parent / "cases"
+
+
+@dataclass(frozen=True)
+class PublishedCase:
+    """NAME.json and NAME.npz."""
+
+    name: str
+    facts: dict[str, Any]
+    outputs: dict[str, npt.NDArray[np.generic]]
+
+    def checkpoint(self) -> Checkpoint:
+        """The published checkpoint with the case's values, as if read from a file."""
+        salt = self.facts["fill"]["salt"]
+        tensors = {
+            name: torch.from_numpy(fill.tensor(name, tuple(shape), salt))
+            if fill.is_filled(name, dtype)
+            else torch.zeros(shape, dtype=torch.int64)
+            for name, (shape, dtype) in self.facts["checkpoint"]["tensors"].items()
+        }
+        return Checkpoint(Path(f"{self.name}.pt"), "0" * 64, tensors)
+
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """The case's image."""
+        return fill.picture(**self.facts["image"])
+
+    def stored(self, name: str, full: npt.NDArray[Any]) -> tuple[Any, Any, float]:
+        """The stored part of an output, the same part of ours, and the output's absolute maximum."""
+        facts = self.facts["outputs"][name]
+        assert list(full.shape) == facts["shape"], name
+        part = full[_slices(facts["slice"])]
+        return self.outputs[name], part, float(facts["absmax"])
+
+
+def load(name: str) -> PublishedCase:
+    facts = json.loads((CASES / f"{name}.json").read_text())
+    with np.load(CASES / f"{name}.npz") as stored:
+        return PublishedCase(name, facts, {key: stored[key] for key in stored.files})
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in CASES.glob("*.json"))
+
+
+def _slices(text: str) -> tuple[Any, ...]:
+    """`[..., ::8, ::8]` -> the index it stands for."""
+    parts: list[Any] = []
+    for part in text.strip("[]").split(","):
+        part = part.strip()
+        if part == "...":
+            parts.append(Ellipsis)
+        elif re.fullmatch(r"-?\d*(:-?\d*){1,2}", part):
+            parts.append(slice(*(int(n) if n else None for n in part.split(":"))))
+        else:
+            parts.append(int(part))
+    return tuple(parts)
