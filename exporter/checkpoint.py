@@ -37,6 +37,7 @@ _DTYPES = {
     "int64": torch.int64,
     "int32": torch.int32,
 }
+_LONGEST_NAME = 1000
 _COUNTER = ".num_batches_tracked"
 
 
@@ -73,11 +74,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 raise CheckpointError(f"repeats tensor {twice[0]} of another shard")
             tensors |= read
         except CheckpointError as error:
-            raise CheckpointError(f"{file} {error}") from error
+            raise CheckpointError(f"{file} {_printable(str(error))}") from error
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     if expected is not None and expected != set(tensors):
-        odd = ", ".join(sorted(expected ^ set(tensors))[:3])
+        odd = _printable(", ".join(sorted(expected ^ set(tensors))[:3]))
         raise CheckpointError(f"{path} has an index that differs from its shards ({odd})")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
@@ -99,7 +100,18 @@ def _read(file: Path, size: int) -> dict[str, Tensor]:
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
     else:
         raise CheckpointError("is neither a torch nor a safetensors file; nothing was executed")
-    return {name: _usable(name, tensor) for name, tensor in tensors}
+    return {_checked(name): _usable(name, tensor) for name, tensor in tensors}
+
+
+def _checked(name: str) -> str:
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise CheckpointError(f"has a tensor with an impossible name ({name:.40})")
+    return name
+
+
+def _printable(text: str) -> str:
+    """What a file says may end up in a terminal: one line without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _guard(shapes: Iterable[tuple[int, ...]], size: int) -> None:

@@ -192,6 +192,8 @@ _SETTINGS = {
     "numpy._core.multiarray.scalar",
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
+    "numpy.core.numeric._frombuffer",
+    "numpy._core.numeric._frombuffer",
 }
 
 
@@ -203,6 +205,6 @@ def call(function: Any, args: Any) -> Any:
     if isinstance(function, Reference) and name in _SETTINGS:
         return Record(name)
     raise CheckpointError(
-        f"asks to run {name}; nothing was executed. "
+        f"asks to run {name:.100}; nothing was executed. "
         "Use the checkpoint that its authors publish, or one saved as a state dict"
     )

@@ -36,7 +36,7 @@ def read_rgb(path: Path) -> Bytes:
                 stored.load()
                 image = ImageOps.exif_transpose(stored)
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not a picture that Pillow can read") from None
+        raise ImageError(f"{path} is damaged, or not a picture that Pillow reads") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} is too large: {error}") from None
     except MemoryError:

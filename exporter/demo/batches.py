@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import PCG64, Generator
@@ -19,7 +20,7 @@ from exporter.demo.prompts import (
 )
 from exporter.demo.scenes import HELD_OUT, scene
 
-SIZE = 256
+SIZE = 192
 """Side of the network's input, in pixels."""
 
 PAD = (124, 116, 104)
@@ -38,14 +39,16 @@ class Batch:
     """Images and, for each, the same number of prompted objects.
 
     Attributes:
-        images: (I, 256, 256, 3) uint8, RGB, padded at the right or the bottom.
-        targets: (I * P, 128, 128) uint8, the covered share of each pixel times 255.
+        images: (I, 192, 192, 3) uint8, RGB, padded at the right or the bottom.
+        targets: (I * P, 96, 96) uint8, the covered share of each pixel times 255.
+        owners: (I, 96, 96) uint8, whose each pixel is: 0 nobody's, 255 padding.
         coords: (I * P, 7, 2) float32, x and y in pixels of the input.
         labels: (I * P, 7) float32, see `exporter.models.prompt_encoder`.
     """
 
     images: NDArray[np.uint8]
     targets: NDArray[np.uint8]
+    owners: NDArray[np.uint8]
     coords: NDArray[np.float32]
     labels: NDArray[np.float32]
 
@@ -63,12 +66,7 @@ def batches(seed: int, first: int, images: int, prompts: int) -> Iterator[Batch]
     while True:
         rng = Generator(PCG64([seed, number]))
         parts = [_example(rng, prompts) for _ in range(images)]
-        yield Batch(
-            np.stack([image for image, _, _, _ in parts]),
-            np.concatenate([targets for _, targets, _, _ in parts]),
-            np.concatenate([coords for _, _, coords, _ in parts]),
-            np.concatenate([labels for _, _, _, labels in parts]),
-        )
+        yield Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         number += 1
 
 
@@ -79,49 +77,59 @@ def _size(rng: Generator) -> tuple[int, int]:
     return (longest, shortest) if rng.random() < 0.5 else (shortest, longest)
 
 
-def _example(
-    rng: Generator, prompts: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """One image with its targets, coordinates and labels, shaped as in `Batch`."""
+def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
+    """The fields of a `Batch` of one image."""
     masks = np.zeros((0, 1, 1), np.bool_)
     while not len(masks):
         found = scene(int(rng.integers(HELD_OUT)), *_size(rng))
         masks = found.instances
     order = rng.permutation(len(masks))
     chosen = [masks[order[i % len(masks)]] for i in range(prompts)]
-    scale = SIZE / max(found.image.shape)
+    scale = np.float32(SIZE / max(found.image.shape))
     first = [_prompt(rng, mask) for mask in chosen]
     return (
-        padded(Image.fromarray(found.image), PAD),
+        padded(Image.fromarray(found.image), PAD)[None],
         np.stack([_target(mask) for mask in chosen]),
-        np.stack([coords * np.float32(scale) for coords, _ in first]),
+        _owners(masks)[None],
+        np.stack([coords for coords, _ in first]) * scale,
         np.stack([labels for _, labels in first]),
     )
 
 
-def padded(image: Image.Image, colour: tuple[int, int, int] | int) -> NDArray[np.uint8]:
-    """The longest side to 256, then padding at the right or the bottom: (256, 256[, 3])."""
+def _owners(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(K, H, W) -> (96, 96), see `Batch`."""
+    numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)
+    owners = (masks * numbers[:, None, None]).sum(axis=0, dtype=np.uint8)
+    return padded(Image.fromarray(owners), 255, Image.Resampling.NEAREST)[1::2, 1::2]
+
+
+def padded(
+    image: Image.Image,
+    colour: tuple[int, int, int] | int,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> NDArray[np.uint8]:
+    """The longest side to 192, then padding at the right or the bottom: (192, 192[, 3])."""
     scale = SIZE / max(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     canvas = Image.new(image.mode, (SIZE, SIZE), colour)
-    resized = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+    resized = image if size == image.size else image.resize(size, resample)
     canvas.paste(resized, (0, 0))
     return np.asarray(canvas)
 
 
 def _target(mask: Mask) -> NDArray[np.uint8]:
-    """(128, 128): the share of each low resolution pixel that the object covers, times 255."""
+    """(96, 96): the share of each low resolution pixel that the object covers, times 255."""
     whole = Image.fromarray(padded(Image.fromarray(mask.astype(np.uint8) * 255), 0))
     return np.asarray(whole.reduce(2))
 
 
 def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A first prompt: one point (45 %), a few points (15 %), a box (25 %), box and point (15 %)."""
+    """A first prompt: one point (45 %), a few points (12 %), a box (30 %), box and point (13 %)."""
     coords = np.zeros((SLOTS, 2), np.float32)
     labels = np.full(SLOTS, EMPTY, np.float32)
     labels[POINT_SLOTS] = NOT_A_POINT
     kind = rng.random()
-    if kind < 0.60:
+    if kind < 0.57:
         for slot in range(1 if kind < 0.45 else int(rng.integers(2, FIRST_CORRECTION + 1))):
             inside = slot == 0 or rng.random() < 0.6
             coords[slot] = inside_pixel(rng, mask) if inside else outside_pixel(rng, mask)
@@ -129,7 +137,7 @@ def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np
         return coords, labels
     coords[POINT_SLOTS:] = np.reshape(jittered_box(rng, mask), (2, 2))
     labels[POINT_SLOTS:] = BOX_LOW, BOX_HIGH
-    if kind > 0.85:
+    if kind > 0.87:
         coords[0], labels[0] = inside_pixel(rng, mask), 1.0
     return coords, labels
 

@@ -72,7 +72,7 @@ REFINED = "that mask again and a second point where it is wrong"
 class Prompt:
     """Points with their labels (1 or 0), a box or none, a previous mask or none.
 
-    Coordinates are pixels of the scene; `mask` is (128, 128), logits.
+    Coordinates are pixels of the scene; `mask` is (96, 96), logits.
     """
 
     points: tuple[tuple[Point, int], ...] = ()
@@ -82,7 +82,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """`low_res_masks` (M, 128, 128), `iou_predictions` (M,)."""
+    """`low_res_masks` (M, 96, 96), `iou_predictions` (M,)."""
 
     low_res_masks: NDArray[np.float32]
     iou_predictions: NDArray[np.float32]
@@ -135,7 +135,7 @@ class Model:
         return coords * self.scale, labels
 
     def upscaled(self, low_res_mask: NDArray[np.float32]) -> Mask:
-        """(128, 128) logits -> (H, W): to the input's size, cropped, to the scene's size, > 0."""
+        """(96, 96) logits -> (H, W): to the input's size, cropped, to the scene's size, > 0."""
         height, width = (round(side * self.scale) for side in self.size)
         logits = torch.from_numpy(low_res_mask)[None, None]
         logits = F.interpolate(logits, size=(network.IMAGE_SIZE,) * 2, mode="bilinear")

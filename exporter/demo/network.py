@@ -17,15 +17,15 @@ MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """Of RGB in 0..255; SAM's."""
 
-IMAGE_SIZE = 256
-GRID = 32
+IMAGE_SIZE = 192
+GRID = 24
 WIDTH = 64
 ENCODER = TinyViTSize(
     image_size=IMAGE_SIZE,
     widths=(24, 64, 96),
     depths=(1, 2, 3),
     heads=(1, 2, 3),
-    windows=(8, 8, 7),  # 7 does not divide 32: its windows straddle those of 8
+    windows=(8, 8, 6),  # the windows of 6 cells straddle the borders of those of 8
     merge_strides=(2, 1),
     expand_ratio=3,
     out_width=WIDTH,
@@ -34,7 +34,7 @@ DECODER = DecoderSize(width=WIDTH, heads=4, mlp_width=256, iou_hidden=WIDTH)
 
 
 def build() -> Sam:
-    """The network with untrained weights: image (1, 3, 256, 256) -> embedding (1, 64, 32, 32)."""
+    """The network with untrained weights: image (1, 3, 192, 192) -> embedding (1, 64, 24, 24)."""
     return Sam(TinyViT(ENCODER), Geometry(IMAGE_SIZE, GRID), DECODER)
 
 

@@ -1,6 +1,6 @@
 """Procedural scenes with known objects: the demo model's whole world, in numpy and Pillow.
 
-A scene is a textured background and four to nine textured objects that hide each other, throw
+A scene is a textured background and three to seven textured objects that hide each other, throw
 shadows and run out of the picture, seen by a camera with blur, noise and changing exposure.
 
 Seeds below `HELD_OUT` are for training, seeds from `HELD_OUT` on are never trained on.
@@ -22,10 +22,10 @@ HELD_OUT = 10_000_000
 """The first seed that training never uses."""
 
 OVERSAMPLE = 2
-MIN_AREA = 0.005
+MIN_AREA = 0.008
 """Objects whose visible part is a smaller share of the picture are not instances."""
 
-MIN_VISIBLE = 0.25
+MIN_VISIBLE = 0.3
 """Objects of which a smaller share is visible are not instances."""
 
 
@@ -64,7 +64,7 @@ def scene(seed: int, height: int, width: int) -> Scene:
     canvas = _background(rng, height, width, unit)
     owner = np.full((height, width), -1, np.int16)
     areas = []
-    for index in range(int(rng.integers(4, 10))):
+    for index in range(int(rng.integers(3, 8))):
         cover = _covered(_shape(rng, height, width), height, width)
         areas.append(0 if cover is None else int((cover.alpha >= 0.5).sum()))
         if cover is None:
@@ -84,7 +84,7 @@ def _background(rng: Generator, height: int, width: int, unit: float) -> Field:
 
 def _shape(rng: Generator, height: int, width: int) -> Shape:
     """A shape somewhere in the picture; small ones are commoner than large ones."""
-    radius = min(height, width) * (0.10 + 0.20 * rng.random() ** 1.5)
+    radius = min(height, width) * (0.13 + 0.20 * rng.random() ** 1.3)
     centre = (rng.uniform(0.03, 0.97) * width, rng.uniform(0.03, 0.97) * height)
     return placed(rng, centre, radius)
 
@@ -136,7 +136,7 @@ def _photographed(rng: Generator, canvas: Field, unit: float) -> NDArray[np.uint
     exposed = (canvas - 0.5) * np.float32(contrast) + np.float32(0.5 + brightness)
     picture = Image.fromarray((np.clip(exposed, 0, 1) * 255).astype(np.uint8))
     picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0, 0.6)) * unit))
-    noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 8))
+    noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 7))
     return np.clip(np.asarray(picture, np.float32) + noise, 0, 255).astype(np.uint8)
 
 

@@ -65,7 +65,7 @@ def ring(rng: Generator) -> Shape:
 
 def bar(rng: Generator) -> Shape:
     """A long, rather thin rectangle."""
-    thin = rng.uniform(0.22, 0.36)
+    thin = rng.uniform(0.28, 0.42)
     return (np.array([[-1.3, -thin], [1.3, -thin], [1.3, thin], [-1.3, thin]]),)
 
 

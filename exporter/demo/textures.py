@@ -116,15 +116,15 @@ def painted(rng: Generator, size: tuple[int, int], unit: float, avoid: Field) ->
     height, width = size
     texture = TEXTURES[int(rng.integers(len(TEXTURES)))](rng, height, width, unit)
     first = distinct_colour(rng, avoid)
-    second = np.clip(first + rng.uniform(-0.35, 0.35, 3).astype(np.float32), 0.0, 1.0)
+    second = np.clip(first + rng.uniform(-0.27, 0.27, 3).astype(np.float32), 0.0, 1.0)
     shade = 1.0 + (gradient(rng, height, width, unit) - 0.5) * np.float32(rng.uniform(0.0, 0.5))
     return (first + (second - first) * texture[..., None]) * shade[..., None]
 
 
 def distinct_colour(rng: Generator, avoid: Field) -> Field:
-    """(3,) the first of up to six random colours at least 0.3 away from `avoid`."""
-    for _ in range(6):
+    """(3,) the first of up to eight random colours at least 0.35 away from `avoid`."""
+    for _ in range(8):
         colour = rng.uniform(0.05, 0.95, 3).astype(np.float32)
-        if np.abs(colour - avoid).max() > 0.3:
+        if np.abs(colour - avoid).max() > 0.35:
             break
     return colour

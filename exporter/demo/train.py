@@ -1,4 +1,4 @@
-"""Train the demo model: `python -m exporter.demo.train --steps 4000 --state build/demo.pt`.
+"""Train the demo model: `python -m exporter.demo.train --minutes 60 --state build/demo.pt`.
 
 One process draws scenes and prompts, this one trains on one thread. The state is written every
 minute or so; the same command with the same `--state` goes on where it stopped.
@@ -31,8 +31,8 @@ from exporter.models.layers import Normalise
 from exporter.models.sam import Sam
 
 EXAMPLES = """examples:
-  python -m exporter.demo.train --steps 4000 --state build/demo.pt
-  python -m exporter.demo.train --steps 4000 --state build/demo.pt        (goes on)
+  python -m exporter.demo.train --minutes 60 --state build/demo.pt
+  python -m exporter.demo.train --minutes 60 --state build/demo.pt        (goes on)
   python -m exporter.demo.train --steps 200 --output /tmp/pilot.safetensors"""
 
 
@@ -53,14 +53,14 @@ class Plan:
     """
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 20000
     minutes: float = 600.0
-    images: int = 8
+    images: int = 4
     prompts: int = 4
     rate: float = 2e-3
-    warmup: int = 100
+    warmup: int = 60
     decay: float = 0.02
-    average: float = 0.998
+    average: float = 0.999
 
     def command(self) -> str:
         """The command that runs this plan."""
@@ -79,7 +79,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the decoder is asked: (B, N, 2), (B, N), (B, 1, 128, 128) or None for no mask, (B,)."""
+    """What the decoder is asked: (B, N, 2), (B, N), (B, 1, 96, 96) or None for no mask, (B,)."""
 
     coords: Tensor
     labels: Tensor
@@ -88,7 +88,7 @@ class Prompts:
 
 
 def decode(sam: Sam, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor]:
-    """(I, C, h, w) and B = I * P prompts -> logits (B, M, 128, 128) and predicted IoU (B, M).
+    """(I, C, h, w) and B = I * P prompts -> logits (B, M, 96, 96) and predicted IoU (B, M).
 
     Positions are float32 whatever autocast says: bfloat16 has too few digits for a pixel's place.
     """
@@ -122,9 +122,9 @@ def losses(masks: Tensor, iou: Tensor, target: Tensor) -> Losses:
     """Token 0 answers alone; of tokens 1..3 the best one counts most; every IoU is predicted.
 
     Args:
-        masks: (B, M, 128, 128) logits.
+        masks: (B, M, 96, 96) logits.
         iou: (B, M) predicted.
-        target: (B, 1, 128, 128) covered shares in 0..1.
+        target: (B, 1, 96, 96) covered shares in 0..1.
     """
     area = target.sum((2, 3))
     wanted = target.expand_as(masks)
@@ -173,6 +173,44 @@ def corrected(
     return Prompts(coords, labels, chosen[:, None] * given[:, None, None, None], given)
 
 
+class DenseHead(nn.Module):
+    """What the embedding should show without any prompt; only training has it.
+
+    A few prompts teach an image encoder slowly. Every pixel teaches it where objects end, and
+    every pair of cells whether they belong to the same object.
+    """
+
+    DESCRIPTOR = 16
+    CELLS = 192
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 4
+        self.project = nn.Conv2d(network.WIDTH, self.scale**2 + self.DESCRIPTOR, 1)
+
+    def forward(self, embedding: Tensor, owners: Tensor, chance: torch.Generator) -> Tensor:
+        """(I, C, h, w) and whose each pixel is, (I, 4h, 4w), -> the loss."""
+        projected = self.project(embedding)
+        edges = F.pixel_shuffle(projected[:, : self.scale**2], self.scale)[:, 0]
+        wanted = torch.zeros_like(edges)
+        wanted[:, :, 1:] += owners[:, :, 1:] != owners[:, :, :-1]
+        wanted[:, 1:] += owners[:, 1:] != owners[:, :-1]
+        edge_loss = F.binary_cross_entropy_with_logits(edges, wanted.clamp(max=1))
+        cells = torch.randint(network.GRID**2, (self.CELLS,), generator=chance)
+        descriptors = projected[:, self.scale**2 :].flatten(2)[:, :, cells].transpose(1, 2)
+        middles = owners[:, 2 :: self.scale, 2 :: self.scale].flatten(1)[:, cells]
+        return 4 * edge_loss + pair_loss(descriptors, middles)
+
+
+def pair_loss(descriptors: Tensor, owners: Tensor) -> Tensor:
+    """(I, n, d) near each other where the owners (I, n) are the same, far where not."""
+    distance = (descriptors[:, :, None] - descriptors[:, None]).square().sum(-1)
+    same = (owners[:, :, None] == owners[:, None]).float()
+    each = F.binary_cross_entropy_with_logits(2.0 - distance, same, reduction="none")
+    apart = 1 - same
+    return (each * same).sum() / same.sum() + (each * apart).sum() / apart.sum().clamp(min=1)
+
+
 @torch.no_grad()
 def initialised(sam: Sam) -> Sam:
     """First weights, in place, with which a short training starts at once.
@@ -199,9 +237,11 @@ class Trainer:
         self.sam = initialised(network.build()).train()
         self.sam.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
+        self.dense = DenseHead()
         self.normalise = Normalise(network.MEAN, network.STD)
-        decayed = [p for p in self.sam.parameters() if p.ndim > 1]
-        others = [p for p in self.sam.parameters() if p.ndim <= 1]
+        trained = [*self.sam.parameters(), *self.dense.parameters()]
+        decayed = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, weight_decay=plan.decay)
 
@@ -228,9 +268,12 @@ class Trainer:
         chance = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.steps)
         rounds = self._rounds(chance)
         first: Losses | None = None
+        owners = torch.from_numpy(batch.owners)
         with torch.autocast("cpu", torch.bfloat16):
             embedding = self.sam(image.contiguous(memory_format=torch.channels_last))
-        leaf = embedding.detach().requires_grad_()
+        leaf = embedding.detach().float().requires_grad_()
+        weight = 1 - 0.8 * self.plan.done(self.steps, self.seconds)
+        (weight * self.dense(leaf, owners, chance)).backward()
         for turn in range(rounds):
             with torch.autocast("cpu", torch.bfloat16):
                 masks, iou = decode(self.sam, leaf, asked)
@@ -239,7 +282,7 @@ class Trainer:
             first = first or found
             if turn + 1 < rounds:
                 asked = corrected(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
-        embedding.backward(leaf.grad)
+        embedding.backward(leaf.grad.to(embedding.dtype))
         return float(first.total.detach()), first.first_iou, first.chosen_iou
 
     def _rounds(self, chance: torch.Generator) -> int:
@@ -263,7 +306,7 @@ class Trainer:
         state = {
             "plan": asdict(self.plan), "steps": self.steps, "seconds": self.seconds,
             "sam": self.sam.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "dense": self.dense.state_dict(), "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -275,6 +318,7 @@ class Trainer:
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.sam.load_state_dict(state["sam"])
         self.average.load_state_dict(state["average"])
+        self.dense.load_state_dict(state["dense"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     def save_weights(self, path: Path) -> None:
@@ -320,7 +364,7 @@ def train(trainer: Trainer, arguments: argparse.Namespace) -> None:
         now = time.perf_counter()
         trainer.seconds, then = trainer.seconds + now - then, now
         over = plan.done(trainer.steps, trainer.seconds) >= 1.0
-        if trainer.steps % 25 == 0 or over:
+        if trainer.steps % 50 == 0 or over:
             print(progress(trainer, sums / count), flush=True)
             sums, count = np.zeros(3), 0
         if over or now - saved > 90:
@@ -350,7 +394,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--seed", type=int, default=0, help="of scenes, prompts and first weights")
-    made.add_argument("--steps", type=int, default=Plan.steps, help="batches of 8 images")
+    made.add_argument("--steps", type=int, default=Plan.steps, help="batches of 4 images")
     made.add_argument("--minutes", type=float, default=Plan.minutes, help="at most")
     made.add_argument("--state", type=Path, help="written regularly")
     made.add_argument("--resume", action="store_true", help="go on from --state")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import re
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +63,11 @@ def _missing() -> str | None:
 def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _PositionalSession:
     interpreter_type = importlib.import_module(f"{_package()}.interpreter").Interpreter
     try:
-        interpreter = interpreter_type(model_path=str(path), num_threads=threads)
+        with _without_chatter():
+            interpreter = interpreter_type(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
         if graph.signature in interpreter.get_signature_list():
             return _by_signature(interpreter.get_signature_runner(graph.signature), graph.spec)
-        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise BundleError(f"LiteRT cannot load {path}: {reason}") from error
@@ -71,6 +76,25 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _Po
         _by_position(graph.spec.inputs, interpreter.get_input_details()),
         _by_position(graph.spec.outputs, interpreter.get_output_details()),
     )
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Drop the lines `INFO: ...` that LiteRT's C++ writes to stderr: nothing turns them off there.
+
+    What else is written meanwhile is passed on.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            os.write(2, b"".join(line for line in caught if not line.startswith(b"INFO: ")))
 
 
 def _by_signature(runner: Any, spec: GraphSpec) -> _SignatureSession:

@@ -79,9 +79,7 @@ def _cast(call: Call) -> Array:
     return call["x"].astype(working_dtype(SPELLINGS.get(name, name)))
 
 
-def _select(call: Call) -> Array | tuple[Array, ...]:
-    if "a" not in call:
-        return np.argwhere(call["cond"]).astype(np.int32)
+def _select(call: Call) -> Array:
     return np.where(call["cond"], call["a"], call["b"])
 
 

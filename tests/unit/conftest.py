@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.bundle import open_bundle
+from tests.unit.tiny_bundle import build
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A sealed tiny bundle; shared, so no test may change it."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny-onnx-fp32"
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The same, opened."""
+    return open_bundle(tiny_folder)
