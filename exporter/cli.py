@@ -61,8 +61,8 @@ def listing(*, as_json: bool) -> str:
         row["precisions"] = list(catalog.names("exporter.precision"))
     if as_json:
         return json.dumps({"variants": rows, "planned_precisions": list(PLANNED)}, indent=2)
-    table = [("variant", "family", "params", "input", "licence", "targets", "checkpoint")]
-    table += [_row(variant) for variant in variants().values()]
+    head = ("variant", "family", "params", "input", "licence", "targets", "checkpoint")
+    table: list[tuple[str, ...]] = [head, *map(_row, variants().values())]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     return "\n".join(line.rstrip() for line in lines)

@@ -211,7 +211,7 @@ def _write(
         for graph in graphs:
             report(f"{final.name}: lowering {graph.spec.name}")
             files.append(_lower(job, target, graph, folder))
-        np.savez_compressed(folder / GOLDENS, allow_pickle=False, **goldens)  # type: ignore[arg-type]
+        np.savez_compressed(folder / GOLDENS, allow_pickle=False, **goldens)
         unchecked = dataclasses.replace(draft, graphs=tuple(files))
         (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
         report(f"{final.name}: running both graphs against torch")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import platform
+import signal
+import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing import Process, Queue, get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from exporter.demo import network
-from exporter.demo.batches import FIRST_CORRECTION, Batch, batches
+from exporter.demo.batches import FIRST_CORRECTION, Batch
+from exporter.demo.plan import Plan, produced
 from exporter.models.layers import Normalise
 from exporter.models.sam import Sam
 
@@ -34,47 +34,6 @@ EXAMPLES = """examples:
   python -m exporter.demo.train --minutes 60 --state build/demo.pt
   python -m exporter.demo.train --minutes 60 --state build/demo.pt        (goes on)
   python -m exporter.demo.train --steps 200 --output /tmp/pilot.safetensors"""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training run.
-
-    Attributes:
-        seed: decides scenes, prompts and first weights.
-        steps: batches to train on, at most.
-        minutes: time to train, at most. The learning rate is lowest when either is used up.
-        images: images in a batch.
-        prompts: prompted objects of an image.
-        rate: highest learning rate.
-        warmup: steps until it is reached.
-        decay: weight decay.
-        average: the share of itself that the average of the weights keeps at each step.
-    """
-
-    seed: int = 0
-    steps: int = 20000
-    minutes: float = 600.0
-    images: int = 4
-    prompts: int = 4
-    rate: float = 2e-3
-    warmup: int = 60
-    decay: float = 0.02
-    average: float = 0.999
-
-    def command(self) -> str:
-        """The command that runs this plan."""
-        limits = f"--seed {self.seed} --steps {self.steps} --minutes {self.minutes:g}"
-        return f"python -m exporter.demo.train {limits}"
-
-    def done(self, steps: int, seconds: float) -> float:
-        """The share of the run that is over, 0..1."""
-        return min(max(steps / self.steps, seconds / (60 * self.minutes)), 1.0)
-
-    def rate_at(self, steps: int, seconds: float) -> float:
-        """Linear warm-up, then a cosine down to a hundredth."""
-        cosine = 0.5 * (1 + math.cos(math.pi * self.done(steps, seconds)))
-        return self.rate * min((steps + 1) / self.warmup, 0.01 + 0.99 * cosine)
 
 
 @dataclass(frozen=True)
@@ -243,7 +202,9 @@ class Trainer:
         decayed = [p for p in trained if p.ndim > 1]
         others = [p for p in trained if p.ndim <= 1]
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, weight_decay=plan.decay)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=plan.rate, weight_decay=plan.decay, fused=True
+        )
 
     def step(self, batch: Batch) -> tuple[float, float, float]:
         """Train once. Returns, of the first prompt: loss, mean IoU of token 0 and of the choice."""
@@ -287,19 +248,20 @@ class Trainer:
 
     def _rounds(self, chance: torch.Generator) -> int:
         """One decoding at first, when no mask is worth correcting yet; later one to three."""
-        shares = torch.tensor([0.45, 0.4, 0.15])
+        shares = torch.tensor([0.55, 0.35, 0.1])
         drawn = 1 + int(torch.multinomial(shares, 1, generator=chance))
-        return drawn if self.plan.done(self.steps, self.seconds) > 0.1 else 1
+        return drawn if self.plan.done(self.steps, self.seconds) > 0.2 else 1
 
     @torch.no_grad()
     def _update_average(self) -> None:
         keep = min(self.plan.average, (1 + self.steps) / (10 + self.steps))
-        current = self.sam.state_dict()
-        for name, kept in self.average.state_dict().items():
-            if kept.dtype.is_floating_point:
-                kept.lerp_(current[name], 1 - keep)
-            else:
-                kept.copy_(current[name])
+        averaged, current = self.average.state_dict(), self.sam.state_dict()
+        pairs = [(kept, current[name]) for name, kept in averaged.items()]
+        real = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+        torch._foreach_lerp_([kept for kept, _ in real], [new for _, new in real], 1 - keep)
+        for kept, new in pairs:
+            if not kept.dtype.is_floating_point:
+                kept.copy_(new)
 
     def save_state(self, path: Path) -> None:
         """Everything needed to go on."""
@@ -319,6 +281,8 @@ class Trainer:
         self.sam.load_state_dict(state["sam"])
         self.average.load_state_dict(state["average"])
         self.dense.load_state_dict(state["dense"])
+        for group in state["optimiser"]["param_groups"]:
+            group["fused"] = True
         self.optimiser.load_state_dict(state["optimiser"])
 
     def save_weights(self, path: Path) -> None:
@@ -334,29 +298,12 @@ class Trainer:
         }  # fmt: skip
         partial = path.with_suffix(".partial")
         save_file(tensors, partial, metadata=made)
+        partial.chmod(0o644)
         partial.replace(path)
 
 
-def _produce(queue: Queue[Batch], plan: Plan, first: int) -> None:
-    for batch in batches(plan.seed, first, plan.images, plan.prompts):
-        queue.put(batch)
-
-
-def produced(plan: Plan, first: int) -> Iterator[Batch]:
-    """The same as `batches`, drawn ahead by another process."""
-    context = get_context("spawn")
-    queue: Queue[Batch] = context.Queue(8)
-    worker: Process = context.Process(target=_produce, args=(queue, plan, first), daemon=True)
-    worker.start()
-    try:
-        while True:
-            yield queue.get()
-    finally:
-        worker.terminate()
-
-
 def train(trainer: Trainer, arguments: argparse.Namespace) -> None:
-    """Train to the last step or the last minute, saving now and then."""
+    """Train to the last step or the last minute, saving now, then and at the end."""
     plan, sums, count = trainer.plan, np.zeros(3), 0
     then = saved = time.perf_counter()
     for batch in produced(plan, trainer.steps):
@@ -368,12 +315,17 @@ def train(trainer: Trainer, arguments: argparse.Namespace) -> None:
             print(progress(trainer, sums / count), flush=True)
             sums, count = np.zeros(3), 0
         if over or now - saved > 90:
-            if arguments.state:
-                trainer.save_state(arguments.state)
-            trainer.save_weights(arguments.output)
+            save(trainer, arguments)
             saved = now
         if over:
             break
+
+
+def save(trainer: Trainer, arguments: argparse.Namespace) -> None:
+    """Write the state, if wanted, and the weights."""
+    if arguments.state:
+        trainer.save_state(arguments.state)
+    trainer.save_weights(arguments.output)
 
 
 def progress(trainer: Trainer, means: NDArray[np.float64]) -> str:
@@ -406,6 +358,8 @@ def main() -> None:
     """Parse, train."""
     arguments = parser().parse_args()
     torch.set_num_threads(1)
+    # So that being ended ends the process that draws the scenes, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plan = Plan(seed=arguments.seed, steps=arguments.steps, minutes=arguments.minutes)
     trainer = Trainer(plan)
     if arguments.resume:

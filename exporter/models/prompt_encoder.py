@@ -8,6 +8,7 @@ embedding by a product, not by boolean indexing, and a slot with label -2 is emp
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ EMPTY_LABEL = -2.0
 
 KEY_BIAS = -1.0e4
 """Added to the attention logits of an empty slot: exp(-1e4) is 0, and float16 holds -1e4."""
+
+
+_MaskLayers = tuple[nn.Conv2d, LayerNorm2d, nn.GELU, nn.Conv2d, LayerNorm2d, nn.GELU, nn.Conv2d]
 
 
 class PositionEncoding(nn.Module):
@@ -80,8 +84,8 @@ class PromptEncoder(nn.Module):
 
     def label_table(self) -> Tensor:
         """(5, C): the embedding of labels -1, 0, 1, 2, 3."""
-        rows = [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
-        return torch.cat(rows, dim=0)
+        embeddings = [self.not_a_point_embed, *cast("list[nn.Embedding]", self.point_embeddings)]
+        return torch.cat([embedding.weight for embedding in embeddings], dim=0)
 
     def forward(self, point_coords: Tensor, point_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Encode the sparse prompts.
@@ -111,7 +115,8 @@ class PromptEncoder(nn.Module):
         Returns:
             (B, h * w, C), or the published "no mask" embedding where `has_mask_input` is 0.
         """
-        conv1, norm1, gelu1, conv2, norm2, gelu2, conv3 = self.mask_downscaling
+        layers = cast("_MaskLayers", tuple(self.mask_downscaling))
+        conv1, norm1, gelu1, conv2, norm2, gelu2, conv3 = layers
         x = conv2(gelu1(norm1(conv1(mask_input))))
         # The last norm and the 1x1 convolution work on tokens: 16 channels change places, not 256.
         x = x.flatten(2).transpose(1, 2)

@@ -50,6 +50,9 @@ class TinyViTSize:
 class ConvBN(nn.Sequential):
     """Convolution without bias and batch norm, named `c` and `bn` as published."""
 
+    c: nn.Conv2d
+    bn: nn.BatchNorm2d
+
     def __init__(self, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1):
         super().__init__()
         self.add_module(

@@ -31,7 +31,9 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     import coremltools as ct
 
     with torch.no_grad():
-        traced = torch.jit.trace(graph.module, graph.example, check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            graph.module, graph.example, check_trace=False
+        )
     spec = dataclasses.replace(graph.spec, inputs=tuple(map(_declared, graph.spec.inputs)))
     model = ct.convert(
         traced,

@@ -29,11 +29,11 @@ VARIANTS = (
         name="demo",
         family="demo",
         summary="embedded default, trained on generated scenes: for trying and testing",
-        parameters=0,
-        embedding=(1, 64, 32, 32),
-        preprocess=dataclasses.replace(PREPROCESS, size=256),
+        parameters=707_824,
+        embedding=(1, 64, 24, 24),
+        preprocess=dataclasses.replace(PREPROCESS, size=192),
         mask=MaskRule(
-            threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=128
+            threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=96
         ),
         mask_tokens=4,
         licence=APACHE,

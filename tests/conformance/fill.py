@@ -16,10 +16,12 @@ import numpy.typing as npt
 BLOCK = 16
 
 
-def tensor(name: str, shape: tuple[int, ...], salt: str, gain: float = 1.0) -> npt.NDArray[np.float32]:
+def tensor(
+    name: str, shape: tuple[int, ...], salt: str, gain: float = 1.0
+) -> npt.NDArray[np.float32]:
     """The values of one checkpoint tensor: their scale follows its role, read off its name."""
     seed = int.from_bytes(hashlib.sha256(f"{salt}:{name}".encode()).digest()[:4], "little")
-    stream = np.random.RandomState(seed)  # noqa: NPY002 - the frozen stream is the point
+    stream = np.random.RandomState(seed)
     count = math.prod(shape)
     leaf = name.rpartition(".")[2]
     if leaf == "running_var":
@@ -50,7 +52,7 @@ def is_filled(name: str, dtype: str) -> bool:
 
 def picture(seed: int, height: int, width: int) -> npt.NDArray[np.uint8]:
     """(height, width, 3): coarse random blocks over a smooth ramp."""
-    stream = np.random.RandomState(seed)  # noqa: NPY002 - the frozen stream is the point
+    stream = np.random.RandomState(seed)
     size = (math.ceil(height / BLOCK), math.ceil(width / BLOCK), 3)
     blocks = stream.randint(0, 256, size=size).astype(np.float64)
     blocks = blocks.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)[:height, :width]

@@ -42,7 +42,7 @@ class PublishedCase:
         return fill.picture(**self.facts["image"])
 
     def stored(self, name: str, full: npt.NDArray[Any]) -> tuple[Any, Any, float]:
-        """The stored part of an output, the same part of ours, and the output's absolute maximum."""
+        """An output: the stored part, the same part of ours, its absolute maximum."""
         facts = self.facts["outputs"][name]
         assert list(full.shape) == facts["shape"], name
         part = full[_slices(facts["slice"])]

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 from runtimes.engines.mil.errors import MilError
 from runtimes.engines.mil.graph import Step
+from runtimes.engines.mil.memory import buffer_of
 from runtimes.engines.mil.tensors import Array
-
-
-def buffer_of(array: Array) -> Array:
-    """The array that owns the memory a view looks into."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 class Call:
     """One operation and its arguments. Floats are float32; methods with defaults take absence."""
 
     def __init__(
-        self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: Collection[int]
+        self,
+        step: Step,
+        arguments: Mapping[str, Sequence[Array]],
+        spare: Collection[int],
+        empty: Callable[[tuple[int, ...]], Array],
     ) -> None:
         self.step = step
         self._arguments = arguments
         self._spare = spare
+        self._empty = empty
 
     def __getitem__(self, name: str) -> Array:
         """A required argument."""
@@ -82,7 +81,7 @@ class Call:
             array = self.get(name)
             if array is not None and array.shape == shape and self._may_overwrite(array):
                 return array
-        return np.empty(shape, np.float32)
+        return self._empty(shape)
 
     def _may_overwrite(self, array: Array) -> bool:
         flags = array.flags

@@ -29,7 +29,7 @@ def _conv(call: Call) -> Array:
         raise MilError(f"{call.step.label}: weight {weight.shape} and input {x.shape} do not fit")
     window = read_window(call, x.shape[2:], weight.shape[2:])
     counts = window.out_sizes(x.shape[2:])
-    out = np.empty((x.shape[0], weight.shape[0], *counts), np.float32)
+    out = call.fresh((x.shape[0], weight.shape[0], *counts))
     if weight.shape[1] == 1 and groups > 1:
         _depthwise(x, weight, window, out)
     else:
@@ -61,13 +61,17 @@ def _dense(x: Array, weight: Array, window: Window, out: Array) -> None:
 
 def _pointwise(x: Array, matrix: Array, out: Array) -> None:
     columns = np.ascontiguousarray(x).reshape(x.shape[0], -1)
-    product = np.empty((matrix.shape[0], columns.shape[1]), np.float32)
+    joined = out.flags.c_contiguous
+    product = (
+        out.reshape(len(out), -1) if joined else np.empty((len(out), columns.shape[1]), np.float32)
+    )
 
     def work(block: slice) -> None:
         np.matmul(matrix, columns[:, block], out=product[:, block])
 
     for_blocks(columns.shape[1], rows_of_product(matrix), work)
-    out[...] = product.reshape(out.shape)
+    if not joined:
+        out[...] = product.reshape(out.shape)
 
 
 def _unrolled(x: Array, matrix: Array, window: Window, out: Array) -> None:

@@ -23,7 +23,7 @@ def _linear(call: Call) -> Array:
     """`x @ weight.T + bias`, weight (out, in); one matrix product over all leading axes."""
     x, weight, bias = call["x"], call["weight"], call.get("bias")
     rows, matrix = flat_rows(np.ascontiguousarray(x)), weight.T
-    product = np.empty((len(rows), weight.shape[0]), np.float32)
+    product = call.fresh((len(rows), weight.shape[0]))
 
     def work(block: slice) -> None:
         part = np.matmul(rows[block], matrix, out=product[block])
@@ -49,7 +49,7 @@ def _matmul(call: Call) -> Array:
     if min(x.ndim, y.ndim) < 2 or max(x.ndim, y.ndim) < 3 or x.dtype != np.float32:
         return np.asarray(np.matmul(x, y))
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    out = np.empty((*lead, x.shape[-2], y.shape[-1]), np.float32)
+    out = call.fresh((*lead, x.shape[-2], y.shape[-1]))
     axis = int(np.argmax(lead)) - out.ndim  # from the end, where x and y agree with the result
     step = max(1, _PRODUCT // max(1, out.size // out.shape[axis] * x.shape[-1]))
 
@@ -89,7 +89,8 @@ def _softmax(call: Call) -> Array:
         if result is not call["x"]:
             np.copyto(result, moved)
     else:
-        result = np.array(moved, order="C")
+        result = call.fresh(moved.shape)
+        np.copyto(result, moved)
     rows = flat_rows(result)
     step = rows_per_block(rows.shape[-1])
     for_blocks(len(rows), step, lambda block: softmax_rows(rows[block]))
@@ -107,7 +108,7 @@ def _attention(call: Call) -> Array:
     mask = _additive_mask(call, (*lead, query.shape[-2], key.shape[-2]))
     q, k, v = (t.reshape(math.prod(lead), *t.shape[-2:]) for t in (query, key, value))
     q = q * np.float32(1 / math.sqrt(q.shape[-1]))
-    out = np.empty((*q.shape[:-1], v.shape[-1]), np.float32)
+    out = call.fresh((*q.shape[:-1], v.shape[-1]))
     tokens, keys = q.shape[-2], k.shape[-2]
     rows = max(1, min(tokens, _LOGITS // keys))
     batches = max(1, _LOGITS // (rows * keys)) if rows == tokens else 1

@@ -20,7 +20,7 @@ def _layer_norm(call: Call) -> Array:
     moved = np.moveaxis(x, axes, last)
     width = math.prod(moved.shape[a] for a in last)
     direct = tuple(axes) == last and moved.flags.c_contiguous
-    result = call.fresh(x.shape, "x") if direct else np.empty(moved.shape, np.float32)
+    result = call.fresh(x.shape, "x") if direct else call.fresh(moved.shape)
     source = moved.reshape(-1, width)
     target = result.reshape(-1, width)
     gamma, beta = call.get("gamma"), call.get("beta")

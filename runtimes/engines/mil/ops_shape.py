@@ -20,7 +20,16 @@ def _reshape(call: Call) -> Array:
         if size == 0:
             axis = index - len(shape) + x.ndim
             shape[index] = x.shape[axis] if axis >= 0 else 1
-    return x.reshape(shape)
+    return _reshaped(call, x, shape)
+
+
+def _reshaped(call: Call, x: Array, shape: Sequence[int]) -> Array:
+    """A view if the layout allows one."""
+    if x.dtype != np.float32 or x.flags.c_contiguous:
+        return x.reshape(shape)
+    copy = call.fresh(x.shape)
+    np.copyto(copy, x)
+    return copy.reshape(shape)
 
 
 def _transpose(call: Call) -> Array:
@@ -108,18 +117,17 @@ def _pad(call: Call) -> Array:
     if mode != "constant":
         return np.pad(x, pairs, mode=mode)  # type: ignore[call-overload, no-any-return]
     value = call.get("constant_val")
-    return _pad_constant(x, pairs, 0 if value is None else value.item())
+    return _pad_constant(call, x, pairs, 0 if value is None else value.item())
 
 
-def _pad_constant(x: Array, pairs: Sequence[tuple[int, int]], value: float) -> Array:
+def _pad_constant(call: Call, x: Array, pairs: Sequence[tuple[int, int]], value: float) -> Array:
     """Negative amounts cut, as torch's pad does."""
-    inner = tuple(
-        slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(x.shape, pairs, strict=True)
-    )
-    x = x[inner]
+    inner = (slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(x.shape, pairs, strict=True))
+    x = x[tuple(inner)]
     grow = [(max(0, b), max(0, a)) for b, a in pairs]
-    sizes = [n + b + a for n, (b, a) in zip(x.shape, grow, strict=True)]
-    out = np.full(sizes, value, x.dtype)
+    shape = tuple(n + b + a for n, (b, a) in zip(x.shape, grow, strict=True))
+    out = call.fresh(shape) if x.dtype == np.float32 else np.empty(shape, x.dtype)
+    out.fill(value)
     out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, grow, strict=True))] = x
     return out
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.engines.mil.call import Call, buffer_of
+from runtimes.engines.mil.call import Call
 from runtimes.engines.mil.errors import MilError
 from runtimes.engines.mil.graph import Feature, Graph, Port, Step
+from runtimes.engines.mil.memory import Memory
 from runtimes.engines.mil.parallel import one_blas_thread
 from runtimes.engines.mil.registry import EXACT, OPERATIONS
 from runtimes.engines.mil.rounding import round_to_half
@@ -103,7 +104,7 @@ def _last_uses(graph: Graph) -> list[list[str]]:
 
 
 class _Run:
-    """The tensors alive during one run, and how many of them share each piece of memory."""
+    """One run: what its tensors are, and how they are rounded."""
 
     def __init__(self, graph: Graph, *, half: bool | None) -> None:
         self._constants = graph.constants
@@ -114,30 +115,30 @@ class _Run:
             if step.operation.startswith(_DEFERRED)
             for port in step.outputs
         }
-        self._alive: dict[str, Array] = {}
-        self._sharing: Counter[int] = Counter()
+        self._memory = Memory()
 
-    def execute(self, step: Step, dying: Iterable[str]) -> None:
-        """Run one operation; memory only it still reads is offered to it for its result."""
+    def execute(self, step: Step, dying: Sequence[str]) -> None:
+        """Run one operation; memory that only it still reads is offered to it for its result."""
         arguments = self._arguments(step)
-        dead = set(dying)
-        spare = self._release(dead)
+        spare = self._memory.release(dying)
         for port, result in zip(step.outputs, self._results(step, arguments, spare), strict=True):
             self.store(port, result, exact=step.operation in EXACT)
-        self._release(port.name for port in step.outputs if port.name in dead)
+        unread = [port.name for port in step.outputs if port.name in dying]
+        spare |= self._memory.release(unread)
+        self._memory.recycle(spare.values())
 
     def store(self, port: Port, result: Array, *, exact: bool = False) -> None:
         """Keep a tensor in the type the program gives it; an exact one needs no rounding."""
         if self._rounds(port.kind) and not exact:
             result = self._rounded(result)
-        self._alive[port.name] = result
-        self._sharing[id(buffer_of(result))] += 1
+        self._memory.keep(port.name, result)
 
     def resolve(self, source: str | Array) -> Array:
         """The value of a tensor or constant as operations take it."""
         if isinstance(source, str):
-            if source in self._alive:
-                return self._alive[source]
+            alive = self._memory.get(source)
+            if alive is not None:
+                return alive
             if source in self._deferred:
                 return self._unpacked(source)
             if source not in self._constants:
@@ -148,26 +149,13 @@ class _Run:
     def _arguments(self, step: Step) -> dict[str, list[Array]]:
         return {name: [self.resolve(s) for s in group] for name, group in step.arguments.items()}
 
-    def _release(self, names: Iterable[str]) -> set[int]:
-        """Forget tensors; the ids of buffers that no remaining tensor looks into."""
-        spare = set()
-        for name in names:
-            array = self._alive.pop(name, None)
-            if array is None:
-                continue
-            key = id(buffer_of(array))
-            self._sharing[key] -= 1
-            if not self._sharing[key]:
-                del self._sharing[key]
-                spare.add(key)
-        return spare
-
     def _results(
-        self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: set[int]
+        self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: Collection[int]
     ) -> list[Array]:
         """The operation's results, held against the types the program declares."""
+        call = Call(step, arguments, spare, self._memory.empty)
         try:
-            raw = OPERATIONS[step.operation](Call(step, arguments, spare))
+            raw = OPERATIONS[step.operation](call)
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise MilError(f"{step.label}: {error}") from error
         results = raw if isinstance(raw, tuple) else (raw,)
@@ -179,7 +167,7 @@ class _Run:
 
     def _unpacked(self, name: str) -> Array:
         step = self._deferred[name]
-        results = self._results(step, self._arguments(step), set())
+        results = self._results(step, self._arguments(step), ())
         array = results[[port.name for port in step.outputs].index(name)]
         kind = next(port.kind for port in step.outputs if port.name == name)
         return self._rounded(array) if self._rounds(kind) else array
@@ -191,8 +179,11 @@ class _Run:
 
     def _rounded(self, array: Array) -> Array:
         """In place, unless other tensors look into the same memory."""
-        shared = self._sharing[id(buffer_of(array))] > 0
-        if shared or not array.flags.c_contiguous or not array.flags.writeable:
+        if (
+            self._memory.is_shared(array)
+            or not array.flags.c_contiguous
+            or not array.flags.writeable
+        ):
             array = np.array(array, order="C")
         round_to_half(array)
         return array

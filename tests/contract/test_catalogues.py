@@ -1,0 +1,108 @@
+"""Every file in a catalogue folder keeps its folder's contract, and the README knows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import exporter
+from exporter import catalog, targets
+from exporter.cli import listing
+from exporter.precision import load_precision
+from exporter.targets import Options, Target, load_target
+from exporter.variants import Variant, families, variants
+from runtimes.engines import engine_kinds
+
+ROOT = Path(exporter.__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LONGEST_FILE = 400
+
+
+@pytest.mark.parametrize("family", families())
+def test_a_family_file_defines_variants_of_that_family(family: str) -> None:
+    found = catalog.load("exporter.variants", family, "VARIANTS")
+    assert found
+    for variant in found:
+        assert isinstance(variant, Variant)
+        assert variant.family == family
+
+
+@pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
+def test_a_variant_is_what_it_says(variant: Variant) -> None:
+    sam = variant.layouts[0].build()
+    assert sum(p.numel() for p in sam.parameters()) == variant.parameters
+    assert not sam.training
+    assert variant.mask.low_res_size == 4 * variant.embedding[-1]
+    assert set(variant.mask.multi) < set(range(variant.mask_tokens))
+    assert variant.published.url.startswith("https://") or variant.name == "demo"
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
+    target: Target = load_target(name)
+    assert target.name == name
+    assert [load_precision(p).name for p in target.precisions] == list(target.precisions)
+    assert target.platform(Options())
+    assert target.versions().keys() == set(target.packages)
+    assert any(kind.target == name for kind in engine_kinds())
+
+
+def test_the_readme_lists_every_variant_target_and_precision() -> None:
+    for variant in variants().values():
+        assert f"`{variant.name}`" in README
+        assert variant.licence.name in README
+    for name in (*targets.names(), *catalog.names("exporter.precision")):
+        assert f"`{name}`" in README
+
+
+def test_the_list_as_json_has_every_variant() -> None:
+    data = json.loads(listing(as_json=True))
+    assert [row["name"] for row in data["variants"]] == list(variants())
+    for row in data["variants"]:
+        assert {"family", "parameters", "input_size", "licence", "checkpoint", "targets"} <= set(
+            row
+        )
+
+
+@pytest.mark.parametrize("option", ["--help", "--list"])
+@pytest.mark.parametrize("module", ["exporter.cli", "runtimes.cli"])
+def test_a_command_answers_without_its_toolkits(module: str, option: str) -> None:
+    if module == "runtimes.cli" and option == "--list":
+        pytest.skip("sam-run has no --list")
+    code = (
+        f"import sys; from {module} import main\n"
+        f"try: main(['{option}'])\n"
+        "except SystemExit: pass\n"
+        "bad = {'torch', 'coremltools', 'onnxruntime', 'litert_torch', 'jax'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_option_is_in_the_readme_or_explains_itself() -> None:
+    for module in ("exporter.cli", "runtimes.cli"):
+        ran = subprocess.run(
+            [sys.executable, "-m", module, "--help"], check=True, capture_output=True, text=True
+        )
+        assert "examples:" in ran.stdout
+        for line in re.findall(r"^  (--[a-z-]+)[^\n]*$", ran.stdout, re.MULTILINE):
+            described = re.search(rf"{line}\b[^\n]*(\n {{6,}}\S|\s{{2,}}\S)", ran.stdout)
+            assert described, f"{module} {line} has no help text"
+
+
+def test_no_file_outgrows_a_reader() -> None:
+    sources = [
+        p for top in ("exporter", "runtimes", "profiles") for p in (ROOT / top).rglob("*.py")
+    ]
+    long = {str(p): n for p in sources if (n := len(p.read_text().splitlines())) > LONGEST_FILE}
+    assert not long
+
+
+def test_nothing_reads_outside_the_project() -> None:
+    for path in (*ROOT.glob("exporter/**/*.py"), *ROOT.glob("runtimes/**/*.py")):
+        assert "../shared" not in path.read_text(encoding="utf-8"), path

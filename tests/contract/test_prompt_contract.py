@@ -1,0 +1,129 @@
+"""The static decoder against the published variable-length computation.
+
+For every family, in torch and in every lowered graph, for 1..N real prompts: empty slots change
+nothing. The expectation is `exporter.bench.published`, which takes the real prompts alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exporter.bench.published import PublishedDecoder
+from exporter.graphs import Graph, split
+from exporter.models.layers import freeze
+from exporter.models.sam import Sam
+from exporter.targets import Options, load_target
+from exporter.targets import names as target_names
+from exporter.variants import Variant, families, variants
+from runtimes.engines import CheckedSession, choose_engine
+from tests.conformance import fill
+
+SLOTS = 8
+TOLERANCE = 1e-4  # of the output's absolute maximum, in fp32
+LABELS = (1, 0, 2, 3, -1, 1, 0, 1)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The first variant of a family with filled decoder weights; its encoder takes no part here."""
+
+    variant: Variant
+    published: PublishedDecoder
+    static: Graph
+
+
+def _family(name: str) -> Family:
+    variant = next(v for v in variants().values() if v.family == name)
+    sam = _filled(variant.layouts[0].build())
+    published = PublishedDecoder(copy.deepcopy(sam))
+    return Family(variant, published, split(freeze(sam), variant, batch=1, slots=SLOTS)[1])
+
+
+def _filled(sam: Sam) -> Sam:
+    for part in ("prompt_encoder", "mask_decoder"):
+        module = getattr(sam, part)
+        values = {
+            key: torch.from_numpy(fill.tensor(f"{part}.{key}", tuple(value.shape), "contract"))
+            for key, value in module.state_dict().items()
+        }
+        module.load_state_dict(values)
+    return sam
+
+
+@pytest.fixture(scope="module", params=families())
+def family(request: pytest.FixtureRequest) -> Family:
+    return _family(request.param)
+
+
+def _inputs(family: Family, count: int, *, with_mask: bool) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(count)
+    size, low = family.variant.preprocess.size, family.variant.mask.low_res_size
+    labels = np.full((1, SLOTS), -2, np.float32)
+    labels[0, :count] = LABELS[:count]
+    mask = rng.normal(0, 4, (1, 1, low, low)) if with_mask else np.zeros((1, 1, low, low))
+    return {
+        "image_embeddings": rng.normal(size=family.variant.embedding).astype(np.float32),
+        # Coordinates in the empty slots too: they must not matter.
+        "point_coords": rng.uniform(0, size, (1, SLOTS, 2)).astype(np.float32),
+        "point_labels": labels,
+        "mask_input": mask.astype(np.float32),
+        "has_mask_input": np.full(1, float(with_mask), np.float32),
+    }
+
+
+def _published(family: Family, count: int, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    mask = tensors["mask_input"] if inputs["has_mask_input"][0] else None
+    with torch.no_grad():
+        outputs = family.published(
+            tensors["image_embeddings"],
+            tensors["point_coords"][:, :count],
+            tensors["point_labels"][:, :count],
+            mask,
+        )
+    return [output.numpy() for output in outputs]
+
+
+def _check(family: Family, run) -> None:
+    for count in range(1, SLOTS + 1):
+        inputs = _inputs(family, count, with_mask=count % 3 == 0)
+        expected = _published(family, count, inputs)
+        for tensor, ours, theirs in zip(
+            family.static.spec.outputs, run(inputs), expected, strict=True
+        ):
+            worst = np.abs(ours - theirs).max() / np.abs(theirs).max()
+            assert worst <= TOLERANCE, f"{count} prompts, {tensor.name}: {worst:.1e}"
+
+
+def test_torch(family: Family) -> None:
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            outputs = family.static.module(*map(torch.from_numpy, inputs.values()))
+        return [output.numpy() for output in outputs]
+
+    _check(family, run)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("target", target_names())
+def test_lowered(family: Family, target: str, tmp_path: Path) -> None:
+    file = load_target(target).lower(family.static, "fp32", tmp_path, Options())
+    kind = choose_engine(target)
+    session = CheckedSession(file.spec, kind.open(tmp_path / file.file, file, 2))
+    _check(family, lambda inputs: list(session.run(inputs).values()))
+
+
+def test_the_comparison_can_fail(family: Family) -> None:
+    """A slot that is not marked empty does move the mask: the agreement above means something."""
+    inputs = _inputs(family, 2, with_mask=False)
+    expected = _published(family, 2, inputs)[0]
+    inputs["point_labels"][0, 2] = 1
+    with torch.no_grad():
+        moved = family.static.module(*map(torch.from_numpy, inputs.values()))[0].numpy()
+    assert np.abs(moved - expected).max() / np.abs(expected).max() > 100 * TOLERANCE
