@@ -247,8 +247,16 @@ def load_strict(variant: Variant, checkpoint: Checkpoint) -> tuple[Sam, Layout]:
 
 
 def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
-    """The names of the variants whose tensors have exactly these names and shapes."""
-    return [v.name for v in candidates if not _best_fit(v, checkpoint.tensors).faults]
+    """The names of the variants whose tensors have exactly these names and shapes.
+
+    A layout that takes its widths from the file fits many files: it counts where no other does.
+    """
+    fixed: dict[str, bool] = {}
+    for variant in candidates:
+        fit = _best_fit(variant, checkpoint.tensors)
+        if not fit.faults:
+            fixed[variant.name] = fit.layout.build_for is None
+    return [name for name, is_fixed in fixed.items() if is_fixed] or list(fixed)
 
 
 def _best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> _Fit:
@@ -265,8 +273,9 @@ def _best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> _Fit:
 
 
 def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> _Fit:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     with _NoInitialisation():
-        fit = _Fit(layout, layout.build())
+        fit = _Fit(layout, layout.module(shapes))
     wanted = fit.model.state_dict()
     for published, tensor in tensors.items():
         ours = layout.rename(published)
@@ -279,6 +288,7 @@ def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> _Fit:
         fit.names.setdefault(ours, []).append(published)
         fit.misshapen.extend(_difference(published, tensor, wanted[ours]))
     fit.missing.extend(n for n in wanted if n not in fit.names and not n.endswith(_COUNTER))
+    fit.missing.extend(name for name in layout.marks if name not in tensors)
     return fit
 
 

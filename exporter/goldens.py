@@ -38,30 +38,36 @@ def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Gold
     """Run both graphs in torch.
 
     Returns:
-        `GRAPH/CASE/NAME` -> array; `mask_decoder/*/image_embeddings` is every case's.
+        `GRAPH/CASE/NAME` -> array; `mask_decoder/*/image_embeddings` (and what else the encoder
+        hands to the decoder) is every case's.
     """
     encoder, decoder = graphs
     size = encoder.spec.inputs[0].shape[-1]
     picture = scene(SEED, size, size)
     image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
-    with torch.no_grad():
-        embeddings = encoder.module(torch.from_numpy(image.astype(np.float32)))
-    goldens: Goldens = {
-        "image_encoder/scene/image": image,
-        "image_encoder/scene/image_embeddings": embeddings.numpy(),
-        "mask_decoder/*/image_embeddings": embeddings.numpy(),
-    }
+    embedded = _run(encoder, {"image": image.astype(np.float32)})
+    goldens: Goldens = {"image_encoder/scene/image": image}
+    for name, array in embedded.items():
+        goldens[f"image_encoder/scene/{name}"] = array
+        goldens[f"mask_decoder/*/{name}"] = array
     frame = Frame((size, size), (size, size), size)
     best: dict[str, Floats] = {}
     for case in cases(picture.instances, prompts):
         inputs = _inputs(case, frame, prompts, best.get(case.refines), mask.low_res_size)
-        with torch.no_grad():
-            outputs = decoder.module(embeddings, *(torch.from_numpy(v) for v in inputs.values()))
-        named = {t.name: o.numpy() for t, o in zip(decoder.spec.outputs, outputs, strict=True)}
+        named = _run(decoder, embedded | inputs)
         best[case.name] = _best(named, mask)
         for name, array in (inputs | named).items():
             goldens[f"mask_decoder/{case.name}/{name}"] = array
     return goldens
+
+
+def _run(graph: Graph, inputs: dict[str, Floats]) -> dict[str, Floats]:
+    """A graph in torch, from names to names."""
+    given = [torch.from_numpy(inputs[tensor.name]) for tensor in graph.spec.inputs]
+    with torch.no_grad():
+        found = graph.module(*given)
+    outputs = (found,) if isinstance(found, torch.Tensor) else found
+    return {t.name: o.numpy() for t, o in zip(graph.spec.outputs, outputs, strict=True)}
 
 
 def cases(instances: npt.NDArray[np.bool_], rule: PromptRule) -> list[Case]:

@@ -43,7 +43,13 @@ def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ..
     size, masks = variant.preprocess.size, variant.mask_tokens
     low = variant.mask.low_res_size
     image = TensorSpec("image", (1, 3, size, size), "float32", "NCHW")
-    embeddings = TensorSpec("image_embeddings", variant.embedding, "float32", "NCHW")
+    features = (
+        TensorSpec("image_embeddings", variant.embedding, "float32", "NCHW"),
+        *(
+            TensorSpec(f"high_res_feats_{index}", shape, "float32", "NCHW")
+            for index, shape in enumerate(variant.high_res)
+        ),
+    )
     prompts = (
         TensorSpec("point_coords", (batch, slots, 2), "float32", "BN2"),
         TensorSpec("point_labels", (batch, slots), "float32", "BN"),
@@ -55,10 +61,10 @@ def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ..
         TensorSpec("iou_predictions", (batch, masks), "float32", "BM"),
     )
     encoder = ImageEncoder(sam, variant.preprocess.mean, variant.preprocess.std)
-    decoder = MaskDecoder(sam, batch)
+    decoder = (HighResMaskDecoder if variant.high_res else MaskDecoder)(sam, batch)
     return (
-        _graph(GraphSpec("image_encoder", (image,), (embeddings,)), encoder),
-        _graph(GraphSpec("mask_decoder", (embeddings, *prompts), results), decoder),
+        _graph(GraphSpec("image_encoder", (image,), features), encoder),
+        _graph(GraphSpec("mask_decoder", (*features, *prompts), results), decoder),
     )
 
 
@@ -70,6 +76,7 @@ def _graph(spec: GraphSpec, module: nn.Module) -> Graph:
 class ImageEncoder(nn.Module):
     """`image` (1, 3, S, S), RGB in 0..255 -> `image_embeddings` (1, C, h, w).
 
+    SAM 2's also give `high_res_feats_0` (1, C / 8, 4h, 4w), `high_res_feats_1` (1, C / 4, 2h, 2w).
     Normalisation is part of the graph, so that no app can get it wrong.
     """
 
@@ -78,14 +85,14 @@ class ImageEncoder(nn.Module):
         self.normalise = Normalise(mean, std)
         self.network = sam.image_encoder
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """See the class."""
-        embedding: Tensor = self.network(self.normalise(image))
-        return embedding
+        features: Tensor | tuple[Tensor, ...] = self.network(self.normalise(image))
+        return features
 
 
-class MaskDecoder(nn.Module):
-    """Prompts and `image_embeddings` -> `low_res_masks`, `iou_predictions`.
+class _StaticDecoder(nn.Module):
+    """Prompts and the encoder's outputs -> `low_res_masks`, `iou_predictions`.
 
     Static in B and N. A slot with label -2 is left out of every attention as a key; as a query it
     only computes values that nothing reads. So the outputs equal those of the published code, which
@@ -111,9 +118,10 @@ class MaskDecoder(nn.Module):
         """Choose the form of cross-attention; see `exporter.models.absorbed_attention`."""
         self.mask_decoder.absorb(on=on)
 
-    def forward(
+    def decode(
         self,
         image_embeddings: Tensor,
+        high_res: tuple[Tensor, ...],
         point_coords: Tensor,
         point_labels: Tensor,
         mask_input: Tensor,
@@ -123,6 +131,7 @@ class MaskDecoder(nn.Module):
 
         Args:
             image_embeddings: (1, C, h, w), as the encoder returns it.
+            high_res: what else the encoder returns.
             point_coords: (B, N, 2) x, y in pixels of the S x S input.
             point_labels: (B, N) 1, 0, 2, 3, -1 or -2, whole numbers as floats.
             mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros.
@@ -136,5 +145,39 @@ class MaskDecoder(nn.Module):
         key_bias = torch.cat([self.output_bias, empty_bias], dim=1).unsqueeze(1).unsqueeze(1)
         image = image_embeddings.flatten(2).transpose(1, 2)
         image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
-        masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias)
+        masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias, *high_res)
         return masks, iou
+
+
+class MaskDecoder(_StaticDecoder):
+    """`image_embeddings` and the prompts, in the order of the graph's spec."""
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `decode`."""
+        prompts = (point_coords, point_labels, mask_input, has_mask_input)
+        return self.decode(image_embeddings, (), *prompts)
+
+
+class HighResMaskDecoder(_StaticDecoder):
+    """SAM 2's: with `high_res_feats_0` and `high_res_feats_1` before the prompts."""
+
+    def forward(  # noqa: PLR0913  (one name for each input: TFLite's converter calls by name)
+        self,
+        image_embeddings: Tensor,
+        high_res_feats_0: Tensor,
+        high_res_feats_1: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `decode`."""
+        prompts = (point_coords, point_labels, mask_input, has_mask_input)
+        return self.decode(image_embeddings, (high_res_feats_0, high_res_feats_1), *prompts)

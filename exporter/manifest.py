@@ -70,10 +70,14 @@ class Preprocess:
     Attributes:
         resize: `longest_side` (keep the aspect, pad right and bottom) or `stretch`.
         size: side S of the square input, in pixels.
-        interpolation: `pillow_bilinear`: antialiased when it shrinks, rounded to uint8.
+        interpolation: both are antialiased when they shrink: `pillow_bilinear` on bytes, rounded to
+            bytes; `float_bilinear` on floats, never rounded.
         pad_value: RGB the padding is filled with, in 0..255: zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
+        frame_size: side F of the square that the published code fits the image to for prompts and
+            masks, by the same resize rule; None where that is the input (F = S). `point_coords`
+            are x, y in the F x F square times S / F: pixels of the input.
     """
 
     resize: str
@@ -82,6 +86,7 @@ class Preprocess:
     pad_value: tuple[float, float, float]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    frame_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class PromptRule:
         pad_without_box: whether a set without a box ends with one "not a point" slot, as the
             published predictor does. It takes a slot.
         order: which comes first.
+        pad_with_box: the same for a set with a box, as SAM 2's predictor does.
     """
 
     batch: int
@@ -102,6 +108,21 @@ class PromptRule:
     labels: dict[str, int]
     pad_without_box: bool
     order: str = "points, then box corners (top left, bottom right)"
+    pad_with_box: bool = False
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Whether a mask keeps its area when the threshold moves a little (SAM 2).
+
+    Attributes:
+        delta: the score is the number of low-res logits above `delta` over those above `-delta`;
+            1 where there are none of the latter.
+        least: a mask of a lower score is not stable.
+    """
+
+    delta: float
+    least: float
 
 
 @dataclass(frozen=True)
@@ -113,9 +134,13 @@ class MaskRule:
         single: mask token for `multimask` false; -1 where the variant has none: then the best of
             `multi` by `iou_predictions`.
         multi: mask tokens for `multimask` true.
-        upscale: `bilinear` to S x S, crop the padding, `bilinear` to the original size, both with
-            half-pixel centres.
+        upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
+            `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
+            straight to the original size, where the image was stretched.
         low_res_size: side of `low_res_masks`.
+        stability: when `single` gives way to the best of `multi`; None for never.
+        logit_limit: a `low_res_masks` handed to the caller is clamped to -limit..limit, after the
+            mask was made from it; None for as it is.
     """
 
     threshold: float
@@ -123,6 +148,8 @@ class MaskRule:
     multi: tuple[int, ...]
     upscale: str
     low_res_size: int
+    stability: Stability | None = None
+    logit_limit: float | None = None
 
 
 @dataclass(frozen=True)

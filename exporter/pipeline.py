@@ -171,7 +171,9 @@ def _draft(job: Job, variant: Variant, target: Target, source: Source) -> Manife
         source=source,
         graphs=(),
         preprocess=target.preprocess(variant.preprocess),
-        prompts=PromptRule(job.batch, job.slots, LABELS, pad_without_box=True),
+        prompts=PromptRule(
+            job.batch, job.slots, LABELS, pad_without_box=True, pad_with_box=variant.pad_with_box
+        ),
         mask=variant.mask,
         parity=(),
         tools=versions | target.versions(),

@@ -36,8 +36,8 @@ class Prompts:
 
     def slots(self, rule: PromptRule) -> int:
         """How many slots this set takes."""
-        padding = 1 if rule.pad_without_box else 0
-        return len(self.points) + (2 if self.box else padding)
+        padded = rule.pad_with_box if self.box else rule.pad_without_box
+        return len(self.points) + (2 if self.box else 0) + padded
 
 
 def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
@@ -60,6 +60,7 @@ def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
     needed = prompts.slots(rule)
     if needed > rule.slots:
         note = " (SAM adds one slot where there is no box)" if not prompts.box else ""
+        note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
         raise PromptError(
             f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: "
             f"export again with --max-points {needed}"
@@ -83,7 +84,7 @@ def pack(prompts: Prompts, frame: Frame, rule: PromptRule) -> tuple[Floats, Floa
         coords += [(x0, y0), (x1, y1)]
         labels += [LABELS["box_top_left"], LABELS["box_bottom_right"]]
     mapped = frame.to_input(np.asarray(coords, np.float64).reshape(-1, 2))
-    if prompts.box is None and rule.pad_without_box:
+    if rule.pad_without_box if prompts.box is None else rule.pad_with_box:
         mapped = np.concatenate([mapped, np.zeros((1, 2), np.float32)])
         labels.append(LABELS["not_a_point"])
     empty = rule.slots - len(labels)

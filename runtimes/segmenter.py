@@ -133,21 +133,47 @@ class Segmenter:
 
     def _masks(self, logits: Floats, iou: Floats, *, multimask: bool) -> Masks:
         """(M, h, w) and (M,) of one prompt set -> what its caller asked for."""
-        tokens = list(chosen_tokens(self.manifest.mask, iou, multimask=multimask))
-        full = upscale(logits[tokens], self._frame)
-        return Masks(binarise(full, self.manifest.mask), iou[tokens], logits[tokens])
+        rule = self.manifest.mask
+        tokens = list(chosen_tokens(rule, logits, iou, multimask=multimask))
+        full = upscale(logits[tokens], self._frame, rule.upscale)
+        return Masks(binarise(full, rule), iou[tokens], limited(logits[tokens], rule))
 
     def _spec(self, name: str) -> GraphSpec:
         return self.manifest.graph(name).spec
 
 
-def chosen_tokens(rule: MaskRule, iou: Floats, *, multimask: bool) -> tuple[int, ...]:
-    """The mask tokens a caller gets, as the variant's own code chooses them."""
+def chosen_tokens(
+    rule: MaskRule, logits: Floats, iou: Floats, *, multimask: bool
+) -> tuple[int, ...]:
+    """The mask tokens a caller gets, as the variant's own code chooses them.
+
+    Args:
+        rule: the manifest's.
+        logits: (M, h, w) `low_res_masks` of one prompt set.
+        iou: (M,) its `iou_predictions`.
+        multimask: what the caller asked for.
+    """
     if multimask:
         return rule.multi
-    if rule.single >= 0:
+    if rule.single >= 0 and stable(rule, logits[rule.single]):
         return (rule.single,)
     return (max(rule.multi, key=lambda token: float(iou[token])),)
+
+
+def stable(rule: MaskRule, logits: Floats) -> bool:
+    """Whether a mask (h, w) is as stable as the rule wants it; always, where it wants nothing."""
+    if rule.stability is None:
+        return True
+    delta = rule.stability.delta
+    strict, loose = (int(np.count_nonzero(logits > edge)) for edge in (delta, -delta))
+    return loose == 0 or strict / loose >= rule.stability.least
+
+
+def limited(logits: Floats, rule: MaskRule) -> Floats:
+    """Logits as the caller gets them."""
+    if rule.logit_limit is None:
+        return logits
+    return np.clip(logits, -rule.logit_limit, rule.logit_limit)
 
 
 def as_prompts(

@@ -7,7 +7,8 @@ repeated for each prompt set. It serves two ends: the speed that `make bench` di
 independent expectation for the static decoder.
 
 Sources read for the order of operations: segment-anything `modeling/image_encoder.py`,
-`prompt_encoder.py`, `transformer.py`, `mask_decoder.py`; MobileSAM `modeling/tiny_vit_sam.py`.
+`prompt_encoder.py`, `transformer.py`, `mask_decoder.py`; MobileSAM `modeling/tiny_vit_sam.py`; sam2
+`modeling/sam/mask_decoder.py`.
 Build it from modules that are not frozen.
 """
 
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exporter.models.sam2 import Sam2MaskDecoder
 from exporter.models.tiny_vit import TinyViT, TinyViTBlock, WindowAttention
 from exporter.models.vit import Block, RelPosAttention, ViT
 
@@ -65,6 +67,7 @@ class PublishedDecoder(nn.Module):
         point_coords: Tensor,
         point_labels: Tensor,
         mask_input: Tensor | None = None,
+        high_res: tuple[Tensor, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         """Predict every mask.
 
@@ -73,6 +76,7 @@ class PublishedDecoder(nn.Module):
             point_coords: (B, n, 2) pixels of the input.
             point_labels: (B, n) 1, 0, 2, 3 or -1.
             mask_input: (B, 1, 4h, 4w), or None.
+            high_res: SAM 2's (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w), where it has them.
 
         Returns:
             `low_res_masks` (B, M, 4h, 4w) and `iou_predictions` (B, M).
@@ -86,7 +90,7 @@ class PublishedDecoder(nn.Module):
         else:
             dense = _embed_mask(encoder, mask_input)
         position = _dense_position(encoder)
-        return _decode(self.mask_decoder, image_embeddings, position, sparse, dense)
+        return _decode(self.mask_decoder, image_embeddings, position, sparse, dense, high_res)
 
 
 def _norm2d(norm: LayerNorm2d, x: Tensor) -> Tensor:
@@ -268,10 +272,18 @@ def _two_way(
 
 
 def _decode(
-    decoder: MaskDecoder, embeddings: Tensor, position: Tensor, sparse: Tensor, dense: Tensor
+    decoder: MaskDecoder,
+    embeddings: Tensor,
+    position: Tensor,
+    sparse: Tensor,
+    dense: Tensor,
+    high_res: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor]:
     batch, count = sparse.shape[0], decoder.size.mask_tokens
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0)
+    scored = isinstance(decoder, Sam2MaskDecoder)
+    if isinstance(decoder, Sam2MaskDecoder):
+        output = torch.cat([decoder.obj_score_token.weight, output], dim=0)
     token_pe = tokens = torch.cat([output.unsqueeze(0).expand(batch, -1, -1), sparse], dim=1)
     image = torch.repeat_interleave(embeddings, batch, dim=0) + dense
     image_pe = torch.repeat_interleave(position, batch, dim=0).flatten(2).permute(0, 2, 1)
@@ -283,19 +295,24 @@ def _decode(
     last = transformer.final_attn_token_to_image
     tokens = tokens + _attention(last, tokens + token_pe, flat + image_pe, flat)
     tokens = transformer.norm_final_attn(tokens)
-    picture = _upscale(decoder, flat.transpose(1, 2).view(batch, width, height, cols))
+    picture = flat.transpose(1, 2).view(batch, width, height, cols)
+    picture = _upscale(decoder, picture, high_res)
+    tokens = tokens[:, int(scored) :]
     hyper = torch.stack(
         [decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(count)], dim=1
     )
     masks = (hyper @ picture.flatten(2)).view(batch, count, *picture.shape[2:])
-    return masks, decoder.iou_prediction_head(tokens[:, 0])
+    iou = decoder.iou_prediction_head(tokens[:, 0])
+    return masks, iou.sigmoid() if scored else iou
 
 
-def _upscale(decoder: MaskDecoder, x: Tensor) -> Tensor:
+def _upscale(decoder: MaskDecoder, x: Tensor, high_res: tuple[Tensor, ...]) -> Tensor:
     first, norm, activate, second, _ = decoder.output_upscaling
     x = F.conv_transpose2d(x, first.weight, first.bias, stride=2)
+    x = x + high_res[1] if high_res else x
     mean = x.mean(1, keepdim=True)
     variance = (x - mean).pow(2).mean(1, keepdim=True)
     x = (x - mean) / torch.sqrt(variance + norm.eps)
     x = activate(norm.weight[:, None, None] * x + norm.bias[:, None, None])
-    return activate(F.conv_transpose2d(x, second.weight, second.bias, stride=2))
+    x = F.conv_transpose2d(x, second.weight, second.bias, stride=2)
+    return activate(x + high_res[0] if high_res else x)

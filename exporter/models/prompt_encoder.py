@@ -35,14 +35,15 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
 
-    def forward(self, xy: Tensor, size: int) -> Tensor:
-        """(..., 2) pixels of the S x S input -> (..., 2 * features).
+    def forward(self, xy: Tensor, size: int, scale: float = 1.0) -> Tensor:
+        """(..., 2) places in a size x size square -> (..., 2 * features).
 
-        A pixel's centre is half a pixel in. The published `(2 * (xy + 0.5) / S - 1) @ G * 2 pi` is
-        one product and one sum here, so that a lowering can keep just these in float32.
+        `xy` times `scale` are pixels of that square. A pixel's centre is half a pixel in. The
+        published `(2 * (scale * xy + 0.5) / size - 1) @ G * 2 pi` is one product and one sum here,
+        so that a lowering can keep just these in float32.
         """
         matrix = self.positional_encoding_gaussian_matrix
-        weight = matrix * (4.0 * math.pi / size)
+        weight = matrix * (4.0 * math.pi * scale / size)
         offset = matrix.sum(0) * (2.0 * math.pi * (1.0 / size - 1.0))
         phase = xy @ weight + offset
         return torch.cat([torch.sin(phase), torch.cos(phase)], dim=-1)
@@ -54,13 +55,16 @@ class PromptEncoder(nn.Module):
     Args:
         width: channels of a token.
         grid: side of the square embedding, in cells.
-        size: side of the square input image, in pixels.
+        size: side of the square in which positions are encoded, in pixels.
         mask_channels: channels of the mask branch's second convolution.
+        scale: pixels of that square for one pixel of the input image.
     """
 
-    def __init__(self, width: int, grid: int, size: int, mask_channels: int = 16) -> None:
+    def __init__(
+        self, width: int, grid: int, size: int, mask_channels: int = 16, *, scale: float = 1.0
+    ) -> None:
         super().__init__()
-        self.grid, self.size = grid, size
+        self.grid, self.size, self.scale = grid, size, scale
         self.pe_layer = PositionEncoding(width // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)
@@ -100,7 +104,7 @@ class PromptEncoder(nn.Module):
         # relu(1 - |a - b|) is (a == b) for whole numbers, without a boolean: a comparison would
         # split the TFLite graph into two XNNPACK partitions.
         is_label = F.relu(1.0 - (point_labels.unsqueeze(-1) - self.labels).abs())
-        positions = self.pe_layer(point_coords, self.size)
+        positions = self.pe_layer(point_coords, self.size, self.scale)
         tokens = positions * (is_label @ self.has_position) + is_label @ self.label_table()
         key_bias = F.relu(1.0 - (point_labels - EMPTY_LABEL).abs()) * KEY_BIAS
         return tokens, key_bias

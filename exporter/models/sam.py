@@ -12,10 +12,16 @@ from exporter.models.prompt_encoder import PromptEncoder
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sides of the square input image (pixels) and of the embedding (cells)."""
+    """Sides of the square input image (pixels) and of the embedding (cells).
+
+    Attributes:
+        frame_size: side of the square in which the published code encodes positions, where that is
+            not the input image; see `exporter.manifest.Preprocess`.
+    """
 
     image_size: int
     grid: int
+    frame_size: int | None = None
 
 
 class Sam(nn.Module):
@@ -27,8 +33,9 @@ class Sam(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.image_encoder = encoder
+        frame = geometry.frame_size or geometry.image_size
         self.prompt_encoder = PromptEncoder(
-            decoder.width, geometry.grid, geometry.image_size, mask_channels
+            decoder.width, geometry.grid, frame, mask_channels, scale=frame / geometry.image_size
         )
         self.mask_decoder = MaskDecoder(decoder, geometry.grid)
 

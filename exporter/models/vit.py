@@ -1,11 +1,13 @@
 """SAM's image encoder: a ViT with windowed and global blocks (Li et al. 2022, ViTDet).
 
 Reference: facebookresearch/segment-anything, `modeling/image_encoder.py`; the tensor names are
-those of the published checkpoints.
+those of the published checkpoints. Pruned networks are the same with other widths, each block its
+own: `ViTSize.blocks`, or `size_of` to read them off a checkpoint.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,8 +24,32 @@ from exporter.models.layers import (
 
 
 @dataclass(frozen=True)
+class BlockSize:
+    """Widths inside one block; the residual stream's width is the network's.
+
+    Attributes:
+        heads: of the attention.
+        head: width of one head's queries, keys and values.
+        mlp: hidden width.
+        window: side of the windows in cells; 0 where the block attends to everything.
+    """
+
+    heads: int
+    head: int
+    mlp: int
+    window: int
+
+
+@dataclass(frozen=True)
 class ViTSize:
-    """Widths of a SAM ViT; the defaults are ViT-B's."""
+    """Widths of a SAM ViT; the defaults are ViT-B's.
+
+    Attributes:
+        blocks: one for each block where they are not ViT-like; `depth`, `heads`, `global_blocks`,
+            `window` and `mlp_ratio` then say nothing.
+        split_qkv: whether queries, keys and values are three linear layers `q`, `k`, `v` instead
+            of one `qkv`, as in SlimSAM's training code.
+    """
 
     width: int = 768
     depth: int = 12
@@ -35,11 +61,71 @@ class ViTSize:
     mlp_ratio: int = 4
     out_width: int = 256
     eps: float = 1e-6
+    blocks: tuple[BlockSize, ...] = ()
+    split_qkv: bool = False
 
     @property
     def grid(self) -> int:
         """Side of the feature map, in patches."""
         return self.image_size // self.patch
+
+    def block_sizes(self) -> tuple[BlockSize, ...]:
+        """Of every block: those given, or all alike but for their windows."""
+        if self.blocks:
+            return self.blocks
+        head, mlp = self.width // self.heads, self.width * self.mlp_ratio
+        windows = [0 if i in self.global_blocks else self.window for i in range(self.depth)]
+        return tuple(BlockSize(self.heads, head, mlp, window) for window in windows)
+
+
+LARGEST = BlockSize(heads=16, head=80, mlp=5120, window=64)
+"""ViT-H's widths. A pruned SAM has none above these, so a file cannot ask for endless memory."""
+MOST_BLOCKS = 32
+
+
+def size_of(shapes: Mapping[str, tuple[int, ...]]) -> ViTSize | None:
+    """The size of a pruned or searched SAM ViT, read off its tensors' shapes.
+
+    A relative-position table has one row for each distance, so 2 * side - 1 rows tell a block's
+    window, and its columns the width of a head; the number of heads follows.
+
+    Args:
+        shapes: of the encoder's tensors by our names, without `image_encoder.`.
+
+    Returns:
+        None where the shapes are not those of a SAM ViT, or larger than ViT-H's.
+    """
+    width = (*shapes.get("patch_embed.proj.weight", ()), 0)[0]
+    depth = 0
+    while f"blocks.{depth}.norm1.weight" in shapes:
+        depth += 1
+    grid = ViTSize().grid
+    blocks = [_block_size_of(shapes, f"blocks.{index}", grid) for index in range(depth)]
+    known = tuple(block for block in blocks if block is not None)
+    most = LARGEST.heads * LARGEST.head
+    if not 1 <= width <= most or not 1 <= depth <= MOST_BLOCKS or len(known) < depth:
+        return None
+    return ViTSize(width, blocks=known, split_qkv="blocks.0.attn.q.weight" in shapes)
+
+
+def _block_size_of(
+    shapes: Mapping[str, tuple[int, ...]], block: str, grid: int
+) -> BlockSize | None:
+    rows, head = _sides(shapes, f"{block}.attn.rel_pos_h")
+    qkv, _ = _sides(shapes, f"{block}.attn.qkv.weight")
+    inner = qkv // 3 or _sides(shapes, f"{block}.attn.q.weight")[0]
+    mlp, _ = _sides(shapes, f"{block}.mlp.lin1.weight")
+    side, heads = (rows + 1) // 2, inner // max(head, 1)
+    found = BlockSize(heads, head, mlp, 0 if side == grid else side)
+    sound = 1 <= side <= grid and heads >= 1 and head >= 1 and mlp >= 1
+    small = heads <= LARGEST.heads and head <= LARGEST.head and mlp <= LARGEST.mlp
+    return found if sound and small else None
+
+
+def _sides(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, int]:
+    """Of a matrix; zeros where there is none of that name."""
+    shape = shapes.get(name, ())
+    return (shape[0], shape[1]) if len(shape) == 2 else (0, 0)
 
 
 class RelPosAttention(nn.Module):
@@ -53,12 +139,15 @@ class RelPosAttention(nn.Module):
     rows: Tensor
     cols: Tensor
 
-    def __init__(self, width: int, heads: int, side: int) -> None:
+    def __init__(self, width: int, block: BlockSize, side: int, *, split: bool = False) -> None:
         super().__init__()
-        head = width // heads
-        self.heads, self.side, self.head_width = heads, side, head
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        heads, head = block.heads, block.head
+        self.heads, self.side, self.head_width, self.split = heads, side, head, split
+        if split:
+            self.q, self.k, self.v = (nn.Linear(width, heads * head) for _ in range(3))
+        else:
+            self.qkv = nn.Linear(width, 3 * heads * head)
+        self.proj = nn.Linear(heads * head, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, head))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, head))
 
@@ -74,7 +163,8 @@ class RelPosAttention(nn.Module):
         """(B, side**2, C) -> the same shape."""
         batch, tokens, _ = x.shape
         side = self.side
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        parts = (self.q(x), self.k(x), self.v(x)) if self.split else self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (split_heads(part, self.heads) for part in parts)
         square = q.reshape(batch * self.heads, side, side, self.head_width)
         by_row = torch.einsum("bhwc,hck->bhwk", square, self.rows)
         by_col = torch.einsum("bhwc,wck->bhwk", square, self.cols)
@@ -103,13 +193,14 @@ class BlockMLP(nn.Module):
 class Block(nn.Module):
     """A transformer block; `window` is 0 for a global one."""
 
-    def __init__(self, size: ViTSize, window: int) -> None:
+    def __init__(self, size: ViTSize, block: BlockSize) -> None:
         super().__init__()
-        self.window = window
+        self.window = block.window
+        side = block.window or size.grid
         self.norm1 = nn.LayerNorm(size.width, eps=size.eps)
-        self.attn = RelPosAttention(size.width, size.heads, window or size.grid)
+        self.attn = RelPosAttention(size.width, block, side, split=size.split_qkv)
         self.norm2 = nn.LayerNorm(size.width, eps=size.eps)
-        self.mlp = BlockMLP(size.width, size.width * size.mlp_ratio)
+        self.mlp = BlockMLP(size.width, block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
@@ -150,9 +241,7 @@ class ViT(nn.Module):
         self.size = size
         self.patch_embed = PatchEmbed(size.width, size.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, size.grid, size.grid, size.width))
-        self.blocks = nn.ModuleList(
-            Block(size, 0 if i in size.global_blocks else size.window) for i in range(size.depth)
-        )
+        self.blocks = nn.ModuleList(Block(size, block) for block in size.block_sizes())
         out = size.out_width
         self.neck = nn.Sequential(
             nn.Conv2d(size.width, out, 1, bias=False),

@@ -7,6 +7,7 @@ engine in `runtimes/engines/`. Toolkits are imported inside functions.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
@@ -61,18 +62,14 @@ class Target:
         """The published rule as this target's image input can hold it.
 
         Padding is zero after normalisation, so its colour is the mean. A pixel buffer holds whole
-        numbers only: there the mean is rounded, at most 0.009 after normalisation.
+        numbers only: there the mean is rounded, and so is every resized pixel; at most 0.009 after
+        normalisation.
         """
         if not self.whole_pixels:
             return published
         red, green, blue = (float(round(v)) for v in published.pad_value)
-        return Preprocess(
-            published.resize,
-            published.size,
-            published.interpolation,
-            (red, green, blue),
-            published.mean,
-            published.std,
+        return dataclasses.replace(
+            published, interpolation="pillow_bilinear", pad_value=(red, green, blue)
         )
 
     def require(self, precision: str) -> None:

@@ -31,11 +31,28 @@ class Layout:
         rename: published name -> our module's name; None for a tensor that takes no part in
             segmenting (say which and why where the function is defined).
         build: the untrained module in this layout's arithmetic, in evaluation mode.
+        build_for: the same where the file tells the widths: shapes by our names -> the module, or
+            None where they are of no such network. Bounded: the shapes come from a stranger.
+        marks: tensors that are renamed to None but that a file of this variant must have: what
+            tells it from another variant.
     """
 
     name: str
     rename: Callable[[str], str | None]
     build: Callable[[], Sam]
+    build_for: Callable[[Mapping[str, tuple[int, ...]]], Sam | None] | None = None
+    marks: tuple[str, ...] = ()
+
+    def module(self, shapes: Mapping[str, tuple[int, ...]]) -> Sam:
+        """The untrained module for a file.
+
+        Args:
+            shapes: of the file's tensors by their published names.
+        """
+        if self.build_for is None:
+            return self.build()
+        named = ((self.rename(name), shape) for name, shape in shapes.items())
+        return self.build_for({name: s for name, s in named if name is not None}) or self.build()
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,9 @@ class Variant:
         summary: one line for `--list`.
         parameters: of encoder and decoder together.
         embedding: shape of `image_embeddings`.
+        high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder hands to
+            the decoder (SAM 2).
+        pad_with_box: see `exporter.manifest.PromptRule`.
     """
 
     name: str
@@ -78,6 +98,8 @@ class Variant:
     paper: str
     published: Published
     layouts: tuple[Layout, ...]
+    high_res: tuple[tuple[int, int, int, int], ...] = ()
+    pad_with_box: bool = False
 
     def row(self) -> dict[str, Any]:
         """For `--list --json`."""

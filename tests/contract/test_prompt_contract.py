@@ -27,6 +27,7 @@ from tests.conformance import fill
 SLOTS = 8
 TOLERANCE = 1e-4  # of the output's absolute maximum, in fp32
 LABELS = (1, 0, 2, 3, -1, 1, 0, 1)
+HIGH_RES = "high_res_feats_"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ def _inputs(family: Family, count: int, *, with_mask: bool) -> dict[str, np.ndar
     labels = np.full((1, SLOTS), -2, np.float32)
     labels[0, :count] = LABELS[:count]
     mask = rng.normal(0, 4, (1, 1, low, low)) if with_mask else np.zeros((1, 1, low, low))
-    return {
-        "image_embeddings": rng.normal(size=family.variant.embedding).astype(np.float32),
+    features = {
+        tensor.name: rng.normal(size=tensor.shape).astype(np.float32)
+        for tensor in family.static.spec.inputs
+        if tensor.name.startswith(("image_embeddings", HIGH_RES))
+    }
+    return features | {
         # Coordinates in the empty slots too: they must not matter.
         "point_coords": rng.uniform(0, size, (1, SLOTS, 2)).astype(np.float32),
         "point_labels": labels,
@@ -83,9 +88,11 @@ def _published(family: Family, count: int, inputs: dict[str, np.ndarray]) -> lis
     with torch.no_grad():
         outputs = family.published(
             tensors["image_embeddings"],
-            tensors["point_coords"][:, :count],
+            # The published prompt encoder takes pixels of its own square.
+            tensors["point_coords"][:, :count] * family.published.prompt_encoder.scale,
             tensors["point_labels"][:, :count],
             mask,
+            tuple(value for name, value in tensors.items() if name.startswith(HIGH_RES)),
         )
     return [output.numpy() for output in outputs]
 

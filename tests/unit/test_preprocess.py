@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from exporter.errors import ImageError
+from exporter.errors import BundleError, ImageError
 from exporter.manifest import MaskRule, Preprocess
 from exporter.preprocess import Frame, binarise, fit, image_input, upscale
 
@@ -143,3 +143,28 @@ def test_a_mask_is_above_the_threshold_and_not_at_it():
     assert binarise(logits, replace(rule, threshold=1.0)).tolist() == [
         [[False, False, False, True]]
     ]
+
+
+@pytest.mark.parametrize("size", [*SIZES, (200, 150)])
+def test_float_interpolation_is_torchs_antialiased_one_without_rounding(size):
+    rule = replace(STRETCH, interpolation="float_bilinear")
+    rgb = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image, _ = image_input(rgb, rule)
+    planes = torch.from_numpy(rgb.transpose(2, 0, 1)[None].astype(np.float32))
+    wanted = functional.interpolate(planes, (64, 64), mode="bilinear", antialias=True)
+    np.testing.assert_allclose(image, wanted.numpy(), atol=1e-3)
+
+
+def test_an_interpolation_of_a_later_release_is_refused():
+    with pytest.raises(BundleError, match="'lanczos'"):
+        image_input(np.zeros((4, 4, 3), np.uint8), replace(RULE, interpolation="lanczos"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_stretched_mask_is_resized_once(size):
+    logits = np.random.default_rng(2).normal(size=(2, 16, 16)).astype(np.float32)
+    wanted = functional.interpolate(
+        torch.from_numpy(logits)[None], (size[1], size[0]), mode="bilinear"
+    )[0]
+    ours = upscale(logits, fit(*size, STRETCH), "bilinear_once")
+    np.testing.assert_allclose(ours, wanted.numpy(), atol=1e-5)

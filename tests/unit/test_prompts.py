@@ -102,3 +102,13 @@ def test_the_edges_belong_to_the_image(point):
     pack(Prompts((point,), (1,)), FRAME, RULE)
     coords, _ = pack(Prompts((point,), (1,)), FRAME, RULE)
     np.testing.assert_allclose(coords[0, 0], np.array(point) * 0.64, rtol=1e-6)
+
+
+def test_sam2_pads_a_box_too():
+    rule = replace(RULE, pad_with_box=True)
+    coords, labels = pack(Prompts(box=(0, 0, 10, 10)), FRAME, rule)
+    assert labels[0].tolist() == [2, 3, -1, -2]
+    assert coords[0, 2:].tolist() == [[0, 0], [0, 0]]
+    assert pack(clicks(1), FRAME, rule)[1][0].tolist() == [1, -1, -2, -2]
+    with pytest.raises(PromptError, match=r"take 5 slots \(SAM 2 adds one slot\).*--max-points 5"):
+        pack(replace(clicks(2), box=(0, 0, 1, 1)), FRAME, rule)

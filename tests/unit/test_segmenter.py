@@ -7,9 +7,10 @@ import pytest
 
 from exporter.bundle import open_bundle
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
+from exporter.manifest import MaskRule, Stability
 from exporter.preprocess import fit, image_input, upscale
 from exporter.prompts import Prompts
-from runtimes.segmenter import Segmenter, as_prompts, chosen_tokens, mask_inputs
+from runtimes.segmenter import Segmenter, as_prompts, chosen_tokens, limited, mask_inputs
 from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
 
 RGB = np.random.default_rng(5).integers(0, 256, (60, 120, 3), np.uint8)
@@ -125,8 +126,23 @@ def test_without_a_single_token_the_best_of_the_others_is_taken(tmp_path, twin):
 
 def test_token_zero_is_never_the_best_of_multi(tiny):
     rule = replace(tiny.manifest.mask, single=-1)
-    assert chosen_tokens(rule, np.array([9, 1, 2, 3], np.float32), multimask=False) == (3,)
-    assert chosen_tokens(rule, np.array([9, 1, 2, 3], np.float32), multimask=True) == (1, 2, 3)
+    logits, iou = np.zeros((4, 2, 2), np.float32), np.array([9, 1, 2, 3], np.float32)
+    assert chosen_tokens(rule, logits, iou, multimask=False) == (3,)
+    assert chosen_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
+
+
+def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others():
+    rule = MaskRule(0.0, 0, (1, 2, 3), "bilinear_once", 10, Stability(0.05, 0.98), 32.0)
+    iou = np.array([9, 1, 3, 2], np.float32)
+    logits = np.zeros((4, 10, 10), np.float32)
+    for undecided, wanted in ((2, (0,)), (3, (2,)), (100, (2,))):
+        logits[0] = 1.0
+        logits[0].flat[:undecided] = 0.05  # not above delta
+        assert chosen_tokens(rule, logits, iou, multimask=False) == wanted, undecided
+    logits[0] = -1.0  # nothing at all: as stable as can be
+    assert chosen_tokens(rule, logits, iou, multimask=False) == (0,)
+    assert chosen_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
+    assert np.ptp(limited(np.array([-99, 99], np.float32), rule)) == 64.0
 
 
 def test_many_sets_in_one_call_give_what_single_calls_give(tmp_path):

@@ -1,0 +1,65 @@
+"""EdgeSAM (Zhou et al. 2023, arXiv 2312.06660): RepViT-M1 distilled with prompts in the loop.
+
+`edge_sam` and `edge_sam_3x` are one network; the second was trained on three times the images.
+The image embedding is the published predictor's: its last stage is resized bicubically. (The ONNX
+and Core ML files that the authors publish resize bilinearly; theirs differ by that.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.manifest import Licence
+from exporter.variants import Layout, Published, Variant
+from exporter.variants.sam import MASK, PREPROCESS
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+S_LAB = Licence(
+    "NTU S-Lab License 1.0",
+    "https://github.com/chongzhou96/EdgeSAM/blob/master/LICENSE",
+    commercial_use=False,
+)
+WEIGHTS = "https://huggingface.co/spaces/chongzhou/EdgeSAM/resolve/main/weights"
+
+
+def rename(name: str) -> str | None:
+    """The box detector (`fpn`, `rpn_head`) takes no part in segmenting: None.
+
+    The authors' `scripts/convert_weights.py` adds it to a checkpoint where it is asked to.
+    """
+    return None if name.startswith(("fpn.", "rpn_head.")) else name
+
+
+def build() -> Sam:
+    """An untrained EdgeSAM."""
+    from exporter.models.mask_decoder import DecoderSize
+    from exporter.models.repvit import EdgeRepViT
+    from exporter.models.sam import Geometry, Sam
+
+    return Sam(EdgeRepViT(), Geometry(1024, 64), DecoderSize()).eval()
+
+
+def _variant(name: str, summary: str) -> Variant:
+    return Variant(
+        name=name,
+        family="edge_sam",
+        summary=summary,
+        parameters=9_582_112,
+        embedding=(1, 256, 64, 64),
+        preprocess=PREPROCESS,
+        mask=MASK,
+        mask_tokens=4,
+        licence=S_LAB,
+        repository="https://github.com/chongzhou96/EdgeSAM",
+        paper="arXiv:2312.06660",
+        published=Published(f"{name}.pth", f"{WEIGHTS}/{name}.pth"),
+        layouts=(Layout("segment-anything", rename, build),),
+    )
+
+
+VARIANTS = (
+    _variant("edge_sam", "EdgeSAM: RepViT-M1 image encoder, not for commercial use"),
+    _variant("edge_sam_3x", "EdgeSAM trained on 3 % of SA-1B, not for commercial use"),
+)

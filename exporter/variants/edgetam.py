@@ -1,0 +1,91 @@
+"""EdgeTAM (Zhou et al. 2025, arXiv 2501.07256): SAM 2 with a RepViT-M1 trunk, the image path.
+
+The trunk's tensors have timm's names (`repvit_m1`, its stages as `stages_0` ...). timm counts the
+last block of a stage to the step down into the next one; see `exporter.models.edge_tam`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from exporter.variants import Layout, Published, Variant, sam2
+from exporter.variants.sam import APACHE
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+VIDEO = (
+    *sam2.IMAGE_UNUSED,
+    "spatial_perceiver.",  # presses a frame's memory into fewer tokens
+)
+
+FIRST = (1, 5, 9, 25)
+"""Where our list of blocks has the first of timm's `stages_N.blocks`: the stem is 0, and a stage
+ends with the next one's `pre_block`, which its step down follows."""
+
+_TRUNK = "image_encoder.trunk.body."
+_PLACE = r"^stages_([0-3])\.(blocks\.\d+|downsample(?:\.pre_block)?)"
+_INSIDE = (
+    (r"^stem\.conv1\.", "0.0."),
+    (r"^stem\.conv2\.", "0.2."),
+    (r"\.spatial_downsample\.", ".token_mixer.0."),
+    (r"\.channel_downsample\.", ".token_mixer.2."),
+    (r"\.token_mixer\.(conv1?)\.", r".token_mixer.0.\1."),
+    (r"\.se\.", ".token_mixer.1."),
+    (r"\.(?:ffn|channel_mixer)\.conv1\.", ".channel_mixer.m.0."),
+    (r"\.(?:ffn|channel_mixer)\.conv2\.", ".channel_mixer.m.2."),
+)
+
+
+def rename(name: str) -> str | None:
+    """EdgeTAM's name of a tensor -> ours; None for one of the video (`VIDEO`)."""
+    if not name.startswith(_TRUNK):
+        return sam2.rename(name, unused=VIDEO)
+    inside = re.sub(_PLACE, _block, name.removeprefix(_TRUNK))
+    for pattern, ours in _INSIDE:
+        inside, count = re.subn(pattern, ours, inside)
+        if count:
+            break
+    return f"image_encoder.trunk.features.{inside}"
+
+
+def _block(match: re.Match[str]) -> str:
+    """timm's name of a block -> its number in our list."""
+    first, what = FIRST[int(match[1])], match[2]
+    if what.startswith("blocks."):
+        return str(first + int(what.removeprefix("blocks.")))
+    return str(first - 2 if what.endswith("pre_block") else first - 1)
+
+
+def build() -> Sam:
+    """An untrained EdgeTAM without its memory."""
+    from exporter.models.edge_tam import EdgeTamTrunk
+    from exporter.models.sam import Geometry
+    from exporter.models.sam2 import Sam2, Sam2Encoder
+
+    return Sam2(Sam2Encoder(EdgeTamTrunk()), Geometry(1024, 64)).eval()
+
+
+VARIANTS = (
+    Variant(
+        name="edgetam",
+        family="edgetam",
+        summary="EdgeTAM: RepViT-M1 trunk before SAM 2's decoder (image path)",
+        parameters=8_988_800,
+        embedding=sam2.EMBEDDING,
+        preprocess=sam2.PREPROCESS,
+        mask=sam2.MASK,
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/facebookresearch/EdgeTAM",
+        paper="arXiv:2501.07256",
+        published=Published(
+            "edgetam.pt",
+            "https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints/edgetam.pt",
+        ),
+        layouts=(Layout("edgetam", rename, build),),
+        high_res=sam2.HIGH_RES,
+        pad_with_box=True,
+    ),
+)

@@ -1,0 +1,82 @@
+"""EfficientTAM (Xiong et al. 2024, arXiv 2411.18933), for images: a plain ViT, SAM 2's decoder.
+
+All files of one width hold tensors of the same names and shapes: `_1` and `_2` look back at frames
+in other ways, and the 512 x 512 forms resize the position embedding to a smaller grid. So a file
+does not tell which it is. The decoder gets no maps of higher resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.variants import Layout, Published, Variant, sam2
+from exporter.variants.sam import APACHE
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+PATCH = 16
+
+
+@dataclass(frozen=True)
+class _Row:
+    letter: str
+    word: str
+    parameters: int
+    width: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class _Form:
+    ending: str
+    what: str
+    image_size: int
+
+
+_ROWS = (_Row("ti", "tiny", 10_228_912, 192, 3), _Row("s", "small", 26_418_736, 384, 6))
+_FORMS = (
+    _Form("", "", 1024),
+    _Form("_512x512", ", input 512", 512),
+    _Form("_1", ", its first efficient memory", 1024),
+    _Form("_2", ", its second efficient memory", 1024),
+)
+
+
+def _build(row: _Row, image_size: int) -> Sam:
+    from exporter.models.efficient_tam import EfficientTamEncoder, PlainSize
+    from exporter.models.sam import Geometry
+    from exporter.models.sam2 import Sam2
+
+    size = PlainSize(row.width, row.heads, image_size=image_size)
+    return Sam2(EfficientTamEncoder(size), Geometry(image_size, size.grid)).eval()
+
+
+def _variant(row: _Row, form: _Form) -> Variant:
+    grid = form.image_size // PATCH
+    file = f"efficienttam_{row.letter}{form.ending}.pt"
+    build = functools.partial(_build, row, form.image_size)
+    return Variant(
+        name=f"efficienttam_{row.letter}{form.ending}",
+        family="efficienttam",
+        summary=f"EfficientTAM-{row.word}: plain ViT trunk (image path){form.what}",
+        parameters=row.parameters,
+        embedding=(1, 256, grid, grid),
+        preprocess=dataclasses.replace(sam2.PREPROCESS, size=form.image_size),
+        mask=dataclasses.replace(sam2.MASK, low_res_size=4 * grid),
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/yformer/EfficientTAM",
+        paper="arXiv:2411.18933",
+        published=Published(
+            file, f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file}"
+        ),
+        layouts=(Layout("efficienttam", sam2.rename, build),),
+        pad_with_box=True,
+    )
+
+
+VARIANTS = tuple(_variant(row, form) for row in _ROWS for form in _FORMS)

@@ -1,0 +1,92 @@
+"""EfficientViT-SAM (Zhang et al. 2024, arXiv 2402.05008): L0, L1, L2 at 512, XL0, XL1 at 1024.
+
+Prompts and masks live in a 1024 x 1024 frame whatever the size of the image input. The published
+builder sets epsilon 1e-6 in every norm, those of SAM's decoder too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.variants import Layout, Published, Variant
+from exporter.variants.sam import APACHE, MASK, PREPROCESS, published_names
+
+if TYPE_CHECKING:
+    from exporter.models.efficientvit import EfficientViTSize
+    from exporter.models.sam import Sam
+
+FRAME = 1024
+GRID = 64
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    parameters: int
+    image_size: int
+    depths: tuple[int, ...]
+    neck_depth: int
+
+
+_ROWS = (
+    _Row("l0", 34_792_784, 512, (1, 1, 1, 4, 4), 4),
+    _Row("l1", 47_650_128, 512, (1, 1, 1, 6, 6), 8),
+    _Row("l2", 61_328_592, 512, (1, 2, 2, 8, 8), 12),
+    _Row("xl0", 116_957_904, 1024, (0, 1, 1, 2, 3, 3), 6),
+    _Row("xl1", 203_346_128, 1024, (1, 2, 2, 4, 6, 6), 12),
+)
+
+
+def _size(row: _Row) -> EfficientViTSize:
+    from exporter.models.efficientvit import EfficientViTSize
+
+    large = EfficientViTSize(row.image_size, depths=row.depths, neck_depth=row.neck_depth)
+    if len(row.depths) == len(large.widths):
+        return large
+    return dataclasses.replace(
+        large,
+        widths=(32, 64, 128, 256, 512, 1024),
+        blocks=("res", "fmb", "fmb", "fmb", "att", "att"),
+        expand=(1, 4, 4, 4, 4, 6),
+        neck=(5, 4, 3),
+        neck_expand=4,
+        aggregate=3,
+    )
+
+
+def _build(row: _Row) -> Sam:
+    from exporter.models.efficientvit import EfficientViT
+    from exporter.models.mask_decoder import DecoderSize
+    from exporter.models.sam import Geometry, Sam
+
+    decoder = DecoderSize(layer_eps=1e-6, final_eps=1e-6)
+    geometry = Geometry(row.image_size, GRID, FRAME)
+    return Sam(EfficientViT(_size(row)), geometry, decoder).eval()
+
+
+def _variant(row: _Row) -> Variant:
+    frame = FRAME if row.image_size != FRAME else None
+    file = f"efficientvit_sam_{row.name}.pt"
+    return Variant(
+        name=f"efficientvit_sam_{row.name}",
+        family="efficientvit_sam",
+        summary=f"EfficientViT-SAM-{row.name.upper()}: linear attention, input {row.image_size}",
+        parameters=row.parameters,
+        embedding=(1, 256, GRID, GRID),
+        preprocess=dataclasses.replace(PREPROCESS, size=row.image_size, frame_size=frame),
+        mask=MASK,
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/mit-han-lab/efficientvit",
+        paper="arXiv:2402.05008",
+        published=Published(
+            file, f"https://huggingface.co/mit-han-lab/efficientvit-sam/resolve/main/{file}"
+        ),
+        layouts=(Layout("efficientvit", published_names, functools.partial(_build, row)),),
+    )
+
+
+VARIANTS = tuple(_variant(row) for row in _ROWS)

@@ -1,0 +1,46 @@
+"""RepViT-SAM (Wang et al. 2023, arXiv 2312.05760): RepViT before SAM's decoder.
+
+The published file is the network's state as it was trained, batch norms and parallel branches
+apart; they are folded when the model is frozen. Nothing in the file is unused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.variants import Layout, Published, Variant
+from exporter.variants.sam import APACHE, MASK, PREPROCESS, published_names
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+
+def build() -> Sam:
+    """An untrained RepViT-SAM."""
+    from exporter.models.mask_decoder import DecoderSize
+    from exporter.models.repvit import RepViT
+    from exporter.models.sam import Geometry, Sam
+
+    return Sam(RepViT(), Geometry(1024, 64), DecoderSize()).eval()
+
+
+VARIANTS = (
+    Variant(
+        name="repvit_sam",
+        family="repvit_sam",
+        summary="RepViT-SAM: RepViT-M2.3 image encoder",
+        parameters=27_223_480,
+        embedding=(1, 256, 64, 64),
+        preprocess=PREPROCESS,
+        mask=MASK,
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/THU-MIG/RepViT",
+        paper="arXiv:2312.05760",
+        published=Published(
+            "repvit_sam.pt",
+            "https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
+        ),
+        layouts=(Layout("segment-anything", published_names, build),),
+    ),
+)

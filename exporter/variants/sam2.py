@@ -1,0 +1,170 @@
+"""SAM 2 and SAM 2.1 (Ravi et al. 2024, arXiv 2408.00714): Hiera encoders, the image path.
+
+A published file holds the video model whole. What tracks objects from frame to frame takes no part
+in an image: see `IMAGE_UNUSED`. The two releases compute the same for an image; 2.1's files have
+two parts more for the video (`SAM2_1`), which tell them apart.
+
+Cases cover 2.0 tiny and all of 2.1; the other three of 2.0 have 2.1's networks by their published
+configurations (`sam2/configs/sam2/*.yaml`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.manifest import MaskRule, Preprocess, Stability
+from exporter.variants import Layout, Published, Variant
+from exporter.variants.sam import APACHE, MEAN, STD
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+PREPROCESS = Preprocess(
+    resize="stretch",
+    size=1024,
+    interpolation="float_bilinear",
+    pad_value=(0.0, 0.0, 0.0),
+    mean=MEAN,
+    std=STD,
+)
+MASK = MaskRule(
+    threshold=0.0,
+    single=0,
+    multi=(1, 2, 3),
+    upscale="bilinear_once",
+    low_res_size=256,
+    stability=Stability(delta=0.05, least=0.98),
+    logit_limit=32.0,
+)
+EMBEDDING = (1, 256, 64, 64)
+HIGH_RES = ((1, 32, 256, 256), (1, 64, 128, 128))
+
+IMAGE_UNUSED = (
+    "memory_attention.",  # looks at earlier frames
+    "memory_encoder.",  # makes a frame's memory
+    "maskmem_tpos_enc",  # how long ago a memory was
+    "no_mem_pos_enc",  # position of the memory that a first frame has not
+    "mask_downsample.",  # a given mask as an object pointer
+    "obj_ptr_proj.",  # object pointers
+    "no_obj_ptr",  # pointer of an object that is not seen
+    "sam_mask_decoder.pred_obj_score_head.",  # whether it is seen; the image predictor never asks
+)
+"""Tensors of the video alone, by how their names begin."""
+
+SAM2_1 = (
+    "no_obj_embed_spatial",  # memory of an object that is not seen
+    "obj_ptr_tpos_proj.",  # how long ago an object pointer was
+)
+"""The same, of 2.1 alone."""
+
+_OURS = (
+    (r"^no_mem_embed$", "image_encoder.no_mem_embed"),
+    (r"^sam_mask_decoder\.conv_s", "image_encoder.conv_s"),
+    (r"^sam_mask_decoder\.(transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"mask_decoder.\1.lin1."),
+    (r"^sam_mask_decoder\.(transformer\.layers\.\d+\.mlp)\.layers\.1\.", r"mask_decoder.\1.lin2."),
+    (r"^sam_(mask_decoder|prompt_encoder)\.", r"\1."),
+)
+
+
+def rename(name: str, *, unused: tuple[str, ...] = IMAGE_UNUSED) -> str | None:
+    """SAM 2's name of a tensor -> ours; None for one of the video (`IMAGE_UNUSED`)."""
+    if name.startswith(unused):
+        return None
+    for pattern, ours in _OURS:
+        renamed, count = re.subn(pattern, ours, name)
+        if count:
+            return renamed
+    return name
+
+
+def layouts(size: Mapping[str, int | tuple[int, ...]]) -> tuple[Layout, Layout]:
+    """The layouts of the file in SAM 2.0 and in 2.1.
+
+    Args:
+        size: fields of `exporter.models.hiera.HieraSize`.
+    """
+    build = functools.partial(_build, size)
+    later = functools.partial(rename, unused=IMAGE_UNUSED + SAM2_1)
+    marks = ("no_obj_embed_spatial", "obj_ptr_tpos_proj.weight")
+    return Layout("sam2", rename, build), Layout("sam2.1", later, build, marks=marks)
+
+
+def _build(size: Mapping[str, int | tuple[int, ...]]) -> Sam:
+    from exporter.models.hiera import Hiera, HieraSize
+    from exporter.models.sam import Geometry
+    from exporter.models.sam2 import Sam2, Sam2Encoder
+
+    trunk = HieraSize(**size)  # type: ignore[arg-type]
+    return Sam2(Sam2Encoder(Hiera(trunk)), Geometry(1024, 64)).eval()
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    parameters: int
+    size: Mapping[str, int | tuple[int, ...]]
+
+
+TINY = _Row("tiny", 31_308_880, {})
+SMALL = _Row("small", 38_406_736, {"depths": (1, 2, 11, 2), "global_blocks": (7, 10, 13)})
+_ROWS = (
+    TINY,
+    SMALL,
+    _Row(
+        "base_plus",
+        73_196_560,
+        {
+            "width": 112,
+            "heads": 2,
+            "depths": (2, 3, 16, 3),
+            "global_blocks": (12, 16, 20),
+            "background": 14,
+        },
+    ),
+    _Row(
+        "large",
+        216_793_024,
+        {
+            "width": 144,
+            "heads": 2,
+            "depths": (2, 6, 36, 4),
+            "global_blocks": (23, 33, 43),
+            "windows": (8, 4, 16, 8),
+        },
+    ),
+)
+
+
+def _variant(row: _Row, release: str, folder: str) -> Variant:
+    layout = layouts(row.size)[release == "2.1"]
+    file = f"{layout.name}_hiera_{row.name}.pt"
+    return Variant(
+        name=f"{layout.name.replace('.', '_')}_hiera_{row.name}",
+        family="sam2",
+        summary=f"SAM {release}, Hiera-{row.name.replace('_', ' ')} image encoder (image path)",
+        parameters=row.parameters,
+        embedding=EMBEDDING,
+        preprocess=PREPROCESS,
+        mask=MASK,
+        mask_tokens=4,
+        licence=APACHE,
+        repository="https://github.com/facebookresearch/sam2",
+        paper="arXiv:2408.00714",
+        published=Published(
+            file, f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/{file}"
+        ),
+        layouts=(layout,),
+        high_res=HIGH_RES,
+        pad_with_box=True,
+    )
+
+
+VARIANTS = tuple(
+    _variant(row, release, folder)
+    for release, folder in (("2.0", "072824"), ("2.1", "092824"))
+    for row in _ROWS
+)
