@@ -94,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle))
+        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 

@@ -185,6 +185,8 @@ def _already_there(job: Job, draft: Manifest) -> Bundle | None:
     folder = job.folder(draft.target)
     if job.force or not folder.exists():
         return None
+    if not (folder / MANIFEST).is_file():
+        raise RequestError(f"{folder} is in the way and no bundle: move it, or change --output")
     try:
         bundle = open_bundle(folder)
     except BundleError as error:
