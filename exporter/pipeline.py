@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,10 +228,12 @@ def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
     try:
         with quiet(log):
             return target.lower(graph, job.precision, folder, job.options)
-    except (OSError, SamExportError):
+    except (OSError, MemoryError, SamExportError):
         raise
     except Exception as error:
         first = (str(error).splitlines() or [""])[0][:200]
+        with log.open("a", encoding="utf-8") as stream:
+            traceback.print_exc(file=stream)
         raise LoweringError(
             f"{target.name} could not lower {graph.spec.name}: {type(error).__name__}: {first}; "
             f"the toolkit's log is {log}"
