@@ -38,7 +38,7 @@ from exporter.manifest import (
     parse,
 )
 from exporter.precision import load_precision
-from exporter.progress import Report, quiet, silent
+from exporter.progress import Report, interruptible, quiet, silent
 from exporter.prompts import LABELS
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Variant, load_variant
@@ -209,7 +209,7 @@ def _write(
     report: Report,
 ) -> Bundle:
     final = job.folder(target.name)
-    with staging(final, force=job.force) as folder:
+    with staging(final, force=job.force) as folder, interruptible(folder / LOG):
         files = []
         for graph in graphs:
             report(f"{final.name}: lowering {graph.spec.name}")
@@ -226,7 +226,7 @@ def _write(
 def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
     log = folder / LOG
     try:
-        with quiet(log):
+        with interruptible(log), quiet(log):
             return target.lower(graph, job.precision, folder, job.options)
     except (OSError, MemoryError, SamExportError):
         raise

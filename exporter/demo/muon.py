@@ -38,13 +38,13 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every weight that has a gradient."""
         for group in self.param_groups:
             same: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is not None:
-                    wide = self._direction(weight, group["momentum"])
+                    wide = self._direction(weight, weight.grad, group["momentum"])
                     same[(wide.shape[0], wide.shape[1])].append((weight, wide))
             for (_, cols), members in same.items():
                 steps = orthogonal(torch.stack([wide for _, wide in members]))
@@ -54,11 +54,11 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(1 - group["lr"] * group["decay"])
                     weight.add_(update, alpha=-group["lr"] * 0.2 * cols**0.5)
 
-    def _direction(self, weight: nn.Parameter, momentum: float) -> Tensor:
+    def _direction(self, weight: nn.Parameter, grad: Tensor, momentum: float) -> Tensor:
         """Nesterov momentum as a matrix that is not taller than wide."""
         state = self.state[weight]
         if "mean" not in state:
             state["mean"] = torch.zeros_like(weight)
-        state["mean"].lerp_(weight.grad, 1 - momentum)
-        matrix = weight.grad.lerp(state["mean"], momentum).reshape(weight.shape[0], -1)
+        state["mean"].lerp_(grad, 1 - momentum)
+        matrix = grad.lerp(state["mean"], momentum).reshape(weight.shape[0], -1)
         return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from exporter.demo.batches import FIRST_CORRECTION, Batch
 from exporter.demo.muon import Muon
 from exporter.demo.plan import Plan, produced
 from exporter.models.layers import Normalise
+from exporter.models.mask_decoder import TwoWayBlock, Upscale2x
 from exporter.models.sam import Sam
 
 EXAMPLES = """examples:
@@ -178,12 +180,13 @@ def initialised(sam: Sam) -> Sam:
     Queries and keys between tokens and image begin as the same, stronger projection: a token
     attends to the places near its own position before anything is learnt. Upscaling keeps variance.
     """
-    for layer in sam.mask_decoder.transformer.layers:
+    for module in sam.mask_decoder.transformer.layers:
+        layer = cast(TwoWayBlock, module)
         for attention in (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token):
             attention.k_proj.weight.mul_(2.0)
             attention.q_proj.weight.copy_(attention.k_proj.weight)
     for index in (0, 3):
-        weight = sam.mask_decoder.output_upscaling[index].weight
+        weight = cast(Upscale2x, sam.mask_decoder.output_upscaling[index]).weight
         weight.normal_(std=weight.shape[0] ** -0.5)
     return sam
 
@@ -197,13 +200,13 @@ def is_matrix(name: str, weight: nn.Parameter) -> bool:
 
 
 class Trainer:
-    """The network, its averaged copy and the optimiser; `step` trains on one batch."""
+    """The network, its averaged copy and the optimisers; `step` trains on one batch."""
 
     def __init__(self, plan: Plan) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.steps, self.seconds = plan, 0, 0.0
         self.sam = initialised(network.build()).train()
-        self.sam.to(memory_format=torch.channels_last)
+        self.sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
         self.dense = DenseHead()
         self.normalise = Normalise(network.MEAN, network.STD)
@@ -240,7 +243,7 @@ class Trainer:
         asked = Prompts(coords, labels, None, torch.zeros(len(labels)))
         chance = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.steps)
         rounds = self._rounds(chance)
-        first: Losses | None = None
+        found: list[Losses] = []
         owners = torch.from_numpy(batch.owners)
         with torch.autocast("cpu", torch.bfloat16):
             embedding = self.sam(image.contiguous(memory_format=torch.channels_last))
@@ -250,13 +253,12 @@ class Trainer:
         for turn in range(rounds):
             with torch.autocast("cpu", torch.bfloat16):
                 masks, iou = decode(self.sam, leaf, asked)
-            found = losses(masks, iou, target)
-            found.total.backward()
-            first = first or found
+            found.append(losses(masks, iou, target))
+            found[-1].total.backward()  # type: ignore[no-untyped-call]
             if turn + 1 < rounds:
                 asked = corrected(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
         embedding.backward(leaf.grad.to(embedding.dtype))
-        return float(first.total.detach()), first.first_iou, first.chosen_iou
+        return float(found[0].total.detach()), found[0].first_iou, found[0].chosen_iou
 
     def _rounds(self, chance: torch.Generator) -> int:
         """One decoding at first, when no mask is worth correcting yet; later one to three."""

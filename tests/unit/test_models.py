@@ -75,7 +75,9 @@ def randomised(module, seed=0):
             elif value.is_floating_point():
                 draw = torch.randn(value.shape, generator=generator)
                 fan = value[0].numel() if value.dim() > 1 else 4
-                value.copy_(1 + 0.2 * draw if "norm" in name and "weight" in name else draw / fan**0.5)
+                value.copy_(
+                    1 + 0.2 * draw if "norm" in name and "weight" in name else draw / fan**0.5
+                )
     return module.eval()
 
 
@@ -245,9 +247,7 @@ def test_padded_windows_attend_to_their_padding():
 def test_the_decoder_computes_what_is_published_for_the_real_prompts(real, given):
     embeddings, coords, labels, mask, has_mask = inputs(given=given, real=real)
     published = PublishedDecoder(copy.deepcopy(sam()))
-    expected = published(
-        embeddings, coords[:, :real], labels[:, :real], mask if given else None
-    )
+    expected = published(embeddings, coords[:, :real], labels[:, :real], mask if given else None)
     actual = decoder()(embeddings, coords, labels, mask, has_mask)
     for ours, theirs in zip(actual, expected, strict=True):
         close(ours, theirs)
