@@ -130,13 +130,13 @@ def _target(mask: Mask) -> NDArray[np.uint8]:
 
 
 def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A first prompt: one point (45 %), a few points (12 %), a box (30 %), box and point (13 %)."""
+    """A first prompt: one point (32 %), a few points (10 %), a box (45 %), box and point (13 %)."""
     coords = np.zeros((SLOTS, 2), np.float32)
     labels = np.full(SLOTS, EMPTY, np.float32)
     labels[POINT_SLOTS] = NOT_A_POINT
     kind = rng.random()
-    if kind < 0.57:
-        for slot in range(1 if kind < 0.45 else int(rng.integers(2, FIRST_CORRECTION + 1))):
+    if kind < 0.42:
+        for slot in range(1 if kind < 0.32 else int(rng.integers(2, FIRST_CORRECTION + 1))):
             inside = slot == 0 or rng.random() < 0.6
             coords[slot] = inside_pixel(rng, mask) if inside else outside_pixel(rng, mask)
             labels[slot] = float(inside)

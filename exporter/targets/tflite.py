@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from exporter.graphs import absorbed
 from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
 
@@ -44,7 +45,10 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     example = {t.name: e for t, e in zip(spec.inputs, graph.example, strict=True)}
     if module is not graph.module:
         example = {"image": graph.example[0].permute(0, 2, 3, 1).contiguous()}
-    converted = litert_torch.signature(spec.name, module.eval(), sample_kwargs=example).convert()
+    with absorbed(graph.module):
+        converted = litert_torch.signature(
+            spec.name, module.eval(), sample_kwargs=example
+        ).convert()
     path = folder / f"{spec.name}.tflite"
     converted.export(str(path))
     _name_outputs(path, spec)
@@ -110,7 +114,7 @@ def _single_precision(path: Path) -> list[str]:
 
     model = flatbuffer_utils.read_model(str(path))
     ends = {getattr(schema.BuiltinOperator, name) for name in SINES}
-    found = set()
+    found: set[str] = set()
     for graph in model.subgraphs:
         wanted: set[int] = set()
         # Operations lie in the order of their execution.

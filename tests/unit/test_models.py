@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from exporter.bench.published import PublishedDecoder, PublishedEncoder
-from exporter.graphs import MaskDecoder
+from exporter.graphs import MaskDecoder, absorbed
 from exporter.models import absorbed_attention
 from exporter.models.layers import (
     LayerNorm2d,
@@ -256,10 +257,17 @@ def test_the_decoder_computes_what_is_published_for_the_real_prompts(real, given
 # -------------------------------------------------------------------------------- prompt contract
 
 
-@pytest.mark.parametrize("absorbed", [False, True])
-def test_what_lies_in_an_empty_slot_changes_nothing_at_all(absorbed):
+FORMS = pytest.mark.parametrize("form", [contextlib.nullcontext, absorbed])
+
+
+@FORMS
+def test_what_lies_in_an_empty_slot_changes_nothing_at_all(form):
     net = decoder()
-    net.absorb(on=absorbed)
+    with form(net):
+        _check_that_empty_slots_are_invisible(net)
+
+
+def _check_that_empty_slots_are_invisible(net):
     given = inputs(real=3)
     expected = net(*given)
     for value in (0.0, -1.0, 1e3, 7.5):
@@ -285,11 +293,14 @@ def test_the_order_of_slots_does_not_matter():
         close(a, b)
 
 
-@pytest.mark.parametrize("absorbed", [False, True])
-def test_a_batch_is_as_many_single_calls(absorbed):
+@FORMS
+def test_a_batch_is_as_many_single_calls(form):
     batch, single = decoder(3), decoder(1)
-    for net in (batch, single):
-        net.absorb(on=absorbed)
+    with form(batch), form(single):
+        _check_that_a_batch_is_single_calls(batch, single)
+
+
+def _check_that_a_batch_is_single_calls(batch, single):
     given = inputs(3, real=5)
     given[2][1, 2:] = EMPTY
     given[4] = torch.tensor([1.0, 0.0, 1.0])
@@ -347,9 +358,8 @@ def test_absorbed_image_to_tokens_is_plain_attention_with_empty_slots(batch):
 def test_the_absorbed_decoder_is_the_plain_one(batch):
     net, given = decoder(batch), inputs(batch, real=4)
     plain = net(*given)
-    net.absorb(on=True)
-    absorbed = net(*given)
-    net.absorb(on=False)
-    for a, b in zip(absorbed, plain, strict=True):
+    with absorbed(net):
+        other = net(*given)
+    for a, b in zip(other, plain, strict=True):
         close(a, b)
     assert all(torch.equal(a, b) for a, b in zip(net(*given), plain, strict=True))
