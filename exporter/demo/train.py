@@ -2,6 +2,9 @@
 
 One process draws scenes and prompts, this one trains on one thread. The state is written every
 minute or so; the same command with `--resume` goes on where it stopped.
+
+With glibc, MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 in the environment
+saves a fifth of the time: each tensor's pages are otherwise returned and asked for again.
 """
 
 from __future__ import annotations

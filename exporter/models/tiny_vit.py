@@ -103,7 +103,11 @@ class PatchMerging(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention inside one window, with a learnt bias for each distance |dy|, |dx|."""
+    """Attention inside one window, with a learnt bias for each distance |dy|, |dx|.
+
+    `proj` is applied by the block, to the tokens that are left when the padding is cropped: the
+    same numbers for a sixth fewer tokens.
+    """
 
     bias: Tensor
 
@@ -145,16 +149,14 @@ class WindowAttention(nn.Module):
         self.frozen = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(windows, window**2, C) -> the same shape."""
+        """(windows, window**2, C) -> the same shape, not yet projected."""
         x = self.norm(x)
         if self.frozen:
             qkv, bias = self.qkv(x), self.bias
         else:
             qkv, bias = F.linear(x, *self.packed_qkv()), self.bias_table()
         q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        projected: Tensor = self.proj(merge_heads(out))
-        return projected
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
 
 
 class Mlp(nn.Module):
@@ -196,7 +198,8 @@ class TinyViTBlock(nn.Module):
         padded = F.pad(tokens, (0, 0, 0, right, 0, below)) if below or right else tokens
         windows = self.attn(window_partition(padded, self.window))
         merged = window_merge(windows, self.window, batch, height + below, width + right)
-        return merged[:, :height, :width] if below or right else merged
+        out: Tensor = self.attn.proj(merged[:, :height, :width])
+        return out
 
 
 class Stage(nn.Module):

@@ -48,6 +48,9 @@ class RelPosAttention(nn.Module):
     `rel_pos_h` and `rel_pos_w` hold one row for each distance q - k + side - 1; the rows each
     position needs are gathered once, in `freeze_tables`. The published code adds
     `q . row` (q not scaled) to the logits: two einsums over one axis each, then one bias of rank 4.
+
+    `proj` is applied by the block, to the tokens that are left when the padding is cropped: the
+    same numbers for a sixth fewer tokens.
     """
 
     rows: Tensor
@@ -71,7 +74,7 @@ class RelPosAttention(nn.Module):
             self.register_buffer(name, gathered, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, side**2, C) -> the same shape."""
+        """(B, side**2, C) -> the same shape, not yet projected."""
         batch, tokens, _ = x.shape
         side = self.side
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
@@ -81,9 +84,7 @@ class RelPosAttention(nn.Module):
         by_row = by_row.reshape(batch * self.heads, tokens, side, 1)
         by_col = by_col.reshape(batch * self.heads, tokens, 1, side)
         bias = (by_row + by_col).reshape(batch, self.heads, tokens, tokens)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        projected: Tensor = self.proj(merge_heads(out))
-        return projected
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
 
 
 class BlockMLP(nn.Module):
@@ -121,13 +122,14 @@ class Block(nn.Module):
         """Attention over windows or the whole. Padding comes after the norm, as published."""
         batch, height, width, channels = x.shape
         if not self.window:
-            whole: Tensor = self.attn(x.reshape(batch, height * width, channels))
+            whole = self.attn.proj(self.attn(x.reshape(batch, height * width, channels)))
             return whole.reshape(batch, height, width, channels)
         below, right = -height % self.window, -width % self.window
         x = F.pad(x, (0, 0, 0, right, 0, below))
         windows = self.attn(window_partition(x, self.window))
         merged = window_merge(windows, self.window, batch, height + below, width + right)
-        return merged[:, :height, :width]
+        out: Tensor = self.attn.proj(merged[:, :height, :width])
+        return out
 
 
 class PatchEmbed(nn.Module):
