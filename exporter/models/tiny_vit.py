@@ -129,34 +129,43 @@ class WindowAttention(nn.Module):
         dx = (cols[:, None] - cols[None, :]).abs()
         return self.attention_biases[:, dy * self.window + dx].unsqueeze(0)
 
-    def packed_qkv(self) -> tuple[Tensor, Tensor]:
-        """The qkv weight and bias with rows grouped q, k, v, not by head as published."""
+    def separate_qkv(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of q, of k and of v; the published rows are grouped by head instead."""
         width = self.qkv.in_features
         head = width // self.heads
-        weight = self.qkv.weight.reshape(self.heads, 3, head, width).transpose(0, 1)
-        bias = self.qkv.bias.reshape(self.heads, 3, head).transpose(0, 1)
-        return weight.reshape(3 * width, width), bias.reshape(3 * width)
+        weight = self.qkv.weight.reshape(self.heads, 3, head, width)
+        bias = self.qkv.bias.reshape(self.heads, 3, head)
+        return [(weight[:, i].reshape(width, width), bias[:, i].reshape(width)) for i in range(3)]
 
     def freeze_tables(self) -> None:
-        """Gather the bias and regroup qkv once, so that the graph only slices the last axis."""
+        """Gather the bias and part qkv into three layers: no graph then splits their product.
+
+        The new layers own their weights: those of `qkv` may be the checkpoint's own memory.
+        """
         if self.frozen:
             return
-        weight, bias = self.packed_qkv()
-        # New parameters: the old ones may share their memory with the checkpoint they came from.
-        self.qkv.weight = nn.Parameter(weight.clone())
-        self.qkv.bias = nn.Parameter(bias.clone())
+        parts = [_linear(weight, bias) for weight, bias in self.separate_qkv()]
+        self.frozen_qkv = nn.ModuleList(parts)
         self.register_buffer("bias", self.bias_table().clone(), persistent=False)
+        del self.qkv
         self.frozen = True
 
     def forward(self, x: Tensor) -> Tensor:
         """(windows, window**2, C) -> the same shape, not yet projected."""
         x = self.norm(x)
         if self.frozen:
-            qkv, bias = self.qkv(x), self.bias
+            parts, bias = [layer(x) for layer in self.frozen_qkv], self.bias
         else:
-            qkv, bias = F.linear(x, *self.packed_qkv()), self.bias_table()
-        q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
+            parts = [F.linear(x, weight, bias) for weight, bias in self.separate_qkv()]
+            bias = self.bias_table()
+        q, k, v = (split_heads(part, self.heads) for part in parts)
         return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+    return layer
 
 
 class Mlp(nn.Module):
