@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from exporter.models.layers import (
     LayerNorm2d,
+    linear_of,
     merge_heads,
     split_heads,
     window_merge,
@@ -144,7 +145,7 @@ class WindowAttention(nn.Module):
         """
         if self.frozen:
             return
-        parts = [_linear(weight, bias) for weight, bias in self.separate_qkv()]
+        parts = [linear_of(weight, bias) for weight, bias in self.separate_qkv()]
         self.frozen_qkv = nn.ModuleList(parts)
         self.register_buffer("bias", self.bias_table().clone(), persistent=False)
         del self.qkv
@@ -160,12 +161,6 @@ class WindowAttention(nn.Module):
             bias = self.bias_table()
         q, k, v = (split_heads(part, self.heads) for part in parts)
         return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-    return layer
 
 
 class Mlp(nn.Module):

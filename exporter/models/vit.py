@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from exporter.models.layers import (
     LayerNorm2d,
+    linear_of,
     merge_heads,
     split_heads,
     window_merge,
@@ -64,9 +65,19 @@ class RelPosAttention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, head))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, head))
+        self.frozen = False
 
     def freeze_tables(self) -> None:
-        """Gather (side, head, side) tables: axis 0 the query's place, axis 2 the key's."""
+        """Gather (side, head, side) tables, axis 0 the query's place, axis 2 the key's; part qkv.
+
+        q, k and v as three layers: no graph then splits their product.
+        """
+        if self.frozen:
+            return
+        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        self.frozen_qkv = nn.ModuleList(linear_of(weight, bias) for weight, bias in parts)
+        del self.qkv
+        self.frozen = True
         axis = torch.arange(self.side)
         distance = axis[:, None] - axis[None, :] + self.side - 1
         for name, table in (("rows", self.rel_pos_h), ("cols", self.rel_pos_w)):
@@ -77,7 +88,7 @@ class RelPosAttention(nn.Module):
         """(B, side**2, C) -> the same shape, not yet projected."""
         batch, tokens, _ = x.shape
         side = self.side
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = (split_heads(layer(x), self.heads) for layer in self.frozen_qkv)
         square = q.reshape(batch * self.heads, side, side, self.head_width)
         by_row = torch.einsum("bhwc,hck->bhwk", square, self.rows)
         by_col = torch.einsum("bhwc,wck->bhwk", square, self.cols)
