@@ -218,7 +218,7 @@ def _write(
         unchecked = dataclasses.replace(draft, graphs=tuple(files))
         (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
         report(f"{final.name}: running both graphs against torch")
-        figures = _check(folder)
+        figures = _check(folder, final.name)
         seal(folder, dataclasses.replace(unchecked, parity=figures))
     return open_bundle(final)
 
@@ -240,7 +240,7 @@ def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
         ) from error
 
 
-def _check(folder: Path) -> tuple[Figure, ...]:
+def _check(folder: Path, name: str) -> tuple[Figure, ...]:
     """Parity in a process of its own. ParityError if a figure misses its floor."""
     command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
@@ -248,9 +248,9 @@ def _check(folder: Path) -> tuple[Figure, ...]:
     lines = ran.stdout.strip().splitlines()
     if not lines:
         last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-        raise ParityError(f"{folder.name}: the check did not finish: {last}")
+        raise ParityError(f"{name}: the check did not finish: {last}")
     answer: dict[str, Any] = json.loads(lines[-1])
     figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
     if answer["missed"]:
-        raise ParityError(f"{folder.name}: {'; '.join(answer['missed'])}; nothing was written")
+        raise ParityError(f"{name}: {'; '.join(answer['missed'])}; nothing was written")
     return figures
