@@ -496,7 +496,7 @@ def test_a_graph_that_was_lowered_wrongly_makes_no_bundle(
     fake(perturbed(exported, change))
     line = refused(*JOB, "--checkpoint", weights, "--output", tmp_path / "out", status=1)
     assert f"mask_decoder {output} psnr_db" in line
-    assert "under the floor 90 dB of fp32" in line
+    assert "under the floor 100 dB of fp32" in line
     assert "image_encoder image_embeddings" not in line
     assert not (tmp_path / "out" / NAME).exists()
     assert [p for p in tree_files(tmp_path / "out") if not p.endswith("toolkit.log")] == []

@@ -285,9 +285,6 @@ class TinyDecoder(torch.nn.Module):
         self.attention = Attention(8, 2, 1)
         self.last = torch.nn.Linear(8, 5)
 
-    def absorb(self, *, on):
-        self.absorbed = on
-
     def forward(self, image_embeddings, point_coords):
         phase = point_coords @ self.gauss
         tokens = torch.cat([phase.sin(), phase.cos()], dim=-1)
@@ -504,14 +501,14 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
     seen = []
 
     def fails(graph):
-        seen.append(graph.module.absorbed)
+        seen.append(graph.module.attention.absorbed)
         raise RuntimeError("lowering failed")
 
     monkeypatch.setattr(target, "_export", fails)
     with pytest.raises(RuntimeError, match="lowering failed"):
         target.lower(DECODER, "fp32", tmp_path, Options())
     assert seen == [True]
-    assert DECODER.module.absorbed is False
+    assert DECODER.module.attention.absorbed is False
 
 
 # ------------------------------------------------------------------------------------------ TFLite
