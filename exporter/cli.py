@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import exporter
 from exporter import catalog, targets
@@ -94,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle))
+        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 
@@ -143,6 +143,12 @@ def _failed(line: str, status: int, *, debug: bool) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as every other error of ours."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
 def _number(least: int, most: int) -> type:
     class Number(int):
         def __new__(cls, text: str) -> Number:
@@ -156,7 +162,7 @@ def _number(least: int, most: int) -> type:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sam-export",
         description="Turn a Segment Anything checkpoint into a verified bundle for phones.",
         epilog=EXAMPLES,

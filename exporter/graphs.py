@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
+from exporter.models.mask_decoder import Attention
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -68,6 +71,19 @@ def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ..
     )
 
 
+@contextmanager
+def absorbed(module: nn.Module) -> Iterator[None]:
+    """Within it, cross-attention has the form of `exporter.models.absorbed_attention`."""
+    attentions = [m for m in module.modules() if isinstance(m, Attention)]
+    try:
+        for attention in attentions:
+            attention.absorbed = True
+        yield
+    finally:
+        for attention in attentions:
+            attention.absorbed = False
+
+
 def _graph(spec: GraphSpec, module: nn.Module) -> Graph:
     example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
     return Graph(spec, module.eval(), example)
@@ -113,10 +129,6 @@ class _StaticDecoder(nn.Module):
             position = sam.prompt_encoder.dense_position()
             self.register_buffer("dense_position", position.clone(), persistent=False)
         self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
-
-    def absorb(self, *, on: bool) -> None:
-        """Choose the form of cross-attention; see `exporter.models.absorbed_attention`."""
-        self.mask_decoder.absorb(on=on)
 
     def decode(
         self,

@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ from exporter.manifest import (
     parse,
 )
 from exporter.precision import load_precision
-from exporter.progress import Report, quiet, silent
+from exporter.progress import Report, interruptible, quiet, silent
 from exporter.prompts import LABELS
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Variant, load_variant
@@ -187,6 +188,8 @@ def _already_there(job: Job, draft: Manifest) -> Bundle | None:
     folder = job.folder(draft.target)
     if job.force or not folder.exists():
         return None
+    if not (folder / MANIFEST).is_file():
+        raise RequestError(f"{folder} is in the way and no bundle: move it, or change --output")
     try:
         bundle = open_bundle(folder)
     except BundleError as error:
@@ -208,7 +211,7 @@ def _write(
     report: Report,
 ) -> Bundle:
     final = job.folder(target.name)
-    with staging(final, force=job.force) as folder:
+    with staging(final, force=job.force) as folder, interruptible(folder / LOG):
         files = []
         for graph in graphs:
             report(f"{final.name}: lowering {graph.spec.name}")
@@ -217,7 +220,7 @@ def _write(
         unchecked = dataclasses.replace(draft, graphs=tuple(files))
         (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
         report(f"{final.name}: running both graphs against torch")
-        figures = _check(folder)
+        figures = _check(folder, final.name)
         seal(folder, dataclasses.replace(unchecked, parity=figures))
     return open_bundle(final)
 
@@ -225,19 +228,21 @@ def _write(
 def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
     log = folder / LOG
     try:
-        with quiet(log):
+        with interruptible(log), quiet(log):
             return target.lower(graph, job.precision, folder, job.options)
-    except (OSError, SamExportError):
+    except (OSError, MemoryError, SamExportError):
         raise
     except Exception as error:
         first = (str(error).splitlines() or [""])[0][:200]
+        with log.open("a", encoding="utf-8") as stream:
+            traceback.print_exc(file=stream)
         raise LoweringError(
             f"{target.name} could not lower {graph.spec.name}: {type(error).__name__}: {first}; "
             f"the toolkit's log is {log}"
         ) from error
 
 
-def _check(folder: Path) -> tuple[Figure, ...]:
+def _check(folder: Path, name: str) -> tuple[Figure, ...]:
     """Parity in a process of its own. ParityError if a figure misses its floor."""
     command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
@@ -245,9 +250,9 @@ def _check(folder: Path) -> tuple[Figure, ...]:
     lines = ran.stdout.strip().splitlines()
     if not lines:
         last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-        raise ParityError(f"{folder.name}: the check did not finish: {last}")
+        raise ParityError(f"{name}: the check did not finish: {last}")
     answer: dict[str, Any] = json.loads(lines[-1])
     figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
     if answer["missed"]:
-        raise ParityError(f"{folder.name}: {'; '.join(answer['missed'])}; nothing was written")
+        raise ParityError(f"{name}: {'; '.join(answer['missed'])}; nothing was written")
     return figures

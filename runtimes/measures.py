@@ -111,15 +111,19 @@ _FOLLOWS = Floor(0.9, "a decoder that lost its prompts still looks right on one 
 # precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     "fp32": {
-        (ANY, "psnr_db"): Floor(90.0, "only the order of float32 sums differs: 24-bit mantissas"),
+        # The least that the exports of `make bench` and the tests reach is 114 dB.
+        (ANY, "psnr_db"): Floor(100.0, "only the order of float32 sums differs: 24-bit mantissas"),
         (ANY, "worst_error"): Floor(1e-4, "about 1000 float32 roundings in one place"),
         (ANY, "mask_iou"): Floor(0.999, "a pixel flips only where its logit is at the threshold"),
         (ANY, SENSITIVITY): _FOLLOWS,
     },
     "fp16": {
+        # Reached here: 61 dB and more on masks, 47 on IoUs. Below that lies room for what trained
+        # weights do to float16, which no checkpoint on this machine could show.
         (MASKS, "psnr_db"): Floor(50.0, "11-bit mantissas are 66 dB each; the decoder is shallow"),
         (ANY, "psnr_db"): Floor(40.0, "the error of an encoder's dozen blocks adds up"),
-        (MASKS, "mask_iou"): Floor(0.98, "a flip of every 50th pixel is one along the contour"),
+        # Reached here: 0.995. One flipped pixel takes 2 % of a mask of 50 pixels.
+        (MASKS, "mask_iou"): Floor(0.95, "a small mask is mostly contour; PSNR is the gate"),
         (ANY, SENSITIVITY): _FOLLOWS,
     },
 }

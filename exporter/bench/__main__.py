@@ -48,11 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         (RESULTS / "bench.md").write_text(text, encoding="utf-8")
         (RESULTS / "bench.json").write_text(data, encoding="utf-8")
     print(data if arguments.json else text, end="")
-    return 0
+    return 1 if "failed" in results else 0
 
 
 def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict[str, Any]:
-    """All that was asked for, one row at a time, each step in a process of its own."""
+    """All that was asked for, one row at a time, each step in a process of its own.
+
+    A row that fails is kept under `failed`: it does not cost the others their figures.
+    """
     rows = [parse_row(name) for name in arguments.row] or list(ROWS)
     results = circumstances(command)
     wanted = arguments.only or SECTIONS
@@ -62,17 +65,32 @@ def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict
         for row in rows if set(wanted) & {"speed", "operations"} else ():
             folder = Path(temporary) / row.name.replace(":", "-")
             folder.mkdir()
-            report(f"{row.name}: lowering")
-            _child("lower", row, folder, ["--only", *wanted])
-            if "speed" in wanted:
-                report(f"{row.name}: timing")
-                rounds = ["--rounds", str(arguments.rounds)] if arguments.rounds else []
-                results.setdefault("speed", []).append(_child("time", row, folder, rounds))
-            if "operations" in wanted:
-                report(f"{row.name}: counting operations")
-                results.setdefault("operations", []).extend(_child("count", row, folder, []))
+            try:
+                _row(row, folder, arguments, results, report)
+            except SamExportError as error:
+                report(f"{row.name}: {error}")
+                results.setdefault("failed", []).append(f"{row.name}: {error}")
     report("done")
     return results
+
+
+def _row(
+    row: Row,
+    folder: Path,
+    arguments: argparse.Namespace,
+    results: dict[str, Any],
+    report: Report,
+) -> None:
+    wanted = arguments.only or SECTIONS
+    report(f"{row.name}: lowering")
+    _child("lower", row, folder, ["--only", *wanted])
+    if "operations" in wanted:
+        report(f"{row.name}: counting operations")
+        results.setdefault("operations", []).extend(_child("count", row, folder, []))
+    if "speed" in wanted:
+        report(f"{row.name}: timing")
+        rounds = ["--rounds", str(arguments.rounds)] if arguments.rounds else []
+        results.setdefault("speed", []).append(_child("time", row, folder, rounds))
 
 
 def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:

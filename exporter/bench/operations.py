@@ -100,7 +100,8 @@ def count_onnx(path: Path) -> Count:
     typed = (*graph.input, *graph.output, *graph.value_info)
     ranks = [len(value.type.tensor_type.shape.dim) for value in typed]
     ranks += [len(tensor.dims) for tensor in graph.initializer]
-    return Count(_by_type(node.op_type for node in graph.node), max(ranks, default=0))
+    types = _by_type(n.op_type for n in graph.node if n.op_type != "Constant")
+    return Count(types, max(ranks, default=0))
 
 
 def count_coreml(path: Path) -> Count:

@@ -12,6 +12,9 @@ SLOTS = 8
 PUBLISHED = "torch_published"
 """The contender that every ratio divides."""
 
+OURS = "torch_ours"
+"""Our graph in torch, before anything is lowered."""
+
 LOWERINGS = {"onnx": ("onnx", "fp32"), "tflite": ("tflite", "fp32")}
 """Our graphs that are timed: contender -> target and precision."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bench.rows import LOWERINGS, PLAIN, PUBLISHED, Row
+from exporter.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, Row
 from exporter.errors import ParityError
 from exporter.manifest import GraphFile, parse
 
@@ -92,7 +92,7 @@ def measure(row: Row, folder: Path, lowered: Mapping[str, Any], rounds: int | No
         contenders, notes = _contenders(row, folder, lowered)
         expected = contenders[PUBLISHED]()
         errors = {
-            name: check(f"{row.name} {name}", expected, call())
+            name: check(f"{row.name} {name}", expected, call(), _tolerance(name))
             for name, call in contenders.items()
             if name != PUBLISHED
         }
@@ -111,7 +111,11 @@ def measure(row: Row, folder: Path, lowered: Mapping[str, Any], rounds: int | No
     }
 
 
-def check(name: str, expected: Any, actual: Any) -> float:
+def _tolerance(contender: str) -> float:
+    return TORCH_TOLERANCE if contender == OURS else RUNTIME_TOLERANCE
+
+
+def check(name: str, expected: Any, actual: Any, limit: float) -> float:
     """The worst difference over the largest absolute value; ParityError if it is too large."""
     worst = 0.0
     for want, got in zip(expected, actual, strict=True):
@@ -120,7 +124,6 @@ def check(name: str, expected: Any, actual: Any) -> float:
             raise ParityError(f"{name} gives {b.shape}, the published code {a.shape}")
         error = float(np.abs(a - b).max() / np.abs(a).max())
         worst = max(worst, error if np.isfinite(error) else np.inf)
-    limit = TORCH_TOLERANCE if name.endswith("torch_ours") else RUNTIME_TOLERANCE
     if worst > limit:
         raise ParityError(
             f"{name} differs from the published code by {worst:.1e} of its largest value, "
@@ -140,7 +143,7 @@ def _contenders(
     ours, inputs = subject.ours.module, subject.inputs
     calls: dict[str, Callable[[], Any]] = {
         PUBLISHED: lambda: _as_tuple(theirs(*given)),
-        "torch_ours": lambda: _as_tuple(ours(*inputs)),
+        OURS: lambda: _as_tuple(ours(*inputs)),
     }
     named = {t.name: i.numpy() for t, i in zip(subject.ours.spec.inputs, inputs, strict=True)}
     plain = {name: tensor.numpy() for name, tensor in subject.given.items()}

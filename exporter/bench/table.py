@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from exporter.bench.rows import LOWERINGS, PLAIN, PUBLISHED
+from exporter.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED
 from exporter.bench.speed import ratios
 
 TITLES = {
     PUBLISHED: "published code, torch eager",
-    "torch_ours": "ours, torch eager",
+    OURS: "ours, torch eager",
     "onnx": "ours, ONNX Runtime",
     "tflite": "ours, LiteRT",
     PLAIN["onnx"]: "plain export, ONNX Runtime",
@@ -26,6 +26,7 @@ Data = Mapping[str, Any]
 def render(results: Data) -> str:
     """The whole page."""
     parts = [_heading(results)]
+    parts += [f"**Failed**: {line}" for line in results.get("failed", ())]
     if results.get("speed"):
         parts += [_speed(results["speed"]), _times(results["speed"]), _plain(results["speed"])]
     if results.get("operations"):

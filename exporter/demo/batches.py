@@ -18,7 +18,7 @@ from exporter.demo.prompts import (
     outside_pixel,
     random_pixel,
 )
-from exporter.demo.scenes import HELD_OUT, scene
+from exporter.demo.scenes import HELD_OUT, Scene, scene
 
 SIZE = 192
 """Side of the network's input, in pixels."""
@@ -79,10 +79,8 @@ def _size(rng: Generator) -> tuple[int, int]:
 
 def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
     """The fields of a `Batch` of one image."""
-    masks = np.zeros((0, 1, 1), np.bool_)
-    while not len(masks):
-        found = scene(int(rng.integers(HELD_OUT)), *_size(rng))
-        masks = found.instances
+    found = _scene(rng)
+    masks = found.instances
     order = rng.permutation(len(masks))
     chosen = [masks[order[i % len(masks)]] for i in range(prompts)]
     scale = np.float32(SIZE / max(found.image.shape))
@@ -94,6 +92,14 @@ def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
         np.stack([coords for coords, _ in first]) * scale,
         np.stack([labels for _, labels in first]),
     )
+
+
+def _scene(rng: Generator) -> Scene:
+    """A training scene with at least one object."""
+    while True:
+        found = scene(int(rng.integers(HELD_OUT)), *_size(rng))
+        if len(found.instances):
+            return found
 
 
 def _owners(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -124,13 +130,13 @@ def _target(mask: Mask) -> NDArray[np.uint8]:
 
 
 def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A first prompt: one point (45 %), a few points (12 %), a box (30 %), box and point (13 %)."""
+    """A first prompt: one point (32 %), a few points (10 %), a box (45 %), box and point (13 %)."""
     coords = np.zeros((SLOTS, 2), np.float32)
     labels = np.full(SLOTS, EMPTY, np.float32)
     labels[POINT_SLOTS] = NOT_A_POINT
     kind = rng.random()
-    if kind < 0.57:
-        for slot in range(1 if kind < 0.45 else int(rng.integers(2, FIRST_CORRECTION + 1))):
+    if kind < 0.42:
+        for slot in range(1 if kind < 0.32 else int(rng.integers(2, FIRST_CORRECTION + 1))):
             inside = slot == 0 or rng.random() < 0.6
             coords[slot] = inside_pixel(rng, mask) if inside else outside_pixel(rng, mask)
             labels[slot] = float(inside)

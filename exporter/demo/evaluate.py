@@ -226,7 +226,7 @@ They come from
     {made}
 
 ({steps} steps, {minutes:.0f} minutes on one core shared with other work; torch {made_torch},
-numpy {made_numpy}.)
+numpy {made_numpy}.) {history}
 """
 
 
@@ -239,6 +239,7 @@ def report(results: str, command: str, weights: Path) -> str:
         table=results, digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
         torch=torch.__version__, made=made["command"], steps=made["steps"],
         minutes=float(made["seconds"]) / 60, made_torch=made["torch"], made_numpy=made["numpy"],
+        history=made.get("history", ""),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ Seeds below `HELD_OUT` are for training, seeds from `HELD_OUT` on are never trai
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ OVERSAMPLE = 2
 MIN_AREA = 0.008
 """Objects whose visible part is a smaller share of the picture are not instances."""
 
-MIN_VISIBLE = 0.3
+MIN_VISIBLE = 0.5
 """Objects of which a smaller share is visible are not instances."""
 
 
@@ -64,8 +65,10 @@ def scene(seed: int, height: int, width: int) -> Scene:
     canvas = _background(rng, height, width, unit)
     owner = np.full((height, width), -1, np.int16)
     areas = []
+    centres: list[tuple[float, float]] = []
     for index in range(int(rng.integers(3, 8))):
-        cover = _covered(_shape(rng, height, width), height, width)
+        centres.append(_centre(rng, centres, height, width))
+        cover = _covered(_shape(rng, centres[-1], min(height, width)), height, width)
         areas.append(0 if cover is None else int((cover.alpha >= 0.5).sum()))
         if cover is None:
             continue
@@ -82,11 +85,19 @@ def _background(rng: Generator, height: int, width: int, unit: float) -> Field:
     return surface + clouds[..., None] * tint
 
 
-def _shape(rng: Generator, height: int, width: int) -> Shape:
-    """A shape somewhere in the picture; small ones are commoner than large ones."""
-    radius = min(height, width) * (0.13 + 0.20 * rng.random() ** 1.3)
-    centre = (rng.uniform(0.03, 0.97) * width, rng.uniform(0.03, 0.97) * height)
-    return placed(rng, centre, radius)
+def _centre(
+    rng: Generator, taken: list[tuple[float, float]], height: int, width: int
+) -> tuple[float, float]:
+    """Of three places at random, the one farthest from the centres already taken."""
+    places = [tuple(place) for place in rng.uniform(0.03, 0.97, (3, 2)) * (width, height)]
+    return max(
+        places, key=lambda place: min((math.dist(place, other) for other in taken), default=0)
+    )
+
+
+def _shape(rng: Generator, centre: tuple[float, float], side: int) -> Shape:
+    """A shape at a centre; small ones are commoner than large ones. `side`: the picture's less."""
+    return placed(rng, centre, side * (0.13 + 0.20 * rng.random() ** 1.3))
 
 
 def _covered(shape: Shape, height: int, width: int) -> _Cover | None:

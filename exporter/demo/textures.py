@@ -123,8 +123,13 @@ def painted(rng: Generator, size: tuple[int, int], unit: float, avoid: Field) ->
 
 def distinct_colour(rng: Generator, avoid: Field) -> Field:
     """(3,) the first of up to eight random colours at least 0.35 away from `avoid`."""
-    for _ in range(8):
-        colour = rng.uniform(0.05, 0.95, 3).astype(np.float32)
+    colour = _colour(rng)
+    for _ in range(7):
         if np.abs(colour - avoid).max() > 0.35:
             break
+        colour = _colour(rng)
     return colour
+
+
+def _colour(rng: Generator) -> Field:
+    return rng.uniform(0.05, 0.95, 3).astype(np.float32)

@@ -70,6 +70,13 @@ class Normalise(nn.Module):
         return (image - self.centre) * self.scale + self.rest
 
 
+def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer with copies of these: weight (out, in) and bias (out)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+    return layer
+
+
 def window_partition(x: Tensor, window: int) -> Tensor:
     """(B, H, W, C) -> (B * windows, window * window, C), never above rank 4.
 

@@ -35,8 +35,7 @@ class Attention(nn.Module):
     """Multi-head attention whose inner width may be smaller than the tokens' width.
 
     `absorbed` chooses the form in which the image is not projected (`absorbed_attention`): faster
-    in ONNX Runtime. TFLite's converter turns it into fully connected layers with computed weights,
-    which XNNPACK does not take, and Core ML keeps the plain form as one operation.
+    in ONNX Runtime and XNNPACK. Core ML keeps the plain form as one operation.
     """
 
     def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
@@ -230,12 +229,6 @@ class MaskDecoder(nn.Module):
             MLP(width, width, width // 8, 3) for _ in range(size.mask_tokens)
         )
         self.iou_prediction_head = MLP(width, size.iou_hidden, size.mask_tokens, 3)
-
-    def absorb(self, *, on: bool) -> None:
-        """Choose the form of the attentions between tokens and image; the numbers are the same."""
-        for module in self.modules():
-            if isinstance(module, Attention):
-                module.absorbed = on
 
     def output_tokens(self, batch: int) -> Tensor:
         """(B, 1 + M, C): the IoU token and the mask tokens, once for each prompt set."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from exporter.models.layers import (
     LayerNorm2d,
+    linear_of,
     merge_heads,
     split_heads,
     window_merge,
@@ -103,7 +104,11 @@ class PatchMerging(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention inside one window, with a learnt bias for each distance |dy|, |dx|."""
+    """Attention inside one window, with a learnt bias for each distance |dy|, |dx|.
+
+    `proj` is applied by the block, to the tokens that are left when the padding is cropped: the
+    same numbers for a sixth fewer tokens.
+    """
 
     bias: Tensor
 
@@ -125,36 +130,37 @@ class WindowAttention(nn.Module):
         dx = (cols[:, None] - cols[None, :]).abs()
         return self.attention_biases[:, dy * self.window + dx].unsqueeze(0)
 
-    def packed_qkv(self) -> tuple[Tensor, Tensor]:
-        """The qkv weight and bias with rows grouped q, k, v, not by head as published."""
+    def separate_qkv(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of q, of k and of v; the published rows are grouped by head instead."""
         width = self.qkv.in_features
         head = width // self.heads
-        weight = self.qkv.weight.reshape(self.heads, 3, head, width).transpose(0, 1)
-        bias = self.qkv.bias.reshape(self.heads, 3, head).transpose(0, 1)
-        return weight.reshape(3 * width, width), bias.reshape(3 * width)
+        weight = self.qkv.weight.reshape(self.heads, 3, head, width)
+        bias = self.qkv.bias.reshape(self.heads, 3, head)
+        return [(weight[:, i].reshape(width, width), bias[:, i].reshape(width)) for i in range(3)]
 
     def freeze_tables(self) -> None:
-        """Gather the bias and regroup qkv once, so that the graph only slices the last axis."""
+        """Gather the bias and part qkv into three layers: no graph then splits their product.
+
+        The new layers own their weights: those of `qkv` may be the checkpoint's own memory.
+        """
         if self.frozen:
             return
-        weight, bias = self.packed_qkv()
-        # New parameters: the old ones may share their memory with the checkpoint they came from.
-        self.qkv.weight = nn.Parameter(weight.clone())
-        self.qkv.bias = nn.Parameter(bias.clone())
+        parts = [linear_of(weight, bias) for weight, bias in self.separate_qkv()]
+        self.frozen_qkv = nn.ModuleList(parts)
         self.register_buffer("bias", self.bias_table().clone(), persistent=False)
+        del self.qkv
         self.frozen = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(windows, window**2, C) -> the same shape."""
+        """(windows, window**2, C) -> the same shape, not yet projected."""
         x = self.norm(x)
         if self.frozen:
-            qkv, bias = self.qkv(x), self.bias
+            parts, bias = [layer(x) for layer in self.frozen_qkv], self.bias
         else:
-            qkv, bias = F.linear(x, *self.packed_qkv()), self.bias_table()
-        q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        projected: Tensor = self.proj(merge_heads(out))
-        return projected
+            parts = [F.linear(x, weight, bias) for weight, bias in self.separate_qkv()]
+            bias = self.bias_table()
+        q, k, v = (split_heads(part, self.heads) for part in parts)
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
 
 
 class Mlp(nn.Module):
@@ -196,7 +202,8 @@ class TinyViTBlock(nn.Module):
         padded = F.pad(tokens, (0, 0, 0, right, 0, below)) if below or right else tokens
         windows = self.attn(window_partition(padded, self.window))
         merged = window_merge(windows, self.window, batch, height + below, width + right)
-        return merged[:, :height, :width] if below or right else merged
+        out: Tensor = self.attn.proj(merged[:, :height, :width])
+        return out
 
 
 class Stage(nn.Module):

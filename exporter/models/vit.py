@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from exporter.models.layers import (
     LayerNorm2d,
+    linear_of,
     merge_heads,
     split_heads,
     window_merge,
@@ -134,6 +135,9 @@ class RelPosAttention(nn.Module):
     `rel_pos_h` and `rel_pos_w` hold one row for each distance q - k + side - 1; the rows each
     position needs are gathered once, in `freeze_tables`. The published code adds
     `q . row` (q not scaled) to the logits: two einsums over one axis each, then one bias of rank 4.
+
+    `proj` is applied by the block, to the tokens that are left when the padding is cropped: the
+    same numbers for a sixth fewer tokens.
     """
 
     rows: Tensor
@@ -150,9 +154,23 @@ class RelPosAttention(nn.Module):
         self.proj = nn.Linear(heads * head, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, head))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, head))
+        self.frozen = False
 
     def freeze_tables(self) -> None:
-        """Gather (side, head, side) tables: axis 0 the query's place, axis 2 the key's."""
+        """Gather (side, head, side) tables, axis 0 the query's place, axis 2 the key's; part qkv.
+
+        q, k and v as three layers: no graph then splits their product.
+        """
+        if self.frozen:
+            return
+        if self.split:
+            self.frozen_qkv = nn.ModuleList([self.q, self.k, self.v])
+            del self.q, self.k, self.v
+        else:
+            parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+            self.frozen_qkv = nn.ModuleList(linear_of(weight, bias) for weight, bias in parts)
+            del self.qkv
+        self.frozen = True
         axis = torch.arange(self.side)
         distance = axis[:, None] - axis[None, :] + self.side - 1
         for name, table in (("rows", self.rel_pos_h), ("cols", self.rel_pos_w)):
@@ -160,20 +178,17 @@ class RelPosAttention(nn.Module):
             self.register_buffer(name, gathered, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, side**2, C) -> the same shape."""
+        """(B, side**2, C) -> the same shape, not yet projected."""
         batch, tokens, _ = x.shape
         side = self.side
-        parts = (self.q(x), self.k(x), self.v(x)) if self.split else self.qkv(x).chunk(3, dim=-1)
-        q, k, v = (split_heads(part, self.heads) for part in parts)
+        q, k, v = (split_heads(layer(x), self.heads) for layer in self.frozen_qkv)
         square = q.reshape(batch * self.heads, side, side, self.head_width)
         by_row = torch.einsum("bhwc,hck->bhwk", square, self.rows)
         by_col = torch.einsum("bhwc,wck->bhwk", square, self.cols)
         by_row = by_row.reshape(batch * self.heads, tokens, side, 1)
         by_col = by_col.reshape(batch * self.heads, tokens, 1, side)
         bias = (by_row + by_col).reshape(batch, self.heads, tokens, tokens)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        projected: Tensor = self.proj(merge_heads(out))
-        return projected
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
 
 
 class BlockMLP(nn.Module):
@@ -212,13 +227,14 @@ class Block(nn.Module):
         """Attention over windows or the whole. Padding comes after the norm, as published."""
         batch, height, width, channels = x.shape
         if not self.window:
-            whole: Tensor = self.attn(x.reshape(batch, height * width, channels))
+            whole = self.attn.proj(self.attn(x.reshape(batch, height * width, channels)))
             return whole.reshape(batch, height, width, channels)
         below, right = -height % self.window, -width % self.window
         x = F.pad(x, (0, 0, 0, right, 0, below))
         windows = self.attn(window_partition(x, self.window))
         merged = window_merge(windows, self.window, batch, height + below, width + right)
-        return merged[:, :height, :width]
+        out: Tensor = self.attn.proj(merged[:, :height, :width])
+        return out
 
 
 class PatchEmbed(nn.Module):

@@ -9,7 +9,6 @@ two nodes of such an island, which rounds just what it is there to keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -80,20 +79,20 @@ def _convert_weights(graph: Any, island: set[str], floats: set[str]) -> None:
         if tensor.name not in floats or False not in used:
             continue
         half = numpy_helper.to_array(tensor).astype(np.float16)
-        name = tensor.name
-        if True in used:
-            name += "_half"
-            for node in graph.node:
-                if node.name not in island:
-                    for i in _places(node, tensor.name):
-                        node.input[i] = name
-            graph.initializer.append(numpy_helper.from_array(half, name))
-        else:
-            tensor.CopyFrom(numpy_helper.from_array(half, name))
+        if True not in used:
+            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+            continue
+        twin = f"{tensor.name}_half"
+        graph.initializer.append(numpy_helper.from_array(half, twin))
+        outside = [node for node in graph.node if node.name not in island]
+        _rename_inputs(outside, tensor.name, twin)
 
 
-def _places(node: Any, value: str) -> Iterator[int]:
-    return (i for i, name in enumerate(node.input) if name == value)
+def _rename_inputs(nodes: list[Any], old: str, new: str) -> None:
+    for node in nodes:
+        for i, value in enumerate(node.input):
+            if value == old:
+                node.input[i] = new
 
 
 def _cast(value: str, nodes: list[Any], casts: dict[tuple[str, bool], str], *, single: bool) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from exporter.graphs import absorbed
 from exporter.manifest import GraphFile
 from exporter.targets import Options, Target
 from exporter.targets._onnx_half import to_half
@@ -28,14 +29,8 @@ PROTOBUF_LIMIT = 2_000_000_000
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
     """Write `GRAPH.onnx` (and `GRAPH.onnx.data` above 2 GB)."""
     del options
-    absorb = getattr(graph.module, "absorb", None)
-    if absorb is not None:
-        absorb(on=True)
-    try:
+    with absorbed(graph.module):
         model = _export(graph)
-    finally:
-        if absorb is not None:
-            absorb(on=False)
     if precision == "fp16":
         model = to_half(model, SINES)
     _strip(model)
@@ -72,8 +67,9 @@ def _strip(model: Any) -> None:
 def _save(model: Any, path: Path) -> int:
     import onnx
 
-    large = model.ByteSize() > PROTOBUF_LIMIT
-    if large:
+    # Not model.ByteSize(): it fails where the answer is above the limit.
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights > PROTOBUF_LIMIT:
         onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data")
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from exporter.graphs import absorbed
 from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
+
+
+SINES = frozenset({"SIN", "COS"})
+"""Point coordinates stay float32 up to these; see `exporter.precision.fp16`."""
 
 
 class ChannelsLast(nn.Module):
@@ -39,7 +45,10 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     example = {t.name: e for t, e in zip(spec.inputs, graph.example, strict=True)}
     if module is not graph.module:
         example = {"image": graph.example[0].permute(0, 2, 3, 1).contiguous()}
-    converted = litert_torch.signature(spec.name, module.eval(), sample_kwargs=example).convert()
+    with absorbed(graph.module):
+        converted = litert_torch.signature(
+            spec.name, module.eval(), sample_kwargs=example
+        ).convert()
     path = folder / f"{spec.name}.tflite"
     converted.export(str(path))
     _name_outputs(path, spec)
@@ -87,9 +96,34 @@ def _half(path: Path) -> None:
         ),
         algorithm_key="float_casting",
     )
+    for scope in _single_precision(path):
+        work.update_quantization_recipe(
+            regex=scope,
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            algorithm_key="no_quantize",
+        )
     half = path.with_suffix(".half")
     work.quantize().export_model(str(half), overwrite=True)
     half.replace(path)
+
+
+def _single_precision(path: Path) -> list[str]:
+    """The quantizer's patterns of the operations that lead to `SINES`: names of their outputs."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    ends = {getattr(schema.BuiltinOperator, name) for name in SINES}
+    found: set[str] = set()
+    for graph in model.subgraphs:
+        wanted: set[int] = set()
+        # Operations lie in the order of their execution.
+        for op in reversed(graph.operators):
+            kind = model.operatorCodes[op.opcodeIndex].builtinCode
+            if kind in ends or wanted & set(op.outputs):
+                wanted.update(op.inputs)
+                found.update(graph.tensors[i].name.decode() for i in op.outputs)
+    return [f"^{re.escape(name)};?$" for name in sorted(found)]
 
 
 TARGET = Target(

@@ -88,7 +88,8 @@ def _variant(row: _Row) -> Variant:
         repository="https://github.com/czg1225/SlimSAM",
         paper="arXiv:2312.05284",
         published=Published(
-            "model.safetensors",
+            # Called model.safetensors there; named apart here, for the cache holds both.
+            f"slimsam-uniform-{row.percent}.safetensors",
             f"https://huggingface.co/Zigeng/SlimSAM-uniform-{row.percent}/resolve/main/"
             "model.safetensors",
         ),

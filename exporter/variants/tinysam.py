@@ -17,7 +17,7 @@ VARIANTS = (
         name="tinysam",
         family="tinysam",
         summary="TinySAM: TinyViT-5M distilled with hard prompts",
-        parameters=10_130_092,
+        parameters=9_808_452,
         embedding=(1, 256, 64, 64),
         preprocess=PREPROCESS,
         mask=dataclasses.replace(MASK, single=-1),

@@ -46,8 +46,10 @@ def _matmul(call: Call) -> Array:
         x = x.swapaxes(-1, -2)
     if call.flag("transpose_y") and y.ndim > 1:
         y = y.swapaxes(-1, -2)
-    if min(x.ndim, y.ndim) < 2 or max(x.ndim, y.ndim) < 3 or x.dtype != np.float32:
+    if min(x.ndim, y.ndim) < 2 or x.dtype != np.float32:
         return np.asarray(np.matmul(x, y))
+    if max(x.ndim, y.ndim) == 2:
+        return np.matmul(x, y, out=call.fresh((len(x), y.shape[1])))
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = call.fresh((*lead, x.shape[-2], y.shape[-1]))
     axis = int(np.argmax(lead)) - out.ndim  # from the end, where x and y agree with the result

@@ -44,7 +44,7 @@ class Case:
 def case(
     operation: str, build: Callable[..., Any], inputs: Any, *expected: Any, **more: Any
 ) -> Case:
-    """A case; `inputs` is an array or a list of them, `expected` arrays, tensors or nested lists."""
+    """A case; `inputs` is an array or several, `expected` arrays, tensors or nested lists."""
     arrays = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     return Case(operation, build, tuple(arrays), expected, **more)
 
@@ -85,7 +85,7 @@ def run_program(
 
 
 def run_cases(cases: Sequence[Case], folder: Path) -> dict[str, list[np.ndarray]]:
-    """Results of each case by its name. All of an op set share a package: saving one takes 0.3 s."""
+    """Results of each case by its name. An op set shares a package: saving one takes 0.3 s."""
     results: dict[str, list[np.ndarray]] = {}
     for opset in TARGETS:
         group = [each for each in cases if each.opset == opset]

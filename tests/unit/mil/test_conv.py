@@ -39,14 +39,20 @@ def _same(mode, size, stride, padding):
     """Padding worked out by hand for `size` inputs, a kernel of 3 and this stride."""
     x, weight = normal(1, 2, size), normal(3, 2, 3, seed=1)
     expected = F.conv1d(F.pad(T(x), padding), T(weight), stride=stride)
-    build = lambda v: mb.conv(x=v, weight=weight, strides=[stride], pad_type=mode)
+
+    def build(v):
+        return mb.conv(x=v, weight=weight, strides=[stride], pad_type=mode)
+
     note = f"{mode}-{size}-{stride}"
     return case("conv", build, x, expected, note=note, atol=1e-5)
 
 
 def _three_axes():
     x, weight = normal(1, 2, 4, 5, 6), normal(3, 2, 2, 3, 2, seed=1)
-    build = lambda v: mb.conv(x=v, weight=weight, pad_type="valid")
+
+    def build(v):
+        return mb.conv(x=v, weight=weight, pad_type="valid")
+
     return case("conv", build, x, F.conv3d(T(x), T(weight)), note="3d", atol=2e-5)
 
 

@@ -23,7 +23,9 @@ GRID = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
 
 
 def _gather(note, axis, **more):
-    build = lambda x, i: mb.gather(x=x, indices=i, axis=axis, **more)
+    def build(x, i):
+        return mb.gather(x=x, indices=i, axis=axis, **more)
+
     return case(
         "gather",
         build,
@@ -36,14 +38,20 @@ def _gather(note, axis, **more):
 
 def _along(axis):
     places = whole(4, 5, 3, low=0, high=3)
-    build = lambda x, i: mb.gather_along_axis(x=x, indices=i, axis=axis)
+
+    def build(x, i):
+        return mb.gather_along_axis(x=x, indices=i, axis=axis)
+
     expected = torch.gather(T(X), axis, T(places).long())
     return case("gather_along_axis", build, [X, places], expected, note=f"axis{axis}")
 
 
 def _scatter(mode, expected):
     """Core ML's own example, and its other modes by hand."""
-    build = lambda d, u, i: mb.scatter(data=d, updates=u, indices=i, axis=0, mode=mode)
+
+    def build(d, u, i):
+        return mb.scatter(data=d, updates=u, indices=i, axis=0, mode=mode)
+
     updates = np.array([[5, 6, 7], [8, 9, 10]], np.float32)
     return case("scatter", build, [GRID, updates, np.array([1, 0], np.int32)], expected, note=mode)
 
@@ -162,7 +170,10 @@ def test_operation(each, results):
 def test_indices_out_of_range_are_refused(index, tmp_path):
     """From iOS 17 on they are undefined on the device, negative ones too."""
     inputs = [X, np.array([index], np.int32)]
-    build = lambda x, i: mb.gather(x=x, indices=i, axis=0, validate_indices=False)
+
+    def build(x, i):
+        return mb.gather(x=x, indices=i, axis=0, validate_indices=False)
+
     path = save_program(tmp_path / "gather.mlpackage", build, inputs, "iOS17")
     with pytest.raises(MilError, match=f"'gather'.*indices {index}..{index} leave 0..3"):
         run_program(path, inputs)

@@ -32,7 +32,10 @@ def _matmul(x, y, note="", transpose_x=False, transpose_y=False):
 
 def _einsum(equation, *values):
     expected = torch.einsum(equation, *(T(v) for v in values))
-    build = lambda a, b: mb.einsum(values=(a, b), equation=equation)
+
+    def build(a, b):
+        return mb.einsum(values=(a, b), equation=equation)
+
     return case("einsum", build, list(values), expected, note=equation, atol=1e-5)
 
 
@@ -58,7 +61,9 @@ def _boolean_attention():
 
 
 def _plain_attention(note, q, k, v):
-    build = lambda a, b, c: mb.scaled_dot_product_attention(query=a, key=b, value=c)
+    def build(a, b, c):
+        return mb.scaled_dot_product_attention(query=a, key=b, value=c)
+
     expected = F.scaled_dot_product_attention(T(q), T(k), T(v))
     name = "scaled_dot_product_attention"
     return case(name, build, [q, k, v], expected, opset="iOS18", note=note)

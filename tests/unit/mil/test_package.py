@@ -102,13 +102,13 @@ def test_unknown_operation_is_named(tmp_path):
 
 
 def test_no_package(tmp_path):
-    with pytest.raises(MilError, match="not an .mlpackage: it has no Manifest.json"):
+    with pytest.raises(MilError, match=r"not an \.mlpackage: it has no Manifest.json"):
         load_package(tmp_path)
 
 
 def test_missing_weights(package):
     _weights(package).unlink()
-    with pytest.raises(MilError, match="weight file .* is missing"):
+    with pytest.raises(MilError, match=r"weight file .* is missing"):
         load_package(package)
 
 
@@ -155,7 +155,7 @@ def test_cut_model(package):
 
 def test_missing_model(package):
     _model(package).unlink()
-    with pytest.raises(MilError, match="model file .* is missing"):
+    with pytest.raises(MilError, match=r"model file .* is missing"):
         load_package(package)
 
 

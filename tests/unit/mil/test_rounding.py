@@ -7,9 +7,14 @@ from coremltools.converters.mil.mil import Builder as mb
 from runtimes.engines.mil.rounding import round_to_half
 from tests.unit.mil.building import normal, run_program, save_program
 
+# Around 1, the least normal and subnormal numbers, the loss of whole numbers, and overflow.
 EDGES = np.array(
-    [0, 1, 1 + 2**-11, 1 + 3 * 2**-11, 2**-14, 2**-24, 2**-25, 3 * 2**-25, 2**-26, 1e-20, 2047.5]
-    + [2048.5, 2049, 32767, 32768, 65503, 65504, 65519.99, 65520, 1e6, np.inf, np.nan],
+    [
+        *(0, 1, 1 + 2**-11, 1 + 3 * 2**-11),
+        *(2**-14, 2**-24, 2**-25, 3 * 2**-25, 2**-26, 1e-20),
+        *(2047.5, 2048.5, 2049),
+        *(32767, 32768, 65503, 65504, 65519.99, 65520, 1e6, np.inf, np.nan),
+    ],
     np.float32,
 )
 
@@ -57,7 +62,7 @@ def test_float32_on_request(squares):
 
 
 def test_float16_on_request(tmp_path):
-    """A float32 program as if it were a float16 one, constants too: 1000.3 + 0.3 -> 1000.5 + 0.3."""
+    """A float32 program as if it were a float16 one: 1000.3 + 0.3 becomes 1000.5 + 0.3."""
     path = save_program(
         tmp_path / "sum.mlpackage", lambda x: mb.add(x=x, y=np.float32(1000.3)), [X[:1]]
     )

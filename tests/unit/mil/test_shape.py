@@ -18,7 +18,10 @@ def _pad(note, torch_pads, pads, **more):
     mode = {"replicate": "replicate", "reflect": "reflect"}.get(more.get("mode", ""), "constant")
     fill = {"value": 1.5} if mode == "constant" else {}
     expected = F.pad(T(IMAGE), torch_pads, mode=mode, **fill)
-    build = lambda x: mb.pad(x=x, pad=pads, constant_val=1.5, **more)
+
+    def build(x):
+        return mb.pad(x=x, pad=pads, constant_val=1.5, **more)
+
     return case("pad", build, IMAGE, expected, note=note)
 
 
