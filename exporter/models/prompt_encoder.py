@@ -78,12 +78,14 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(mask_channels, width, kernel_size=1),
         )
+        self.frozen = False
         labels = torch.tensor([-1.0, 0.0, 1.0, 2.0, 3.0])
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer(
             "has_position", torch.tensor([[0.0], [1.0], [1.0], [1.0], [1.0]]), persistent=False
         )
         self.labels: Tensor
+        self.dense_weight: Tensor
         self.has_position: Tensor
 
     def label_table(self) -> Tensor:
@@ -120,14 +122,30 @@ class PromptEncoder(nn.Module):
             (B, h * w, C), or the published "no mask" embedding where `has_mask_input` is 0.
         """
         layers = cast("_MaskLayers", tuple(self.mask_downscaling))
-        conv1, norm1, gelu1, conv2, norm2, gelu2, conv3 = layers
+        conv1, norm1, gelu1, conv2, norm2, gelu2, _ = layers
         x = conv2(gelu1(norm1(conv1(mask_input))))
         # The last norm and the 1x1 convolution work on tokens: 16 channels change places, not 256.
         x = x.flatten(2).transpose(1, 2)
         x = gelu2(F.layer_norm(x, norm2.weight.shape, norm2.weight, norm2.bias, norm2.eps))
-        embedded = F.linear(x, conv3.weight.flatten(1), conv3.bias)
         given = has_mask_input.reshape(-1, 1, 1)
-        return embedded * given + self.no_mask_embed.weight * (1.0 - given)
+        which = torch.cat([given, 1.0 - given], dim=-1)
+        x = F.pad(x * given, (0, 2)) + F.pad(which, (x.shape[-1], 0))
+        return F.linear(x, self.dense_weight if self.frozen else self.dense_table())
+
+    def dense_table(self) -> Tensor:
+        """(C, channels + 2): the 1x1 convolution, its bias, and the "no mask" embedding.
+
+        The last two columns belong to the channels that say whether a mask is given: one product
+        then does what a product, a selection and two sums over all cells did.
+        """
+        last = cast("nn.Conv2d", self.mask_downscaling[-1])
+        bias = cast(Tensor, last.bias).unsqueeze(1)
+        return torch.cat([last.weight.flatten(1), bias, self.no_mask_embed.weight.t()], dim=1)
+
+    def freeze_tables(self) -> None:
+        """Keep the dense table, so that no graph builds it."""
+        self.register_buffer("dense_weight", self.dense_table().clone(), persistent=False)
+        self.frozen = True
 
     def dense_position(self) -> Tensor:
         """(1, h * w, C): the position encoding of the centre of every cell."""
