@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     text, data = render(results), json.dumps(results, indent=1) + "\n"
     if arguments.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "bench.md").write_text(text, encoding="utf-8")
-        (RESULTS / "bench.json").write_text(data, encoding="utf-8")
+        (RESULTS / f"{arguments.name}.md").write_text(text, encoding="utf-8")
+        (RESULTS / f"{arguments.name}.json").write_text(data, encoding="utf-8")
     print(data if arguments.json else text, end="")
     return 1 if "failed" in results else 0
 
@@ -165,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
     add("--row", action="append", default=[], metavar="ROW", help=f"repeatable; of {names}")
     add("--rounds", type=_rounds, help="instead of each row's own (10, 4 and 20)")
-    add("--write", action="store_true", help=f"also write {RESULTS.name}/bench.md and bench.json")
+    add("--write", action="store_true", help=f"also write {RESULTS.name}/NAME.md and NAME.json")
+    add("--name", default="bench", help="of the files --write makes (default: bench)")
     add("--json", action="store_true", help="print JSON instead of Markdown")
     steps = ("checkpoint", "lower", "time", "count")
     add("--step", choices=steps, help=argparse.SUPPRESS)
