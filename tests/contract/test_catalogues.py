@@ -101,8 +101,3 @@ def test_no_file_outgrows_a_reader() -> None:
     ]
     long = {str(p): n for p in sources if (n := len(p.read_text().splitlines())) > LONGEST_FILE}
     assert not long
-
-
-def test_nothing_reads_outside_the_project() -> None:
-    for path in (*ROOT.glob("exporter/**/*.py"), *ROOT.glob("runtimes/**/*.py")):
-        assert "../shared" not in path.read_text(encoding="utf-8"), path
