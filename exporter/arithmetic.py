@@ -1,0 +1,43 @@
+"""How much arithmetic a graph asks for: counted on its shapes, nothing is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.graphs import Graph
+
+
+def multiply_accumulates(graph: Graph) -> int:
+    """Multiplications that are summed up: convolutions, linear layers, products, attention.
+
+    Elementwise work (norms, activations, resizing, sums) is left out, as is usual. The graph is the
+    torch one that is handed to a target: a target may do the same with fewer (see
+    `exporter.models.absorbed_attention`), so speeds of two targets can be compared.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={attention: _first_three(sdpa_flop)})
+    module = graph.module
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+        state: dict[str, torch.Tensor] = {
+            name: fake.from_tensor(tensor)
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
+        inputs = tuple(fake.from_tensor(tensor) for tensor in graph.example)
+        with counter:
+            torch.func.functional_call(module, state, inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+def _first_three(formula: Any) -> Any:
+    """A formula of query, key and value for an operation that takes more than these."""
+
+    def flops(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:
+        del rest, options
+        return int(formula(query, key, value))
+
+    return flops

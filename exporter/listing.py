@@ -1,0 +1,128 @@
+"""What there is to export, for `--list` and the README. No torch: it must answer at once.
+
+Counts are read from `counted.json` beside the families; `make counts` counts them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from exporter import catalog, targets
+from exporter.precision import PLANNED
+from exporter.variants import variants
+
+COUNTED = Path(__file__).with_name("variants") / "counted.json"
+SHOWN = "fp16"
+"""The precision whose sizes the tables show: the default."""
+HEAD = ("variant", "family", "params", "GMACs", "input", "licence", "fp16 MB", "checkpoint", "from")
+
+
+def counted(path: Path = COUNTED) -> dict[str, dict[str, Any]]:
+    """Variant -> `parameters`, `multiply_accumulates` by graph, `bytes` by target and precision."""
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def rows() -> list[dict[str, Any]]:
+    """All that is known of each variant, as plain data.
+
+    `multiply_accumulates` is graph -> number in one call with batch 1 and 8 slots; `bundle_bytes`
+    is TARGET-PRECISION -> bytes of the graphs' files, where they were measured.
+    """
+    counts, names = counted(), list(targets.names())
+    precisions = list(catalog.names("exporter.precision"))
+    found = []
+    for variant in variants().values():
+        count = counts.get(variant.name, {})
+        more = {
+            "copyleft": "AGPL" in variant.licence.name,
+            "licence_url": variant.licence.url,
+            "repository": variant.repository,
+            "paper": variant.paper,
+            "multiply_accumulates": count.get("multiply_accumulates", {}),
+            "bundle_bytes": count.get("bytes", {}),
+            "targets": names,
+            "precisions": precisions,
+        }
+        found.append(variant.row() | more)
+    return found
+
+
+def listing(*, as_json: bool) -> str:
+    """Every variant: a table, or JSON with all that is known of each."""
+    found = rows()
+    if as_json:
+        return json.dumps({"variants": found, "planned_precisions": list(PLANNED)}, indent=2)
+    table = [HEAD, *map(_cells, found)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
+    order = ", ".join(targets.names())
+    notes = (
+        "GMACs: 10^9 multiply-accumulates in one call of each graph, image_encoder + mask_decoder "
+        "where there are two.",
+        f"MB: the graphs' files of an {SHOWN} bundle for {order}; empty where not measured.",
+    )
+    return "\n".join([*(line.rstrip() for line in lines), "", *notes])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["name"],
+        row["family"],
+        f"{row['parameters'] / 1e6:.1f} M",
+        macs(row),
+        f"{row['input_size']} x {row['input_size']}",
+        licence(row),
+        sizes(row, "/"),
+        " and ".join(name for name, _ in files(row)),
+        " and ".join(url for _, url in files(row)) or row["repository"],
+    )
+
+
+def files(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and address of each published file; a decoder may have one of its own."""
+    pairs = [(row[f"{part}checkpoint"], row[f"{part}url"]) for part in ("", "decoder_")]
+    return [(name, url) for name, url in pairs if name]
+
+
+def licence(row: Mapping[str, Any]) -> str:
+    """Its name, and what it restricts."""
+    marks = [] if row["commercial_use"] else ["not commercial"]
+    marks += ["copyleft: covers the app"] if row["copyleft"] else []
+    return f"{row['licence']} ({', '.join(marks)})" if marks else str(row["licence"])
+
+
+def macs(row: Mapping[str, Any]) -> str:
+    """`38.4 + 1.88`: 10**9 multiply-accumulates of each graph, in their order."""
+    billions = (number / 1e9 for number in row["multiply_accumulates"].values())
+    return " + ".join(f"{n:.3g}" if n < 1000 else f"{n:.0f}" for n in billions)
+
+
+def sizes(row: Mapping[str, Any], between: str) -> str:
+    """`20/21/20`: MB of each target's bundle in the default precision; empty without any."""
+    found = [row["bundle_bytes"].get(f"{target}-{SHOWN}") for target in row["targets"]]
+    if not any(found):
+        return ""
+    return between.join("-" if size is None else f"{size / 1e6:.3g}" for size in found)
+
+
+def readme_table(found: Iterable[Mapping[str, Any]]) -> str:
+    """The README's table of variants."""
+    order = ", ".join(targets.names())
+    head = ["variant", "parameters", "GMACs", "input", f"{SHOWN} MB ({order})", "licence"]
+    lines: list[Sequence[str]] = [[*head, "checkpoint"], ["---"] * (len(head) + 1)]
+    for row in found:
+        links = [f"[{name}]({url})" if url else "in this repository" for name, url in files(row)]
+        if row["url"].endswith(".zip"):
+            links.append("unpack the .zip, then `--checkpoint`")
+        name, family, parameters, macs_, side, terms, *_ = _cells(row)
+        del family
+        lines.append(
+            [f"`{name}`", parameters, macs_, side, sizes(row, ", "), terms, ", ".join(links)]
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

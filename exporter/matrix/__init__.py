@@ -1,0 +1,1 @@
+"""Every variant in every format and precision, exported and checked: `make matrix`."""

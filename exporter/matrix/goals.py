@@ -1,0 +1,124 @@
+"""What a lowered graph should keep, and why some do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+Row = Mapping[str, Any]
+Facts = Mapping[str, Any]
+
+RANKS = {"tflite": 4, "coreml": 5}
+"""Above these a GPU delegate or the Neural Engine gives an operation back to the CPU."""
+UNWANTED = ("GATHER_ND", "BROADCAST_TO")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One rule.
+
+    Attributes:
+        name: as the table and `WHY` call it.
+        text: what is asked.
+        miss: (row, facts of one graph) -> what is wrong; empty if nothing is.
+    """
+
+    name: str
+    text: str
+    miss: Callable[[Row, Facts], str]
+
+
+@dataclass(frozen=True)
+class Why:
+    """A miss that is understood: variant and target are patterns as of file names."""
+
+    variant: str
+    target: str
+    goal: str
+    reason: str
+
+
+WHY: tuple[Why, ...] = ()
+"""Filled in from what `make matrix` finds; a miss that stands in no line is "not explained"."""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A goal that a row misses; `why` is empty where nobody knows yet."""
+
+    graph: str
+    goal: str
+    what: str
+    why: str = ""
+
+
+def _rank(row: Row, facts: Facts) -> str:
+    most = RANKS.get(row["target"])
+    return f"rank {facts['max_rank']}" if most and facts["max_rank"] > most else ""
+
+
+def _operations(row: Row, facts: Facts) -> str:
+    found = [f"{name} {n}" for name, n in facts["operations"].items() if name in UNWANTED]
+    return ", ".join([*(found if row["target"] == "tflite" else []), *facts["custom"]])
+
+
+def _partition(row: Row, facts: Facts) -> str:
+    if row["target"] != "tflite":
+        return ""
+    outside = ", ".join(f"{name} {n}" for name, n in facts["outside"].items())
+    parts = "" if facts["partitions"] == 1 else f"{facts['partitions']} partitions"
+    return "; ".join(part for part in (parts, f"outside: {outside}" if outside else "") if part)
+
+
+def _constants(row: Row, facts: Facts) -> str:
+    if (row["target"], row["precision"]) != ("coreml", "fp16"):
+        return ""
+    others = facts["fp32_constants"]["others"]
+    return f"{others} float32 constants" if others else ""
+
+
+def _static(row: Row, facts: Facts) -> str:
+    del row
+    return f"{facts['dynamic']} dynamic tensors" if facts["dynamic"] else ""
+
+
+GOALS = (
+    Goal("rank", "no tensor above rank 4 in TFLite, above 5 in Core ML", _rank),
+    Goal("operations", "no GATHER_ND, BROADCAST_TO or custom operation", _operations),
+    Goal("partition", "TFLite: one XNNPACK partition, nothing outside it", _partition),
+    Goal("constants", "Core ML fp16: no float32 constant but the point coordinates'", _constants),
+    Goal("static", "no dynamic shape", _static),
+)
+PARITY = "parity"
+"""The sixth: every figure reaches the floor that `sam-export` holds it to."""
+
+
+def misses(row: Row, why: tuple[Why, ...] | None = None) -> list[Miss]:
+    """Every goal a row misses, with the reason where one is known."""
+    known = WHY if why is None else why
+    found = list(_missed(row))
+    return [
+        Miss(miss.graph, miss.goal, miss.what, _reason(row, miss.goal, known)) for miss in found
+    ]
+
+
+def _missed(row: Row) -> Iterator[Miss]:
+    for graph in row.get("graphs", ()):
+        if "facts" not in graph:
+            continue
+        for goal in GOALS:
+            what = goal.miss(row, graph["facts"])
+            if what:
+                yield Miss(graph["spec"]["name"], goal.name, what)
+    for line in row.get("missed", ()):
+        yield Miss("", PARITY, line.removeprefix(f"{row['name']}: "))
+
+
+def _reason(row: Row, goal: str, known: tuple[Why, ...]) -> str:
+    for why in known:
+        fits = fnmatch(row["variant"], why.variant) and fnmatch(row["target"], why.target)
+        if fits and why.goal == goal:
+            return why.reason
+    return ""

@@ -1,0 +1,74 @@
+"""Which exports there are, in the order in which they are made; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from exporter import targets
+from exporter.errors import RequestError
+from exporter.variants import Variant, load_variant, variants
+
+PRECISIONS = ("fp32", "fp16")
+FILLED = "filled, not trained"
+EMBEDDED = "embedded, trained"
+LARGE = 250_000_000
+"""Parameters from which a variant comes last: it takes the longest and may not fit the memory."""
+
+
+@dataclass(frozen=True)
+class MatrixJob:
+    """One export: a variant in a format and a precision."""
+
+    variant: str
+    target: str
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """As its bundle is called."""
+        return f"{self.variant}-{self.target}-{self.precision}"
+
+
+def plan(
+    only: Sequence[str] = (), target: Sequence[str] = (), precision: Sequence[str] = ()
+) -> list[MatrixJob]:
+    """The exports that were asked for; an empty sequence asks for all.
+
+    A variant's exports follow one another. The first variant of each family comes first, so that a
+    run that is stopped early has seen every network; the large ones come last, the smaller first.
+
+    Raises:
+        RequestError: no variant, target or precision is called so; the message lists them.
+    """
+    chosen = [load_variant(name) for name in only] or list(variants().values())
+    formats = _known("target", target, targets.names())
+    precisions = _known("precision", precision, PRECISIONS)
+    return [
+        MatrixJob(variant.name, to, kept)
+        for variant in ordered(chosen)
+        for to in formats
+        for kept in precisions
+    ]
+
+
+def ordered(chosen: Iterable[Variant]) -> list[Variant]:
+    """First of each family, then the others, then the large ones by size."""
+    seen: set[str] = set()
+    first, others, large = [], [], []
+    for variant in chosen:
+        if variant.parameters >= LARGE:
+            large.append(variant)
+        elif variant.family in seen:
+            others.append(variant)
+        else:
+            first.append(variant)
+            seen.add(variant.family)
+    return [*first, *others, *sorted(large, key=lambda variant: variant.parameters)]
+
+
+def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for name in asked:
+        if name not in known:
+            raise RequestError(f"no {kind} is called {name!r}; there are: {', '.join(known)}")
+    return [name for name in known if name in asked] if asked else known

@@ -1,0 +1,41 @@
+"""The smallest variant of every family through the whole pipeline, its image graph included.
+
+Weights are filled, not trained. Targets and precisions go round from family to family, so that each
+sees several networks in every run of the suite; `make matrix` sees all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.matrix import __main__ as matrix
+from exporter.matrix.goals import misses
+from exporter.matrix.jobs import PRECISIONS
+from exporter.targets import names as target_names
+from exporter.variants import DEFAULT, families, variants
+
+TURNS = [(t, p) for p in PRECISIONS for t in target_names()]
+FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
+
+pytestmark = pytest.mark.parity
+
+
+@pytest.mark.parametrize(("turn", "family"), enumerate(FAMILIES), ids=FAMILIES)
+def test_the_smallest_of_a_family(
+    turn: int, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "none")  # no committed row stands in for it
+    variant = min(
+        (v for v in variants().values() if v.family == family), key=lambda v: v.parameters
+    )
+    target, precision = TURNS[turn % len(TURNS)]
+    job = ["--only", variant.name, "--target", target, "--precision", precision]
+    assert matrix.main([*job, "--folder", str(tmp_path)]) == 0
+    row = json.loads((tmp_path / "rows" / f"{variant.name}-{target}-{precision}.json").read_text())
+    assert "error" not in row, row["error"]
+    assert "skipped" not in row, row["skipped"]
+    assert row["parity"]
+    assert [f"{m.graph} {m.goal}: {m.what}" for m in misses(row) if not m.why] == []

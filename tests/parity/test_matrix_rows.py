@@ -1,0 +1,96 @@
+"""Real exports as rows of the matrix: the smallest variant there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from exporter.demo.scenes import scene
+from exporter.goldens import SEED
+from exporter.matrix import __main__ as matrix
+from exporter.matrix import measure
+from exporter.matrix.fill import filled
+from exporter.matrix.goals import misses
+from exporter.matrix.jobs import FILLED, MatrixJob
+from exporter.progress import silent
+from exporter.targets import load_target
+from exporter.variants import Published, load_variant
+
+DEMO = load_variant("demo")
+
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.filterwarnings("ignore"),  # the toolkits': torch versions, deprecations
+]
+
+
+def test_one_export_becomes_a_row_that_meets_its_goals(tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "results")
+    argv = ["--only", "demo", "--target", "tflite", "--precision", "fp16", "--write"]
+    assert matrix.main([*argv, "--folder", str(tmp_path / "work")]) == 0
+    (row,) = json.loads((tmp_path / "results" / "matrix.json").read_text())["rows"]
+    assert "error" not in row, row
+    encoder, decoder = row["graphs"]
+    assert [g["spec"]["name"] for g in (encoder, decoder)] == ["image_encoder", "mask_decoder"]
+    assert encoder["multiply_accumulates"] > decoder["multiply_accumulates"] > 1e7
+    assert encoder["facts"]["operations"]["CONV_2D"] > 0
+    assert encoder["facts"]["partitions"] == 1
+    assert row["seconds"] > 0
+    assert 0.1 < row["peak_gb"] < 4
+    assert misses(row) == []
+    assert {f["measure"] for f in row["parity"]} >= {"psnr_db", "mask_iou", "prompt_sensitivity"}
+    assert "| demo | tflite | fp16 |" in (tmp_path / "results" / "matrix.md").read_text()
+    assert list((tmp_path / "work" / "bundles").iterdir()) == []
+
+
+def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
+    """Filled weights take the same way, and what the check refuses is kept with the figures."""
+    elsewhere = dataclasses.replace(DEMO, published=Published("demo.pt", "https://example.org"))
+    monkeypatch.setattr(measure, "load_variant", lambda name: elsewhere)
+
+    def off(graph, precision, folder, options):
+        with torch.no_grad():  # after the goldens were recorded
+            for parameter in graph.module.parameters():
+                parameter.mul_(1.02)
+        return lower(graph, precision, folder, options)
+
+    target = load_target("onnx")
+    lower = target.lower
+    wrong = dataclasses.replace(target, lower=off)
+    monkeypatch.setattr("exporter.pipeline.load_target", lambda name: wrong)
+    row = measure.export_job(MatrixJob("demo", "onnx", "fp32"), tmp_path, None, silent)
+    assert row["weights"] == FILLED
+    assert "under the floor" in row["missed"][0]
+    assert len(row["parity"]) > 5
+    found = measure.inspect_bundle(tmp_path / "demo-onnx-fp32")
+    assert found["mask_decoder"]["dynamic"] == 0
+    made = {**row, "name": "demo-onnx-fp32", "target": "onnx", "precision": "fp32"}
+    assert [miss.goal for miss in misses({**made, "variant": "demo"}, ())] == ["parity"]
+
+
+def test_filled_weights_are_the_same_each_time_and_measured_on_the_goldens_picture():
+    one, other = filled(DEMO).state_dict(), filled(DEMO).state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    network = filled(DEMO)
+    seen = []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda _, __, out: seen.append(out))
+            module.weight.data.fill_(1.0)
+            module.bias.data.fill_(0.0)
+            break
+    side = DEMO.preprocess.size
+    image = scene(SEED, side, side).image.transpose(2, 0, 1)[None].astype(np.float32)
+    rule = DEMO.preprocess
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (rule.mean, rule.std))
+    with torch.no_grad():
+        network.image_encoder((torch.from_numpy(image) - mean) / std)
+    (out,) = seen
+    assert out.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    assert (out.std(dim=(0, 2, 3)) - 1).abs().max() < 2e-2
