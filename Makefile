@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench demo-train demo-evaluate install clean
+.PHONY: demo test lint bench matrix counts demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,13 @@ lint: $(READY)  ## format, lint, types, import contracts
 
 bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m exporter.bench --write
+
+matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS='--minutes 60' for a part
+	$(BIN)/python -m exporter.matrix --write $(ARGS)
+	$(BIN)/python -m exporter.matrix.counts --sizes-only
+
+counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
+	$(BIN)/python -m exporter.matrix.counts
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
 	$(BIN)/python -m exporter.demo.evaluate --scenes 200 --write

@@ -10,22 +10,20 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from exporter.errors import CheckpointError, CheckpointMismatch
+from exporter.onnx_file import read_onnx_file
 from exporter.pickle_values import TensorSpec
 from exporter.torch_file import ITEM_BYTES, TorchFile, read_torch_file
-from exporter.variants import Layout, Variant, variants
+from exporter.variants import DECODER_PARTS, Layout, Variant, variants
 from exporter.weight_files import digest, file_size, weight_files, why_unreadable
-
-if TYPE_CHECKING:
-    from exporter.models.sam import Sam
 
 MOST_BYTES = 8 * 10**9
 """More than three times the largest published checkpoint."""
@@ -57,7 +55,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a torch file, a safetensors file, or a Hugging Face folder.
+    """Read a torch, safetensors or ONNX file, or a Hugging Face folder.
 
     Raises:
         CheckpointError: it is missing, damaged, hostile, too large, or holds what no SAM holds.
@@ -94,12 +92,18 @@ def _read(file: Path, size: int) -> dict[str, Tensor]:
         stored = read_torch_file(file)
         _guard((spec.shape for spec in stored.tensors.values()), size)
         tensors = _views(stored)
+    elif head[:1] == b"\x08":  # the first field of an ONNX model
+        arrays = read_onnx_file(file)
+        _guard((array.shape for array in arrays.values()), size)
+        tensors = ((name, torch.from_numpy(array.copy())) for name, array in arrays.items())
     elif head.startswith(b"version https://git-lfs"):
         raise CheckpointError("is a Git LFS pointer, not the file: run `git lfs pull`")
     elif head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
     else:
-        raise CheckpointError("is neither a torch nor a safetensors file; nothing was executed")
+        raise CheckpointError(
+            "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
+        )
     return {_checked(name): _usable(name, tensor) for name, tensor in tensors}
 
 
@@ -179,7 +183,7 @@ def _read_safetensors(file: Path, size: int) -> dict[str, Tensor]:
     return tensors
 
 
-class _NoInitialisation(TorchFunctionMode):
+class NoInitialisation(TorchFunctionMode):
     """Leaves new parameters as they are, untouched memory: all of them are assigned later.
 
     Unlike the meta device, it keeps the tables that a module computes when it is built.
@@ -197,11 +201,11 @@ _RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
 
 
 @dataclass(frozen=True)
-class _Fit:
+class Fit:
     """How a layout's renamed tensors meet its module; `names` is ours -> published."""
 
     layout: Layout
-    model: Sam
+    model: nn.Module
     names: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
@@ -213,26 +217,34 @@ class _Fit:
         return len(self.missing) + len(self.unused) + len(self.misshapen)
 
 
-def load_strict(variant: Variant, checkpoint: Checkpoint) -> tuple[Sam, Layout]:
+def load_strict(
+    variant: Variant, checkpoint: Checkpoint, decoder: Checkpoint | None = None
+) -> tuple[nn.Module, Layout]:
     """The variant's module with the checkpoint's tensors, and the layout they came in.
 
-    The module shares its memory with the checkpoint: change neither in place.
+    The module shares its memory with the checkpoints: change neither in place.
+
+    Args:
+        variant: what to build.
+        checkpoint: read; the image encoder's where the decoder is published apart.
+        decoder: read; None where `variant.decoder` is.
 
     Raises:
         CheckpointMismatch: tensors missing, unused or misshapen in every layout.
-        CheckpointError: two published names of one tensor hold different values.
+        CheckpointError: two published names of one tensor hold different values; a second file is
+            lacking, or not wanted.
     """
-    fit = _best_fit(variant, checkpoint.tensors)
+    fit = best_fit(variant, checkpoint.tensors)
     if fit.faults:
-        others = [other for other in variants().values() if other.name != variant.name]
-        raise CheckpointMismatch(
-            variant.name,
-            fit.missing,
-            fit.unused,
-            fit.misshapen,
-            guess_variants(checkpoint, others),
-        )
-    state = fit.model.state_dict()
+        raise _mismatch(variant, fit, checkpoint)
+    state = fit.model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
+    fit.model.load_state_dict(state, assign=True)
+    return fit.model.eval(), fit.layout
+
+
+def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The checkpoint's tensors by our names."""
+    state = {}
     for ours, published in fit.names.items():
         first = checkpoint.tensors[published[0]]
         for name in published[1:]:
@@ -242,41 +254,87 @@ def load_strict(variant: Variant, checkpoint: Checkpoint) -> tuple[Sam, Layout]:
                     "with different values"
                 )
         state[ours] = first
-    fit.model.load_state_dict(state, assign=True)
-    return fit.model.eval(), fit.layout
+    return state
+
+
+def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Tensor]:
+    """The second file's tensors that belong to the decoder, by our names."""
+    if variant.decoder is None:
+        if decoder is not None:
+            raise CheckpointError(f"{variant.name} takes no second file; {decoder.path} is one")
+        return {}
+    if decoder is None:
+        raise CheckpointError(
+            f"{variant.name} is published in two files, and {variant.decoder.published.file} is "
+            "lacking: pass --decoder-checkpoint FILE"
+        )
+    fit = _best_of(variant.decoder.layouts, decoder.tensors)
+    if fit.faults:
+        looks = guess_variants(decoder, variants().values())
+        raise CheckpointMismatch(
+            f"{variant.name}'s decoder",
+            fit.missing,
+            fit.unused,
+            fit.misshapen,
+            looks,
+            otherwise=f"it is published as {variant.decoder.published.file}",
+        )
+    state = _state(fit, decoder)
+    return {name: tensor for name, tensor in state.items() if name.startswith(DECODER_PARTS)}
+
+
+def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointMismatch:
+    others = [other for other in variants().values() if other.name != variant.name]
+    looks = guess_variants(checkpoint, others)
+    if variant.decoder and not _best_of(variant.decoder.layouts, checkpoint.tensors).faults:
+        looks = ["what --decoder-checkpoint takes"]
+    return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
 
 
 def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
     """The names of the variants whose tensors have exactly these names and shapes.
 
-    A layout that takes its widths from the file fits many files: it counts where no other does.
+    A layout that takes a part of the network from the file counts where none takes all of it, and
+    one that takes its widths from the file, which fits many files, where no other does.
     """
-    fixed: dict[str, bool] = {}
+    ranks: dict[str, int] = {}
     for variant in candidates:
-        fit = _best_fit(variant, checkpoint.tensors)
+        fit = best_fit(variant, checkpoint.tensors)
         if not fit.faults:
-            fixed[variant.name] = fit.layout.build_for is None
-    return [name for name, is_fixed in fixed.items() if is_fixed] or list(fixed)
+            ranks[variant.name] = _rank(fit.layout)
+    least = min(ranks.values(), default=0)
+    return [name for name, rank in ranks.items() if rank == least]
 
 
-def _best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> _Fit:
-    best: _Fit | None = None
-    for layout in variant.layouts:
-        fit = _fit(layout, tensors)
-        if best is None or fit.faults < best.faults:
-            best = fit
+def _rank(layout: Layout) -> int:
+    """How little a fit says; lower is surer."""
+    if layout.build_for is not None:
+        return 2
+    return 1 if layout.parts else 0
+
+
+def best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> Fit:
+    """The layout of the variant that the tensors come nearest to."""
+    if not variant.layouts:
+        raise CheckpointError(f"{variant.name} has no published layout")
+    return _best_of(variant.layouts, tensors)
+
+
+def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
+    best = _fit(layouts[0], tensors)
+    for layout in layouts[1:]:
         if not best.faults:
             break
-    if best is None:
-        raise CheckpointError(f"{variant.name} has no published layout")
+        best = min(best, _fit(layout, tensors), key=lambda fit: fit.faults)
     return best
 
 
-def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> _Fit:
+def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    with _NoInitialisation():
-        fit = _Fit(layout, layout.module(shapes))
-    wanted = fit.model.state_dict()
+    with NoInitialisation():
+        fit = Fit(layout, layout.module(shapes))
+    parts = layout.parts or ("",)
+    wanted = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
     for published, tensor in tensors.items():
         ours = layout.rename(published)
         if ours is None:

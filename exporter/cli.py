@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import exporter
-from exporter import catalog, targets
+from exporter import targets
 from exporter.errors import SamExportError
-from exporter.precision import PLANNED, load_precision
-from exporter.progress import on_stderr, silent
+from exporter.listing import listing
+from exporter.precision import load_precision
+from exporter.progress import Report, on_stderr, silent
 from exporter.targets import MINIMUM_IOS, Options
-from exporter.variants import DEFAULT, Variant, load_variant, variants
+from exporter.variants import DEFAULT, load_variant
 
 if TYPE_CHECKING:
     from exporter.bundle import Bundle
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
-  sam-export --variant sam_vit_b --checkpoint sam_vit_b_01ec64.pth --target tflite
+  sam-export --checkpoint sam_vit_b_01ec64.pth        the variant that the file's tensors fit
+  sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
-  sam-export --list
+  sam-export --list                                   --json for all that is known of each
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong
 """
@@ -54,40 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(line, 1, debug=arguments.debug)
 
 
-def listing(*, as_json: bool) -> str:
-    """Every variant: a table, or JSON with all that is known of each."""
-    rows = [v.row() | {"targets": list(targets.names())} for v in variants().values()]
-    for row in rows:
-        row["precisions"] = list(catalog.names("exporter.precision"))
-    if as_json:
-        return json.dumps({"variants": rows, "planned_precisions": list(PLANNED)}, indent=2)
-    head = ("variant", "family", "params", "input", "licence", "targets", "checkpoint")
-    table: list[tuple[str, ...]] = [head, *map(_row, variants().values())]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _row(variant: Variant) -> tuple[str, ...]:
-    size = variant.preprocess.size
-    restricted = "" if variant.licence.commercial_use else " (not commercial)"
-    return (
-        variant.name,
-        variant.family,
-        f"{variant.parameters / 1e6:.1f} M",
-        f"{size} x {size}",
-        variant.licence.name + restricted,
-        ",".join(targets.names()),
-        variant.published.file,
-    )
-
-
 def _export(arguments: argparse.Namespace) -> int:
-    job = _job(arguments)
     from exporter.pipeline import export
 
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
+    job = _job(arguments, report)
     bundles = export(job, report)
     seconds = time.perf_counter() - start
     if arguments.json:
@@ -99,20 +73,35 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _job(arguments: argparse.Namespace) -> Job:
+def _variant(arguments: argparse.Namespace, report: Report) -> str:
+    """What was asked for, or what the checkpoint is of; without either the embedded model."""
+    if arguments.variant is not None or arguments.checkpoint is None:
+        return load_variant(arguments.variant or DEFAULT).name
+    from exporter.checkpoint import read_checkpoint
+    from exporter.recognise import recognise
+
+    name = recognise(read_checkpoint(arguments.checkpoint))
+    report(f"{name} fits {arguments.checkpoint}")
+    return name
+
+
+def _job(arguments: argparse.Namespace, report: Report) -> Job:
     from exporter.pipeline import Job
 
     names = targets.names() if arguments.target == "all" else (arguments.target,)
+    precision = load_precision(arguments.precision).name  # before a large file is read
     return Job(
-        variant=load_variant(arguments.variant).name,
+        variant=_variant(arguments, report),
         targets=names,
-        precision=load_precision(arguments.precision).name,
+        precision=precision,
         checkpoint=arguments.checkpoint,
+        decoder_checkpoint=arguments.decoder_checkpoint,
         output=arguments.output,
         batch=arguments.batch,
         slots=arguments.max_points,
         options=Options(minimum_ios=arguments.minimum_ios),
         force=arguments.force,
+        score=arguments.score,
     )
 
 
@@ -120,11 +109,12 @@ def summary(bundle: Bundle) -> str:
     """One line: graph sizes and the parity figures that matter."""
     manifest = bundle.manifest
     sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
-    values = {
-        figure.measure: figure.value
-        for figure in manifest.parity
-        if (figure.graph, figure.output) == ("mask_decoder", "low_res_masks")
-    }
+    last = manifest.graphs[-1].spec.name
+    figures = {(f.output, f.measure): f.value for f in manifest.parity if f.graph == last}
+    if ("low_res_masks", "psnr_db") not in figures:
+        shown = (f"{o} PSNR {v:.1f} dB" for (o, m), v in figures.items() if m == "psnr_db")
+        return f"{bundle.path}: {sizes}; {', '.join(shown)}"
+    values = {measure: v for (output, measure), v in figures.items() if output == "low_res_masks"}
     return (
         f"{bundle.path}: {sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
         f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "
@@ -171,19 +161,31 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
-    add("--variant", default=DEFAULT, help=f"which model (default: {DEFAULT}; see --list)")
+    add("--variant", help=f"which model (default: what --checkpoint is of, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
+    add(
+        "--decoder-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="the decoder's own file, for variants published in two (default: likewise)",
+    )
     add("--target", choices=(*targets.names(), "all"), default="coreml", help="default: coreml")
     add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
     add(
         "--max-points",
         type=_number(2, 64),
-        default=8,
         metavar="N",
         help="prompt slots: a point takes one, a box two, and a set without a box one more "
-        "(default: 8)",
+        "(default: 8, or as many as the variant can have)",
     )
     add("--batch", type=_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
+    add(
+        "--score",
+        choices=("iou_predictions", "stability"),
+        default="iou_predictions",
+        help="what ranks masks: the network's own estimate (default), or how little a mask changes "
+        "when its threshold moves, where the published code offers that (EdgeSAM advises it)",
+    )
     add(
         "--minimum-ios",
         type=int,

@@ -33,7 +33,9 @@ _ATTEMPTS = 2
 _CHUNK = 1 << 20
 
 
-def fetch(published: Published, cache: Path | None, progress: Progress) -> Path:
+def fetch(
+    published: Published, cache: Path | None, progress: Progress, option: str = "--checkpoint"
+) -> Path:
     """The published file, from the cache or downloaded to it.
 
     Where its authors publish no sha256, the one seen first is kept beside the file as NAME.sha256,
@@ -43,15 +45,19 @@ def fetch(published: Published, cache: Path | None, progress: Progress) -> Path:
         published: what to fetch.
         cache: the folder to keep it in; None for `default_cache`.
         progress: told about every megabyte.
+        option: of the command line, for a file that is already there; for messages.
 
     Raises:
-        RequestError: it has no address, or one that is neither http nor https.
+        RequestError: it has no address, one that is neither http nor https, or one for people only.
         DownloadError: it cannot be fetched or kept, or is not the published file.
     """
     name = Path(published.file).name
     if urllib.parse.urlsplit(published.url).scheme not in ("http", "https"):
+        raise RequestError(f"{name or 'this variant'} has no http(s) address: pass {option} FILE")
+    if published.by_hand:
         raise RequestError(
-            f"{name or 'this variant'} has no http(s) address: pass --checkpoint FILE"
+            f"{name} is published at {published.url}, a page for people: fetch it there and pass "
+            f"{option} FILE"
         )
     target = (default_cache(os.environ) if cache is None else cache) / name
     try:
@@ -61,7 +67,7 @@ def fetch(published: Published, cache: Path | None, progress: Progress) -> Path:
         with _alone(target):
             if _is_cached(target, published):  # by the process that we waited for
                 return target
-            return _download(_Job(published, target), progress)
+            return _download(_Job(published, target, option), progress)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
@@ -91,6 +97,7 @@ def _alone(target: Path) -> Iterator[None]:
 class _Job:
     published: Published
     target: Path
+    option: str
 
     @property
     def partial(self) -> Path:
@@ -104,8 +111,8 @@ class _Job:
     def failed(self, reason: str) -> DownloadError:
         name, url = self.published.file, self.published.url
         return DownloadError(
-            f"could not download {url} ({reason}): fetch it yourself and pass --checkpoint {name}, "
-            f"or put it at {self.target}"
+            f"could not download {url} ({reason}): fetch it yourself and pass "
+            f"{self.option} {name}, or put it at {self.target}"
         )
 
 

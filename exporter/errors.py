@@ -55,6 +55,8 @@ class CheckpointMismatch(CheckpointError):
         unused: Iterable[str],
         misshapen: Iterable[str],
         looks_like: Iterable[str] = (),
+        *,
+        otherwise: str = "choose the --variant it was published as",
     ) -> None:
         self.missing = sorted(missing)
         self.unused = sorted(unused)
@@ -69,11 +71,7 @@ class CheckpointMismatch(CheckpointError):
             )
             if names
         ]
-        advice = (
-            f"this looks like {' or '.join(self.looks_like)}"
-            if self.looks_like
-            else "choose the --variant it was published as"
-        )
+        advice = f"this looks like {' or '.join(self.looks_like)}" if self.looks_like else otherwise
         super().__init__(f"the checkpoint is not one of {variant}: {', '.join(parts)}; {advice}")
 
 

@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 
 from exporter.demo.scenes import scene
+from exporter.drawn_prompts import draw
 from exporter.graphs import Graph
-from exporter.manifest import MaskRule, PromptRule
-from exporter.preprocess import Floats, Frame
+from exporter.manifest import DrawnPrompts, MaskRule, PromptRule
+from exporter.preprocess import Floats, Frame, mask_scores
 from exporter.prompts import Prompts, pack
 
 Goldens = dict[str, npt.NDArray[np.generic]]
@@ -35,7 +36,7 @@ class Case:
 
 
 def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Goldens:
-    """Run both graphs in torch.
+    """Run the image encoder and the mask decoder in torch.
 
     Returns:
         `GRAPH/CASE/NAME` -> array; `mask_decoder/*/image_embeddings` (and what else the encoder
@@ -45,23 +46,63 @@ def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Gold
     size = encoder.spec.inputs[0].shape[-1]
     picture = scene(SEED, size, size)
     image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
-    embedded = _run(encoder, {"image": image.astype(np.float32)})
+    embedded = run(encoder, {"image": image.astype(np.float32)})
     goldens: Goldens = {"image_encoder/scene/image": image}
     for name, array in embedded.items():
         goldens[f"image_encoder/scene/{name}"] = array
         goldens[f"mask_decoder/*/{name}"] = array
     frame = Frame((size, size), (size, size), size)
     best: dict[str, Floats] = {}
-    for case in cases(picture.instances, prompts):
+    taken = {tensor.name for tensor in decoder.spec.inputs}
+    for case in cases(picture.instances, prompts, refine="mask_input" in taken):
         inputs = _inputs(case, frame, prompts, best.get(case.refines), mask.low_res_size)
-        named = _run(decoder, embedded | inputs)
+        inputs = {name: array for name, array in inputs.items() if name in taken}
+        named = run(decoder, embedded | inputs)
         best[case.name] = _best(named, mask)
         for name, array in (inputs | named).items():
             goldens[f"mask_decoder/{case.name}/{name}"] = array
     return goldens
 
 
-def _run(graph: Graph, inputs: dict[str, Floats]) -> dict[str, Floats]:
+def record_alone(graph: Graph, drawn: DrawnPrompts | None) -> Goldens:
+    """Run a variant's only graph in torch.
+
+    Args:
+        graph: `segmenter`.
+        drawn: how it takes prompts; None where it takes none.
+
+    Returns:
+        As `record` does; `segmenter/*/image` is every case's.
+    """
+    size, name = graph.spec.inputs[0].shape[-1], graph.spec.name
+    picture = scene(SEED, size, size)
+    image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
+    goldens: Goldens = {f"{name}/*/image": image}
+    frame = Frame((size, size), (size, size), size)
+    for case, inputs in _drawn_cases(picture.instances, frame, drawn).items():
+        named = run(graph, {"image": image.astype(np.float32), **inputs})
+        goldens |= {f"{name}/{case}/{key}": array for key, array in (inputs | named).items()}
+    return goldens
+
+
+def _drawn_cases(
+    instances: npt.NDArray[np.bool_], frame: Frame, drawn: DrawnPrompts | None
+) -> dict[str, dict[str, Floats]]:
+    """Inputs beside the image, by case."""
+    if drawn is None:
+        return {"scene": {}}
+    first, second = (_inside(mask) for mask in instances[:2])
+    sets = {
+        "click_a": Prompts((first,), (1,)),
+        "click_b": Prompts((second,), (1,)),
+        "points": Prompts((first, second), (1, 1)),
+        "box": Prompts(box=_box(instances[0])),
+        "box_point": Prompts((first,), (1,), _box(instances[0])),
+    }
+    return {name: {"prompt_masks": draw(made, frame, drawn)} for name, made in sets.items()}
+
+
+def run(graph: Graph, inputs: dict[str, Floats]) -> dict[str, Floats]:
     """A graph in torch, from names to names."""
     given = [torch.from_numpy(inputs[tensor.name]) for tensor in graph.spec.inputs]
     with torch.no_grad():
@@ -70,16 +111,17 @@ def _run(graph: Graph, inputs: dict[str, Floats]) -> dict[str, Floats]:
     return {t.name: o.numpy() for t, o in zip(graph.spec.outputs, outputs, strict=True)}
 
 
-def cases(instances: npt.NDArray[np.bool_], rule: PromptRule) -> list[Case]:
+def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = True) -> list[Case]:
     """Every kind of prompt that fits the bundle's slots.
 
     Args:
         instances: (K, S, S) the scene's objects, at least two.
         rule: the bundle's.
+        refine: whether the decoder takes an earlier mask.
     """
     clicks = [_inside(mask) for mask in instances]
     boxes = [_box(mask) for mask in instances]
-    several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - 1))
+    several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - rule.pad_without_box))
     made = [
         Case("click_a", (Prompts((clicks[0],), (1,)),)),
         Case("click_b", (Prompts((clicks[1],), (1,)),)),
@@ -89,6 +131,7 @@ def cases(instances: npt.NDArray[np.bool_], rule: PromptRule) -> list[Case]:
         Case("refine", (Prompts((clicks[0],), (1,)),), refines="click_a"),
         Case("full", (Prompts(several, (1,) + (0,) * (len(several) - 1)),)),
     ]
+    made = [case for case in made if refine or not case.refines]
     fitting = [case for case in made if case.sets[0].slots(rule) <= rule.slots]
     return [_fill_batch(case, clicks, rule) for case in fitting]
 
@@ -116,8 +159,8 @@ def _inputs(
 def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
     """(B, 1, h, w): the best of the `multi` masks of each set."""
     tokens = list(rule.multi)
-    chosen = outputs["iou_predictions"][:, tokens].argmax(axis=1)
     masks = outputs["low_res_masks"][:, tokens]
+    chosen = mask_scores(masks, outputs["iou_predictions"][:, tokens], rule).argmax(axis=1)
     return np.ascontiguousarray(masks[np.arange(len(chosen)), chosen][:, None])
 
 

@@ -1,11 +1,11 @@
-"""A variant's two static graphs; positional inputs are those of the graph's spec, in order."""
+"""A variant's static graphs; positional inputs are those of the graph's spec, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
+from exporter.models.one_graph import Detector, DrawnSegmenter
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -34,15 +35,44 @@ class Graph:
     example: tuple[Tensor, ...]
 
 
-def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ...]:
-    """The variant's two graphs with static shapes.
+def split(network: nn.Module, variant: Variant, batch: int, slots: int) -> tuple[Graph, ...]:
+    """The variant's graphs with static shapes: an image encoder and a mask decoder, or just one.
 
     Args:
-        sam: loaded and frozen (`exporter.models.layers.freeze`).
+        network: loaded and frozen (`exporter.models.layers.freeze`).
         variant: for its shapes and normalisation.
         batch: prompt sets in one decoder call (B).
         slots: slots of a prompt set (N).
     """
+    if variant.one_graph:
+        return (_segmenter(network, variant),)
+    return _encoder_and_decoder(cast("Sam", network), variant, batch, slots)
+
+
+def _segmenter(network: nn.Module, variant: Variant) -> Graph:
+    rule, low = variant.preprocess, variant.mask.low_res_size
+    image = TensorSpec("image", (1, 3, rule.size, rule.size), "float32", "NCHW")
+    if variant.detections is not None:
+        cells = sum((rule.size // stride) ** 2 for stride in variant.detections.strides)
+        masks = variant.detections.prototypes
+        found = (
+            TensorSpec("boxes", (1, cells, 4), "float32", "BN4"),
+            TensorSpec("scores", (1, cells), "float32", "BN"),
+            TensorSpec("coefficients", (1, cells, masks), "float32", "BNK"),
+            TensorSpec("prototypes", (1, masks, low, low), "float32", "BKHW"),
+        )
+        detector = Detector(network, rule.mean, rule.std)
+        return graph_of(GraphSpec("segmenter", (image,), found), detector)
+    drawn = TensorSpec("prompt_masks", (1, 2, rule.size, rule.size), "float32", "NCHW")
+    results = (
+        TensorSpec("low_res_masks", (1, variant.mask_tokens, low, low), "float32", "BMHW"),
+        TensorSpec("iou_predictions", (1, variant.mask_tokens), "float32", "BM"),
+    )
+    segmenter = DrawnSegmenter(network, rule.mean, rule.std)
+    return graph_of(GraphSpec("segmenter", (image, drawn), results), segmenter)
+
+
+def _encoder_and_decoder(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ...]:
     size, masks = variant.preprocess.size, variant.mask_tokens
     low = variant.mask.low_res_size
     image = TensorSpec("image", (1, 3, size, size), "float32", "NCHW")
@@ -53,21 +83,24 @@ def split(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ..
             for index, shape in enumerate(variant.high_res)
         ),
     )
-    prompts = (
+    prompts: tuple[TensorSpec, ...] = (
         TensorSpec("point_coords", (batch, slots, 2), "float32", "BN2"),
         TensorSpec("point_labels", (batch, slots), "float32", "BN"),
-        TensorSpec("mask_input", (batch, 1, low, low), "float32", "NCHW"),
-        TensorSpec("has_mask_input", (batch,), "float32", "B"),
     )
+    if variant.takes_mask:
+        prompts += (
+            TensorSpec("mask_input", (batch, 1, low, low), "float32", "NCHW"),
+            TensorSpec("has_mask_input", (batch,), "float32", "B"),
+        )
     results = (
         TensorSpec("low_res_masks", (batch, masks, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (batch, masks), "float32", "BM"),
     )
     encoder = ImageEncoder(sam, variant.preprocess.mean, variant.preprocess.std)
-    decoder = (HighResMaskDecoder if variant.high_res else MaskDecoder)(sam, batch)
+    decoder = _DECODERS[len(variant.high_res), variant.takes_mask](sam, batch)
     return (
-        _graph(GraphSpec("image_encoder", (image,), features), encoder),
-        _graph(GraphSpec("mask_decoder", (*features, *prompts), results), decoder),
+        graph_of(GraphSpec("image_encoder", (image,), features), encoder),
+        graph_of(GraphSpec("mask_decoder", (*features, *prompts), results), decoder),
     )
 
 
@@ -84,7 +117,24 @@ def absorbed(module: nn.Module) -> Iterator[None]:
             attention.absorbed = False
 
 
-def _graph(spec: GraphSpec, module: nn.Module) -> Graph:
+@contextmanager
+def channels_last(module: nn.Module) -> Iterator[None]:
+    """Within it, layers that have a form for channels last, as TFLite keeps them, take that one.
+
+    Such a layer has an attribute `channels_last`, false elsewhere.
+    """
+    layers = [m for m in module.modules() if isinstance(getattr(m, "channels_last", None), bool)]
+    try:
+        for layer in layers:
+            layer.channels_last = True  # type: ignore[assignment]
+        yield
+    finally:
+        for layer in layers:
+            layer.channels_last = False  # type: ignore[assignment]
+
+
+def graph_of(spec: GraphSpec, module: nn.Module) -> Graph:
+    """A graph with zeros for its example."""
     example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
     return Graph(spec, module.eval(), example)
 
@@ -92,7 +142,8 @@ def _graph(spec: GraphSpec, module: nn.Module) -> Graph:
 class ImageEncoder(nn.Module):
     """`image` (1, 3, S, S), RGB in 0..255 -> `image_embeddings` (1, C, h, w).
 
-    SAM 2's also give `high_res_feats_0` (1, C / 8, 4h, 4w), `high_res_feats_1` (1, C / 4, 2h, 2w).
+    SAM 2's also give `high_res_feats_0` (1, C / 8, 4h, 4w), `high_res_feats_1` (1, C / 4, 2h, 2w);
+    SAM-HQ's the first alone.
     Normalisation is part of the graph, so that no app can get it wrong.
     """
 
@@ -123,6 +174,7 @@ class _StaticDecoder(nn.Module):
         super().__init__()
         self.prompt_encoder = sam.prompt_encoder
         self.mask_decoder = sam.mask_decoder
+        self.batch = batch
         with torch.no_grad():
             tokens = sam.mask_decoder.output_tokens(batch)
             self.register_buffer("output_tokens", tokens.clone(), persistent=False)
@@ -136,8 +188,8 @@ class _StaticDecoder(nn.Module):
         high_res: tuple[Tensor, ...],
         point_coords: Tensor,
         point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
+        mask_input: Tensor | None = None,
+        has_mask_input: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict every mask token's mask.
 
@@ -146,8 +198,9 @@ class _StaticDecoder(nn.Module):
             high_res: what else the encoder returns.
             point_coords: (B, N, 2) x, y in pixels of the S x S input.
             point_labels: (B, N) 1, 0, 2, 3, -1 or -2, whole numbers as floats.
-            mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros.
-            has_mask_input: (B,) 1 or 0.
+            mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros; None for a network
+                that takes none and has no dense prompt at all.
+            has_mask_input: (B,) 1 or 0; None likewise.
 
         Returns:
             `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M).
@@ -155,8 +208,14 @@ class _StaticDecoder(nn.Module):
         prompts, empty_bias = self.prompt_encoder(point_coords, point_labels)
         tokens = torch.cat([self.output_tokens, prompts], dim=1)
         key_bias = torch.cat([self.output_bias, empty_bias], dim=1).unsqueeze(1).unsqueeze(1)
-        image = image_embeddings.flatten(2).transpose(1, 2)
-        image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
+        if mask_input is None or has_mask_input is None:
+            # Taken apart and joined: TFLite's converter takes a plain transpose for the weights of
+            # a fully connected layer, and XNNPACK does not run one with computed weights.
+            halves = (half.flatten(2).transpose(1, 2) for half in image_embeddings.chunk(2, dim=2))
+            image = torch.cat([torch.cat(tuple(halves), dim=1)] * self.batch, dim=0)
+        else:
+            image = image_embeddings.flatten(2).transpose(1, 2)
+            image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
         masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias, *high_res)
         return masks, iou
 
@@ -177,6 +236,33 @@ class MaskDecoder(_StaticDecoder):
         return self.decode(image_embeddings, (), *prompts)
 
 
+class MasklessMaskDecoder(_StaticDecoder):
+    """EfficientSAM's: no earlier mask."""
+
+    def forward(
+        self, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `decode`."""
+        return self.decode(image_embeddings, (), point_coords, point_labels)
+
+
+class SharpMaskDecoder(_StaticDecoder):
+    """SAM-HQ's: with `high_res_feats_0` before the prompts."""
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        high_res_feats_0: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `decode`."""
+        prompts = (point_coords, point_labels, mask_input, has_mask_input)
+        return self.decode(image_embeddings, (high_res_feats_0,), *prompts)
+
+
 class HighResMaskDecoder(_StaticDecoder):
     """SAM 2's: with `high_res_feats_0` and `high_res_feats_1` before the prompts."""
 
@@ -193,3 +279,12 @@ class HighResMaskDecoder(_StaticDecoder):
         """See `decode`."""
         prompts = (point_coords, point_labels, mask_input, has_mask_input)
         return self.decode(image_embeddings, (high_res_feats_0, high_res_feats_1), *prompts)
+
+
+_DECODERS = {
+    (0, True): MaskDecoder,
+    (0, False): MasklessMaskDecoder,
+    (1, True): SharpMaskDecoder,
+    (2, True): HighResMaskDecoder,
+}
+"""By the maps of higher resolution that the encoder hands over, and whether a mask is taken."""

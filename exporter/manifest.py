@@ -55,12 +55,14 @@ class GraphFile:
         file: name in the bundle; a folder for an .mlpackage.
         bytes: size on disk.
         signature: the TFLite signature to call, else empty.
+        multiply_accumulates: of one call, as `exporter.arithmetic` counts them on the torch graph.
     """
 
     spec: GraphSpec
     file: str
     bytes: int
     signature: str = ""
+    multiply_accumulates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,27 @@ class Preprocess:
     """From an RGB uint8 image to the `image` input.
 
     Attributes:
-        resize: `longest_side` (keep the aspect, pad right and bottom) or `stretch`.
+        resize: `longest_side` (keep the aspect, pad right and bottom), `letterbox` (the same, but
+            padded on both sides, the smaller half left and above; sides are rounded, a half to
+            even) or `stretch`.
         size: side S of the square input, in pixels.
-        interpolation: both are antialiased when they shrink: `pillow_bilinear` on bytes, rounded to
-            bytes; `float_bilinear` on floats, never rounded.
-        pad_value: RGB the padding is filled with, in 0..255: zero after normalisation.
+        interpolation: antialiased when they shrink: `pillow_bilinear` and `pillow_bicubic`
+            (a = -0.5) on bytes, rounded to bytes; `float_bilinear` on floats, never rounded. Not
+            antialiased, two neighbours each way with half-pixel centres: `float_bilinear_plain`,
+            never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
+            `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.opencv_resize` says.
+        pad_value: RGB the padding is filled with, in 0..255: mostly zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
         frame_size: side F of the square that the published code fits the image to for prompts and
             masks, by the same resize rule; None where that is the input (F = S). `point_coords`
             are x, y in the F x F square times S / F: pixels of the input.
+        rounding: of the shorter side of a `longest_side` resize. `half_up`: int(side * S / longest
+            + 0.5). `truncate`: with r = width / height, int(S / r) where r >= 1, else int(S * r),
+            in double precision and in this order.
+        prompt_scale: from original pixels to the resized image. `each_side`: x by its width and y
+            by its height. `longest_side`: both by S over the longer original side, so that rounding
+            moves no prompt.
     """
 
     resize: str
@@ -87,6 +100,8 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     frame_size: int | None = None
+    rounding: str = "half_up"
+    prompt_scale: str = "each_side"
 
 
 @dataclass(frozen=True)
@@ -98,9 +113,11 @@ class PromptRule:
         slots: slots of a prompt set (N), every kind of prompt together.
         labels: meaning -> label.
         pad_without_box: whether a set without a box ends with one "not a point" slot, as the
-            published predictor does. It takes a slot.
+            published predictor does. It takes a slot. EfficientSAM's own padding is part of its
+            graph: an empty slot stands for it.
         order: which comes first.
         pad_with_box: the same for a set with a box, as SAM 2's predictor does.
+        most_slots: that the network can have, however it is exported; None for any number.
     """
 
     batch: int
@@ -109,6 +126,7 @@ class PromptRule:
     pad_without_box: bool
     order: str = "points, then box corners (top left, bottom right)"
     pad_with_box: bool = False
+    most_slots: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,15 +150,22 @@ class MaskRule:
     Attributes:
         threshold: a pixel belongs to the mask where its upscaled logit is above this.
         single: mask token for `multimask` false; -1 where the variant has none: then the best of
-            `multi` by `iou_predictions`.
+            `multi` by `score`.
         multi: mask tokens for `multimask` true.
         upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
-            straight to the original size, where the image was stretched.
+            straight to the original size, where the image was stretched. `bicubic_once`: the same
+            by cubic convolution (a = -0.75, four neighbours each way, edges clamped), which is not
+            antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
+            longest) rows and columns of the original sides, then `bilinear` to the original size.
         low_res_size: side of `low_res_masks`.
         stability: when `single` gives way to the best of `multi`; None for never.
         logit_limit: a `low_res_masks` handed to the caller is clamped to -limit..limit, after the
             mask was made from it; None for as it is.
+        score: what ranks masks: `iou_predictions`, or `stability`: the number of low-res logits
+            above `threshold + score_offset` over those above `threshold - score_offset`; 0 where
+            there are none of the latter.
+        score_offset: see `score`.
     """
 
     threshold: float
@@ -150,6 +175,70 @@ class MaskRule:
     low_res_size: int
     stability: Stability | None = None
     logit_limit: float | None = None
+    score: str = "iou_predictions"
+    score_offset: float = 1.0
+
+
+@dataclass(frozen=True)
+class DetectionRule:
+    """From the outputs of a graph that takes no prompt to the masks of everything in the image.
+
+    `boxes` (1, N, 4) are x0, y0, x1, y1 in pixels of the input, `scores` (1, N) are in 0..1, and a
+    detection's mask in the cells of `prototypes` (1, K, p, p) is the sum of the prototypes times
+    its row of `coefficients` (1, N, K). In this order:
+
+    1. keep the detections that score above `confidence`, the highest first;
+    2. drop every one whose box has an IoU above `nms_iou` with a kept one before it, and keep at
+       most `max_detections`;
+    3. move box edges nearer than `border` to the input's border onto it;
+    4. a box that then has an IoU above `full_box_iou` with the whole input becomes the whole input;
+    5. map the boxes to the original image and clip them to it: less p, over g; g is the smaller of
+       S / width and S / height of the original, and p = round((S - side * g) / 2 - 0.1) on either
+       axis;
+    6. upscale each mask as `MaskRule.upscale` says; a pixel belongs to it where the logit is above
+       `MaskRule.threshold` and x0 <= x < x1, y0 <= y < y1.
+
+    Prompts choose among these masks: points, or one box. Points: from the largest mask to the
+    smallest, one that holds a foreground point is added to the result, one that holds a background
+    point is taken from it; of several points that a mask holds the last one given decides. A box,
+    rounded to whole pixels: the mask of the highest IoU with it, none where none meets it.
+
+    Attributes:
+        confidence: the least score, itself left out.
+        nms_iou: above this, two boxes are one object's.
+        max_detections: the most masks of an image.
+        border: in pixels of the input.
+        full_box_iou: above this, a box is the whole input.
+        strides: of the grids the rows come from, in this order; N is the sum of their cells.
+        prototypes: how many there are, K.
+    """
+
+    confidence: float
+    nms_iou: float
+    max_detections: int
+    border: float
+    full_box_iou: float
+    strides: tuple[int, ...]
+    prototypes: int
+
+
+@dataclass(frozen=True)
+class DrawnPrompts:
+    """How prompts are drawn into `prompt_masks` (1, 2, S, S), for a graph that takes them so.
+
+    Coordinates are in the S x S input: x times S over the original width, y likewise.
+
+    Attributes:
+        box_channel: 1 where x0 <= column <= x1 and y0 <= row <= y1, else 0; all 1 without a box.
+        point_channel: 1 where a column and row are no farther than `radius` from a point, else 0.
+        radius: in pixels of the input.
+        background_points: whether a point may be background.
+    """
+
+    box_channel: int
+    point_channel: int
+    radius: float
+    background_points: bool
 
 
 @dataclass(frozen=True)
@@ -163,13 +252,23 @@ class Licence:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from."""
+    """Where the weights came from.
+
+    Attributes:
+        checkpoint: name of the file or folder.
+        sha256: of that; of several shards, of the lines `sha256sum` prints for them.
+        layout: how its tensors are named.
+        decoder_checkpoint: where the decoder came from a file of its own; else empty.
+        decoder_sha256: likewise.
+    """
 
     repository: str
     paper: str
     checkpoint: str
     sha256: str
     layout: str
+    decoder_checkpoint: str = ""
+    decoder_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +286,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything needed to use the bundle rightly and to check it."""
+    """Everything needed to use the bundle rightly and to check it.
+
+    Attributes:
+        prompts: None where no graph takes prompts in slots.
+        detections: for a graph that takes no prompt; else None.
+        drawn_prompts: for a graph that takes prompts as pictures; else None.
+    """
 
     schema_version: int
     variant: str
@@ -199,12 +304,14 @@ class Manifest:
     source: Source
     graphs: tuple[GraphFile, ...]
     preprocess: Preprocess
-    prompts: PromptRule
+    prompts: PromptRule | None
     mask: MaskRule
     parity: tuple[Figure, ...]
     tools: dict[str, str]
     files: dict[str, str]
     created: str
+    detections: DetectionRule | None = None
+    drawn_prompts: DrawnPrompts | None = None
 
     def graph(self, name: str) -> GraphFile:
         """The graph called `name`."""

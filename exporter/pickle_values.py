@@ -151,6 +151,13 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bytes | None) else object()
 
 
+def attribute(owner: Any, name: Any) -> Reference:
+    """A method by its class, as a pickled module may hold one: a name, never the method itself."""
+    if not isinstance(owner, Reference) or not isinstance(name, str):
+        raise CheckpointError("asks to run builtins.getattr; nothing was executed")
+    return Reference(f"{owner.name:.200}.{name:.200}")
+
+
 # What a checkpoint may ask to call -> what is done instead: functions of this file only.
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": keyed,
@@ -167,6 +174,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _subclass_tensor,
     "torch.Size": lambda sides=(): tuple(sides),
+    "builtins.getattr": attribute,
     "builtins.set": texts,
     "builtins.frozenset": texts,
     "copyreg._reconstructor": record,

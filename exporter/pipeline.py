@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import exporter
+from exporter.arithmetic import multiply_accumulates
 from exporter.bundle import (
     GOLDENS,
     LOG,
@@ -33,6 +34,7 @@ from exporter.manifest import (
     Figure,
     GraphFile,
     Manifest,
+    MaskRule,
     PromptRule,
     Source,
     parse,
@@ -41,14 +43,24 @@ from exporter.precision import load_precision
 from exporter.progress import Report, interruptible, quiet, silent
 from exporter.prompts import LABELS
 from exporter.targets import Options, Target, load_target
-from exporter.variants import Variant, load_variant
+from exporter.variants import Published, Variant, load_variant, variants
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from exporter.goldens import Goldens
     from exporter.graphs import Graph
 
+DEFAULT_SLOTS = 8
+MOST_SLOTS = 64
+
 PARITY_MODULE = "runtimes.parity"
 """Run by name in a process of its own: its memory returns, and imports keep flowing one way."""
+
+
+def refuse(reason: str) -> None:
+    """What a missed floor means for an export: ParityError, and nothing is written."""
+    raise ParityError(reason)
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,14 @@ class Job:
         targets: formats, each its own bundle.
         precision: `fp32` or `fp16`.
         checkpoint: the file or folder; None for the published or embedded one.
+        decoder_checkpoint: the decoder's, where it is published apart; None likewise.
         output: folder the bundles go into.
         batch: prompt sets in one decoder call (B).
-        slots: slots of a prompt set (N).
+        slots: slots of a prompt set (N); None for 8, or as many as the variant can have.
+        score: what ranks masks, `iou_predictions` or `stability`; see `exporter.manifest.MaskRule`.
         options: what only some targets read.
         force: replace a different bundle that is already there.
+        judge: told what floors are missed; if it returns, the bundle is written all the same.
     """
 
     variant: str
@@ -73,9 +88,12 @@ class Job:
     checkpoint: Path | None
     output: Path
     batch: int = 1
-    slots: int = 8
+    slots: int | None = None
     options: Options = field(default_factory=Options)
     force: bool = False
+    score: str = "iou_predictions"
+    judge: Callable[[str], None] = refuse
+    decoder_checkpoint: Path | None = None
 
     def folder(self, target: str) -> Path:
         """Where a target's bundle goes."""
@@ -90,28 +108,75 @@ def export(job: Job, report: Report = silent) -> list[Bundle]:
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     variant = load_variant(job.variant)
+    job = settled(job, variant)
     precision = load_precision(job.precision).name
     targets = [load_target(name) for name in job.targets]
     for target in targets:
         target.require(precision)
     checkpoint = _checkpoint_path(job, variant, report)
+    decoder = _decoder_path(job, variant, report)
 
     report(f"{variant.name}: reading {checkpoint.name}")
-    graphs, source = _prepare(job, variant, checkpoint)
+    network, source = _prepare(variant, checkpoint, decoder)
+    return export_network(job, network, source, report)
+
+
+def export_network(
+    job: Job, network: nn.Module, source: Source, report: Report = silent
+) -> list[Bundle]:
+    """What `export` does once the weights are in the network, wherever they came from.
+
+    Args:
+        job: `settled`.
+        network: the variant's, as its layout builds it; it is frozen here.
+        source: for the manifest.
+        report: hears of every stage.
+    """
+    from exporter.graphs import split
+    from exporter.models.layers import freeze
+
+    variant = load_variant(job.variant)
+    targets = [load_target(name) for name in job.targets]
+    graphs = split(freeze(network), variant, job.batch, job.slots or DEFAULT_SLOTS)
     drafts = [_draft(job, variant, target, source) for target in targets]
     done = {d.target: b for d in drafts if (b := _already_there(job, d)) is not None}
     if len(done) == len(drafts):
         return list(done.values())
 
-    from exporter.goldens import record
-
     report(f"{variant.name}: recording goldens in torch")
-    goldens = record(graphs, drafts[0].prompts, variant.mask)
+    goldens = _record(job, variant, graphs)
     bundles = []
     for target, draft in zip(targets, drafts, strict=True):
         ready = done.get(target.name)
         bundles.append(ready or _write(job, target, draft, graphs, goldens, report))
     return bundles
+
+
+def settled(job: Job, variant: Variant) -> Job:
+    """The job with its slots counted. RequestError if the variant has no such slots or score."""
+    asked = (job.batch, job.slots) != (Job.batch, Job.slots)
+    if variant.one_graph and asked:
+        raise RequestError(
+            f"{variant.name} has no prompt slots: leave out --batch and --max-points"
+        )
+    most = variant.most_slots or MOST_SLOTS
+    if job.slots is not None and job.slots > most:
+        raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
+    mask_rule(job, variant)
+    return job if job.slots else dataclasses.replace(job, slots=min(DEFAULT_SLOTS, most))
+
+
+def mask_rule(job: Job, variant: Variant) -> MaskRule:
+    """How masks are chosen. RequestError if the variant has no such score."""
+    if job.score == variant.mask.score:
+        return variant.mask
+    if variant.stability is None or job.score != variant.stability.score:
+        able = [v.name for v in variants().values() if v.stability is not None]
+        raise RequestError(
+            f"{variant.name} has no --score {job.score}: nothing published ranks its masks so; "
+            f"stability is there for {', '.join(able)}"
+        )
+    return variant.stability
 
 
 def _checkpoint_path(job: Job, variant: Variant, report: Report) -> Path:
@@ -121,9 +186,23 @@ def _checkpoint_path(job: Job, variant: Variant, report: Report) -> Path:
         from exporter.demo.network import WEIGHTS
 
         return WEIGHTS
+    return _fetch(variant.name, variant.published, "--checkpoint", report)
+
+
+def _decoder_path(job: Job, variant: Variant, report: Report) -> Path | None:
+    """The second file; None where the first holds the decoder too."""
+    option = "--decoder-checkpoint"
+    if variant.decoder is None:
+        if job.decoder_checkpoint is not None:
+            raise RequestError(f"{variant.name} is published in one file: leave out {option}")
+        return None
+    return job.decoder_checkpoint or _fetch(variant.name, variant.decoder.published, option, report)
+
+
+def _fetch(variant: str, published: Published, option: str, report: Report) -> Path:
     from exporter.download import fetch
 
-    name, shown = variant.published.file, -1
+    name, shown = published.file, -1
 
     def progress(received: int, total: int | None) -> None:
         nonlocal shown
@@ -131,27 +210,35 @@ def _checkpoint_path(job: Job, variant: Variant, report: Report) -> Path:
         if step != shown:
             shown = step
             of = f" of {total / 1e6:.0f}" if total else ""
-            report(f"{variant.name}: downloading {name}: {received / 1e6:.0f}{of} MB")
+            report(f"{variant}: downloading {name}: {received / 1e6:.0f}{of} MB")
 
-    return fetch(variant.published, None, progress)
+    return fetch(published, None, progress, option)
 
 
-def _prepare(job: Job, variant: Variant, path: Path) -> tuple[tuple[Graph, ...], Source]:
+def _prepare(variant: Variant, path: Path, decoder_path: Path | None) -> tuple[nn.Module, Source]:
     from exporter.checkpoint import load_strict, read_checkpoint
-    from exporter.graphs import split
-    from exporter.models.layers import freeze
 
     checkpoint = read_checkpoint(path)
-    sam, layout = load_strict(variant, checkpoint)
-    freeze(sam)
+    decoder = read_checkpoint(decoder_path) if decoder_path is not None else None
+    network, layout = load_strict(variant, checkpoint, decoder)
     source = Source(
         repository=variant.repository,
         paper=variant.paper,
         checkpoint=path.name,
         sha256=checkpoint.sha256,
         layout=layout.name,
+        decoder_checkpoint=decoder.path.name if decoder is not None else "",
+        decoder_sha256=decoder.sha256 if decoder is not None else "",
     )
-    return split(sam, variant, job.batch, job.slots), source
+    return network, source
+
+
+def _record(job: Job, variant: Variant, graphs: tuple[Graph, ...]) -> Goldens:
+    from exporter.goldens import record, record_alone
+
+    if variant.one_graph:
+        return record_alone(graphs[0], variant.drawn_prompts)
+    return record(graphs, prompt_rule(job, variant), mask_rule(job, variant))
 
 
 def _draft(job: Job, variant: Variant, target: Target, source: Source) -> Manifest:
@@ -172,14 +259,26 @@ def _draft(job: Job, variant: Variant, target: Target, source: Source) -> Manife
         source=source,
         graphs=(),
         preprocess=target.preprocess(variant.preprocess),
-        prompts=PromptRule(
-            job.batch, job.slots, LABELS, pad_without_box=True, pad_with_box=variant.pad_with_box
-        ),
-        mask=variant.mask,
+        prompts=None if variant.one_graph else prompt_rule(job, variant),
+        mask=mask_rule(job, variant),
         parity=(),
         tools=versions | target.versions(),
         files={},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        detections=variant.detections,
+        drawn_prompts=variant.drawn_prompts,
+    )
+
+
+def prompt_rule(job: Job, variant: Variant) -> PromptRule:
+    """How prompts fill the slots of the job's decoder."""
+    return PromptRule(
+        job.batch,
+        job.slots or DEFAULT_SLOTS,
+        LABELS,
+        pad_without_box=variant.pad_without_box,
+        pad_with_box=variant.pad_with_box,
+        most_slots=variant.most_slots,
     )
 
 
@@ -219,8 +318,8 @@ def _write(
         np.savez_compressed(folder / GOLDENS, allow_pickle=False, **goldens)
         unchecked = dataclasses.replace(draft, graphs=tuple(files))
         (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
-        report(f"{final.name}: running both graphs against torch")
-        figures = _check(folder, final.name)
+        report(f"{final.name}: running the lowered graphs against torch")
+        figures = _check(folder, final.name, job.judge)
         seal(folder, dataclasses.replace(unchecked, parity=figures))
     return open_bundle(final)
 
@@ -229,7 +328,8 @@ def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
     log = folder / LOG
     try:
         with interruptible(log), quiet(log):
-            return target.lower(graph, job.precision, folder, job.options)
+            file = target.lower(graph, job.precision, folder, job.options)
+            return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
     except (OSError, MemoryError, SamExportError):
         raise
     except Exception as error:
@@ -242,17 +342,18 @@ def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
         ) from error
 
 
-def _check(folder: Path, name: str) -> tuple[Figure, ...]:
-    """Parity in a process of its own. ParityError if a figure misses its floor."""
+def _check(folder: Path, name: str, judge: Callable[[str], None]) -> tuple[Figure, ...]:
+    """Parity in a process of its own; `judge` hears of figures that miss their floors."""
     command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     lines = ran.stdout.strip().splitlines()
     if not lines:
         last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-        raise ParityError(f"{name}: the check did not finish: {last}")
+        judge(f"{name}: the check did not finish: {last}")
+        return ()
     answer: dict[str, Any] = json.loads(lines[-1])
     figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
     if answer["missed"]:
-        raise ParityError(f"{name}: {'; '.join(answer['missed'])}; nothing was written")
+        judge(f"{name}: {'; '.join(answer['missed'])}; nothing was written")
     return figures

@@ -14,10 +14,16 @@ from PIL import Image
 
 from exporter.errors import BundleError, ImageError
 from exporter.manifest import MaskRule, Preprocess
+from exporter.opencv_resize import opencv_bilinear
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
+
+_PILLOW = {
+    "pillow_bilinear": Image.Resampling.BILINEAR,
+    "pillow_bicubic": Image.Resampling.BICUBIC,
+}
 
 
 @dataclass(frozen=True)
@@ -28,18 +34,25 @@ class Frame:
         published: where it lies in the square of the published code's prompts and masks, if that
             is not the input. Sides are rounded there anew: 333 rows of 1000 are 341 of 1024, and
             170 of 512, not 170.5.
+        offset: x, y of the picture's top left corner in the input.
+        one_scale: prompts are scaled by the longer side alone.
     """
 
     original: tuple[int, int]
     resized: tuple[int, int]
     size: int
     published: Frame | None = None
+    offset: tuple[int, int] = (0, 0)
+    one_scale: bool = False
 
     def to_input(self, xy: npt.NDArray[np.float64]) -> Floats:
         """(..., 2) x, y in original pixels -> x, y in pixels of the S x S input."""
         frame = self.published or self
-        scale = np.array(frame.resized, np.float64) / np.array(self.original, np.float64)
-        return (xy * scale * (self.size / frame.size)).astype(np.float32)
+        resized = (max(frame.resized),) * 2 if self.one_scale else frame.resized
+        original = (max(self.original),) * 2 if self.one_scale else self.original
+        scale = np.array(resized, np.float64) / np.array(original, np.float64)
+        moved = xy * scale * (self.size / frame.size) + np.array(self.offset, np.float64)
+        return moved.astype(np.float32)
 
 
 def fit(width: int, height: int, rule: Preprocess) -> Frame:
@@ -50,13 +63,29 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
             (width, height), _fitted(width, height, rule, rule.frame_size), rule.frame_size
         )
     resized = _fitted(width, height, rule, rule.size)
-    return Frame((width, height), resized, rule.size, published)
+    offset = _centred(resized, rule.size) if rule.resize == "letterbox" else (0, 0)
+    if rule.prompt_scale not in ("each_side", "longest_side"):
+        raise BundleError(f"no prompt scale is called {rule.prompt_scale!r}; get a newer release")
+    one_scale = rule.prompt_scale == "longest_side"
+    return Frame((width, height), resized, rule.size, published, offset, one_scale)
+
+
+def _centred(resized: tuple[int, int], size: int) -> tuple[int, int]:
+    """Half of the padding; where it is odd, the smaller half is left or above."""
+    left, top = ((size - side) // 2 for side in resized)
+    return left, top
 
 
 def _fitted(width: int, height: int, rule: Preprocess, size: int) -> tuple[int, int]:
     if rule.resize == "stretch":
         return size, size
+    if rule.rounding == "truncate":
+        return _truncated(width / height, size)
+    if rule.rounding != "half_up":
+        raise BundleError(f"no rounding is called {rule.rounding!r}; get a newer release")
     scale = size / max(width, height)
+    if rule.resize == "letterbox":
+        return max(1, round(width * scale)), max(1, round(height * scale))
     return _round(width * scale), _round(height * scale)
 
 
@@ -72,7 +101,7 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
 
     Raises:
         ImageError: not an RGB uint8 array with pixels.
-        BundleError: an interpolation this release does not know.
+        BundleError: an interpolation, rounding or prompt scale this release does not know.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise ImageError(
@@ -82,20 +111,37 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
     width, height = frame.resized
     square = np.empty((rule.size, rule.size, 3), np.float32)
     square[:] = np.asarray(rule.pad_value, np.float32)
-    square[:height, :width] = _resize(rgb, frame.resized, rule.interpolation)
+    left, top = frame.offset
+    picture = _resize(rgb, frame.resized, rule.interpolation)
+    square[top : top + height, left : left + width] = picture
     return np.ascontiguousarray(square.transpose(2, 0, 1)[None]), frame
 
 
 def _resize(rgb: Bytes, size: tuple[int, int], interpolation: str) -> Floats:
     """(H, W, 3) -> (height, width, 3), `size` being (width, height)."""
-    if interpolation == "pillow_bilinear":
-        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR), np.float32)
+    if interpolation in _PILLOW:
+        return np.asarray(Image.fromarray(rgb).resize(size, _PILLOW[interpolation]), np.float32)
     if interpolation == "float_bilinear":
         # Pillow does not round its float images, and they have one channel.
         planes = (Image.fromarray(rgb[..., i].astype(np.float32)) for i in range(3))
         resized = [np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in planes]
         return np.stack(resized, axis=-1)
+    if interpolation in ("float_bilinear_plain", "bilinear_plain"):
+        plain = _bilinear_plain(rgb.astype(np.float32), size)
+        return np.rint(plain) if interpolation == "bilinear_plain" else plain
+    if interpolation == "opencv_bilinear":
+        return opencv_bilinear(rgb, *size).astype(np.float32)
     raise BundleError(f"no interpolation is called {interpolation!r}; get a newer release")
+
+
+def _bilinear_plain(image: Floats, size: tuple[int, int]) -> Floats:
+    """(H, W, C) -> (height, width, C): a shrinking image is not smoothed first."""
+    for axis, new in ((1, size[0]), (0, size[1])):
+        low, high, part = _neighbours(image.shape[axis], new)
+        weight = part.astype(np.float32).reshape(-1, *(1,) * (2 - axis))
+        first, second = image.take(low, axis), image.take(high, axis)
+        image = first + (second - first) * weight
+    return image
 
 
 def upscale(low_res_masks: Floats, frame: Frame, how: str = "bilinear") -> Floats:
@@ -105,19 +151,52 @@ def upscale(low_res_masks: Floats, frame: Frame, how: str = "bilinear") -> Float
     original size. Each step is linear and separable, so both together are one matrix for the rows
     and one for the columns. `how` is the manifest's `MaskRule.upscale`.
     """
-    if how == "bilinear_once":
-        tall = _resampling(low_res_masks.shape[-2], frame.original[1])
-        wide = _resampling(low_res_masks.shape[-1], frame.original[0])
+    if how in ("bilinear_once", "bicubic_once"):
+        matrix = _cubic if how == "bicubic_once" else resampling
+        tall = matrix(low_res_masks.shape[-2], frame.original[1])
+        wide = matrix(low_res_masks.shape[-1], frame.original[0])
         once: Floats = np.matmul(np.matmul(tall, low_res_masks), wide.T)
         return once
+    if how == "crop_bilinear":
+        return _upscale_cropped(low_res_masks, frame.original)
     frame = frame.published or frame
     size = frame.size
-    rows = _resampling(low_res_masks.shape[-2], size)[: frame.resized[1]]
-    cols = _resampling(low_res_masks.shape[-1], size)[: frame.resized[0]]
-    rows = _resampling(frame.resized[1], frame.original[1]) @ rows
-    cols = _resampling(frame.resized[0], frame.original[0]) @ cols
+    rows = resampling(low_res_masks.shape[-2], size)[: frame.resized[1]]
+    cols = resampling(low_res_masks.shape[-1], size)[: frame.resized[0]]
+    rows = resampling(frame.resized[1], frame.original[1]) @ rows
+    cols = resampling(frame.resized[0], frame.original[0]) @ cols
     full: Floats = np.matmul(np.matmul(rows, low_res_masks), cols.T)
     return full
+
+
+def _upscale_cropped(low_res_masks: Floats, original: tuple[int, int]) -> Floats:
+    """The part of the logits that the picture covers, straight to its size."""
+    low, longest = low_res_masks.shape[-1], max(original)
+    cols, rows = (max(1, low * side // longest) for side in original)
+    tall, wide = resampling(rows, original[1]), resampling(cols, original[0])
+    full: Floats = np.matmul(np.matmul(tall, low_res_masks[..., :rows, :cols]), wide.T)
+    return full
+
+
+def mask_scores(logits: Floats, iou: Floats, rule: MaskRule) -> Floats:
+    """What ranks masks.
+
+    Args:
+        logits: (..., h, w) `low_res_masks`.
+        iou: (...) their `iou_predictions`.
+        rule: the manifest's.
+
+    Raises:
+        BundleError: a score this release does not know.
+    """
+    if rule.score == "iou_predictions":
+        return iou
+    if rule.score != "stability":
+        raise BundleError(f"no score is called {rule.score!r}; get a newer release")
+    edges = (rule.threshold + rule.score_offset, rule.threshold - rule.score_offset)
+    strict, loose = ((logits > edge).sum(axis=(-2, -1)) for edge in edges)
+    # The published code divides 0 by 0 where a mask has no pixel at all; such a one is never best.
+    return np.asarray(strict / np.maximum(loose, 1), np.float32)
 
 
 def binarise(logits: Floats, rule: MaskRule) -> Bools:
@@ -126,17 +205,52 @@ def binarise(logits: Floats, rule: MaskRule) -> Bools:
     return mask
 
 
-def _resampling(old: int, new: int) -> Floats:
+def resampling(old: int, new: int) -> Floats:
     """(new, old): bilinear interpolation with half-pixel centres, edges clamped."""
-    position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, None)
-    low = np.minimum(position.astype(np.int64), old - 1)
-    high = np.minimum(low + 1, old - 1)
-    part = position - low
+    low, high, part = _neighbours(old, new)
     matrix = np.zeros((new, old))
     at = np.arange(new)
     np.add.at(matrix, (at, low), 1.0 - part)
     np.add.at(matrix, (at, high), part)
     return matrix.astype(np.float32)
+
+
+def _neighbours(
+    old: int, new: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """For each of `new` places: the two old ones around it, and the share of the second."""
+    position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, None)
+    low = np.minimum(position.astype(np.int64), old - 1)
+    return low, np.minimum(low + 1, old - 1), position - low
+
+
+def _cubic(old: int, new: int) -> Floats:
+    """(new, old): cubic convolution (Keys 1981) with half-pixel centres, edges clamped."""
+    position = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(position).astype(np.int64)
+    matrix = np.zeros((new, old))
+    for tap in range(-1, 3):
+        at = first + tap
+        weight = _cubic_weight(np.abs(position - at))
+        np.add.at(matrix, (np.arange(new), np.clip(at, 0, old - 1)), weight)
+    return matrix.astype(np.float32)
+
+
+def _cubic_weight(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' kernel at distances 0..2, with the a of torch and OpenCV."""
+    a = -0.75
+    near = ((a + 2.0) * x - (a + 3.0)) * x**2 + 1.0
+    far = a * (((x - 5.0) * x + 8.0) * x - 4.0)
+    return np.where(x <= 1.0, near, far)
+
+
+def _truncated(ratio: float, size: int) -> tuple[int, int]:
+    """Sides for a width over height, in the published order of operations.
+
+    The order decides where a quotient comes out whole or just under it.
+    """
+    wide, tall = (size, size / ratio) if ratio >= 1 else (size * ratio, size)
+    return max(1, int(wide)), max(1, int(tall))
 
 
 def _round(value: float) -> int:

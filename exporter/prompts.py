@@ -40,12 +40,10 @@ class Prompts:
         return len(self.points) + (2 if self.box else 0) + padded
 
 
-def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
-    """PromptError if the set is not one this bundle can take on this image."""
+def check_places(prompts: Prompts, frame: Frame) -> None:
+    """PromptError if points, labels or the box make no sense on this image."""
     if len(prompts.points) != len(prompts.labels):
         raise PromptError(f"{len(prompts.points)} points have {len(prompts.labels)} labels")
-    if not prompts.points and prompts.box is None:
-        raise PromptError("no prompt: give a point or a box")
     wrong = [label for label in prompts.labels if label not in (0, 1)]
     if wrong:
         raise PromptError(f"a point's label is 1 (foreground) or 0 (background), not {wrong[0]}")
@@ -57,13 +55,27 @@ def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
         _inside(x1, y1, frame, "box corner")
         if x1 <= x0 or y1 <= y0:
             raise PromptError(f"the box {x0:g},{y0:g},{x1:g},{y1:g} is empty: X0,Y0 is top left")
+
+
+def check_given(prompts: Prompts) -> None:
+    """PromptError if the set is empty."""
+    if not prompts.points and prompts.box is None:
+        raise PromptError("no prompt: give a point or a box")
+
+
+def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
+    """PromptError if the set is not one the slots can take on this image."""
+    check_places(prompts, frame)
+    check_given(prompts)
     needed = prompts.slots(rule)
     if needed > rule.slots:
-        note = " (SAM adds one slot where there is no box)" if not prompts.box else ""
+        padded = rule.pad_without_box and not prompts.box
+        note = " (SAM adds one slot where there is no box)" if padded else ""
         note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
+        possible = needed <= (rule.most_slots or needed)
+        cure = f"export again with --max-points {needed}" if possible else "give fewer prompts"
         raise PromptError(
-            f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: "
-            f"export again with --max-points {needed}"
+            f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: {cure}"
         )
 
 

@@ -82,7 +82,9 @@ def read_torch_file(path: Path) -> TorchFile:
 def flatten(value: Any) -> dict[str, TensorSpec]:
     """The tensors of a state dict or a pickled module, by their `state_dict` names."""
     held = value
-    if isinstance(held, dict):
+    if isinstance(held, dict) and isinstance(held.get("ema"), Record):
+        held = held["ema"]  # ultralytics: the averaged module; their loader prefers it too
+    elif isinstance(held, dict):
         held = next((held[c] for c in _CONTAINERS if isinstance(held.get(c), dict | Record)), held)
     if isinstance(held, Record) and "_modules" in held.state:
         tensors = dict(_module_tensors(held))
@@ -95,6 +97,20 @@ def flatten(value: Any) -> dict[str, TensorSpec]:
 
 
 def _state_dict(items: Mapping[Any, Any]) -> dict[str, TensorSpec]:
+    found = _tensors_of(items)
+    if found:
+        return found
+    # Several state dicts in one file, under the names of their modules.
+    inner = {key: held for key, held in items.items() if isinstance(held, dict)}
+    return {
+        f"{key}.{name}": tensor
+        for key, held in inner.items()
+        if isinstance(key, str)
+        for name, tensor in _tensors_of(held).items()
+    }
+
+
+def _tensors_of(items: Mapping[Any, Any]) -> dict[str, TensorSpec]:
     return {
         name: tensor
         for name, tensor in items.items()
@@ -181,7 +197,10 @@ def _entries(path: Path, size: int) -> dict[str, zipfile.ZipInfo]:
     if any(entry.filename.rsplit("/", 1)[-1] == "constants.pkl" for entry in entries):
         raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CheckpointError("has compressed entries; torch.save never compresses. Not unpacked")
+        raise CheckpointError(
+            "has compressed entries, which torch.save never writes: not unpacked. If it is a zip "
+            "around a checkpoint, unpack it and give the file inside"
+        )
     total = sum(entry.file_size for entry in entries)
     if total > size:
         raise CheckpointError(f"claims {total} bytes in a file of {size}; not unpacked")

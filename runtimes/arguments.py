@@ -15,6 +15,7 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --box 100,80,420,360 --multimask --json
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 320,240 --save-logits first.npy
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 300,90,0 --point 320,240 --mask-input first.npy
+  sam-run fastsam_s-onnx-fp16 dog.jpg
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted

@@ -17,16 +17,17 @@ import numpy as np
 from PIL import Image
 
 from exporter.bundle import Bundle, open_bundle
-from exporter.errors import ParityError, PromptError, RequestError, SamExportError
-from exporter.preprocess import Bools, Bytes, Floats, fit
-from exporter.prompts import Prompts, check
+from exporter.errors import ParityError, RequestError, SamExportError
+from exporter.preprocess import Bools, Bytes, fit
+from exporter.prompts import Prompts
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
 from runtimes.measures import describe, missed
+from runtimes.opening import Wish, checked_early, open_segmenter
 from runtimes.overlay import overlay
 from runtimes.parity import check_parity
 from runtimes.pictures import read_rgb, save_picture, write_whole
-from runtimes.segmenter import Masks, Segmenter, mask_inputs
+from runtimes.segmenter import Masks
 
 T = TypeVar("T")
 
@@ -87,10 +88,12 @@ def _segment(arguments: argparse.Namespace) -> int:
     prompts = _prompts(arguments)
     bundle = open_bundle(arguments.bundle)
     rgb = read_rgb(arguments.image)
-    logits = _checked_early(bundle, rgb, prompts, arguments.mask_input)
+    wish = Wish(prompts, arguments.multimask, arguments.mask_input, files.logits is not None)
+    frame = fit(rgb.shape[1], rgb.shape[0], bundle.manifest.preprocess)
+    logits = checked_early(bundle.manifest, wish, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms: dict[str, float] = {}
-    segmenter = _timed(ms, "load", lambda: Segmenter(bundle, engine, arguments.threads))
+    segmenter = _timed(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
     _timed(ms, "set_image", lambda: segmenter.set_image(rgb))
     call = partial(segmenter.predict, mask_input=logits, multimask=arguments.multimask)
     masks = _timed(ms, "predict", lambda: call(prompts.points, prompts.labels, prompts.box))
@@ -102,36 +105,19 @@ def _segment(arguments: argparse.Namespace) -> int:
         report["files"] = [str(path) for path in written]
         print(json.dumps(report, indent=2))
         return 0
-    for i, (iou, mask) in enumerate(zip(masks.iou_predictions, masks.masks, strict=True)):
-        print(f"mask {i}: iou {iou:.3f}, {int(mask.sum())} pixels")
+    kind = masks.word if bundle.manifest.detections is None else "score"
+    for i, (value, mask) in enumerate(zip(masks.scores, masks.masks, strict=True)):
+        print(f"mask {i}: {kind} {value:.3f}, {int(mask.sum())} pixels")
     for path in written:
         print(path)
     return 0
-
-
-def _checked_early(
-    bundle: Bundle, rgb: Bytes, prompts: Prompts, mask_input: Path | None
-) -> Floats | None:
-    """Find a wrong prompt before the encoder runs. The logits of --mask-input, or None."""
-    manifest = bundle.manifest
-    check(prompts, fit(rgb.shape[1], rgb.shape[0], manifest.preprocess), manifest.prompts)
-    if mask_input is None:
-        return None
-    try:
-        logits: Floats = np.load(mask_input, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise PromptError(f"{mask_input} is no logits file of --save-logits: {reason}") from None
-    if not isinstance(logits, np.ndarray):
-        raise PromptError(f"{mask_input} holds several arrays; --save-logits writes one")
-    mask_inputs(logits, manifest.mask.low_res_size, manifest.prompts.batch)
-    return logits
 
 
 def _report(
     bundle: Bundle, engine: str, rgb: Bytes, prompts: Prompts, masks: Masks
 ) -> dict[str, Any]:
     manifest = bundle.manifest
+    value = "iou_prediction" if manifest.detections is None else "score"
     return {
         "bundle": str(bundle.path),
         "variant": manifest.variant,
@@ -141,8 +127,13 @@ def _report(
         "image": {"width": rgb.shape[1], "height": rgb.shape[0]},
         "prompts": asdict(prompts),
         "masks": [
-            {"iou_prediction": float(iou), "area": int(mask.sum()), "box": bounding_box(mask)}
-            for iou, mask in zip(masks.iou_predictions, masks.masks, strict=True)
+            {
+                value: float(masks.iou_predictions[i]),
+                **({} if masks.stability is None else {"stability": float(masks.stability[i])}),
+                "area": int(mask.sum()),
+                "box": bounding_box(mask),
+            }
+            for i, mask in enumerate(masks.masks)
         ],
     }
 

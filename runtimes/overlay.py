@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +40,16 @@ class Look:
 def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
     """Masks over their image; several ones side by side with their predicted quality.
 
+    Without a prompt they are the objects of one picture: all of them on it, the small ones on top.
+
     Args:
         rgb: (H, W, 3) uint8.
         masks: of that image.
         prompts: in pixels of that image.
     """
     base = Image.fromarray(rgb)
+    if not prompts.points and prompts.box is None:
+        return _everything(base, masks)
     if len(masks.masks) == 1:
         return _panel(base, masks.masks[0], prompts, _COLOURS[0])
     panels = []
@@ -52,8 +57,19 @@ def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
         panel = _panel(base, mask, prompts, _COLOURS[i % len(_COLOURS)])
         panel.thumbnail((_PANEL, _PANEL), Image.Resampling.LANCZOS)
         best = ", best" if i == masks.best else ""
-        panels.append(_captioned(panel, f"mask {i}: iou {masks.iou_predictions[i]:.3f}{best}"))
+        panels.append(_captioned(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
     return _side_by_side(panels)
+
+
+def _everything(base: Image.Image, masks: Masks) -> Image.Image:
+    """Each mask in a colour of its own: hues a golden section apart are easy to tell apart."""
+    picture, line = base, Look.of(base.size).line
+    largest_first = np.argsort([-int(mask.sum()) for mask in masks.masks], kind="stable")
+    for i, index in enumerate(largest_first):
+        red, green, blue = colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0)
+        colour = (round(255 * red), round(255 * green), round(255 * blue))
+        picture = tinted(picture, masks.masks[index], colour, line)
+    return picture
 
 
 def tinted(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:

@@ -13,8 +13,17 @@ import numpy.typing as npt
 
 from exporter.bundle import Bundle
 from exporter.errors import BundleError, PromptError, RequestError
-from exporter.manifest import GraphSpec, MaskRule
-from exporter.preprocess import Bools, Bytes, Floats, Frame, binarise, image_input, upscale
+from exporter.manifest import GraphSpec, Manifest, MaskRule
+from exporter.preprocess import (
+    Bools,
+    Bytes,
+    Floats,
+    Frame,
+    binarise,
+    image_input,
+    mask_scores,
+    upscale,
+)
 from exporter.prompts import Prompts, pack
 from runtimes.engines import Array, open_session, run_canonical
 
@@ -30,16 +39,28 @@ class Masks:
         masks: (K, H, W) at the size of the original image.
         iou_predictions: (K,) the network's own estimate of each mask's quality.
         low_res_masks: (K, h, w) logits; one of them may be a later `mask_input`.
+        stability: (K,) where the bundle ranks masks by that; see `exporter.manifest.MaskRule`.
     """
 
     masks: Bools
     iou_predictions: Floats
     low_res_masks: Floats
+    stability: Floats | None = None
+
+    @property
+    def scores(self) -> Floats:
+        """(K,) what ranks the masks."""
+        return self.iou_predictions if self.stability is None else self.stability
+
+    @property
+    def word(self) -> str:
+        """What to call the scores in a few letters."""
+        return "iou" if self.stability is None else "stability"
 
     @property
     def best(self) -> int:
-        """The mask with the highest predicted quality."""
-        return int(np.argmax(self.iou_predictions))
+        """The mask with the highest score."""
+        return int(np.argmax(self.scores))
 
 
 class Segmenter:
@@ -57,9 +78,11 @@ class Segmenter:
 
     def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
         names = {graph.spec.name for graph in bundle.manifest.graphs}
-        if not {ENCODER, DECODER} <= names:
+        rule = bundle.manifest.prompts
+        if not {ENCODER, DECODER} <= names or rule is None:
             raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
         self.manifest = bundle.manifest
+        self._rule = rule
         self._encoder = open_session(bundle, ENCODER, engine, threads)
         self._decoder = open_session(bundle, DECODER, engine, threads)
         self._embedded: dict[str, Array] | None = None
@@ -98,8 +121,10 @@ class Segmenter:
 
         Raises:
             RequestError: no image was set.
-            PromptError: prompts that the bundle cannot take.
+            PromptError: prompts that the bundle cannot take, or a mask where it takes none.
         """
+        if mask_input is not None:
+            require_mask_input(self.manifest)
         prompts = as_prompts(points, labels, box)
         return self._decode([prompts], mask_input, multimask=multimask)[0]
 
@@ -114,7 +139,7 @@ class Segmenter:
     ) -> tuple[Masks, ...]:
         if self._embedded is None:
             raise RequestError("no image: call set_image before predict")
-        rule, spec = self.manifest.prompts, self._spec(DECODER)
+        rule, spec = self._rule, self._spec(DECODER)
         if not 1 <= len(sets) <= rule.batch:
             raise PromptError(f"{len(sets)} prompt sets; this bundle takes 1 to {rule.batch}")
         packed = [pack(prompts, self._frame, rule) for prompts in sets]
@@ -129,17 +154,28 @@ class Segmenter:
         wanted = {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
         outputs = run_canonical(self._decoder, spec, wanted)
         logits, iou = outputs["low_res_masks"], outputs["iou_predictions"]
-        return tuple(self._masks(logits[i], iou[i], multimask=multimask) for i in range(len(sets)))
-
-    def _masks(self, logits: Floats, iou: Floats, *, multimask: bool) -> Masks:
-        """(M, h, w) and (M,) of one prompt set -> what its caller asked for."""
-        rule = self.manifest.mask
-        tokens = list(chosen_tokens(rule, logits, iou, multimask=multimask))
-        full = upscale(logits[tokens], self._frame, rule.upscale)
-        return Masks(binarise(full, rule), iou[tokens], limited(logits[tokens], rule))
+        asked = (self._frame, self.manifest.mask)
+        return tuple(
+            masks_of(logits[i], iou[i], *asked, multimask=multimask) for i in range(len(sets))
+        )
 
     def _spec(self, name: str) -> GraphSpec:
         return self.manifest.graph(name).spec
+
+
+def masks_of(
+    logits: Floats, iou: Floats, frame: Frame, rule: MaskRule, *, multimask: bool
+) -> Masks:
+    """(M, h, w) `low_res_masks` and (M,) of one prompt set -> what its caller asked for."""
+    tokens = list(chosen_tokens(rule, logits, iou, multimask=multimask))
+    full = upscale(logits[tokens], frame, rule.upscale)
+    scores = mask_scores(logits[tokens], iou[tokens], rule)
+    return Masks(
+        binarise(full, rule),
+        iou[tokens],
+        limited(logits[tokens], rule),
+        None if rule.score == "iou_predictions" else scores,
+    )
 
 
 def chosen_tokens(
@@ -157,7 +193,8 @@ def chosen_tokens(
         return rule.multi
     if rule.single >= 0 and stable(rule, logits[rule.single]):
         return (rule.single,)
-    return (max(rule.multi, key=lambda token: float(iou[token])),)
+    scores = mask_scores(logits, iou, rule)
+    return (max(rule.multi, key=lambda token: float(scores[token])),)
 
 
 def stable(rule: MaskRule, logits: Floats) -> bool:
@@ -191,6 +228,12 @@ def as_prompts(
         labels=tuple(int(label) for label in kinds),
         box=None if corners is None else (corners[0], corners[1], corners[2], corners[3]),
     )
+
+
+def require_mask_input(manifest: Manifest) -> None:
+    """PromptError if the bundle's decoder takes no earlier mask."""
+    if all(tensor.name != "mask_input" for tensor in manifest.graph(DECODER).spec.inputs):
+        raise PromptError(f"{manifest.variant} takes no earlier mask: leave out the mask input")
 
 
 def mask_inputs(mask_input: Floats | None, side: int, batch: int) -> dict[str, Array]:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models.sam2 import Sam2MaskDecoder
+from exporter.models.sam_hq import HqMaskDecoder
 from exporter.models.tiny_vit import TinyViT, TinyViTBlock, WindowAttention
 from exporter.models.vit import Block, RelPosAttention, ViT
 
@@ -281,6 +282,8 @@ def _decode(
 ) -> tuple[Tensor, Tensor]:
     batch, count = sparse.shape[0], decoder.size.mask_tokens
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0)
+    if isinstance(decoder, HqMaskDecoder):
+        output = torch.cat([output, decoder.hf_token.weight], dim=0)
     scored = isinstance(decoder, Sam2MaskDecoder)
     if isinstance(decoder, Sam2MaskDecoder):
         output = torch.cat([decoder.obj_score_token.weight, output], dim=0)
@@ -296,14 +299,25 @@ def _decode(
     tokens = tokens + _attention(last, tokens + token_pe, flat + image_pe, flat)
     tokens = transformer.norm_final_attn(tokens)
     picture = flat.transpose(1, 2).view(batch, width, height, cols)
-    picture = _upscale(decoder, picture, high_res)
+    sharp = high_res if isinstance(decoder, HqMaskDecoder) else ()
+    picture = _upscale(decoder, picture, () if sharp else high_res)
     tokens = tokens[:, int(scored) :]
     hyper = torch.stack(
         [decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(count)], dim=1
     )
     masks = (hyper @ picture.flatten(2)).view(batch, count, *picture.shape[2:])
+    if isinstance(decoder, HqMaskDecoder):
+        masks = masks + _quality(decoder, tokens[:, 1 + count], picture, sharp[0])
     iou = decoder.iou_prediction_head(tokens[:, 0])
     return masks, iou.sigmoid() if scored else iou
+
+
+def _quality(decoder: HqMaskDecoder, token: Tensor, picture: Tensor, sharp: Tensor) -> Tensor:
+    first, norm, activate, second = decoder.embedding_maskfeature
+    refined = second(activate(_norm2d(norm, first(picture)))) + sharp.repeat(len(token), 1, 1, 1)
+    hyper = decoder.hf_mlp(token).unsqueeze(1)
+    out: Tensor = (hyper @ refined.flatten(2)).view(-1, 1, *picture.shape[2:])
+    return out
 
 
 def _upscale(decoder: MaskDecoder, x: Tensor, high_res: tuple[Tensor, ...]) -> Tensor:

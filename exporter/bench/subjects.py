@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from exporter.bench.published import PublishedDecoder, PublishedEncoder
 from exporter.bench.rows import SLOTS, Row
+from exporter.bench.weights import values
 from exporter.graphs import Graph, split
 from exporter.models.layers import Normalise, freeze
 from exporter.prompts import LABELS
@@ -101,25 +101,10 @@ def write_checkpoint(row: Row, path: Path) -> None:
 
 def filled(variant: Variant, rng: np.random.Generator) -> Sam:
     """The variant's network with random weights of plausible size: no figure grows or dies out."""
-    sam = variant.layouts[0].build()
+    sam = cast("Sam", variant.layouts[0].build())
     state = sam.state_dict()
     with torch.no_grad():
         for name, tensor in state.items():
             if tensor.is_floating_point():
-                tensor.copy_(torch.from_numpy(_values(name, tuple(tensor.shape), rng)))
+                tensor.copy_(torch.from_numpy(values(name, tuple(tensor.shape), rng)))
     return sam.eval()
-
-
-def _values(
-    name: str, shape: tuple[int, ...], rng: np.random.Generator
-) -> np.typing.NDArray[np.float32]:
-    leaf = name.rpartition(".")[2]
-    draws = rng.standard_normal(shape, np.float32)
-    if leaf == "running_var":
-        return np.float32(0.5) + rng.random(shape, np.float32)
-    if leaf == "weight" and len(shape) < 2:
-        return np.float32(1.0) + np.float32(0.1) * draws
-    if leaf == "weight":
-        return draws / np.float32(math.sqrt(math.prod(shape[1:])))
-    sizes = {"bias": 0.05, "running_mean": 0.1, "positional_encoding_gaussian_matrix": 1.0}
-    return draws * np.float32(sizes.get(leaf, 0.2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models.efficientvit_blocks import (
@@ -149,3 +150,19 @@ class EfficientViT(nn.Module):
         """(1, 3, S, S) -> (1, C, h, w)."""
         out: Tensor = self.norm(self.neck(self.backbone(x)))
         return out
+
+
+class HalvedEfficientViT(EfficientViT):
+    """MobileSAMv2's: it takes an image of twice the side and halves it first.
+
+    Published as bilinear interpolation to half the side without antialiasing, which is the mean of
+    2 x 2 pixels.
+    """
+
+    def halve(self, x: Tensor) -> Tensor:
+        """(1, 3, 2S, 2S) -> (1, 3, S, S)."""
+        return F.avg_pool2d(x, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 3, 2S, 2S) -> (1, C, h, w)."""
+        return super().forward(self.halve(x))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class LayerNorm2d(nn.Module):
@@ -31,17 +34,20 @@ class LayerNorm2d(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them: SAM's hypernetworks and IoU head."""
+    """Linear layers with ReLU, or another activation, between them: hypernetworks and IoU head."""
 
-    def __init__(self, width: int, hidden: int, out: int, depth: int) -> None:
+    def __init__(
+        self, width: int, hidden: int, out: int, depth: int, activation: Activation = F.relu
+    ) -> None:
         super().__init__()
+        self.activation = activation
         widths = [width] + [hidden] * (depth - 1) + [out]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., out)."""
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = self.activation(layer(x))
         out: Tensor = self.layers[-1](x)
         return out
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models import absorbed_attention
-from exporter.models.layers import MLP, merge_heads, split_heads
+from exporter.models.layers import MLP, Activation, merge_heads, split_heads
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class DecoderSize:
     iou_hidden: int = 256
     layer_eps: float = 1e-5
     final_eps: float = 1e-5
+    activation: Activation = F.relu
 
 
 class Attention(nn.Module):
@@ -63,16 +64,17 @@ class Attention(nn.Module):
 
 
 class TokenMLP(nn.Module):
-    """The transformer block's two linear layers with ReLU."""
+    """The transformer block's two linear layers."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
         super().__init__()
+        self.activation = activation
         self.lin1 = nn.Linear(width, hidden)
         self.lin2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        out: Tensor = self.lin2(F.relu(self.lin1(x)))
+        out: Tensor = self.lin2(self.activation(self.lin1(x)))
         return out
 
 
@@ -87,7 +89,7 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=size.layer_eps)
         self.cross_attn_token_to_image = Attention(width, heads, down)
         self.norm2 = nn.LayerNorm(width, eps=size.layer_eps)
-        self.mlp = TokenMLP(width, size.mlp_width)
+        self.mlp = TokenMLP(width, size.mlp_width, size.activation)
         self.norm3 = nn.LayerNorm(width, eps=size.layer_eps)
         self.norm4 = nn.LayerNorm(width, eps=size.layer_eps)
         self.cross_attn_image_to_token = Attention(width, heads, down)
@@ -96,13 +98,7 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor, key_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, C) and image (B, hw, C), each with its position encoding."""
-        if self.first:
-            # The published first block has no position encoding here and no residual.
-            tokens = self.self_attn(tokens, tokens, tokens, key_bias)
-        else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens, key_bias)
-        tokens = self.norm1(tokens)
+        tokens = self.norm1(self.mix_tokens(tokens, token_pe, key_bias))
 
         q, k = tokens + token_pe, image + image_pe
         tokens = self.norm2(tokens + _look_at_image(self.cross_attn_token_to_image, q, k, image))
@@ -116,6 +112,16 @@ class TwoWayBlock(nn.Module):
             image = image + attn(k, q, tokens, key_bias)
         return tokens, self.norm_image(image)
 
+    def mix_tokens(self, tokens: Tensor, token_pe: Tensor, key_bias: Tensor) -> Tensor:
+        """Self-attention of the tokens, before its norm."""
+        if self.first:
+            # The published first block has no position encoding here and no residual.
+            first: Tensor = self.self_attn(tokens, tokens, tokens, key_bias)
+            return first
+        q = tokens + token_pe
+        out: Tensor = tokens + self.self_attn(q, q, tokens, key_bias)
+        return out
+
     def norm_image(self, image: Tensor) -> Tensor:
         """`norm4` on rows: (B, hw, C) -> (B * hw, C) -> back.
 
@@ -127,11 +133,11 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """`depth` two-way blocks and a last tokens-to-image attention."""
+    """`depth` two-way blocks, of a family's own kind, and a last tokens-to-image attention."""
 
-    def __init__(self, size: DecoderSize) -> None:
+    def __init__(self, size: DecoderSize, block: type[TwoWayBlock] = TwoWayBlock) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(size, first=i == 0) for i in range(size.depth))
+        self.layers = nn.ModuleList(block(size, first=i == 0) for i in range(size.depth))
         self.final_attn_token_to_image = Attention(
             size.width, size.heads, size.attention_downsample
         )
@@ -226,9 +232,9 @@ class MaskDecoder(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(width, width, width // 8, 3) for _ in range(size.mask_tokens)
+            MLP(width, width, width // 8, 3, size.activation) for _ in range(size.mask_tokens)
         )
-        self.iou_prediction_head = MLP(width, size.iou_hidden, size.mask_tokens, 3)
+        self.iou_prediction_head = MLP(width, size.iou_hidden, size.mask_tokens, 3, size.activation)
 
     def output_tokens(self, batch: int) -> Tensor:
         """(B, 1 + M, C): the IoU token and the mask tokens, once for each prompt set."""

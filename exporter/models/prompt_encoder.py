@@ -49,7 +49,32 @@ class PositionEncoding(nn.Module):
         return torch.cat([torch.sin(phase), torch.cos(phase)], dim=-1)
 
 
-class PromptEncoder(nn.Module):
+class PositionedPrompts(nn.Module):
+    """What prompt encoders share: positions in a square.
+
+    Args:
+        width: channels of a token.
+        grid: side of the square embedding, in cells.
+        size: side of the square in which positions are encoded, in pixels.
+        scale: pixels of that square for one pixel of the input image.
+    """
+
+    def __init__(self, width: int, grid: int, size: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.grid, self.size, self.scale = grid, size, scale
+        self.pe_layer = PositionEncoding(width // 2)
+
+    def dense_position(self) -> Tensor:
+        """(1, h * w, C): the position encoding of the centre of every cell."""
+        cell = self.size / self.grid
+        centres = (torch.arange(self.grid, dtype=torch.float32) + 0.5) * cell - 0.5
+        rows, cols = torch.meshgrid(centres, centres, indexing="ij")
+        grid = torch.stack([cols, rows], dim=-1).reshape(1, self.grid * self.grid, 2)
+        encoded: Tensor = self.pe_layer(grid, self.size)
+        return encoded
+
+
+class PromptEncoder(PositionedPrompts):
     """Points, box corners and a previous mask -> tokens and a dense embedding.
 
     Args:
@@ -63,9 +88,7 @@ class PromptEncoder(nn.Module):
     def __init__(
         self, width: int, grid: int, size: int, mask_channels: int = 16, *, scale: float = 1.0
     ) -> None:
-        super().__init__()
-        self.grid, self.size, self.scale = grid, size, scale
-        self.pe_layer = PositionEncoding(width // 2)
+        super().__init__(width, grid, size, scale)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)
         self.no_mask_embed = nn.Embedding(1, width)
@@ -146,12 +169,3 @@ class PromptEncoder(nn.Module):
         """Keep the dense table, so that no graph builds it."""
         self.register_buffer("dense_weight", self.dense_table().clone(), persistent=False)
         self.frozen = True
-
-    def dense_position(self) -> Tensor:
-        """(1, h * w, C): the position encoding of the centre of every cell."""
-        cell = self.size / self.grid
-        centres = (torch.arange(self.grid, dtype=torch.float32) + 0.5) * cell - 0.5
-        rows, cols = torch.meshgrid(centres, centres, indexing="ij")
-        grid = torch.stack([cols, rows], dim=-1).reshape(1, self.grid * self.grid, 2)
-        encoded: Tensor = self.pe_layer(grid, self.size)
-        return encoded

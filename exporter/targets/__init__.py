@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MINIMUM_IOS = (16, 17, 18)
 
+_OF_BYTES = {"float_bilinear": "pillow_bilinear", "float_bilinear_plain": "bilinear_plain"}
+"""An interpolation that is never rounded -> the one that gives whole numbers."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -69,7 +72,9 @@ class Target:
             return published
         red, green, blue = (float(round(v)) for v in published.pad_value)
         return dataclasses.replace(
-            published, interpolation="pillow_bilinear", pad_value=(red, green, blue)
+            published,
+            interpolation=_OF_BYTES.get(published.interpolation, published.interpolation),
+            pad_value=(red, green, blue),
         )
 
     def require(self, precision: str) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+SINGLE_INPUTS = {"Resize": (1, 2)}
+"""Operation type -> inputs that are float32 whatever the first one is: region and scales."""
+
 
 def to_half(model: Any, ends: frozenset[str]) -> Any:
     """Rewrite `model` in place and return it.
@@ -35,8 +38,9 @@ def to_half(model: Any, ends: frozenset[str]) -> Any:
     for node in graph.node:
         single = node.name in island
         for i, value in enumerate(node.input):
-            if value in floats and value not in weights and (value in kept) != single:
-                node.input[i] = _cast(value, nodes, casts, single=single)
+            own = single or i in SINGLE_INPUTS.get(node.op_type, ())
+            if value in floats and value not in weights and (value in kept) != own:
+                node.input[i] = _cast(value, nodes, casts, single=own)
         _retarget(node, TensorProto, single=single)
         nodes.append(node)
     _restore_outputs(graph, nodes, kept)
@@ -72,8 +76,9 @@ def _convert_weights(graph: Any, island: set[str], floats: set[str]) -> None:
 
     sides: dict[str, set[bool]] = {}
     for node in graph.node:
-        for value in node.input:
-            sides.setdefault(value, set()).add(node.name in island)
+        for i, value in enumerate(node.input):
+            single = node.name in island or i in SINGLE_INPUTS.get(node.op_type, ())
+            sides.setdefault(value, set()).add(single)
     for tensor in list(graph.initializer):
         used = sides.get(tensor.name, set())
         if tensor.name not in floats or False not in used:
@@ -91,7 +96,7 @@ def _convert_weights(graph: Any, island: set[str], floats: set[str]) -> None:
 def _rename_inputs(nodes: list[Any], old: str, new: str) -> None:
     for node in nodes:
         for i, value in enumerate(node.input):
-            if value == old:
+            if value == old and i not in SINGLE_INPUTS.get(node.op_type, ()):
                 node.input[i] = new
 
 

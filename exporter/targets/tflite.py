@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from exporter.graphs import absorbed
+from exporter.graphs import absorbed, channels_last
 from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
 
@@ -34,6 +34,18 @@ class ChannelsLast(nn.Module):
         return self.channels_first(image.permute(0, 3, 1, 2))
 
 
+class DrawnChannelsLast(nn.Module):
+    """The same of a graph that takes `prompt_masks` (1, S, S, 2) too."""
+
+    def __init__(self, channels_first: nn.Module) -> None:
+        super().__init__()
+        self.channels_first = channels_first
+
+    def forward(self, image: Tensor, prompt_masks: Tensor) -> Any:
+        """See the class."""
+        return self.channels_first(image.permute(0, 3, 1, 2), prompt_masks.permute(0, 3, 1, 2))
+
+
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
     """Write `GRAPH.tflite`."""
     del options
@@ -44,8 +56,8 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     # By keyword, so that the signature's inputs get their names.
     example = {t.name: e for t, e in zip(spec.inputs, graph.example, strict=True)}
     if module is not graph.module:
-        example = {"image": graph.example[0].permute(0, 2, 3, 1).contiguous()}
-    with absorbed(graph.module):
+        example = {name: e.permute(0, 2, 3, 1).contiguous() for name, e in example.items()}
+    with absorbed(graph.module), channels_last(graph.module):
         converted = litert_torch.signature(
             spec.name, module.eval(), sample_kwargs=example
         ).convert()
@@ -58,13 +70,16 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
 
 
 def _channels_last(graph: Graph) -> tuple[GraphSpec, nn.Module]:
-    first = graph.spec.inputs[0]
-    if first.name != "image":
+    if graph.spec.inputs[0].name != "image":
         return graph.spec, graph.module
-    batch, channels, height, width = first.shape
-    image = TensorSpec("image", (batch, height, width, channels), first.dtype, "NHWC")
-    inputs = (image, *graph.spec.inputs[1:])
-    return dataclasses.replace(graph.spec, inputs=inputs), ChannelsLast(graph.module)
+    inputs = tuple(map(_moved, graph.spec.inputs))
+    wrapper = ChannelsLast if len(inputs) == 1 else DrawnChannelsLast
+    return dataclasses.replace(graph.spec, inputs=inputs), wrapper(graph.module)
+
+
+def _moved(tensor: TensorSpec) -> TensorSpec:
+    batch, channels, height, width = tensor.shape
+    return TensorSpec(tensor.name, (batch, height, width, channels), tensor.dtype, "NHWC")
 
 
 def _name_outputs(path: Path, spec: GraphSpec) -> None:

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from exporter import catalog
 from exporter.errors import RequestError
-from exporter.manifest import Licence, MaskRule, Preprocess
+from exporter.manifest import DetectionRule, DrawnPrompts, Licence, MaskRule, Preprocess
 
 if TYPE_CHECKING:
-    from exporter.models.sam import Sam
+    from torch import nn
 
 DEFAULT = "demo"
+ENCODER_PARTS = ("image_encoder.",)
+DECODER_PARTS = ("prompt_encoder.", "mask_decoder.")
+"""Prefixes of our names for what an encoder's and a decoder's own file hold."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,17 @@ class Layout:
             None where they are of no such network. Bounded: the shapes come from a stranger.
         marks: tensors that are renamed to None but that a file of this variant must have: what
             tells it from another variant.
+        parts: prefixes of our names that a file of this layout holds; empty for all of them.
     """
 
     name: str
     rename: Callable[[str], str | None]
-    build: Callable[[], Sam]
-    build_for: Callable[[Mapping[str, tuple[int, ...]]], Sam | None] | None = None
+    build: Callable[[], nn.Module]
+    build_for: Callable[[Mapping[str, tuple[int, ...]]], nn.Module | None] | None = None
     marks: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
-    def module(self, shapes: Mapping[str, tuple[int, ...]]) -> Sam:
+    def module(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
         """The untrained module for a file.
 
         Args:
@@ -63,11 +68,26 @@ class Published:
         file: the file's published name.
         url: where it is downloaded from; empty for the embedded default.
         sha256: of the file, or its published first digits; empty where none is published.
+        by_hand: `url` is a page for people, as a cloud drive has: no program downloads from it.
     """
 
     file: str
     url: str
     sha256: str = ""
+    by_hand: bool = False
+
+
+@dataclass(frozen=True)
+class SecondFile:
+    """A decoder that is published in a file of its own.
+
+    Attributes:
+        published: that file.
+        layouts: of that file. Only the prompt encoder and the mask decoder are taken from it.
+    """
+
+    published: Published
+    layouts: tuple[Layout, ...]
 
 
 @dataclass(frozen=True)
@@ -79,17 +99,24 @@ class Variant:
         family: the file it is defined in.
         summary: one line for `--list`.
         parameters: of encoder and decoder together.
-        embedding: shape of `image_embeddings`.
+        embedding: shape of `image_embeddings`; empty where one graph does it all.
         high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder hands to
             the decoder (SAM 2).
         pad_with_box: see `exporter.manifest.PromptRule`.
+        detections: for a network that takes no prompt: one graph, `segmenter`; else None.
+        drawn_prompts: for a network that takes prompts as pictures, likewise; else None.
+        takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
+        most_slots: prompts of a set that the published code reads; None for any number.
+        pad_without_box: see `exporter.manifest.PromptRule`.
+        decoder: None where `published` holds the decoder too.
+        stability: the mask rule of `--score stability`; None where the published code has none.
     """
 
     name: str
     family: str
     summary: str
     parameters: int
-    embedding: tuple[int, int, int, int]
+    embedding: tuple[int, ...]
     preprocess: Preprocess
     mask: MaskRule
     mask_tokens: int
@@ -100,6 +127,18 @@ class Variant:
     layouts: tuple[Layout, ...]
     high_res: tuple[tuple[int, int, int, int], ...] = ()
     pad_with_box: bool = False
+    detections: DetectionRule | None = None
+    drawn_prompts: DrawnPrompts | None = None
+    takes_mask: bool = True
+    most_slots: int | None = None
+    pad_without_box: bool = True
+    stability: MaskRule | None = None
+    decoder: SecondFile | None = None
+
+    @property
+    def one_graph(self) -> bool:
+        """Whether it is no image encoder with a mask decoder: then it has no prompt slots."""
+        return self.detections is not None or self.drawn_prompts is not None
 
     def row(self) -> dict[str, Any]:
         """For `--list --json`."""
@@ -113,6 +152,8 @@ class Variant:
             "commercial_use": self.licence.commercial_use,
             "checkpoint": self.published.file,
             "url": self.published.url,
+            "decoder_checkpoint": self.decoder.published.file if self.decoder else None,
+            "decoder_url": self.decoder.published.url if self.decoder else None,
             "layouts": [layout.name for layout in self.layouts],
         }
 

@@ -24,6 +24,8 @@ def build() -> Sam:
     return network.build().eval()
 
 
+MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=96)
+
 VARIANTS = (
     Variant(
         name="demo",
@@ -32,14 +34,13 @@ VARIANTS = (
         parameters=707_824,
         embedding=(1, 64, 24, 24),
         preprocess=dataclasses.replace(PREPROCESS, size=192),
-        mask=MaskRule(
-            threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=96
-        ),
+        mask=MASK,
         mask_tokens=4,
         licence=APACHE,
         repository="embedded (exporter/demo)",
         paper="",
         published=Published("demo.safetensors", ""),
         layouts=(Layout("segment-anything", published_names, build),),
+        stability=dataclasses.replace(MASK, score="stability"),
     ),
 )

@@ -7,6 +7,7 @@ and Core ML files that the authors publish resize bilinearly; theirs differ by t
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from exporter.manifest import Licence
@@ -56,8 +57,13 @@ def _variant(name: str, summary: str) -> Variant:
         paper="arXiv:2312.06660",
         published=Published(f"{name}.pth", f"{WEIGHTS}/{name}.pth"),
         layouts=(Layout("segment-anything", rename, build),),
+        stability=STABILITY,
     )
 
+
+STABILITY = dataclasses.replace(MASK, single=-1, multi=(0, 1, 2, 3), score="stability")
+"""The published decoders hand over all four masks with it, and the demo takes the best of them: the
+IoU token was not distilled, so the authors advise this score."""
 
 VARIANTS = (
     _variant("edge_sam", "EdgeSAM: RepViT-M1 image encoder, not for commercial use"),

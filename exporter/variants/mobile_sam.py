@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.variants import Layout, Published, Variant
-from exporter.variants.sam import APACHE, MASK, PREPROCESS
+from exporter.variants.sam import APACHE, MASK, PREPROCESS, STABLE
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -46,5 +46,6 @@ VARIANTS = (
             "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/master/weights/mobile_sam.pt",
         ),
         layouts=LAYOUTS,
+        stability=STABLE,
     ),
 )

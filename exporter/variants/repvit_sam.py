@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.variants import Layout, Published, Variant
-from exporter.variants.sam import APACHE, MASK, PREPROCESS, published_names
+from exporter.variants.sam import APACHE, MASK, PREPROCESS, STABLE, published_names
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -42,5 +42,6 @@ VARIANTS = (
             "https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
         ),
         layouts=(Layout("segment-anything", published_names, build),),
+        stability=STABLE,
     ),
 )

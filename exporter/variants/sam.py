@@ -6,6 +6,7 @@ names and in one number: the decoder's layer norms use epsilon 1e-5 there and 1e
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ PREPROCESS = Preprocess(
     std=STD,
 )
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=256)
+STABLE = dataclasses.replace(MASK, score="stability")
+"""`--use-stability-score` of segment-anything's ONNX export, which others took over."""
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
 
 
@@ -136,6 +139,7 @@ def _variant(row: _Row) -> Variant:
             Layout("segment-anything", published_names, functools.partial(_build, row, 1e-5)),
             Layout("hugging-face", hugging_face_names, functools.partial(_build, row, 1e-6)),
         ),
+        stability=STABLE,
     )
 
 

@@ -29,6 +29,7 @@ VARIANTS = (
         published=Published(
             "sam2_hiera_s_endo18.pth",
             "https://drive.google.com/file/d/102AsbwpntPfUV96ANO2AWe7L6feskYnM/view",
+            by_hand=True,
         ),
     ),
 )

@@ -26,14 +26,25 @@ class PublishedCase:
     facts: dict[str, Any]
     outputs: dict[str, npt.NDArray[np.generic]]
 
-    def checkpoint(self) -> Checkpoint:
-        """The published checkpoint with the case's values, as if read from a file."""
+    def checkpoint(self, *, gain: bool = False) -> Checkpoint:
+        """The published checkpoint with the case's values, as if read from a file.
+
+        Args:
+            gain: with the case's factor on weights: the values behind its arrays `gain.*`.
+        """
+        return self._filled("checkpoint", self.facts["fill"]["gain"]["factor"] if gain else 1.0)
+
+    def decoder_checkpoint(self) -> Checkpoint | None:
+        """The same of the decoder's own file; None where there is none."""
+        return self._filled("decoder_checkpoint") if "decoder_checkpoint" in self.facts else None
+
+    def _filled(self, file: str, gain: float = 1.0) -> Checkpoint:
         salt = self.facts["fill"]["salt"]
         tensors = {
-            name: torch.from_numpy(fill.tensor(name, tuple(shape), salt))
+            name: torch.from_numpy(fill.tensor(name, tuple(shape), salt, gain))
             if fill.is_filled(name, dtype)
             else torch.zeros(shape, dtype=torch.int64)
-            for name, (shape, dtype) in self.facts["checkpoint"]["tensors"].items()
+            for name, (shape, dtype) in self.facts[file]["tensors"].items()
         }
         return Checkpoint(Path(f"{self.name}.pt"), "0" * 64, tensors)
 
@@ -50,12 +61,26 @@ class PublishedCase:
 
 
 def load(name: str) -> PublishedCase:
-    facts = json.loads((CASES / f"{name}.json").read_text())
     with np.load(CASES / f"{name}.npz") as stored:
-        return PublishedCase(name, facts, {key: stored[key] for key in stored.files})
+        return PublishedCase(name, _facts(name), {key: stored[key] for key in stored.files})
 
 
 def names() -> list[str]:
+    """The cases of an image encoder and a mask decoder."""
+    return [name for name in _all_names() if "image_embeddings" in _facts(name)["outputs"]]
+
+
+def detector_names() -> list[str]:
+    """The cases of a network that finds everything by itself."""
+    return [name for name in _all_names() if "prototypes" in _facts(name)["arch"]]
+
+
+def _facts(name: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((CASES / f"{name}.json").read_text())
+    return facts
+
+
+def _all_names() -> list[str]:
     return sorted(path.stem for path in CASES.glob("*.json"))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,18 @@ VARIANT_OF = {
     "slimsam_50_hf": "slimsam_50",
     "slimsam_77_hf": "slimsam_77",
 }
+SINGLE = {"efficient_sam": 0}
+"""The token that a case means by one mask, where the published `forward` never returns it."""
+
 SLOTS = 8
+BOXES = ((200, 150, 700, 600), (0, 0, 320, 360), (480, 240, 960, 720))
+"""The boxes of `boxes.*`, in original pixels; the case has them in words only."""
+
+INSIDE = {
+    "encoder_proj": lambda network, x: network.proj(network.up_1(network.backbone(x))),
+    "encoder_input": lambda network, x: network.halve(x),
+}
+"""What a case stores from inside an encoder: its network and the normalised image -> a tensor."""
 
 pytestmark = pytest.mark.conformance
 
@@ -51,6 +62,7 @@ class Ran:
 
     case: PublishedCase
     variant: Variant
+    network: torch.nn.Module
     encoder: Graph
     decoder: Graph
     image: torch.Tensor
@@ -62,15 +74,15 @@ class Ran:
 def ran(request: pytest.FixtureRequest) -> Iterator[Ran]:
     case = published_case.load(request.param)
     variant = load_variant(VARIANT_OF.get(case.name, case.name))
-    sam, _ = load_strict(variant, case.checkpoint())
-    encoder, decoder = split(freeze(sam), variant, batch=1, slots=SLOTS)
+    sam, _ = load_strict(variant, case.checkpoint(), case.decoder_checkpoint())
+    encoder, decoder = split(freeze(sam), variant, batch=1, slots=_slots(variant))
     image, frame = image_input(case.picture(), variant.preprocess)
     tensor = torch.from_numpy(image)
     with torch.no_grad():
         given = encoder.module(tensor)
     given = (given,) if isinstance(given, torch.Tensor) else given
     features = {t.name: value for t, value in zip(encoder.spec.outputs, given, strict=True)}
-    yield Ran(case, variant, encoder, decoder, tensor, frame, features)
+    yield Ran(case, variant, sam, encoder, decoder, tensor, frame, features)
     gc.collect()
 
 
@@ -114,33 +126,104 @@ def test_every_prompt_case(ran: Ran) -> None:
     prompts = ran.case.facts["prompts"]
     fed: dict[str, np.ndarray[Any, Any]] = {}
     for name, prompt in prompts.items():
-        masks, iou = _decode(ran, prompt, fed)
+        every, scores = _decode(ran, prompt, fed)
+        _check_all(ran.case, name, every, scores)
+        single = SINGLE.get(ran.variant.family, ran.variant.mask.single)
+        rule, several = replace(ran.variant.mask, single=single), prompt["multimask"]
+        tokens = list(chosen_tokens(rule, every, scores, multimask=several))
+        masks, iou = every[tokens], scores[tokens]
         fed[name] = masks[int(iou.argmax())]
         expected, ours, most = ran.case.stored(f"{name}.low_res_masks", masks)
         assert np.abs(ours - expected).max() <= RELATIVE * most, name
         expected, ours, _ = ran.case.stored(f"{name}.iou", iou)
         assert np.abs(ours - expected).max() <= IOU, name
-        rule = ran.variant.mask
         final = upscale(masks, ran.frame, rule.upscale) > rule.threshold
         expected, ours, _ = ran.case.stored(f"{name}.mask", final)
         assert (ours == expected).mean() >= PIXELS, name
     assert fed, "the case has no prompts"
 
 
+def _check_all(case: PublishedCase, name: str, masks: np.ndarray, iou: np.ndarray) -> None:
+    """Every mask token's, where the published predictor returns them all."""
+    if f"{name}.all_low_res_masks" in case.outputs:
+        expected, ours, most = case.stored(f"{name}.all_low_res_masks", masks)
+        assert np.abs(ours - expected).max() <= RELATIVE * most, name
+        expected, ours, _ = case.stored(f"{name}.all_iou", iou)
+        assert np.abs(ours - expected).max() <= IOU, name
+
+
+def test_what_else_is_stored_of_the_encoder(ran: Ran) -> None:
+    stored = [name for name in INSIDE if name in ran.case.outputs]
+    if not stored:
+        pytest.skip("the case has none")
+    normalised = ran.encoder.module.normalise(ran.image)
+    for name in stored:
+        with torch.no_grad():
+            found = INSIDE[name](ran.encoder.module.network, normalised)
+        expected, ours, most = ran.case.stored(name, found.numpy())
+        assert np.abs(ours - expected).max() <= RELATIVE * most, name
+
+
+def test_boxes_as_one_batch(ran: Ran) -> None:
+    if "boxes.low_res_masks" not in ran.case.outputs:
+        pytest.skip("the case has none")
+    rule = _prompt_rule(ran.variant, len(BOXES))
+    packed = [pack(Prompts(box=box), ran.frame, rule) for box in BOXES]
+    coords, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*packed, strict=True))
+    low, batch = ran.variant.mask.low_res_size, len(BOXES)
+    mask = (torch.zeros(batch, 1, low, low), torch.zeros(batch))
+    decoder = split(ran.network, ran.variant, batch=batch, slots=SLOTS)[1]
+    with torch.no_grad():
+        found = decoder.module(*ran.features.values(), coords, labels, *mask)
+    masks, iou = (part[:, [ran.variant.mask.single]].numpy() for part in found)
+    expected, ours, most = ran.case.stored("boxes.low_res_masks", masks)
+    assert np.abs(ours - expected).max() <= RELATIVE * most
+    expected, ours, _ = ran.case.stored("boxes.iou", iou)
+    assert np.abs(ours - expected).max() <= IOU
+    rule = ran.variant.mask
+    final = np.stack([upscale(one, ran.frame, rule.upscale) > rule.threshold for one in masks])
+    expected, ours, _ = ran.case.stored("boxes.mask", final)
+    assert (ours == expected).mean() >= PIXELS
+
+
+def test_what_forward_returns_for_the_box(ran: Ran) -> None:
+    """EfficientSAM's `forward`: tokens 1..3; its examples take the one of the highest IoU."""
+    if "forward_box.iou" not in ran.case.outputs:
+        pytest.skip("the case has none")
+    every, scores = _decode(ran, ran.case.facts["prompts"]["box"], {})
+    rule = ran.variant.mask
+    tokens = list(chosen_tokens(rule, every, scores, multimask=True))
+    expected, ours, _ = ran.case.stored("forward_box.iou", scores[tokens])
+    assert np.abs(ours - expected).max() <= IOU
+    best = chosen_tokens(rule, every, scores, multimask=False)
+    assert best == (tokens[int(expected.argmax())],)
+    final = upscale(every[tokens], ran.frame, rule.upscale) > rule.threshold
+    expected, ours, _ = ran.case.stored("forward_box.mask", final)
+    assert (ours == expected).mean() >= PIXELS
+
+
+def _slots(variant: Variant) -> int:
+    return min(SLOTS, variant.most_slots or SLOTS)
+
+
+def _prompt_rule(variant: Variant, batch: int) -> PromptRule:
+    alone, boxed = variant.pad_without_box, variant.pad_with_box
+    return PromptRule(batch, _slots(variant), LABELS, pad_without_box=alone, pad_with_box=boxed)
+
+
 def _decode(
     ran: Ran, prompt: dict[str, Any], fed: dict[str, np.ndarray[Any, Any]]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    padded = ran.variant.pad_with_box
-    rule = PromptRule(1, SLOTS, LABELS, pad_without_box=True, pad_with_box=padded)
+    """Every mask token's logits (M, h, w) and predicted IoU (M,)."""
+    rule = _prompt_rule(ran.variant, 1)
     points = tuple((float(x), float(y)) for x, y in prompt.get("points", []))
     box = tuple(map(float, prompt["box"])) if "box" in prompt else None
     coords, labels = pack(Prompts(points, tuple(prompt.get("labels", ())), box), ran.frame, rule)
     low = ran.variant.mask.low_res_size
     previous = fed.get(prompt.get("mask_from", ""), np.zeros((low, low), np.float32))
     given = np.full(1, float("mask_from" in prompt), np.float32)
-    inputs = (coords, labels, previous[None, None], given)
+    inputs = (coords, labels, previous[None, None], given)[: 4 if ran.variant.takes_mask else 2]
     with torch.no_grad():
         given = (*ran.features.values(), *map(torch.from_numpy, inputs))
         masks, iou = (out[0].numpy() for out in ran.decoder.module(*given))
-    tokens = list(chosen_tokens(ran.variant.mask, masks, iou, multimask=prompt["multimask"]))
-    return masks[tokens], iou[tokens]
+    return masks, iou

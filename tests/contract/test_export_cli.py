@@ -117,15 +117,16 @@ def snapshot(folder):
 
 def test_list_names_every_variant(capfd):
     assert main(["--list"]) == 0
-    header, *rows = capfd.readouterr().out.splitlines()
-    columns = "variant family params input licence targets checkpoint"
+    table, notes = capfd.readouterr().out.split("\n\n")
+    header, *rows = table.splitlines()
+    columns = "variant family params GMACs input licence fp16 MB checkpoint from"
     assert " ".join(header.split()) == columns
     assert [row.split()[0] for row in rows] == list(variants())
     for row, variant in zip(rows, variants().values(), strict=True):
         assert variant.published.file in row
         assert f"{variant.preprocess.size} x {variant.preprocess.size}" in row
-        assert ",".join(names()) in row
         assert variant.licence.name in row
+    assert ", ".join(names()) in notes
 
 
 def test_list_as_json_has_every_field(capfd):
@@ -141,10 +142,18 @@ def test_list_as_json_has_every_field(capfd):
             "parameters",
             "input_size",
             "licence",
+            "licence_url",
             "commercial_use",
+            "copyleft",
             "checkpoint",
             "url",
+            "decoder_checkpoint",
+            "decoder_url",
+            "repository",
+            "paper",
             "layouts",
+            "multiply_accumulates",
+            "bundle_bytes",
             "targets",
             "precisions",
         }
@@ -367,6 +376,33 @@ def test_other_slots_are_a_different_bundle(exported, quick, refused, tmp_path):
     before = snapshot(tmp_path)
     assert "different bundle" in refused(*quick, "--output", tmp_path, "--max-points", "4")
     assert snapshot(tmp_path) == before
+
+
+def test_another_score_is_a_different_bundle(exported, quick, refused, run, tmp_path):
+    shutil.copytree(exported, tmp_path / NAME)
+    asked = (*quick, "--output", tmp_path, "--score", "stability")
+    assert "different bundle" in refused(*asked)
+    assert run(*asked, "--force") == (0, [])
+    rule = open_bundle(tmp_path / NAME).manifest.mask
+    assert (rule.score, rule.score_offset) == ("stability", 1.0)
+    assert run(*asked) == (0, [])  # the same job: recognised
+    assert "different bundle" in refused(*quick, "--output", tmp_path)
+
+
+def test_a_score_that_nobody_published_is_refused(refused, tmp_path):
+    line = refused("--variant", "tinysam", "--score", "stability", "--output", tmp_path)
+    assert line.startswith("tinysam has no --score stability")
+    assert "edge_sam, " in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_more_slots_than_the_variant_reads_are_refused(refused, tmp_path):
+    asked = ("--variant", "fastsam_s", "--max-points", "9", "--output", tmp_path)
+    reason = "fastsam_s has no prompt slots: leave out --batch and --max-points"
+    assert refused(*asked) == reason
+    asked = ("--variant", "efficient_sam_vitt", "--max-points", "7", "--output", tmp_path)
+    assert refused(*asked) == "efficient_sam_vitt reads 6 prompts at most: --max-points 6"
+    assert not any(tmp_path.iterdir())
 
 
 def test_force_replaces_a_different_bundle(exported, quick, run, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from exporter.bench.published import PublishedDecoder
+from exporter.bench.published_efficient_sam import published_decoder
 from exporter.graphs import Graph, split
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
@@ -38,12 +39,17 @@ class Family:
     published: PublishedDecoder
     static: Graph
 
+    @property
+    def slots(self) -> int:
+        return next(t.shape[1] for t in self.static.spec.inputs if t.name == "point_labels")
+
 
 def _family(name: str) -> Family:
-    variant = next(v for v in variants().values() if v.family == name)
+    variant = next(v for v in variants().values() if v.family == name and not v.one_graph)
     sam = _filled(variant.layouts[0].build())
-    published = PublishedDecoder(copy.deepcopy(sam))
-    return Family(variant, published, split(freeze(sam), variant, batch=1, slots=SLOTS)[1])
+    published = published_decoder(copy.deepcopy(sam))
+    slots = min(SLOTS, variant.most_slots or SLOTS)
+    return Family(variant, published, split(freeze(sam), variant, batch=1, slots=slots)[1])
 
 
 def _filled(sam: Sam) -> Sam:
@@ -57,7 +63,14 @@ def _filled(sam: Sam) -> Sam:
     return sam
 
 
-@pytest.fixture(scope="module", params=families())
+WITH_DECODER = [
+    name
+    for name in families()
+    if any(v.family == name and not v.one_graph for v in variants().values())
+]
+
+
+@pytest.fixture(scope="module", params=WITH_DECODER)
 def family(request: pytest.FixtureRequest) -> Family:
     return _family(request.param)
 
@@ -65,7 +78,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 def _inputs(family: Family, count: int, *, with_mask: bool) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(count)
     size, low = family.variant.preprocess.size, family.variant.mask.low_res_size
-    labels = np.full((1, SLOTS), -2, np.float32)
+    labels = np.full((1, family.slots), -2, np.float32)
     labels[0, :count] = LABELS[:count]
     mask = rng.normal(0, 4, (1, 1, low, low)) if with_mask else np.zeros((1, 1, low, low))
     features = {
@@ -73,18 +86,19 @@ def _inputs(family: Family, count: int, *, with_mask: bool) -> dict[str, np.ndar
         for tensor in family.static.spec.inputs
         if tensor.name.startswith(("image_embeddings", HIGH_RES))
     }
-    return features | {
+    given = features | {
         # Coordinates in the empty slots too: they must not matter.
-        "point_coords": rng.uniform(0, size, (1, SLOTS, 2)).astype(np.float32),
+        "point_coords": rng.uniform(0, size, (1, family.slots, 2)).astype(np.float32),
         "point_labels": labels,
         "mask_input": mask.astype(np.float32),
         "has_mask_input": np.full(1, float(with_mask), np.float32),
     }
+    return {tensor.name: given[tensor.name] for tensor in family.static.spec.inputs}
 
 
 def _published(family: Family, count: int, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-    mask = tensors["mask_input"] if inputs["has_mask_input"][0] else None
+    mask = tensors["mask_input"] if inputs.get("has_mask_input", [0])[0] else None
     with torch.no_grad():
         outputs = family.published(
             tensors["image_embeddings"],
@@ -98,7 +112,7 @@ def _published(family: Family, count: int, inputs: dict[str, np.ndarray]) -> lis
 
 
 def _check(family: Family, run) -> None:
-    for count in range(1, SLOTS + 1):
+    for count in range(1, family.slots + 1):
         inputs = _inputs(family, count, with_mask=count % 3 == 0)
         expected = _published(family, count, inputs)
         for tensor, ours, theirs in zip(

@@ -113,3 +113,22 @@ def test_another_schema_version_asks_for_a_new_export(data, version):
 def test_other_text_is_refused(text):
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Manifest.from_json(text)
+
+
+def test_a_manifest_of_an_older_release_has_no_second_file_and_the_first_rules(made, data):
+    for place, name in (
+        ("source", "decoder_checkpoint"),
+        ("source", "decoder_sha256"),
+        ("preprocess", "rounding"),
+        ("preprocess", "prompt_scale"),
+    ):
+        del data[place][name]
+    assert Manifest.from_json(json.dumps(data)) == made
+    assert (made.source.decoder_checkpoint, made.source.decoder_sha256) == ("", "")
+    assert (made.preprocess.rounding, made.preprocess.prompt_scale) == ("half_up", "each_side")
+
+
+def test_both_files_of_a_network_are_kept(made):
+    source = replace(made.source, decoder_checkpoint="decoder.pt", decoder_sha256="1" * 64)
+    full = replace(made, source=source)
+    assert Manifest.from_json(full.to_json()).source == source

@@ -155,6 +155,18 @@ def test_float_interpolation_is_torchs_antialiased_one_without_rounding(size):
     np.testing.assert_allclose(image, wanted.numpy(), atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [*SIZES, (200, 150)])
+def test_plain_interpolation_is_torchs_without_antialiasing(size):
+    rgb = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image, _ = image_input(rgb, replace(STRETCH, interpolation="float_bilinear_plain"))
+    planes = torch.from_numpy(rgb.transpose(2, 0, 1)[None].astype(np.float32))
+    wanted = functional.interpolate(planes, (64, 64), mode="bilinear", align_corners=False)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, wanted.numpy(), atol=1e-3)
+    rounded, _ = image_input(rgb, replace(STRETCH, interpolation="bilinear_plain"))
+    np.testing.assert_array_equal(rounded, np.rint(image))
+
+
 def test_an_interpolation_of_a_later_release_is_refused():
     with pytest.raises(BundleError, match="'lanczos'"):
         image_input(np.zeros((4, 4, 3), np.uint8), replace(RULE, interpolation="lanczos"))
@@ -168,3 +180,74 @@ def test_a_stretched_mask_is_resized_once(size):
     )[0]
     ours = upscale(logits, fit(*size, STRETCH), "bilinear_once")
     np.testing.assert_allclose(ours, wanted.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (9, 7), (5, 200)])
+def test_a_mask_is_resized_once_by_cubic_convolution(size):
+    logits = np.random.default_rng(2).normal(size=(2, 16, 16)).astype(np.float32)
+    wanted = functional.interpolate(
+        torch.from_numpy(logits)[None], (size[1], size[0]), mode="bicubic", align_corners=False
+    )[0]
+    ours = upscale(logits, fit(*size, STRETCH), "bicubic_once")
+    np.testing.assert_allclose(ours, wanted.numpy(), atol=1e-5)
+
+
+TRUNCATE = replace(RULE, rounding="truncate")
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((64, 64), (64, 64)),
+        ((100, 93), (64, 59)),  # 59.52
+        ((93, 100), (59, 64)),
+        ((128, 65), (64, 32)),  # 32.5
+        ((1000, 3), (64, 1)),
+        ((3, 1000), (1, 64)),
+    ],
+)
+def test_truncation(size, resized):
+    assert fit(*size, TRUNCATE) == Frame(size, resized, 64)
+
+
+def test_truncation_follows_the_published_order_of_operations():
+    """1024 / (1024 / 792) is just under 792, and 1024 * (792 / 1024) is not."""
+    full = replace(TRUNCATE, size=1024)
+    assert fit(1024, 792, full).resized == (1024, 791)
+    assert fit(792, 1024, full).resized == (792, 1024)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bicubic_is_pillows(size):
+    rgb = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image, frame = image_input(rgb, replace(RULE, interpolation="pillow_bicubic"))
+    width, height = frame.resized
+    wanted = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(image[0, :, :height, :width], wanted.transpose(2, 0, 1))
+
+
+def test_one_scale_moves_a_prompt_by_the_longer_side_alone():
+    each = fit(100, 99, TRUNCATE)
+    one = fit(100, 99, replace(TRUNCATE, prompt_scale="longest_side"))
+    assert each.resized == one.resized == (64, 63)
+    xy = np.array([[50.0, 99.0]])
+    np.testing.assert_allclose(each.to_input(xy), [[32, 63]])
+    np.testing.assert_allclose(one.to_input(xy), [[32, 63.36]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"rounding": "up"}, {"prompt_scale": "both"}])
+def test_a_rule_of_a_newer_release_is_refused(change):
+    with pytest.raises(BundleError, match="get a newer release"):
+        fit(100, 50, replace(RULE, **change))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 93), (93, 100), (640, 427), (1000, 3)])
+def test_cropped_logits_are_interpolated_once(size):
+    logits = np.random.default_rng(0).normal(size=(2, 16, 16)).astype(np.float32)
+    ours = upscale(logits, fit(*size, TRUNCATE), "crop_bilinear")
+    width, height = size
+    cols = 16 if width >= height else int(16 * width / height)
+    rows = 16 if height > width else max(1, int(16 * height / width))
+    cropped = torch.from_numpy(logits)[None, :, :rows, :cols]
+    theirs = functional.interpolate(cropped, (height, width), mode="bilinear")[0]
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)

@@ -239,8 +239,8 @@ def test_help_has_examples_that_parse():
     text = parser().format_help()
     lines = [line.split() for line in text.splitlines() if line.startswith("  sam-run ")]
     assert len(lines) >= 6
-    for words in lines:
-        assert parser().parse_args(words[1:]).bundle == Path("mobile_sam-onnx-fp32")
+    bundles = [parser().parse_args(words[1:]).bundle for words in lines]
+    assert set(bundles) == {Path("mobile_sam-onnx-fp32"), Path("fastsam_s-onnx-fp16")}
 
 
 def test_the_command_line_is_a_process(tiny_folder, here):

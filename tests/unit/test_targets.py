@@ -150,6 +150,27 @@ def test_without_an_island_inputs_and_outputs_are_cast_once():
     np.testing.assert_allclose(run_onnx(half, x=x)[0], 2 * rounded(x) ** 2, rtol=HALF)
 
 
+def test_a_resizes_scales_stay_float32():
+    """ONNX has no float16 scales; the same values as a weight elsewhere do become float16."""
+    nodes = [
+        ("Resize", ["x", "", "factors"], ["large"], {"mode": "nearest"}),
+        ("Mul", ["large", "factors"], ["y"], {}),
+    ]
+    model = onnx_model(
+        nodes,
+        [floats("x", (1, 1, 1, 4))],
+        [floats("y", (1, 1, 1, 4))],
+        {"factors": np.array([1, 1, 1, 1], np.float32)},
+        [floats("large", (1, 1, 1, 4))],
+    )
+    half = to_half(model, SINES)
+    inputs = {node.op_type: list(node.input) for node in half.graph.node}
+    assert inputs["Resize"] == ["x_half", "", "factors"]
+    assert inputs["Mul"] == ["large", "factors_half"]
+    x = np.array([[[[1.0, -2.5, 3.1, 0.1]]]], np.float32)
+    np.testing.assert_allclose(run_onnx(half, x=x)[0], rounded(x), rtol=HALF)
+
+
 def test_outputs_keep_their_names_order_and_type():
     """`a` is read by another node too; `s` is made inside the island."""
     model = onnx_model(

@@ -48,6 +48,8 @@ class Recipe:
         single: the mask rule's.
         precision: what the manifest claims.
         flaw: a lowering bug: `scaled` logits, `deaf` to prompts, `nan`, or an encoder too `bright`.
+        takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
+        score: the mask rule's.
     """
 
     batch: int = 1
@@ -55,6 +57,8 @@ class Recipe:
     single: int = 0
     precision: str = "fp32"
     flaw: str = ""
+    takes_mask: bool = True
+    score: str = "iou_predictions"
 
 
 def encode(image):
@@ -99,7 +103,7 @@ def specs(recipe: Recipe) -> tuple[GraphSpec, GraphSpec]:
         _tensor("point_labels", b, SLOTS),
         _tensor("mask_input", b, 1, LOW, LOW),
         _tensor("has_mask_input", b),
-    )
+    )[: 5 if recipe.takes_mask else 3]
     outputs = (_tensor("low_res_masks", b, TOKENS, LOW, LOW), _tensor("iou_predictions", b, TOKENS))
     image = TensorSpec("image", shape, "float32", recipe.layout)
     return (
@@ -129,7 +133,7 @@ def manifest(recipe: Recipe, folder: Path) -> Manifest:
             "longest_side", SIZE, "pillow_bilinear", PAD, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         ),
         prompts=PromptRule(recipe.batch, SLOTS, {**labels, "empty": -2}, pad_without_box=True),
-        mask=MaskRule(0.0, recipe.single, (1, 2, 3), "bilinear", LOW),
+        mask=MaskRule(0.0, recipe.single, (1, 2, 3), "bilinear", LOW, score=recipe.score),
         parity=(),
         tools={"onnx": onnx.__version__},
         files={},
@@ -224,6 +228,11 @@ def _decoder(spec: GraphSpec, recipe: Recipe) -> onnx.ModelProto:
             helper.make_node("Where", [f"is_{label}", f"weight_{label}", weight], [f"w_{label}"]),
         ]
         weight = f"w_{label}"
+    earlier = [
+        ("Unsqueeze", ["has_mask_input", "image_axes"], "has"),
+        ("Mul", ["mask_input", "has"], "earlier_full"),
+        ("Mul", ["earlier_full", "tenth"], "earlier"),
+    ]
     steps = [
         ("Mul", [weight, "hearing"], "weight"),
         ("Gather", ["point_coords", "x_at"], "x"),
@@ -246,11 +255,9 @@ def _decoder(spec: GraphSpec, recipe: Recipe) -> onnx.ModelProto:
         ("MatMul", ["grow", "embedded"], "taller"),
         ("MatMul", ["taller", "grow_t"], "grown"),
         ("Mul", ["grown", "glow_scale"], "glow"),
-        ("Unsqueeze", ["has_mask_input", "image_axes"], "has"),
-        ("Mul", ["mask_input", "has"], "earlier_full"),
-        ("Mul", ["earlier_full", "tenth"], "earlier"),
+        *(earlier if recipe.takes_mask else []),
         ("Add", ["shifted", "glow"], "glowing"),
-        ("Add", ["glowing", "earlier"], "clean"),
+        ("Add", ["glowing", "earlier" if recipe.takes_mask else "nothing"], "clean"),
         ("Add", ["clean", "loss"], "low_res_masks"),
         ("ReduceSum", ["weight", "slots"], "total"),
         ("Mul", ["total", "hundredth"], "bonus"),

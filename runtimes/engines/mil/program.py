@@ -45,6 +45,11 @@ class Program:
         self._graph = graph
         self._last_use = _last_uses(graph)
 
+    @property
+    def graph(self) -> Graph:
+        """The program as data, for whoever counts in it."""
+        return self._graph
+
     def run(
         self,
         inputs: Mapping[str, npt.NDArray[Any]],

@@ -1,0 +1,38 @@
+"""Prompts drawn as pictures, for a network that takes them with the image. numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exporter.errors import PromptError
+from exporter.manifest import DrawnPrompts
+from exporter.preprocess import Floats, Frame
+from exporter.prompts import Prompts, check_given, check_places
+
+
+def check_drawable(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> None:
+    """PromptError if the set is not one this bundle can take on this image."""
+    check_places(prompts, frame)
+    check_given(prompts)
+    if 0 in prompts.labels and not rule.background_points:
+        raise PromptError("this network has no background points: give foreground points or a box")
+
+
+def draw(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> Floats:
+    """`prompt_masks` (1, 2, S, S) of 0 and 1.
+
+    Raises:
+        PromptError: see `check_drawable`.
+    """
+    check_drawable(prompts, frame, rule)
+    steps = np.arange(frame.size, dtype=np.float32)
+    masks = np.zeros((1, 2, frame.size, frame.size), np.float32)
+    masks[0, rule.box_channel] = 1.0
+    if prompts.box is not None:
+        x0, y0, x1, y1 = frame.to_input(np.array(prompts.box).reshape(2, 2)).reshape(4)
+        rows, columns = (steps >= y0) & (steps <= y1), (steps >= x0) & (steps <= x1)
+        masks[0, rule.box_channel] = np.outer(rows, columns)
+    for x, y in frame.to_input(np.array(prompts.points, np.float64).reshape(-1, 2)):
+        near = np.square(steps - x)[None, :] + np.square(steps - y)[:, None] <= rule.radius**2
+        masks[0, rule.point_channel][near] = 1.0
+    return masks
