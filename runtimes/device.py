@@ -105,8 +105,8 @@ class Method:
         repeats: processes a graph; bundles take turns between them.
         threads: of the runtime.
         cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7`.
-        way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; `engine`
-            on this host.
+        way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; this
+            host has `engine` alone.
         delegate: `cpu`, `xnnpack`, `gpu`, `nnapi`, `qnn`.
         fixed_performance: Android's fixed-performance mode.
         cool_seconds: the most that is spent on waiting for a device to cool.
