@@ -19,6 +19,9 @@ from exporter.manifest import Figure
 PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
 """The class of a device. Numbers of different classes are never compared."""
 
+RESIDENT = "of the peak"
+"""How a run's note begins that says what else than the graph the memory was for."""
+
 THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 """Android's words for the thermal status 0..6."""
 
@@ -140,6 +143,9 @@ class GraphRun:
         cpu_ns: CPU time of the process over those calls, all threads together.
         peak_bytes: the most resident memory of the process; None where it is not told.
         affinity: core numbers the process was held to; empty for all.
+        timed: false where the runtime is an interpreter: its times would say nothing of the bundle,
+            so there are none (the nanoseconds are 0, the samples empty).
+        way: how the runner reached the device, as `Method.way` names it; empty for a host.
     """
 
     graph: str
@@ -153,6 +159,8 @@ class GraphRun:
     threads: int
     affinity: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    timed: bool = True
+    way: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,7 @@ class SessionRun:
         first_mask_ns: load all, encode, decode: from nothing to the first mask.
         click_ns: each further decode.
         peak_bytes: the most resident memory with all graphs loaded.
+        timed: see `GraphRun`.
     """
 
     runtime: str
@@ -171,6 +180,8 @@ class SessionRun:
     first_mask_ns: int
     click_ns: tuple[int, ...]
     peak_bytes: int | None
+    timed: bool = True
+    notes: tuple[str, ...] = ()
 
 
 class Bench(Protocol):
@@ -189,7 +200,7 @@ class Bench(Protocol):
         ...
 
     def run_session(self, bundle: Bundle) -> SessionRun:
-        """One process, every graph, as an app uses them."""
+        """One process, every graph, as an app uses them; RequestError where the way cannot."""
         ...
 
     def condition(self) -> Condition:
@@ -238,8 +249,11 @@ class DeviceKind:
         name: before the colon in `--device NAME:ID`.
         find: ID, or an empty string for the only one -> the device. RequestError says why not.
         listed: every device of this kind that can be seen now.
+        clean: ID -> removes what we keep on that device and says in one line what it was; None
+            where nothing is kept.
     """
 
     name: str
     find: Callable[[str], Device]
     listed: Callable[[], tuple[Listed, ...]]
+    clean: Callable[[str], str] | None = None
