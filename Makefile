@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench matrix counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-runner matrix counts demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY)  ## the virtual environment, pinned
 
-demo: $(READY)  ## export the embedded model to all three targets and segment the sample picture
+demo: $(READY)  ## export the embedded model to all three targets, segment the sample picture, measure here
 	rm -rf $(DEMO)
 	$(BIN)/sam-export --target coreml --output $(DEMO)
 	$(BIN)/sam-export --target tflite --output $(DEMO)
@@ -24,7 +24,11 @@ demo: $(READY)  ## export the embedded model to all three targets and segment th
 	$(BIN)/sam-run $(DEMO)/demo-coreml-fp16 $(SAMPLE) --point 181,319 -o $(DEMO)/overlay-click.png
 	$(BIN)/sam-run $(DEMO)/demo-tflite-fp16 $(SAMPLE) --box 255,305,525,479 -o $(DEMO)/overlay-box.png
 	$(BIN)/sam-run $(DEMO)/demo-onnx-fp16 $(SAMPLE) --point 444,154 --multimask -o $(DEMO)/overlay-multimask.png
-	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png and overlay-multimask.png."
+	$(BIN)/sam-bench $(DEMO)/demo-coreml-fp16 $(DEMO)/demo-tflite-fp16 $(DEMO)/demo-onnx-fp16 --device host \
+		--runs 20 --seconds 0.5 --warmup 1 --store $(DEMO)/profiles.jsonl
+	$(BIN)/sam-bench check --budget host --profile demo-tflite-fp16 --store $(DEMO)/profiles.jsonl
+	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
+	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png and report.html."
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest
@@ -44,6 +48,10 @@ matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS
 
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m exporter.matrix.counts
+
+bench-runner: $(READY)  ## what the Android runner costs beside a bare loop; after `make demo`
+	$(BIN)/python -m android_harness.runner.bench $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
+		--write profiles/results/runner-overhead.md
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
 	$(BIN)/python -m exporter.demo.evaluate --scenes 200 --write

@@ -10,7 +10,11 @@
     └── ExportError               exit 1: the work failed
         ├── DownloadError         a published checkpoint could not be fetched
         ├── LoweringError         a toolkit could not lower a graph
-        └── ParityError           a lowered graph misses its floor
+        ├── ParityError           a lowered graph misses its floor
+        └── DeviceError           a device failed while it worked for us
+            ├── DeviceLostError       it went away: cable, restart, adb
+            ├── RunnerError           what ran on it died, hung or answered nonsense
+            └── TooHotError           it did not cool down in time
 
 A message is one line: what was wrong, where, what to do. A command line prints it and exits with
 `exit_status`.
@@ -93,6 +97,22 @@ class LoweringError(ExportError):
 
 class ParityError(ExportError):
     """A lowered graph differs from torch by more than the floor of its precision allows."""
+
+
+class DeviceError(ExportError):
+    """A device failed while it worked for us; nothing of the run was recorded."""
+
+
+class DeviceLostError(DeviceError):
+    """The device went away: a cable, a restart, adb itself."""
+
+
+class RunnerError(DeviceError):
+    """What ran on the device died, hung or answered nonsense."""
+
+
+class TooHotError(DeviceError):
+    """The device did not cool down within the method's limit."""
 
 
 def _some(names: list[str], most: int = 6) -> str:

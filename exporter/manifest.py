@@ -378,6 +378,8 @@ def _tuple(arguments: tuple[Any, ...], data: list[Any], where: str) -> tuple[Any
     endless = len(arguments) == 2 and arguments[1] is Ellipsis
     if not endless and len(arguments) != len(data):
         raise BundleError(f"{where} should have {len(arguments)} values, not {len(data)}")
+    if endless and arguments[0] is int and set(map(type, data)) <= {int}:
+        return tuple(data)  # a profile has ten thousands of them; no place needs to be spelt
     kinds = [arguments[0]] * len(data) if endless else arguments
     return tuple(
         _value(kind, item, f"{where}[{i}]")

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from runtimes.measures import (
     missed,
     prompt_sensitivity,
 )
+from runtimes.process import peak_bytes
 
 __all__ = ["Figure", "check_parity", "describe", "missed"]
 
@@ -115,7 +115,11 @@ class Tally:
 
 
 def check_parity(
-    folder: Path, manifest: Manifest, engine: str | None = None, threads: int = 2
+    folder: Path,
+    manifest: Manifest,
+    engine: str | None = None,
+    threads: int = 2,
+    sessions: Callable[[str], Session] | None = None,
 ) -> tuple[Figure, ...]:
     """Run every golden case through the lowered graphs.
 
@@ -124,6 +128,7 @@ def check_parity(
         manifest: of that bundle.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
+        sessions: graph name -> who runs it, instead of an engine here: a device, say.
 
     Returns:
         The worst figure of each graph output and measure, with its floor; see `missed`.
@@ -142,7 +147,9 @@ def check_parity(
     specs = sorted((graph.spec for graph in manifest.graphs), key=lambda s: s.name != ENCODER)
     for spec in specs:
         # One session at a time: the next graph is opened when this one's memory is free again.
-        session = open_session(bundle, spec.name, engine, threads)
+        session = (
+            sessions(spec.name) if sessions else open_session(bundle, spec.name, engine, threads)
+        )
         outputs = {c: _run(session, spec, goldens, c, {}) for c in goldens.cases(spec.name)}
         for case, got in outputs.items():
             _compare(tally, spec.name, spec, goldens, case, got)
@@ -216,18 +223,8 @@ def _sensitivity(
 
 
 def peak_mb() -> float:
-    """The most memory this process has held, in MB.
-
-    Linux keeps the high-water mark of whatever the process was before it became this program, so
-    there `getrusage` would report the size of the exporter that started us; VmHWM starts afresh.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        marks = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        if marks:
-            return int(marks[0].split()[1]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KB here
+    """The most memory this process has held, in MB."""
+    return peak_bytes() / 2**20
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -51,12 +51,16 @@ class EngineKind:
         target: the export target it runs.
         missing: None if usable here, else what to install.
         open: path, graph, threads -> a loaded graph.
+        module: the toolkit, imported before a load is timed; its top package has `__version__`.
+        interprets: it is no runtime that an app would use, so its times say nothing of the bundle.
     """
 
     name: str
     target: str
     missing: Callable[[], str | None]
     open: Callable[[Path, GraphFile, int], Session]
+    module: str = ""
+    interprets: bool = False
 
 
 @dataclass(frozen=True)

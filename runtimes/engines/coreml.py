@@ -63,4 +63,6 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlSession:
     return _CoremlSession(model, graph.spec)
 
 
-ENGINE = EngineKind(name="coreml", target="coreml", missing=_missing, open=_open)
+ENGINE = EngineKind(
+    name="coreml", target="coreml", missing=_missing, open=_open, module="coremltools"
+)

@@ -124,4 +124,10 @@ def _by_position(specs: tuple[TensorSpec, ...], details: list[dict[str, Any]]) -
     return {t.name: int(d["index"]) for t, d in zip(specs, details, strict=True)}
 
 
-ENGINE = EngineKind(name="litert", target="tflite", missing=_missing, open=_open)
+ENGINE = EngineKind(
+    name="litert",
+    target="tflite",
+    missing=_missing,
+    open=_open,
+    module="ai_edge_litert.interpreter",
+)

@@ -47,4 +47,4 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _MilSession:
         raise BundleError(f"cannot read {path}: {error}") from error
 
 
-ENGINE = EngineKind(name="mil", target="coreml", missing=_missing, open=_open)
+ENGINE = EngineKind(name="mil", target="coreml", missing=_missing, open=_open, interprets=True)

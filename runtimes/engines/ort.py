@@ -49,4 +49,4 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _OrtSession:
     return _OrtSession(session, tuple(t.name for t in graph.spec.outputs))
 
 
-ENGINE = EngineKind(name="ort", target="onnx", missing=_missing, open=_open)
+ENGINE = EngineKind(name="ort", target="onnx", missing=_missing, open=_open, module="onnxruntime")

@@ -14,6 +14,7 @@ import pytest
 from exporter.bundle import open_bundle
 from exporter.errors import BundleError, ParityError
 from exporter.manifest import Figure
+from runtimes.engines import open_session
 from runtimes.measures import (
     CAP,
     END_TO_END,
@@ -156,6 +157,20 @@ def test_a_good_bundle_reaches_every_floor(tiny_folder):
 def test_other_shapes_reach_them_too(tmp_path, recipe):
     build(tmp_path / "bundle", recipe)
     assert missed(tuple(figures_of(tmp_path / "bundle", recipe).values())) == []
+
+
+def test_sessions_from_elsewhere_are_measured_instead_of_an_engine(tiny, tmp_path):
+    build(tmp_path / "scaled", Recipe(flaw="scaled"))
+    other = open_bundle(tmp_path / "scaled")
+    asked = []
+
+    def sessions(graph):
+        asked.append(graph)
+        return open_session(other, graph)
+
+    found = check_parity(tiny.path, tiny.manifest, sessions=sessions)
+    assert asked == ["image_encoder", "mask_decoder"]
+    assert {f.output for f in missed(found)} == {"low_res_masks"}
 
 
 def test_scaled_logits_are_measured(tmp_path):

@@ -1,0 +1,99 @@
+"""C compilers that build the runner, and the glibc that goes with what they build."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import ExportError
+
+SOURCE = Path(__file__).with_name("runner.c")
+FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
+TRIPLES = {"arm64-v8a": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
+INSTALL = {
+    "arm64-v8a": "apt install gcc-aarch64-linux-gnu, or pip install ziglang",
+    "x86_64": "apt install gcc, or pip install ziglang",
+}
+_ZIG_GLIBC = "2.28"
+"""The oldest that the wheels' libraries ask for."""
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A command that builds for one ABI.
+
+    Attributes:
+        words: its first words.
+        libraries: whether it has a glibc of its own that must go with what it builds (gcc); zig
+            builds for an older one than any that we ship.
+        source: what it builds.
+    """
+
+    words: tuple[str, ...]
+    libraries: bool
+    source: Path = SOURCE
+
+    def identity(self) -> str:
+        """What it is, for a cache's key."""
+        words = (Path(self.words[0]).name, *self.words[1:], self._ask("--version").splitlines()[0])
+        return " ".join(words)
+
+    def library(self, name: str) -> Path:
+        """A library that goes with it. ExportError where it has none."""
+        path = Path(self._ask(f"-print-file-name={name}").strip())
+        if not path.is_absolute() or not path.is_file():
+            raise ExportError(f"{self.words[0]} has no {name}: install its C and C++ libraries")
+        return path.resolve()
+
+    def build(self, output: Path) -> None:
+        """Compile the source. ExportError with the compiler's first words."""
+        words = [*self.words, *FLAGS, "-o", str(output), str(self.source), "-ldl"]
+        done = self._run(words)
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if "error" in line]
+            reason = (lines or [done.stderr])[0][:300]
+            raise ExportError(f"{self.words[0]} cannot build {self.source.name}: {reason}")
+
+    def _ask(self, question: str) -> str:
+        done = self._run([*self.words, question])
+        if done.returncode != 0 or not done.stdout.strip():
+            raise ExportError(f"{self.words[0]} does not answer {question}: {done.stderr[:200]}")
+        return done.stdout
+
+    def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExportError(f"{words[0]} cannot be run: {error}") from None
+
+
+def find_compiler(abi: str) -> Compiler | None:
+    """A gcc that builds for glibc on `abi`, else zig from its wheel, else None."""
+    triple = TRIPLES[abi]
+    cross = shutil.which(f"{triple}-gcc")
+    if cross:
+        return Compiler((cross,), libraries=True)
+    own = shutil.which("gcc") if sys.platform == "linux" else None
+    if own and _machine(own).startswith(triple.partition("-")[0]):
+        return Compiler((own,), libraries=True)
+    if importlib.util.find_spec("ziglang") is not None:
+        words = (sys.executable, "-m", "ziglang", "cc", "-target", f"{triple}.{_ZIG_GLIBC}")
+        return Compiler(words, libraries=False)
+    return None
+
+
+def _machine(compiler: str) -> str:
+    try:
+        done = subprocess.run(
+            [compiler, "-dumpmachine"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

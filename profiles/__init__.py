@@ -1,0 +1,1 @@
+"""`sam-bench`: measure bundles, keep the results, compare, hold to budgets, show."""

@@ -1,0 +1,239 @@
+"""What `sam-bench` can be asked, as argument parsers: one for measuring, one for each word."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from profiles.store import DEFAULT
+from runtimes.device import CLASSES, Method
+
+EXAMPLES = """\
+examples:
+  sam-bench bundles/demo-tflite-fp16 --device host
+  sam-bench bundles/demo-tflite-fp16 bundles/demo-onnx-fp16 --device android --label "new decoder"
+  sam-bench bundles/demo-tflite-fp16 --device android:R5CT1 --device android:28291F --cores 4,5,6,7
+  sam-bench compare main "new decoder" --fail-on 5%
+  sam-bench check --budget phone
+  sam-bench report -o report.html --device-class phone
+
+more words, each with its own --help: compare, check, report, list, devices, clean
+
+Measurements go to --store, one JSON line each. An interrupted one goes on where it was when the
+same command is given again within a day.
+exit status: 0 done, 1 a failed run, a regression or over budget, 2 a wrong request, 130 interrupted
+"""
+WAYS = ("auto", "capsule", "ndk", "benchmark_model", "engine")
+DELEGATES = ("cpu", "xnnpack", "gpu", "nnapi", "qnn")
+DEFAULTS = Method()
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments end the process with status 2 and one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line, as every other error of ours."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def cores(text: str) -> str:
+    """`fast`, `all` or core numbers."""
+    if text in ("fast", "all") or re.fullmatch(r"\d+(,\d+)*", text):
+        return text
+    raise argparse.ArgumentTypeError(f"should be fast, all or numbers as 4,5,6,7, not {text!r}")
+
+
+def percent(text: str) -> float:
+    """`5%` or `5` -> 0.05."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"should be a percentage as 5%, not {text!r}")
+    return float(match[1]) / 100
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value < 1e6:
+            raise argparse.ArgumentTypeError(f"should be seconds from {least:g}, not {text!r}")
+        return value
+
+    return parse
+
+
+def measuring() -> Parser:
+    """Of `sam-bench BUNDLE...`."""
+    made = _parser(
+        "sam-bench",
+        "sam-bench BUNDLE... --device NAME [options] | sam-bench WORD ...",
+        "Measure bundles on phones, emulators and this host, and keep the results.",
+        EXAMPLES,
+    )
+    add = made.add_argument
+    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "--device",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="host, android, android:SERIAL or emulator:AVD; repeatable (default: host)",
+    )
+    add("--label", default="", metavar="TEXT", help="a word to find these results by")
+    _add_method(made)
+    _add_common(made)
+    add("--quiet", action="store_true", help="no progress on stderr")
+    return made
+
+
+def _add_method(made: Parser) -> None:
+    d, group = DEFAULTS, made.add_argument_group("method")
+    add = group.add_argument
+
+    def seconds(name: str, default: float, least: float, text: str) -> None:
+        said = f"{text} ({default:g})"
+        add(name, type=_seconds(least), default=default, metavar="S", help=said)
+
+    add("--runs", type=_count, default=d.runs, metavar="N", help=f"calls, at least ({d.runs})")
+    seconds("--seconds", d.seconds, 0, "time for these calls, at least")
+    seconds("--warmup", d.warmup_seconds, 0, "the most to wait for stable times")
+    add("--repeats", type=_count, default=d.repeats, metavar="N", help=f"processes ({d.repeats})")
+    add("--threads", type=_count, default=d.threads, metavar="N", help=f"({d.threads})")
+    add("--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,6,7")
+    add("--way", choices=WAYS, default=d.way, help="how the runner gets there (default: auto)")
+    add("--delegate", choices=DELEGATES, default=d.delegate, help="what computes (default: cpu)")
+    add("--fixed-performance", action="store_true", help="Android's mode of steady clocks")
+    seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
+    seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
+    add("--no-check", action="store_true", help="no parity check before; the results say so")
+
+
+def method(arguments: argparse.Namespace) -> Method:
+    """What `measuring` read, as a method."""
+    return dataclasses.replace(
+        DEFAULTS,
+        runs=arguments.runs,
+        seconds=arguments.seconds,
+        warmup_seconds=arguments.warmup,
+        repeats=arguments.repeats,
+        threads=arguments.threads,
+        cores=arguments.cores,
+        way=arguments.way,
+        delegate=arguments.delegate,
+        fixed_performance=arguments.fixed_performance,
+        cool_seconds=arguments.cool_limit,
+        deadline_seconds=arguments.deadline,
+        check=not arguments.no_check,
+    )
+
+
+def comparing() -> Parser:
+    """Of `sam-bench compare`."""
+    made = _word("compare", "A B [options]", "What changed from A to B, beyond noise.")
+    for side in ("a", "b"):
+        made.add_argument(
+            side,
+            metavar=side.upper(),
+            help="an id or its start, a label, a bundle's name (its latest), or a store file",
+        )
+    made.add_argument(
+        "--fail-on",
+        type=percent,
+        metavar="P%",
+        help="exit 1 if anything is worse by more than this and beyond noise",
+    )
+    _add_common(made)
+    return made
+
+
+def checking() -> Parser:
+    """Of `sam-bench check`."""
+    made = _word("check", "--budget FILE [options]", "Hold measurements to a budget.")
+    made.add_argument(
+        "--budget", required=True, metavar="FILE", help="a TOML file, or phone, emulator, host"
+    )
+    made.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="as in compare; repeatable (default: the latest of each bundle in the class)",
+    )
+    _add_common(made)
+    return made
+
+
+def reporting() -> Parser:
+    """Of `sam-bench report`."""
+    made = _word("report", "-o FILE [filters]", "One HTML page that needs nothing else.")
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="HTML")
+    made.add_argument("--all", action="store_true", help="not only the latest of each bundle")
+    _add_filters(made)
+    _add_common(made, json=False)
+    return made
+
+
+def listing() -> Parser:
+    """Of `sam-bench list`."""
+    made = _word("list", "[filters]", "What was measured.")
+    _add_filters(made)
+    _add_common(made)
+    return made
+
+
+def showing_devices() -> Parser:
+    """Of `sam-bench devices`."""
+    made = _word("devices", "[--json]", "What can be measured on now, and why something cannot.")
+    _add_common(made, store=False)
+    return made
+
+
+def cleaning() -> Parser:
+    """Of `sam-bench clean`."""
+    made = _word("clean", "--device NAME", "Remove what sam-bench keeps on a device.")
+    made.add_argument("--device", action="append", required=True, metavar="NAME", help="repeatable")
+    _add_common(made, store=False, json=False)
+    return made
+
+
+def _word(name: str, usage: str, description: str) -> Parser:
+    return _parser(f"sam-bench {name}", f"sam-bench {name} {usage}", description, "")
+
+
+def _parser(name: str, usage: str, description: str, epilog: str) -> Parser:
+    return Parser(
+        name,
+        usage=usage,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_filters(made: Parser) -> None:
+    add = made.add_argument_group("filters").add_argument
+    add("--device-class", choices=CLASSES, default="", help="only this class")
+    for name in ("device", "variant", "target", "precision"):
+        add(f"--{name}", default="", metavar="NAME", help=f"only this {name}")
+    add("--since", default="", metavar="DAY", help="only from 2026-11-22 (or a time, UTC) on")
+
+
+def _add_common(made: Parser, *, store: bool = True, json: bool = True) -> None:
+    add = made.add_argument
+    if store:
+        add("--store", type=Path, default=DEFAULT, metavar="FILE", help=f"(default: ./{DEFAULT})")
+    if json:
+        add("--json", action="store_true", help="print JSON instead of text")
+    add("--debug", action="store_true", help="a traceback with an error")

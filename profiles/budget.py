@@ -1,0 +1,175 @@
+"""Limits that a bundle must keep on a class of devices.
+
+A budget is a TOML file: `device_class`, a table `[limits]` (see MEASURES), and for single graphs
+`[limits.GRAPH]` (see GRAPH_MEASURES). A name without a folder and suffix is one of ours, in
+`profiles/budgets/`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RequestError
+from profiles.statistics import Spread
+from profiles.summary import GraphSummary, Summary
+from runtimes.device import CLASSES
+
+OURS = Path(__file__).parent / "budgets"
+
+
+def _of(name: str, part: str) -> Callable[[Any], float | None]:
+    """A quantile of one of the spreads."""
+
+    def read(owner: Any) -> float | None:
+        found: Spread | None = getattr(owner, name)
+        return None if found is None else float(getattr(found, part))
+
+    return read
+
+
+MEASURES: dict[str, Callable[[Summary], float | None]] = {
+    "first_mask_p50_ms": _of("first_mask_ms", "p50"),
+    "click_p50_ms": _of("click_ms", "p50"),
+    "click_p90_ms": _of("click_ms", "p90"),
+    "click_p99_ms": _of("click_ms", "p99"),
+    "load_ms": lambda summary: summary.load_ms,
+    "peak_memory_mb": lambda summary: summary.peak_mb,
+    "bundle_mb": lambda summary: summary.bundle_mb,
+}
+GRAPH_MEASURES: dict[str, Callable[[GraphSummary], float | None]] = {
+    "p50_ms": _of("ms", "p50"),
+    "p90_ms": _of("ms", "p90"),
+    "p99_ms": _of("ms", "p99"),
+    "first_ms": lambda graph: graph.first_ms,
+    "load_ms": lambda graph: graph.load_ms,
+    "peak_memory_mb": lambda graph: graph.peak_mb,
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`graph` is empty for a measure of the whole bundle."""
+
+    graph: str
+    measure: str
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of one class of devices."""
+
+    name: str
+    device_class: str
+    limits: tuple[Limit, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One limit and one profile.
+
+    Attributes:
+        value: what was measured; None where nothing was, which is no pass.
+    """
+
+    bundle: str
+    device: str
+    device_class: str
+    measure: str
+    value: float | None
+    at_most: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the limit is kept."""
+        return self.value is not None and self.value <= self.at_most
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.value is None:
+            return "NOT MEASURED"
+        return "kept" if self.kept else "OVER"
+
+
+def check(budget: Budget, summaries: list[Summary]) -> list[Row]:
+    """Every limit against every profile.
+
+    Raises:
+        RequestError: no profile, or one of another class than the budget's.
+    """
+    if not summaries:
+        raise RequestError(
+            f"there is no profile of class {budget.device_class} for budget {budget.name}: "
+            f"measure on one first (sam-bench BUNDLE --device ...)"
+        )
+    strangers = [s for s in summaries if s.device_class != budget.device_class]
+    if strangers:
+        raise RequestError(
+            f"{strangers[0].id} was measured on a {strangers[0].device_class}; budget "
+            f"{budget.name} is for class {budget.device_class}"
+        )
+    return [row for summary in summaries for row in _rows(budget, summary)]
+
+
+def read_budget(name: str) -> Budget:
+    """A TOML file, or the name of one of ours. RequestError says what is wrong with it."""
+    path = Path(name)
+    if not path.is_file() and path.name == name and not path.suffix:
+        path = OURS / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in OURS.glob("*.toml")))
+        raise RequestError(f"there is no budget {name}; give a TOML file or one of: {known}")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RequestError(f"{path} is no budget: {error}") from None
+    return _parsed(data, path)
+
+
+def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
+    unknown = sorted(set(data) - {"device_class", "limits"})
+    if unknown:
+        raise RequestError(f"{path}: unknown {unknown[0]!r}; there are: device_class, limits")
+    device_class = data.get("device_class")
+    if device_class not in CLASSES:
+        known = ", ".join(CLASSES)
+        raise RequestError(f"{path}: device_class is {device_class!r}; there are: {known}")
+    table = data.get("limits")
+    limits = tuple(_limits(table, path)) if isinstance(table, dict) else ()
+    if not limits:
+        raise RequestError(f"{path}: a budget needs a table [limits] with at least one limit")
+    return Budget(path.stem, str(device_class), limits)
+
+
+def _limits(table: Mapping[str, Any], path: Path) -> Iterator[Limit]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            for measure, limit in value.items():
+                yield _limit(name, measure, limit, GRAPH_MEASURES, path)
+        else:
+            yield _limit("", name, value, MEASURES, path)
+
+
+def _limit(graph: str, measure: str, value: Any, known: Mapping[str, object], path: Path) -> Limit:
+    if measure not in known:
+        raise RequestError(f"{path}: unknown limit {measure!r}; there are: {', '.join(known)}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise RequestError(f"{path}: {measure} should be a number above 0, not {value!r}")
+    return Limit(graph, measure, float(value))
+
+
+def _rows(budget: Budget, summary: Summary) -> Iterator[Row]:
+    graphs = {graph.graph: graph for graph in summary.graphs}
+    for limit in budget.limits:
+        if limit.graph:
+            graph = graphs.get(limit.graph)
+            value = GRAPH_MEASURES[limit.measure](graph) if graph else None
+        else:
+            value = MEASURES[limit.measure](summary)
+        name = f"{limit.graph} {limit.measure}".strip()
+        yield Row(summary.bundle, summary.device, summary.device_class, name, value, limit.at_most)

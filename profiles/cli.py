@@ -1,0 +1,207 @@
+"""`sam-bench`: arguments -> one call -> text or JSON; it prints and never computes."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from exporter.bundle import open_bundle
+from exporter.errors import RequestError, SamExportError
+from exporter.progress import on_stderr, silent
+from profiles import arguments as asked
+from profiles import budget, kinds, tables
+from profiles.collect import Outcome, Plan, collect
+from profiles.compare import compare
+from profiles.journal import EXPIRY_HOURS
+from profiles.report import render
+from profiles.schema import Profile
+from profiles.selection import Filters, latest, pairs, select
+from profiles.store import Store
+from profiles.summary import summarise
+from runtimes.device import HOST
+from runtimes.pictures import write_whole
+
+Arguments = argparse.Namespace
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sam-bench`; returns the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    word = given[0] if given and given[0] in WORDS else ""
+    parser, work = WORDS[word]
+    arguments = parser().parse_args(given[1:] if word else given)
+    try:
+        return work(arguments)
+    except KeyboardInterrupt:
+        print(f"sam-bench: interrupted{_how_to_go_on(arguments)}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
+        if arguments.debug:
+            traceback.print_exc()
+        known = isinstance(error, SamExportError)
+        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
+        _say_error(str(what))
+        return error.exit_status if isinstance(error, SamExportError) else 1
+
+
+def _measure(arguments: Arguments) -> int:
+    report = silent if arguments.quiet else on_stderr()
+    # Names first: a misspelt device should not wait for the hashes of a large bundle.
+    devices = [kinds.find(name) for name in arguments.device or [HOST]]
+    bundles = tuple(open_bundle(path) for path in arguments.bundles)
+    plan = Plan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+    outcome = collect(plan, devices, report)
+    summaries = [summarise(profile) for profile in outcome.profiles]
+    if arguments.json:
+        _print_json({"profiles": [asdict(s) for s in summaries], "failures": _failures(outcome)})
+    elif summaries:
+        print(tables.measured(summaries))
+    for device, error in outcome.failures:
+        _say_error(f"{device}: {error}")
+    return max((error.exit_status for _, error in outcome.failures), default=0)
+
+
+def _compare(arguments: Arguments) -> int:
+    store, limit = Store(arguments.store), arguments.fail_on
+    chosen = pairs(select(arguments.a, store), select(arguments.b, store))
+    found = [compare(a, b, judging=limit is not None) for a, b in chosen]
+    if arguments.json:
+        _print_json([comparison.data() for comparison in found])
+    else:
+        print("\n\n".join(tables.comparison(comparison) for comparison in found))
+    if limit is None:
+        return 0
+    worse = [(c, change) for c in found for change in c.regressions(limit)]
+    if worse:
+        first, change = worse[0]
+        more = f", and {len(worse) - 1} more" if len(worse) > 1 else ""
+        _say_error(
+            f"{change.what} of {first.b.bundle.name} on {first.b.device.device} is "
+            f"{change.ratio - 1:.1%} worse, beyond noise and --fail-on {limit:.1%}{more}"
+        )
+    return 1 if worse else 0
+
+
+def _check(arguments: Arguments) -> int:
+    held_to, store = budget.read_budget(arguments.budget), Store(arguments.store)
+    if arguments.profile:
+        profiles = [p for name in arguments.profile for p in select(name, store)]
+    else:
+        profiles = latest(Filters(device_class=held_to.device_class).apply(store.read(_warn)))
+    rows = budget.check(held_to, [summarise(profile) for profile in profiles])
+    if arguments.json:
+        _print_json([asdict(row) | {"verdict": row.verdict} for row in rows])
+    else:
+        print(tables.budget(rows))
+    over = [row for row in rows if not row.kept]
+    if over:
+        first = over[0]
+        _say_error(
+            f"{len(over)} of {len(rows)} limits of budget {held_to.name} are not kept; first: "
+            f"{first.measure} of {first.bundle} on {first.device}"
+        )
+    return 1 if over else 0
+
+
+def _report(arguments: Arguments) -> int:
+    profiles = _filtered(arguments)
+    if not arguments.all:
+        profiles = latest(profiles)
+    if not profiles:
+        raise RequestError(f"no profile in {arguments.store} fits; see sam-bench list")
+    if not arguments.output.parent.is_dir():
+        raise RequestError(f"there is no folder {arguments.output.parent} to write to")
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    _write(arguments.output, render(profiles, now))
+    print(f"{arguments.output}: {len(profiles)} measurements")
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    def write(stream: BinaryIO) -> None:
+        stream.write(text.encode())
+
+    write_whole(path, write)
+
+
+def _list(arguments: Arguments) -> int:
+    profiles = _filtered(arguments)
+    if arguments.json:
+        _print_json([asdict(summarise(profile)) for profile in profiles])
+    else:
+        print(tables.listing(profiles))
+    return 0
+
+
+def _devices(arguments: Arguments) -> int:
+    rows = kinds.listed()
+    if arguments.json:
+        _print_json([asdict(row) for row in rows])
+    else:
+        print(tables.devices(rows))
+    return 0
+
+
+def _clean(arguments: Arguments) -> int:
+    for name in arguments.device:
+        print(f"{name}: {kinds.clean(name)}")
+    return 0
+
+
+def _filtered(arguments: Arguments) -> list[Profile]:
+    filters = Filters(
+        device_class=arguments.device_class,
+        device=arguments.device,
+        variant=arguments.variant,
+        target=arguments.target,
+        precision=arguments.precision,
+        since=arguments.since,
+    )
+    return filters.apply(Store(arguments.store).read(_warn))
+
+
+def _failures(outcome: Outcome) -> list[dict[str, str]]:
+    return [{"device": device, "error": str(error)} for device, error in outcome.failures]
+
+
+def _how_to_go_on(arguments: Arguments) -> str:
+    if not hasattr(arguments, "bundles"):
+        return ""
+    return (
+        "; finished repeats are kept: give the same command again within "
+        f"{EXPIRY_HOURS:g} hours to go on"
+    )
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=2))
+
+
+def _warn(line: str) -> None:
+    print(f"sam-bench: {line}", file=sys.stderr)
+
+
+def _say_error(line: str) -> None:
+    print(f"sam-bench: error: {line}", file=sys.stderr)
+
+
+WORDS: dict[str, tuple[Callable[[], asked.Parser], Callable[[Arguments], int]]] = {
+    "": (asked.measuring, _measure),
+    "compare": (asked.comparing, _compare),
+    "check": (asked.checking, _check),
+    "report": (asked.reporting, _report),
+    "list": (asked.listing, _list),
+    "devices": (asked.showing_devices, _devices),
+    "clean": (asked.cleaning, _clean),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

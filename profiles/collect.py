@@ -1,0 +1,225 @@
+"""Measure bundles on devices and keep what came out.
+
+    facts -> open -> prepare every bundle -> parity of every bundle -> repeats -> store
+
+A repeat is: cool down, one process a graph, one session, for each bundle in turn (A B A B), so that
+a device that slowly warms up is as unkind to every bundle. What is done is in a journal at once; an
+interrupted measurement goes on where it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+
+from exporter.bundle import Bundle
+from exporter.errors import BundleError, ParityError, RequestError, SamExportError
+from exporter.manifest import Figure
+from exporter.progress import Report
+from profiles.journal import Journal, Work, open_journal
+from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
+from profiles.store import Store
+from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
+from runtimes.measures import describe, missed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, whatever the device.
+
+    Attributes:
+        bundles: opened, so their hashes are right; they take turns.
+        label: the user's word for it, or empty.
+        stop: set when everything should end after the step that runs now.
+    """
+
+    bundles: tuple[Bundle, ...]
+    method: Method
+    store: Store
+    label: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Outcome:
+    """What was stored, and why some devices gave nothing."""
+
+    profiles: list[Profile] = field(default_factory=list)
+    failures: list[tuple[str, SamExportError]] = field(default_factory=list)
+
+
+def collect(plan: Plan, devices: Sequence[Device], report: Report) -> Outcome:
+    """Measure on every device; one that fails costs the others nothing.
+
+    Phones work side by side. What runs on this machine's own cores - the host, an emulator, a
+    simulated phone - runs alone, before them.
+
+    Raises:
+        RequestError: a bundle or a device was given twice.
+        KeyboardInterrupt: after every device was left as it was found.
+    """
+    known = [(device.facts(), device) for device in devices]
+    _check_once("bundle", [bundle_facts(bundle).sha256 for bundle in plan.bundles])
+    _check_once("device", [facts.device for facts, _ in known])
+    outcome = Outcome()
+    for facts, device in known:
+        if facts.device_class != PHONE:
+            _take(outcome, facts, partial(measure, plan, facts, device, report))
+    phones = [(facts, device) for facts, device in known if facts.device_class == PHONE]
+    if phones:
+        _side_by_side(plan, phones, outcome, report)
+    return outcome
+
+
+def _take(outcome: Outcome, facts: DeviceFacts, work: partial[list[Profile]]) -> None:
+    try:
+        outcome.profiles += work()
+    except SamExportError as error:
+        outcome.failures.append((facts.device, error))
+
+
+def _side_by_side(
+    plan: Plan, phones: Sequence[tuple[DeviceFacts, Device]], outcome: Outcome, report: Report
+) -> None:
+    """Each phone in a thread. Ctrl-C reaches only this one, so it tells the others to stop."""
+    with ThreadPoolExecutor(max_workers=len(phones)) as pool:
+        running: list[tuple[DeviceFacts, Future[list[Profile]]]] = [
+            (facts, pool.submit(measure, plan, facts, device, report)) for facts, device in phones
+        ]
+        try:
+            for facts, future in running:
+                _take(outcome, facts, partial(future.result))
+        except KeyboardInterrupt:
+            plan.stop.set()
+            report("stopping: every device ends its step and is put back as it was")
+            raise
+
+
+def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> list[Profile]:
+    """Everything on one device: a stored profile for each bundle."""
+    say: Report = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
+    taken = {p.id for p in plan.store.read()} if plan.store.path.exists() else set()
+    with ExitStack() as stack:
+        journals = [
+            stack.enter_context(
+                open_journal(
+                    plan.store.path,
+                    Work(bundle_facts(bundle), facts, plan.method, plan.label),
+                    taken,
+                    say,
+                )
+            )
+            for bundle in plan.bundles
+        ]
+        bench = stack.enter_context(device.open(plan.method))
+        run = _Run(plan, bench, list(zip(plan.bundles, journals, strict=True)), say)
+        start = bench.condition()
+        run.prepare()
+        run.check()
+        for number in range(plan.method.repeats):
+            run.repeat(number, start)
+        return [_stored(plan, facts, bundle, journal, say) for bundle, journal in run.turns]
+
+
+@dataclass(frozen=True)
+class _Run:
+    plan: Plan
+    bench: Bench
+    turns: list[tuple[Bundle, Journal]]
+    say: Report
+
+    def prepare(self) -> None:
+        for bundle, _ in self.turns:
+            self._step(f"{bundle.path.name}: preparing")
+            self.bench.prepare(bundle)
+
+    def check(self) -> None:
+        """Parity of every bundle, before a time of any counts."""
+        for bundle, journal in self.turns:
+            if not self.plan.method.check or journal.parity is not None:
+                continue
+            self._step(f"{bundle.path.name}: checking parity")
+            figures = self.bench.check(bundle)
+            _demand_reached(bundle, figures)
+            journal.checked(figures)
+
+    def repeat(self, number: int, start: Condition) -> None:
+        """One turn of every bundle that has not had it."""
+        for bundle, journal in self.turns:
+            if number < len(journal.repeats):
+                self.say(f"{bundle.path.name}: repeat {number + 1} was done before")
+            elif not _untimed(journal):
+                journal.add(self._turn(bundle, number, start))
+
+    def _turn(self, bundle: Bundle, number: int, start: Condition) -> Repeat:
+        title = f"{bundle.path.name}: repeat {number + 1} of {self.plan.method.repeats}"
+        self._step(f"{title}: waiting for a cool device")
+        before = self.bench.cool(start)
+        runs = []
+        for graph in bundle.manifest.graphs:
+            self._step(f"{title}: {graph.spec.name}")
+            runs.append(self.bench.run_graph(bundle, graph.spec.name))
+        self._step(f"{title}: session")
+        session = self._session(bundle)
+        after = self.bench.condition()
+        return Repeat(before, after, tuple(runs), session, throttled(before, after))
+
+    def _session(self, bundle: Bundle) -> SessionRun | None:
+        """None where this way to the device has none."""
+        try:
+            return self.bench.run_session(bundle)
+        except BundleError:
+            raise
+        except RequestError as error:
+            self.say(f"{bundle.path.name}: no session: {error}")
+            return None
+
+    def _step(self, line: str) -> None:
+        if self.plan.stop.is_set():
+            raise KeyboardInterrupt
+        self.say(line)
+
+
+def _untimed(journal: Journal) -> bool:
+    """Whether there are no times to repeat: an interpreter ran it."""
+    return any(not run.timed for repeat in journal.repeats for run in repeat.runs)
+
+
+def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
+    under = missed(figures)
+    if under:
+        more = f", and {len(under) - 1} more" if len(under) > 1 else ""
+        line = describe(under[0], bundle.manifest.precision)
+        raise ParityError(f"{bundle.path.name}: {line}{more}; nothing was timed")
+
+
+def _stored(
+    plan: Plan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Report
+) -> Profile:
+    profile = Profile(
+        schema_version=SCHEMA_VERSION,
+        id=journal.head.id,
+        created=journal.head.created,
+        label=plan.label,
+        bundle=bundle_facts(bundle),
+        device=facts,
+        method=plan.method,
+        parity=journal.parity or (),
+        repeats=tuple(journal.repeats),
+        tools=tools(),
+    )
+    plan.store.append(profile, say)
+    journal.finish()
+    say(f"{bundle.path.name}: stored as {profile.id} in {plan.store.path}")
+    return profile
+
+
+def _check_once(kind: str, keys: Sequence[str]) -> None:
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        name = "" if kind == "bundle" else f" {twice[0]}"
+        raise RequestError(f"the same {kind}{name} was given twice: give each once")

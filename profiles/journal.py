@@ -1,0 +1,204 @@
+"""What an interrupted measurement has done already: `STORE.partial/KEY.jsonl`.
+
+KEY is a hash of what makes a repeat the same work: the bundle's manifest, the device (its name,
+model, chip and build), the method, the label and our version. The first line says when the
+measurement began, the next what parity gave, every further one is a repeat. Running the same
+command again goes on behind the last whole line. After `EXPIRY_HOURS` the device
+is no longer as it was, and the file is dropped. It is deleted when its profile is in the store.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RequestError
+from exporter.manifest import Figure
+from exporter.progress import Report
+from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, tools
+from profiles.store import split_lines, write_whole
+from runtimes.device import DeviceFacts, Method
+
+EXPIRY_HOURS = 24.0
+SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured, on what, and how."""
+
+    bundle: BundleFacts
+    device: DeviceFacts
+    method: Method
+    label: str
+
+    def key(self) -> str:
+        """See the head of this file."""
+        device = self.device
+        same = [
+            self.bundle.sha256,
+            [device.device, device.model, device.soc, device.build],
+            asdict(self.method),
+            self.label,
+            tools()["sam-export"],
+        ]
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first line: the profile's `id` and `created`."""
+
+    id: str
+    created: str
+
+
+class Journal:
+    """An open and locked journal.
+
+    Attributes:
+        head: of the profile to be.
+        parity: None before it was measured.
+        repeats: done so far.
+    """
+
+    def __init__(self, path: Path, descriptor: int, head: Head) -> None:
+        self.head = head
+        self.parity: tuple[Figure, ...] | None = None
+        self.repeats: list[Repeat] = []
+        self._path = path
+        self._descriptor = descriptor
+
+    def checked(self, figures: tuple[Figure, ...]) -> None:
+        """Keep what parity gave."""
+        self.parity = figures
+        self._append({"parity": [asdict(figure) for figure in figures]})
+
+    def add(self, repeat: Repeat) -> None:
+        """Keep a repeat; it is on the disk when this returns."""
+        self.repeats.append(repeat)
+        self._append({"repeat": asdict(repeat)})
+
+    def begin(self) -> None:
+        """Write the first line."""
+        self._append({"begin": asdict(self.head)})
+
+    def finish(self) -> None:
+        """Forget it: the profile is in the store."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # other journals are there
+            self._path.parent.rmdir()
+
+    def _append(self, data: dict[str, Any]) -> None:
+        write_whole(self._descriptor, (json.dumps(data) + "\n").encode())
+
+
+def folder_of(store: Path) -> Path:
+    """Where the journals of a store are."""
+    return store.with_name(store.name + SUFFIX)
+
+
+@contextmanager
+def open_journal(
+    store: Path, work: Work, taken: Container[str], report: Report
+) -> Iterator[Journal]:
+    """The journal of `work`: a new one, or the one an interrupted run left.
+
+    Args:
+        store: the profiles' file.
+        work: what will be measured.
+        taken: ids in the store; a journal of one of them was only not deleted any more.
+        report: told what is taken over, or dropped and why.
+
+    Raises:
+        RequestError: another process is measuring the same, or the folder cannot be written.
+    """
+    path = folder_of(store) / f"{work.key()}.jsonl"
+    descriptor = _open_locked(path)
+    try:
+        journal = _taken_over(path, descriptor, taken, report)
+        if journal is None:
+            os.ftruncate(descriptor, 0)
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            journal = Journal(path, descriptor, Head(secrets.token_hex(5), now))
+            journal.begin()
+        try:
+            yield journal
+        finally:
+            if journal.parity is None and not journal.repeats:
+                journal.finish()  # nothing was done that could be gone on with
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise RequestError(
+            f"cannot write {path.parent} ({error.strerror}): choose another --store"
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RequestError(
+            "another sam-bench measures this bundle on this device now: wait for it, or give a "
+            "--label of its own"
+        ) from None
+    return descriptor
+
+
+def _taken_over(
+    path: Path, descriptor: int, taken: Container[str], report: Report
+) -> Journal | None:
+    """What an earlier run left, if it can be gone on with."""
+    lines, torn = split_lines(path.read_bytes())
+    if not lines:
+        return None
+    if torn:
+        os.ftruncate(descriptor, sum(map(len, lines)))
+    try:
+        journal = _parsed(path, descriptor, [line.decode() for line in lines])
+    except (RequestError, UnicodeDecodeError) as error:
+        report(f"an interrupted measurement cannot be gone on with: {error}")
+        return None
+    if journal.head.id in taken:
+        return None
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(
+        journal.head.created
+    )
+    if age > datetime.timedelta(hours=EXPIRY_HOURS):
+        report(f"an interrupted measurement of {journal.head.created} is too old to go on with")
+        return None
+    return journal
+
+
+def _parsed(path: Path, descriptor: int, lines: list[str]) -> Journal:
+    """RequestError where the first line or any other is not what we write."""
+    journal: Journal | None = None
+    for number, line in enumerate(lines, 1):
+        where = f"{path} line {number}"
+        data = parse_json(line, where)
+        kind = next(iter(data)) if isinstance(data, dict) and len(data) == 1 else ""
+        if kind == "begin":
+            journal = Journal(path, descriptor, parse_as(Head, data[kind], where))
+        elif kind == "parity" and journal is not None:
+            journal.parity = tuple(parse_as(Figure, figure, where) for figure in data[kind])
+        elif kind == "repeat" and journal is not None:
+            journal.repeats.append(parse_as(Repeat, data[kind], where))
+        else:
+            raise RequestError(f"{where} is no line of a journal")
+    if journal is None:
+        raise RequestError(f"{path} is empty")
+    return journal

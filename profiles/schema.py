@@ -1,0 +1,200 @@
+"""A profile: everything that one measurement of one bundle on one device gave, as one JSON line.
+
+Samples are kept, never their statistics: those are computed when someone asks. A line of another
+version, an unknown field or a wrong type is a `RequestError` that names its place.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn, TypeVar
+
+import exporter
+from exporter.bundle import MANIFEST, Bundle, hash_file
+from exporter.errors import BundleError, RequestError
+from exporter.manifest import Figure, Manifest, parse
+from runtimes.device import (
+    CLASSES,
+    THERMAL_STATUS,
+    Condition,
+    DeviceFacts,
+    GraphRun,
+    Method,
+    SessionRun,
+)
+
+SCHEMA_VERSION = 1
+
+T = TypeVar("T")
+TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """One graph of the bundle.
+
+    Attributes:
+        bytes: its file's size.
+        multiply_accumulates: in one call; None where the manifest does not tell.
+    """
+
+    name: str
+    bytes: int
+    multiply_accumulates: int | None = None
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which bundle was measured.
+
+    Attributes:
+        name: of its folder.
+        sha256: of its manifest, which holds the hashes of every other file.
+        input_size: side of the square input, in pixels.
+        graphs: in the manifest's order.
+    """
+
+    name: str
+    sha256: str
+    variant: str
+    target: str
+    precision: str
+    input_size: int
+    graphs: tuple[GraphFacts, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all graphs together."""
+        return sum(graph.bytes for graph in self.graphs)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One process for each graph and one for the session, and the device around them.
+
+    Attributes:
+        runs: in the order of the bundle's graphs.
+        session: None where the device cannot run one.
+        throttled: why these times may be those of a hot device; empty where nothing says so.
+    """
+
+    before: Condition
+    after: Condition
+    runs: tuple[GraphRun, ...]
+    session: SessionRun | None
+    throttled: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One line of a store.
+
+    Attributes:
+        id: ten hex digits, made when the measurement began.
+        created: ISO 8601, UTC: when it began.
+        label: the user's word for it, or empty.
+        parity: figures on the device; empty where the check was turned off.
+        tools: package -> version on the machine that measured.
+    """
+
+    schema_version: int
+    id: str
+    created: str
+    label: str
+    bundle: BundleFacts
+    device: DeviceFacts
+    method: Method
+    parity: tuple[Figure, ...]
+    repeats: tuple[Repeat, ...]
+    tools: dict[str, str]
+
+    def to_line(self) -> str:
+        """Stable JSON in one line, with its newline."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def parse_profile(line: str, where: str) -> Profile:
+    """One line of a store.
+
+    Args:
+        line: JSON.
+        where: for the message, e.g. `profiles.jsonl line 3`.
+
+    Raises:
+        RequestError: not JSON, of another version, or not what the schema says.
+    """
+    data = parse_json(line, where)
+    found = data.get("schema_version") if isinstance(data, dict) else None
+    if found != SCHEMA_VERSION:
+        raise RequestError(
+            f"{where} has schema version {found!r}; this release reads {SCHEMA_VERSION}: "
+            "measure again, or use the release that wrote it"
+        )
+    profile = parse_as(Profile, data, where)
+    if profile.device.device_class not in CLASSES:
+        raise RequestError(
+            f"{where}: device.device_class is {profile.device.device_class!r}; "
+            f"there are: {', '.join(CLASSES)}"
+        )
+    return profile
+
+
+def parse_json(line: str, where: str) -> Any:
+    """JSON without NaN and infinity, which are no JSON. RequestError names the place."""
+
+    def refuse(word: str) -> NoReturn:
+        raise RequestError(f"{where} holds {word}, which is no JSON number")
+
+    try:
+        return json.loads(line, parse_constant=refuse)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RequestError(f"{where} is not JSON: {error}") from None
+
+
+def parse_as(kind: type[T], data: Any, where: str) -> T:
+    """`exporter.manifest.parse` for what is not a bundle. RequestError names the place."""
+    try:
+        return parse(kind, data, where)
+    except BundleError as error:
+        raise RequestError(str(error)) from None
+
+
+def bundle_facts(bundle: Bundle) -> BundleFacts:
+    """What a profile keeps of a bundle."""
+    manifest: Manifest = bundle.manifest
+    return BundleFacts(
+        name=bundle.path.resolve().name,
+        sha256=hash_file(bundle.path / MANIFEST),
+        variant=manifest.variant,
+        target=manifest.target,
+        precision=manifest.precision,
+        input_size=manifest.preprocess.size,
+        graphs=tuple(
+            # Manifests of earlier releases do not tell the multiply-accumulates.
+            GraphFacts(g.spec.name, g.bytes, getattr(g, "multiply_accumulates", None))
+            for g in manifest.graphs
+        ),
+    )
+
+
+def tools() -> dict[str, str]:
+    """Versions on this machine of what may take part in a measurement."""
+    found = {"sam-export": exporter.__version__, "python": platform.python_version()}
+    for package in TOOLS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def throttled(before: Condition, after: Condition) -> str:
+    """Why a repeat's times may be those of a hot device; empty where nothing says so."""
+    for when, condition in (("before", before), ("after", after)):
+        if condition.thermal_status:
+            word = THERMAL_STATUS[min(condition.thermal_status, len(THERMAL_STATUS) - 1)]
+            return f"thermal status {word} {when} the repeat"
+    return ""

@@ -1,0 +1,259 @@
+"""What it means to measure a bundle on something: the words that every kind of device shares.
+
+A kind of device (this host, a phone on adb, an emulator) implements `Device`; `sam-bench` knows
+nothing else of it. Standard library only, so that a profile can be read without any runtime.
+
+How to add a kind: a file in its harness's `devices/` folder with `KIND`, a `DeviceKind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from exporter.bundle import Bundle
+from exporter.manifest import Figure
+
+PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
+"""The class of a device. Numbers of different classes are never compared."""
+
+RESIDENT = "of the peak"
+"""How a run's note begins that says what else than the graph the memory was for."""
+
+THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+"""Android's words for the thermal status 0..6."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Cores that share a top frequency; `max_khz` is None where the system does not tell."""
+
+    cores: tuple[int, ...]
+    max_khz: int | None
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a device is: the same in every run on it.
+
+    Attributes:
+        device: as a user names it: `host`, `android:SERIAL`, `emulator:AVD`.
+        device_class: one of CLASSES.
+        manufacturer: empty where it is not known; the same for what follows.
+        soc: manufacturer and model of the chip.
+        system: name, release and API level, e.g. `Android 14 (API 34)`.
+        build: fingerprint of the system's build, or the kernel's version.
+        abi: `arm64-v8a` or `x86_64`.
+        clusters: from the slowest to the fastest.
+        memory_mb: of the whole device; 0 where it is not known.
+        page_size: of memory, in bytes; 0 where it is not known.
+    """
+
+    device: str
+    device_class: str
+    manufacturer: str
+    model: str
+    soc: str
+    system: str
+    build: str
+    abi: str
+    clusters: tuple[Cluster, ...]
+    memory_mb: int = 0
+    page_size: int = 0
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """One sensor. `kind` is the system's word for it: `cpu`, `skin`, `battery` ..."""
+
+    name: str
+    kind: str
+    celsius: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a device is at one moment. None is what it does not tell.
+
+    Attributes:
+        at: ISO 8601 time of the host, UTC.
+        thermal_status: an index into THERMAL_STATUS.
+        frequencies_khz: core number -> current frequency.
+        load: processes that want to run, averaged over a minute.
+        awake: whether the screen is on.
+        notes: what a reader should know: `battery updates are stopped`, `airplane mode is off` ...
+    """
+
+    at: str
+    thermal_status: int | None = None
+    temperatures: tuple[Temperature, ...] = ()
+    battery_percent: int | None = None
+    charging: bool | None = None
+    frequencies_khz: dict[str, int] = field(default_factory=dict)
+    load: float | None = None
+    awake: bool | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a run is done; stored with it, and part of what makes two runs comparable.
+
+    Attributes:
+        runs: timed calls of a graph in a repeat, at least.
+        seconds: time for them, at least: a repeat goes on until it has both.
+        warmup_seconds: the most that is spent on waiting for stable times.
+        repeats: processes a graph; bundles take turns between them.
+        threads: of the runtime.
+        cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7`.
+        way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; this
+            host has `engine` alone.
+        delegate: `cpu`, `xnnpack`, `gpu`, `nnapi`, `qnn`.
+        fixed_performance: Android's fixed-performance mode.
+        cool_seconds: the most that is spent on waiting for a device to cool.
+        deadline_seconds: the most for one process on the device.
+        check: parity on the device before any time counts.
+    """
+
+    runs: int = 50
+    seconds: float = 10.0
+    warmup_seconds: float = 5.0
+    repeats: int = 3
+    threads: int = 2
+    cores: str = "fast"
+    way: str = "auto"
+    delegate: str = "cpu"
+    fixed_performance: bool = False
+    cool_seconds: float = 300.0
+    deadline_seconds: float = 600.0
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class GraphRun:
+    """One process that loaded one graph and called it many times. Times in nanoseconds.
+
+    Attributes:
+        runtime: name and version.
+        first_ns: the first call after loading.
+        warmup_ns: the calls before times were stable, the first among them.
+        samples_ns: every call that counts, wall clock (monotonic, raw).
+        cpu_ns: CPU time of the process over those calls, all threads together.
+        peak_bytes: the most resident memory of the process; None where it is not told.
+        affinity: core numbers the process was held to; empty for all.
+        timed: false where the runtime is an interpreter: its times would say nothing of the bundle,
+            so there are none (the nanoseconds are 0, the samples empty).
+        way: how the runner reached the device, as `Method.way` names it; empty for a host.
+    """
+
+    graph: str
+    runtime: str
+    load_ns: int
+    first_ns: int
+    warmup_ns: tuple[int, ...]
+    samples_ns: tuple[int, ...]
+    cpu_ns: int | None
+    peak_bytes: int | None
+    threads: int
+    affinity: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    timed: bool = True
+    way: str = ""
+
+
+@dataclass(frozen=True)
+class SessionRun:
+    """What a user of the app feels: one process, every graph loaded, as an app would do it.
+
+    Attributes:
+        load_ns: all graphs, one after the other.
+        first_mask_ns: load all, encode, decode: from nothing to the first mask.
+        click_ns: each further decode.
+        peak_bytes: the most resident memory with all graphs loaded.
+        timed: see `GraphRun`.
+    """
+
+    runtime: str
+    load_ns: int
+    first_mask_ns: int
+    click_ns: tuple[int, ...]
+    peak_bytes: int | None
+    timed: bool = True
+    notes: tuple[str, ...] = ()
+
+
+class Bench(Protocol):
+    """A device made ready for one method; leaving its context undoes everything it did."""
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Put on the device what the bundle needs and is not there yet (by hash)."""
+        ...
+
+    def check(self, bundle: Bundle) -> tuple[Figure, ...]:
+        """Parity figures of the bundle's goldens as this device computes them."""
+        ...
+
+    def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
+        """One process, one graph, timed."""
+        ...
+
+    def run_session(self, bundle: Bundle) -> SessionRun:
+        """One process, every graph, as an app uses them; RequestError where the way cannot."""
+        ...
+
+    def condition(self) -> Condition:
+        """The device now."""
+        ...
+
+    def cool(self, start: Condition) -> Condition:
+        """Wait until the device is about as cool as at `start`; TooHotError after the limit."""
+        ...
+
+
+class Device(Protocol):
+    """Something a bundle can be measured on."""
+
+    def facts(self) -> DeviceFacts:
+        """What it is."""
+        ...
+
+    def open(self, method: Method) -> AbstractContextManager[Bench]:
+        """Make it ready for `method`; RequestError by name for what this device cannot do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of `sam-bench devices`.
+
+    Attributes:
+        device: what `--device` takes.
+        facts: None where the device cannot be asked.
+        condition: the same.
+        problem: why it cannot be used, and what to do; empty where it can.
+    """
+
+    device: str
+    facts: DeviceFacts | None
+    condition: Condition | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceKind:
+    """What a file in a `devices/` folder exports as `KIND`.
+
+    Attributes:
+        name: before the colon in `--device NAME:ID`.
+        find: ID, or an empty string for the only one -> the device. RequestError says why not.
+        listed: every device of this kind that can be seen now.
+        clean: ID -> removes what we keep on that device and says in one line what it was; None
+            where nothing is kept.
+    """
+
+    name: str
+    find: Callable[[str], Device]
+    listed: Callable[[], tuple[Listed, ...]]
+    clean: Callable[[str], str] | None = None

@@ -1,0 +1,111 @@
+"""Simulated phones for the tests of this folder; each test starts with nothing connected."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.fakes import qemu
+from tests.fakes.faults import Faults
+from tests.fakes.phone import Phone
+from tests.fakes.server import AdbError, AdbServer, Farm
+from tests.fakes.system import ARM64, X86_64, Model
+
+TOLD = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
+    """A private adb server. Skips where there is no adb."""
+    try:
+        server = AdbServer(tmp_path_factory.mktemp("adb-home"))
+    except AdbError as error:
+        pytest.skip(f"{error} (Debian: adb)")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def adb_environment(adb_server: AdbServer) -> dict[str, str]:
+    """The environment for any process that shall see the simulated phones and nothing else."""
+    return adb_server.environment
+
+
+@pytest.fixture(scope="session")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Makes simulated phones."""
+    farm = Farm(tmp_path_factory.mktemp("phones"))
+    yield farm
+    farm.close()
+
+
+class Shelf:
+    """Phones that wait for the next test."""
+
+    def __init__(self, server: AdbServer, farm: Farm) -> None:
+        self._server, self._farm = server, farm
+        self._phones: dict[str, Phone] = {}
+        self.told: list[str] = []
+
+    def lend(self, name: str, model: Model) -> Iterator[Phone]:
+        """A phone as new, connected; disconnected afterwards."""
+        phone = self._phones.get(name)
+        if phone is None:
+            phone = self._phones[name] = self._farm.phone(model)
+            self.told.append(f"{name}: {phone.sandbox.name} {phone.sandbox.why}".strip())
+        phone.reset()
+        self._server.connect(phone)
+        yield phone
+        self._server.disconnect(phone)
+        phone.reset()
+
+
+@pytest.fixture(scope="session")
+def shelf(adb_server: AdbServer, farm: Farm, request: pytest.FixtureRequest) -> Shelf:
+    """Phones made once and used by many tests."""
+    shelf = Shelf(adb_server, farm)
+    request.config.stash[TOLD] = shelf.told
+    return shelf
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Says how the simulated phones ran their commands, and what was missing for the better way."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(f"simulated {line}")
+
+
+@pytest.fixture
+def phone(shelf: Shelf) -> Iterator[Phone]:
+    """An x86_64 phone, connected: programs run at native speed."""
+    yield from shelf.lend("phone", X86_64)
+
+
+@pytest.fixture
+def second_phone(shelf: Shelf) -> Iterator[Phone]:
+    """Another x86_64 phone, connected."""
+    yield from shelf.lend("second_phone", X86_64)
+
+
+@pytest.fixture
+def phone_arm64(shelf: Shelf) -> Iterator[Phone]:
+    """An arm64 phone, connected: its programs run under qemu. Skips where none can."""
+    if qemu.missing():
+        pytest.skip(qemu.missing())
+    yield from shelf.lend("phone_arm64", ARM64)
+
+
+@pytest.fixture
+def faults(phone: Phone) -> Faults:
+    """What goes wrong with `phone`."""
+    return phone.faults
+
+
+@pytest.fixture
+def shell(adb_server: AdbServer, phone: Phone) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`adb shell LINE` on `phone`; `stdin=` is its standard input."""
+    return lambda line, **more: adb_server.adb("-s", phone.serial, "shell", line, **more)

@@ -1,0 +1,127 @@
+"""runner.c on a runtime whose times are known: what it waits for, and how it ends."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from android_harness.runner.compilers import find_compiler
+from android_harness.runner.delivery import read_runner
+from android_harness.runner.job import Case, GraphJob, Job
+from exporter.errors import RunnerError
+from exporter.manifest import GraphSpec, TensorSpec
+from tests.device.runner_kit import ABI, Folder
+
+SOURCE = Path(__file__).with_name("fake_ort.c")
+ONE = (1,)
+SPEC = GraphSpec(
+    "g", (TensorSpec("x", ONE, "float32", "N"),), (TensorSpec("y", ONE, "float32", "N"),)
+)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    compiler = find_compiler(ABI) if ABI else None
+    if compiler is None or shutil.which("cc") is None:
+        pytest.skip("no C compiler for this host")
+    path = tmp_path_factory.mktemp("runner") / "runner"
+    compiler.build(path)
+    return path
+
+
+@pytest.fixture
+def start(runner, tmp_path):
+    folder = Folder(runner, tmp_path)
+
+    def run(*defines, mode="graph", graphs=1, **changes):
+        words = ["cc", "-shared", "-fPIC", "-w", *(f"-D{d}" for d in defines)]
+        subprocess.run([*words, "-o", tmp_path / "libfake.so", SOURCE], check=True)
+        (tmp_path / "x.bin").write_bytes(bytes(4))
+        jobs = tuple(
+            GraphJob(
+                GraphSpec(f"g{i}", SPEC.inputs, SPEC.outputs), "m", (Case("c", {"x": "x.bin"}),)
+            )
+            for i in range(graphs)
+        )
+        settings = {"runs": 5, "seconds": 0.0, "warmup_seconds": 0.0, "threads": 1, **changes}
+        job = Job(mode, "ort", "./libfake.so", "9.9.9", jobs, **settings)
+        return folder.start(job.text())
+
+    return run
+
+
+def test_it_waits_until_times_are_stable(start):
+    report = read_runner(start("SLOW=6", "SLOW_MS=60", "FAST_MS=5", warmup_seconds=20))
+    assert report.stable
+    assert report.first_ns["g0"] == report.warmup_ns[0] >= 60e6
+    # Six slow calls, and as many fast ones as it takes until two medians of five agree.
+    assert len(report.warmup_ns) >= 13
+    assert all(time >= 60e6 for time in report.warmup_ns[:6])
+    assert 5e6 <= statistics.median(report.samples_ns) < 30e6
+    assert report.graph_run("g0").notes == ()
+
+
+def test_a_quick_graph_is_warmed_up_for_some_tenths_of_a_second(start):
+    report = read_runner(start("FAST_MS=2", warmup_seconds=20))
+    assert report.stable
+    assert sum(report.warmup_ns) >= 0.25e9
+
+
+def test_times_that_never_settle_are_noted(start):
+    report = read_runner(start("GROWTH_MS=6", warmup_seconds=0.5))
+    assert not report.stable
+    assert sum(report.warmup_ns) >= 0.4e9
+    assert report.graph_run("g0").notes == ("times were not stable when the warm-up ended",)
+
+
+def test_times_are_those_of_the_calls(start):
+    report = read_runner(start("FAST_MS=8", runs=12))
+    assert len(report.samples_ns) == 12
+    assert min(report.samples_ns) >= 8e6
+    # The runtime sleeps: almost none of that time is the processor's.
+    assert 0 <= report.cpu_ns < 0.5 * sum(report.samples_ns)
+
+
+def test_the_stopwatch_itself_takes_next_to_nothing(start):
+    report = read_runner(start("INSTANT", runs=20000))
+    # 20 to 100 ns: two readings of a clock. A graph of ours takes a thousand times that limit.
+    assert statistics.median(report.samples_ns) < 1000
+
+
+def test_seconds_are_kept_when_runs_are_few(start):
+    report = read_runner(start("FAST_MS=10", runs=1, seconds=0.3))
+    assert sum(report.samples_ns) >= 0.25e9
+    assert 5 <= len(report.samples_ns) <= 31
+
+
+def test_a_session_is_every_load_and_a_call_of_each_graph(start):
+    report = read_runner(
+        start("SLOW=3", "SLOW_MS=40", "FAST_MS=4", mode="session", graphs=3, runs=6)
+    )
+    run = report.session_run()
+    assert list(report.first_ns) == ["g0", "g1", "g2"]
+    assert all(time >= 40e6 for time in report.first_ns.values())
+    assert run.first_mask_ns >= 120e6
+    assert len(run.click_ns) == 6
+    assert min(run.click_ns) >= 4e6
+
+
+def test_a_runtime_that_prints_on_stdout_spoils_nothing(start):
+    answer = start()
+    assert answer.stdout.startswith('{"runner": 1')
+    assert "a library that prints" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("define", "status", "said"),
+    [("CRASH", 139, "crashed"), ("KILLED", 137, "the system killed the runner")],
+)
+def test_a_runtime_that_dies_is_an_error_that_says_how(start, define, status, said):
+    answer = start(define)
+    assert answer.status == status
+    with pytest.raises(RunnerError, match=said):
+        read_runner(answer)
