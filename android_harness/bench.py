@@ -1,0 +1,199 @@
+"""A bundle on an Android device: `runtimes.device.Bench` over adb."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from android_harness import condition as conditions
+from android_harness import runs
+from android_harness.connection import Connection, quoted
+from android_harness.facts import WORK
+from android_harness.runner.delivery import RUNTIME_OF, Supplies, Way
+from android_harness.runner.plans import (
+    Plan,
+    Setting,
+    check_plan,
+    graph_plan,
+    recorded,
+    session_plan,
+)
+from android_harness.runner.report import Report
+from android_harness.runner.ways import find_way
+from android_harness.workspace import FILES, Item, Store
+from exporter.bundle import Bundle
+from exporter.errors import RequestError, RunnerError
+from exporter.manifest import Figure
+from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
+from runtimes.parity import check_parity
+
+LOG = logging.getLogger("sam_export.device")
+CHECK, SESSION = "check", "session"
+FindWay = Callable[[str, str, str, str, Supplies], Way]
+"""Way, ABI, target, delegate and what the user brought -> how the runner gets there."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A bundle that is on the device: how it runs there, and its plans by name.
+
+    A plan is called `check`, `session`, or `graph NAME`.
+    """
+
+    way: Way
+    plans: dict[str, Plan]
+
+
+@dataclass
+class AndroidBench:
+    """A device made ready for a method. See `Bench`.
+
+    Attributes:
+        connection: to the device.
+        facts: of it.
+        method: how to measure.
+        cores: numbers to hold the runner to; empty for all.
+        supplies: what the user brought for the ways.
+        find_way: chooses one of them for a bundle.
+        folder: this run's on the device.
+    """
+
+    connection: Connection
+    facts: DeviceFacts
+    method: Method
+    cores: tuple[int, ...]
+    supplies: Supplies = field(default_factory=Supplies)
+    find_way: FindWay = find_way
+    folder: str = field(default_factory=lambda: f"{WORK}/run-{secrets.token_hex(4)}")
+    _loaded: dict[Path, Loaded] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Put on the device what the bundle needs and is not there yet; prove that it starts.
+
+        Raises:
+            RequestError: Android does not run such a bundle, or no way leads there.
+            DeviceError: the device is full, lost, or cannot start the runner.
+        """
+        if bundle.path in self._loaded:
+            return
+        target = bundle.manifest.target
+        if target not in RUNTIME_OF:
+            raise RequestError(
+                f"{bundle.path} is a {target} bundle, and Android runs "
+                f"{' and '.join(sorted(RUNTIME_OF))}: export it again for one of them"
+            )
+        asked = (self.method.way, self.facts.abi, target, self.method.delegate)
+        way = self.find_way(*asked, self.supplies)
+        plans = self._plans(bundle, way)
+        items = [
+            Item(f.remote, f.local, f.sha256, f.executable)
+            for f in way.files(self.facts.abi, target)
+        ]
+        contents = {
+            name: content for plan in plans.values() for name, content in plan.files.items()
+        }
+        items += [Item.of(*pair) for pair in contents.items() if pair[0] not in self._known]
+        new = [item for item in items if item.name not in self._known]
+        pushed = Store(self.connection).ensure(new, keep=self._known)
+        self._known |= {item.name for item in new}
+        LOG.info("%s: %.1f MB pushed", bundle.path.name, pushed / 2**20)
+        self._link()
+        self._self_test(way, target)
+        self._loaded[bundle.path] = Loaded(way, plans)
+
+    def check(self, bundle: Bundle) -> tuple[Figure, ...]:
+        """Parity figures of the bundle's goldens as this device computes them: one process.
+
+        Raises:
+            RequestError: the way cannot give outputs.
+            ParityError: an output is not finite.
+            DeviceError: see `runs.run`.
+        """
+        loaded, plan = self._plan(bundle, CHECK)
+        self._run(loaded, plan)
+        pulled = runs.fetch(self.connection, self.folder, plan.outputs)
+        sessions = recorded(plan, pulled)
+        return check_parity(bundle.path, bundle.manifest, sessions=sessions)
+
+    def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
+        """One process, one graph, timed. Errors as of `check`."""
+        loaded, plan = self._plan(bundle, f"graph {graph}")
+        report, notes = self._run(loaded, plan)
+        timed = report.graph_run(graph)
+        return replace(timed, notes=(*timed.notes, *notes), way=loaded.way.name)
+
+    def run_session(self, bundle: Bundle) -> SessionRun:
+        """One process, every graph, as an app uses them. Errors as of `check`."""
+        report, notes = self._run(*self._plan(bundle, SESSION))
+        timed = report.session_run()
+        return replace(timed, notes=(*timed.notes, *notes))
+
+    def condition(self) -> Condition:
+        """The device now."""
+        return conditions.parse(self.connection.ask(conditions.PARTS))
+
+    def cool(self, start: Condition) -> Condition:
+        """Wait until the device is about as cool as at `start`.
+
+        Raises:
+            TooHotError: not within the method's limit.
+            UnusableError: someone overrode the thermal status.
+        """
+
+        def look() -> Condition:
+            now = self.condition()
+            conditions.refuse_override(now, self.facts.device)
+            return now
+
+        return conditions.cool(look, start, self.method.cool_seconds)
+
+    def _plans(self, bundle: Bundle, way: Way) -> dict[str, Plan]:
+        """Every plan that the way can do."""
+        how = (way, self.facts.abi, Setting.of(self.method, self.cores))
+        names = [graph.spec.name for graph in bundle.manifest.graphs]
+        plans = {f"graph {name}": graph_plan(bundle, name, *how) for name in names}
+        if SESSION in way.modes():
+            plans[SESSION] = session_plan(bundle, *how)
+        if CHECK in way.modes() and self.method.check:
+            plans[CHECK] = check_plan(bundle, *how)
+        return plans
+
+    def _plan(self, bundle: Bundle, name: str) -> tuple[Loaded, Plan]:
+        self.prepare(bundle)
+        loaded = self._loaded[bundle.path]
+        if name == CHECK and name not in loaded.plans and CHECK in loaded.way.modes():
+            raise RequestError("the method says that parity is not checked")
+        if name not in loaded.plans:
+            known = ", ".join(sorted(loaded.plans))
+            raise RequestError(f"{loaded.way.name} cannot do `{name}`; it can: {known}")
+        return loaded, loaded.plans[name]
+
+    def _run(self, loaded: Loaded, plan: Plan) -> tuple[Report, tuple[str, ...]]:
+        command = loaded.way.command(self.folder, plan.job, runs.JOB)
+        ended = runs.run(
+            self.connection, self.folder, command, plan.job.text(), self.method.deadline_seconds
+        )
+        files = runs.fetch(self.connection, self.folder, loaded.way.pulls(plan.job))
+        return loaded.way.read(plan.job, replace(ended.answer, files=files)), ended.notes
+
+    def _link(self) -> None:
+        """The run's folder shows every file it needs, by a link to its place or its folder."""
+        tops = sorted({name.split("/")[0] for name in self._known})
+        lines = (f"ln -sfn {FILES}/{quoted([top])} {self.folder}/{quoted([top])}" for top in tops)
+        self.connection.check(f"mkdir -p {self.folder} && " + " && ".join(lines))
+
+    def _self_test(self, way: Way, target: str) -> None:
+        command = way.self_test(self.folder, self.facts.abi, target)
+        if command is None:
+            return
+        answer = self.connection.shell(command)
+        LOG.debug("self test: %d %s", answer.code, answer.out.strip())
+        if answer.code:
+            raise RunnerError(
+                f"{way.name} does not start on {self.facts.device} (exit code {answer.code}): "
+                f"{answer.last}"
+            )

@@ -1,0 +1,121 @@
+"""A device that adb knows: a phone or an emulator that runs, by cable or network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+
+from android_harness import condition, facts, topology, workspace
+from android_harness.adb import Adb, find_adb
+from android_harness.bench import AndroidBench, FindWay
+from android_harness.connection import Connection
+from android_harness.errors import UnusableError
+from android_harness.lock import locked
+from android_harness.modes import changed
+from android_harness.rows import Row
+from android_harness.runner.delivery import Supplies
+from android_harness.runner.ways import find_way
+from exporter.errors import RequestError, SamExportError
+from runtimes.device import Bench, Condition, DeviceFacts, DeviceKind, Listed, Method
+
+
+@dataclass
+class AndroidDevice:
+    """One device. See `Device`.
+
+    Attributes:
+        connection: to it.
+        name: as a user names it.
+        supplies: what the user brought for the ways of running there.
+        find_way: chooses one of them for a bundle.
+    """
+
+    connection: Connection
+    name: str
+    supplies: Supplies = field(default_factory=Supplies)
+    find_way: FindWay = find_way
+
+    def facts(self) -> DeviceFacts:
+        """What it is. UnusableError where nothing can be measured on it."""
+        return self._ask()[0]
+
+    def open(self, method: Method) -> AbstractContextManager[Bench]:
+        """Make it ready: the screen on, the mode set, a folder of ours; all undone at the end.
+
+        Raises:
+            RequestError: cores it does not have, a mode it does not know, a faked thermal status.
+            DeviceError: it is full, or went away.
+        """
+        return self._opened(method)
+
+    def clean(self) -> int:
+        """Remove everything of ours from it; the bytes that were freed."""
+        with locked(self.connection.serial):
+            return workspace.clear(self.connection)
+
+    @contextmanager
+    def _opened(self, method: Method) -> Iterator[Bench]:
+        _check_method(method)
+        with locked(self.connection.serial):
+            known, cores, now = self._ask()
+            condition.refuse_override(now, self.name)
+            chosen = cores.choose(method.cores, method.threads)
+            with changed(self.connection, fixed_performance=method.fixed_performance):
+                yield AndroidBench(
+                    self.connection, known, method, chosen, self.supplies, self.find_way
+                )
+
+    def _ask(self) -> tuple[DeviceFacts, topology.Topology, Condition]:
+        """Facts, cores and condition, in one trip."""
+        answers = self.connection.ask({**facts.PARTS, **condition.PARTS})
+        known = facts.parse(answers, self.name, self.connection.serial)
+        problem = facts.problem_of(known, answers)
+        if problem:
+            raise UnusableError(f"{self.name}: {problem}")
+        return known, topology.parse(answers["cores"]), condition.parse(answers)
+
+
+def _check_method(method: Method) -> None:
+    if method.threads < 1 or method.runs < 1:
+        raise RequestError("threads and runs are 1 or more")
+    if method.deadline_seconds < 1:
+        raise RequestError("the deadline of a process is 1 second or more")
+
+
+def find(serial: str) -> AndroidDevice:
+    """The device of that serial, or the only one.
+
+    Raises:
+        RequestError: no adb; no such device, several, or one that cannot be used; says why.
+    """
+    adb = find_adb()
+    row = adb.choose(serial)
+    return AndroidDevice(Connection(adb, row.serial), f"android:{row.serial}")
+
+
+def listed() -> tuple[Listed, ...]:
+    """Every device that adb knows. RequestError without adb."""
+    adb = find_adb()
+    return tuple(_listed(adb, row) for row in adb.rows())
+
+
+def _listed(adb: Adb, row: Row) -> Listed:
+    name = f"android:{row.serial}"
+    if row.problem:
+        return Listed(name, None, None, row.problem)
+    try:
+        answers = Connection(adb, row.serial).ask({**facts.PARTS, **condition.PARTS})
+    except SamExportError as error:
+        return Listed(name, None, None, str(error))
+    known = facts.parse(answers, name, row.serial)
+    return Listed(name, known, condition.parse(answers), facts.problem_of(known, answers))
+
+
+def clean(serial: str) -> str:
+    """Remove what was kept on the device for the next run; says how much it was."""
+    device = find(serial)
+    return f"{device.clean() / 2**20:.1f} MB removed"
+
+
+KIND = DeviceKind("android", find, listed, clean)

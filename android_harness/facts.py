@@ -1,0 +1,99 @@
+"""What an Android device is: its properties, cores and memory, asked in one trip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from android_harness import topology
+from runtimes.device import EMULATOR, PHONE, SIMULATED, DeviceFacts
+
+WORK = "/data/local/tmp/sam-export"
+"""The one folder that is ours; the shell may write and execute there, and nowhere else."""
+ABIS = ("arm64-v8a", "x86_64")
+LEAST_MB = 64
+"""Free space under which not even a runner and a small bundle would fit."""
+PARTS = {
+    "properties": "getprop",
+    "kernel": "uname -rm",
+    "page": "getconf PAGE_SIZE",
+    "memory": "grep MemTotal /proc/meminfo",
+    "cores": topology.SCRIPT,
+    "space": "df -k /data/local/tmp",
+}
+_EMULATOR_HARDWARE = frozenset({"ranchu", "goldfish", "cutf_cvm"})
+
+
+def parse(answers: Mapping[str, str], device: str, serial: str) -> DeviceFacts:
+    """The answers to PARTS.
+
+    Args:
+        answers: part -> what it printed.
+        device: as a user names it.
+        serial: adb's name for it; an emulator's tells what it is.
+    """
+    props = properties(answers.get("properties", ""))
+    version, api = props.get("ro.build.version.release", ""), props.get("ro.build.version.sdk", "")
+    memory = re.search(r"MemTotal:\s*(\d+) kB", answers.get("memory", ""))
+    page = answers.get("page", "")
+    return DeviceFacts(
+        device=device,
+        device_class=class_of(props, serial),
+        manufacturer=props.get("ro.product.manufacturer", ""),
+        model=props.get("ro.product.model", ""),
+        soc=_soc(props),
+        system=f"Android {version} (API {api})",
+        build=props.get("ro.build.fingerprint") or answers.get("kernel", ""),
+        # Never abilist: an x86_64 image lists arm64 too, and translates it.
+        abi=props.get("ro.product.cpu.abi", ""),
+        clusters=topology.parse(answers.get("cores", "")).clusters,
+        memory_mb=int(memory[1]) // 1024 if memory else 0,
+        page_size=int(page) if page.isdigit() else 0,
+    )
+
+
+def properties(text: str) -> dict[str, str]:
+    """`[name]: [value]` as getprop prints it; a value may hold commas, brackets and line ends."""
+    pairs = re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\s*\Z)", text, re.MULTILINE | re.DOTALL)
+    return dict(pairs)
+
+
+def class_of(props: Mapping[str, str], serial: str) -> str:
+    """`simulated` for our tests' own device, `emulator`, or `phone`."""
+    if props.get("ro.sam_export.simulated") == "1":
+        return SIMULATED
+    tells = (
+        props.get("ro.kernel.qemu") == "1",
+        props.get("ro.boot.qemu") == "1",
+        props.get("ro.hardware") in _EMULATOR_HARDWARE,
+        props.get("ro.product.model", "").startswith("sdk_gphone"),
+        re.fullmatch(r"emulator-\d+", serial) is not None,
+    )
+    return EMULATOR if any(tells) else PHONE
+
+
+def free_kb(text: str) -> int | None:
+    """The free space in the output of `df -k`, in KB; None where it is not there."""
+    rows = [line.split() for line in text.splitlines()[1:]]
+    numbers = [row[3] for row in rows if len(row) >= 6 and row[3].isdigit()]
+    return int(numbers[0]) if numbers else None
+
+
+def problem_of(facts: DeviceFacts, answers: Mapping[str, str]) -> str:
+    """Why nothing can be measured on it, and what to do; empty where it can."""
+    if facts.abi not in ABIS:
+        return f"its ABI is {facts.abi or 'not told'}; a runner exists for {' and '.join(ABIS)}"
+    free = free_kb(answers.get("space", ""))
+    if free is not None and free < LEAST_MB * 1024:
+        return (
+            f"full: {free // 1024} MB are free in /data/local/tmp, {LEAST_MB} MB are the least: "
+            f"free some, or try `sam-bench clean --device {facts.device}`"
+        )
+    return ""
+
+
+def _soc(props: Mapping[str, str]) -> str:
+    """Manufacturer and model (Android 12 and later), or the name of the board."""
+    parts = [props.get(f"ro.soc.{word}", "") for word in ("manufacturer", "model")]
+    named = [part for part in parts if part and part.lower() != "unknown"]
+    return " ".join(named) or props.get("ro.board.platform") or props.get("ro.hardware", "")

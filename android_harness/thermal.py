@@ -1,0 +1,60 @@
+"""Heat as Android's thermal service tells it (`dumpsys thermalservice`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from runtimes.device import THERMAL_STATUS, Temperature
+
+SCRIPT = "dumpsys -t 5 thermalservice"
+_HAL = "Current temperatures from HAL:"
+_SENSOR = re.compile(r"Temperature\{mValue=([^,]+), mType=(-?\d+), mName=([^,}]*), mStatus=(\d+)")
+_KINDS = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 4: "usb", 5: "power amplifier", 9: "npu"}
+_BELIEVABLE = (-40.0, 150.0)
+"""Degrees that a sensor of a phone can mean; what lies outside says that it is broken."""
+
+
+@dataclass(frozen=True)
+class Thermal:
+    """What the service knows.
+
+    Attributes:
+        status: index into THERMAL_STATUS; None where the device has no thermal HAL.
+        temperatures: as measured now; the service's cached ones can be 30 degrees off.
+        overridden: someone set the status by hand, so it says nothing.
+    """
+
+    status: int | None = None
+    temperatures: tuple[Temperature, ...] = ()
+    overridden: bool = False
+
+
+def parse(text: str) -> Thermal:
+    """The dump, or whatever came instead of it."""
+    if "HAL Ready: true" not in text:
+        return Thermal(overridden="IsStatusOverride: true" in text)
+    status = re.search(r"^\s*Thermal Status: (\d)", text, re.MULTILINE)
+    known = status is not None and int(status[1]) < len(THERMAL_STATUS)
+    return Thermal(
+        status=int(status[1]) if status is not None and known else None,
+        temperatures=tuple(_sensors(text)),
+        overridden="IsStatusOverride: true" in text,
+    )
+
+
+def _sensors(text: str) -> list[Temperature]:
+    found = []
+    for line in text.partition(_HAL)[2].splitlines()[1:]:
+        match = _SENSOR.search(line)
+        if match is None:
+            break  # the next block
+        try:
+            celsius = float(match[1])
+        except ValueError:
+            continue
+        if math.isfinite(celsius) and _BELIEVABLE[0] <= celsius <= _BELIEVABLE[1]:
+            kind = _KINDS.get(int(match[2]), f"type {match[2]}")
+            found.append(Temperature(match[3].strip(), kind, celsius))
+    return found
