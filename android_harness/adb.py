@@ -137,7 +137,8 @@ class Adb:
         """
         said = self.run("connect", address)
         state = self.state(address)
-        if state not in ("device", "unauthorized"):
+        if state not in ("device", "unauthorized") and "already connected" in said.out:
+            # To what is gone, as after a restart: only a new connection finds the device again.
             self.run("disconnect", address)
             said = self.run("connect", address)
             state = self.state(address)

@@ -165,7 +165,12 @@ class AndroidBench:
     def _plan(self, bundle: Bundle, name: str) -> tuple[Loaded, Plan]:
         self.prepare(bundle)
         loaded = self._loaded[bundle.path]
-        if name == CHECK and name not in loaded.plans and CHECK in loaded.way.modes():
+        if name == CHECK and CHECK not in loaded.way.modes():
+            raise RequestError(
+                f"{loaded.way.name} gives no outputs, so parity cannot be checked: take another "
+                "--way, or give --no-check, and the results say so"
+            )
+        if name == CHECK and name not in loaded.plans:
             raise RequestError("the method says that parity is not checked")
         if name not in loaded.plans:
             known = ", ".join(sorted(loaded.plans))

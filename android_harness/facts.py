@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 
 from android_harness import topology
+from android_harness.runner.delivery import ABIS
 from runtimes.device import EMULATOR, PHONE, SIMULATED, DeviceFacts
 
 WORK = "/data/local/tmp/sam-export"
 """The one folder that is ours; the shell may write and execute there, and nowhere else."""
-ABIS = ("arm64-v8a", "x86_64")
 LEAST_MB = 64
 """Free space under which not even a runner and a small bundle would fit."""
 PARTS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -27,13 +28,13 @@ class AndroidDevice:
     Attributes:
         connection: to it.
         name: as a user names it.
-        supplies: what the user brought for the ways of running there.
+        supplies: what the user brought for the ways of running there; the environment names it.
         find_way: chooses one of them for a bundle.
     """
 
     connection: Connection
     name: str
-    supplies: Supplies = field(default_factory=Supplies)
+    supplies: Supplies = field(default_factory=lambda: Supplies.of(os.environ))
     find_way: FindWay = find_way
 
     def facts(self) -> DeviceFacts:

@@ -18,12 +18,20 @@ from android_harness.runner.benchmark_output import (
     parse_text,
     refuse_fallback,
 )
-from android_harness.runner.delivery import Answer, DeviceFile, Library, ending, started
+from android_harness.runner.delivery import (
+    BENCHMARK_MODEL,
+    Answer,
+    DeviceFile,
+    Library,
+    ending,
+    started,
+)
 from android_harness.runner.job import GRAPH, LITERT, PROTOCOL, Job
 from android_harness.runner.report import Report
 from exporter.bundle import hash_file
 from exporter.errors import RequestError, RunnerError
 
+_NONE = f"no benchmark_model: download it and set {BENCHMARK_MODEL} to it"
 _PROGRAM = "benchmark_model/benchmark_model"
 _RESULT = "benchmark-result.pb"
 _MACHINES = {"arm64-v8a": 183, "x86_64": 62}
@@ -54,8 +62,10 @@ class BenchmarkModel:
         """See `Way`."""
         if target != "tflite":
             return f"benchmark_model runs tflite bundles, not {target}"
-        if self.binary is None or not self.binary.is_file():
-            return "no benchmark_model: download it and give --benchmark-model FILE"
+        if self.binary is None:
+            return _NONE
+        if not self.binary.is_file():
+            return f"{self.binary}, which {BENCHMARK_MODEL} names, is no file"
         if _machine(self.binary) != _MACHINES.get(abi):
             return f"{self.binary} is not built for {abi}"
         offers = _flags(self.binary)
@@ -127,7 +137,7 @@ class BenchmarkModel:
 
     def _binary(self) -> Path:
         if self.binary is None:
-            raise RequestError("no benchmark_model: download it and give --benchmark-model FILE")
+            raise RequestError(_NONE)
         return self.binary
 
 

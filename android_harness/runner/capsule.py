@@ -6,16 +6,23 @@ machine and kept in the cache; it is not shipped, because its parts have licence
 (its manifest.json names them). CPU only: a vendor's GPU and NPU libraries are built for Android's
 libc and cannot be loaded. Proven under emulation and in a simulated device; on real phones it is
 experimental until somebody confirms it.
+
+    python -m android_harness.runner.capsule --abi arm64-v8a --target onnx --target tflite
+
+puts capsules together ahead of time, so that measuring needs no network.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
 import shlex
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +41,7 @@ from android_harness.runner.job import LITERT, MODES, Job
 from android_harness.runner.report import Report
 from exporter.bundle import hash_file
 from exporter.download import default_cache
-from exporter.errors import ExportError
+from exporter.errors import ExportError, SamExportError
 
 FORMAT = 1
 LOADER = {"arm64-v8a": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
@@ -200,3 +207,29 @@ def _system(abi: str, compiler: Compiler, downloads: Path) -> dict[str, tuple[by
     if lacking:
         raise ExportError(f"Debian's packages hold no {lacking[0]} for {abi}")
     return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Put capsules together and say where; the exit status of the last that failed, else 0."""
+    parser = argparse.ArgumentParser(
+        "python -m android_harness.runner.capsule",
+        description="Fetch and build what the way `capsule` pushes to a device, and keep it.",
+    )
+    add = parser.add_argument
+    add("--abi", action="append", choices=ABIS, help="of the device; repeatable (default: all)")
+    add("--target", action="append", choices=tuple(RUNTIME_OF), help="repeatable (default: all)")
+    add("--cache", type=Path, help="folder to keep it in (default: where sam-bench looks)")
+    arguments = parser.parse_args(argv)
+    cache, status = arguments.cache or default_cache(os.environ), 0
+    for abi in arguments.abi or ABIS:
+        for target in arguments.target or RUNTIME_OF:
+            try:
+                sys.stdout.write(f"{abi} {target}: {build(abi, target, cache)}\n")
+            except SamExportError as error:
+                sys.stderr.write(f"capsule: error: {abi} {target}: {error}\n")
+                status = error.exit_status
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ A way is a program for the device and the files that it needs there. `ways.py` f
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ RUNTIME_OF = {"onnx": ORT, "tflite": LITERT}
 """Export target -> the runtime that runs it on Android."""
 LIBRARY_OF = {"onnx": "libonnxruntime.so", "tflite": "libLiteRt.so"}
 TIMED_OUT, KILLED, SEGFAULT = 124, 137, 139
+AARS, BENCHMARK_MODEL = "SAM_EXPORT_AARS", "SAM_EXPORT_BENCHMARK_MODEL"
+"""Environment variables: files or folders of AARs, parted as PATH is; a program."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ class Supplies:
     ndk: Path | None = None
     benchmark_model: Path | None = None
     cache: Path | None = None
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Supplies:
+        """What AARS and BENCHMARK_MODEL name; the NDK's variables are Android's own."""
+        aars: list[Path] = []
+        for place in map(Path, filter(None, environment.get(AARS, "").split(os.pathsep))):
+            aars += sorted(place.glob("*.aar")) if place.is_dir() else [place]
+        program = environment.get(BENCHMARK_MODEL)
+        return cls(tuple(aars), benchmark_model=Path(program) if program else None)
 
 
 class Runtimes(Protocol):

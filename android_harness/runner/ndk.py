@@ -19,6 +19,7 @@ from pathlib import Path
 
 from android_harness.runner.compilers import SOURCE, Compiler
 from android_harness.runner.delivery import (
+    AARS,
     ABIS,
     LIBRARY_OF,
     RUNTIME_OF,
@@ -75,7 +76,7 @@ class Ndk:
         project = _PROJECTS[target]
         aar = self._aar(target)
         if aar is None:
-            return f"no {project}-VERSION.aar: download it from Maven and give --aar FILE"
+            return f"no {project}-VERSION.aar: download it from Maven and set {AARS} to its folder"
         if target == "tflite" and not _version(aar).startswith(_LITERT):
             return f"{aar.name} is not LiteRT {_LITERT}x, which the runner is written for"
         return None
@@ -133,7 +134,8 @@ class Ndk:
 
     def _aar(self, target: str) -> Path | None:
         project = _PROJECTS[target]
-        fitting = [a for a in self.supplies.aars if re.match(rf"{project}-\d", a.name)]
+        named = [a for a in self.supplies.aars if re.match(rf"{project}-\d", a.name)]
+        fitting = [a for a in named if a.is_file()]
         return fitting[0] if fitting else None
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from android_harness.runner.capsule import Capsule
+from exporter.progress import silent
+from profiles import cli
+from tests.device.android_kit import look_at
 from tests.fakes import qemu
 from tests.fakes.faults import Faults
 from tests.fakes.phone import Phone
 from tests.fakes.server import AdbError, AdbServer, Farm
 from tests.fakes.system import ARM64, X86_64, Model
+from tests.unit.tiny_bundle import build
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.2", "--repeats", "2", "--threads", "1")
 TOLD = pytest.StashKey[list[str]]()
 
 
@@ -109,3 +118,40 @@ def faults(phone: Phone) -> Faults:
 def shell(adb_server: AdbServer, phone: Phone) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`adb shell LINE` on `phone`; `stdin=` is its standard input."""
     return lambda line, **more: adb_server.adb("-s", phone.serial, "shell", line, **more)
+
+
+@pytest.fixture
+def sam_bench(
+    phone: Phone,
+    adb_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Callable[..., int]:
+    """`sam-bench ARGUMENTS` on `phone`, with the store p.jsonl of its own; its exit status.
+
+    `device=` is another device; empty for words that measure nothing.
+    """
+    look_at(adb_environment, monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
+    missing = Capsule().missing("x86_64", "onnx", "cpu")
+    if missing:
+        pytest.skip(missing)
+    monkeypatch.setattr(cli, "on_stderr", lambda: silent)
+    store = ("--store", str(tmp_path / "p.jsonl"))
+
+    def run(*arguments: object, device: str = f"android:{phone.serial}") -> int:
+        words = [str(argument) for argument in arguments]
+        if not device:
+            return cli.main([*words, *store])
+        # What a test asks for comes last, where it counts.
+        return cli.main([*SHORT, "--cores", "all", "--device", device, *store, *words])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX bundle of two small graphs."""
+    made = tmp_path_factory.mktemp("bundles") / "tiny-onnx-fp32"
+    build(made)
+    return made

@@ -126,16 +126,12 @@ def test_the_second_run_pushes_only_its_jobs(device, phone, bundle):
     with device.open(METHOD) as bench:
         bench.prepare(bundle)
     phone.commands.clear()
-    start = time.perf_counter()
     with device.open(METHOD) as bench:
         bench.prepare(bundle)
         for _ in range(3):
             bench.run_graph(bundle, "image_encoder")
-    seconds = time.perf_counter() - start
-    shells = len(phone.commands)
-    assert shells <= 13, phone.commands
-    # Generous: a loaded host takes long to start processes; the number of trips is the measure.
-    assert seconds < 15
+    # Trips, not seconds: those would be this host's.
+    assert len(phone.commands) <= 13, phone.commands
 
 
 def test_a_runner_that_is_killed(device, phone, faults, bundle):

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from android_harness.runner import capsule as capsules
 from android_harness.runner import wheels
-from android_harness.runner.capsule import LOADER, Capsule, build
+from android_harness.runner.capsule import LOADER, Capsule, build, main
 from android_harness.runner.compilers import find_compiler
 from android_harness.runner.plans import check_plan, graph_plan, recorded
 from exporter.download import default_cache
-from exporter.errors import RunnerError
+from exporter.errors import DownloadError, RunnerError
 from runtimes.parity import check_parity
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite
 from tests.fakes import qemu
@@ -147,6 +148,35 @@ def test_a_capsule_is_built_once_and_again_when_it_was_changed(tmp_path):
     assert build(ABI, "tflite", cache) == folder
     assert len((folder / "libm.so.6").read_bytes()) > 1000
     assert (folder / "runner").stat().st_mtime_ns != first
+
+
+def test_capsules_are_put_together_ahead_of_time(target, tmp_path, capsys):
+    if not ABI:
+        pytest.skip("this host is neither x86_64 nor arm64")
+    cache = cache_with(ABI, target, tmp_path)
+    words = ["--abi", ABI, "--target", target, "--cache", str(cache)]
+    assert main(words) == 0
+    folder = build(ABI, target, cache)
+    assert capsys.readouterr().out == f"{ABI} {target}: {folder}\n"
+    (runner,) = folder.glob("runner")
+    first = runner.stat().st_mtime_ns
+    assert main(words) == 0
+    assert runner.stat().st_mtime_ns == first
+
+
+def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
+    tmp_path, capsys, monkeypatch
+):
+    def make(abi, target, cache):
+        if target == "onnx":
+            raise DownloadError("no network")
+        return cache / abi
+
+    monkeypatch.setattr(capsules, "build", make)
+    assert main(["--abi", "arm64-v8a", "--cache", str(tmp_path)]) == DownloadError.exit_status
+    said = capsys.readouterr()
+    assert said.out == f"arm64-v8a tflite: {tmp_path / 'arm64-v8a'}\n"
+    assert said.err == "capsule: error: arm64-v8a onnx: no network\n"
 
 
 def test_the_arrays_of_a_check_are_the_specs(tmp_path):

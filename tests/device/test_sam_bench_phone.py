@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import json
 
-import pytest
-
-from android_harness.runner.capsule import Capsule
-from exporter.progress import silent
+from android_harness import modes
 from profiles import cli
 from profiles.store import Store
 from profiles.summary import summarise
-from tests.device.android_kit import assert_tidy, look_at
+from tests.device.android_kit import assert_tidy
 from tests.unit.tiny_bundle import Recipe, build
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.2", "--repeats", "2", "--threads", "1")
-
-
-@pytest.fixture
-def bench(phone, adb_environment, monkeypatch, tmp_path):
-    """Runs `sam-bench` with a store of its own on the simulated phone."""
-    look_at(adb_environment, monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
-    missing = Capsule().missing("x86_64", "onnx", "cpu")
-    if missing:
-        pytest.skip(missing)
-    monkeypatch.setattr(cli, "on_stderr", lambda: silent)
-    store = ["--store", str(tmp_path / "p.jsonl")]
-
-    def run(*arguments, device=f"android:{phone.serial}"):
-        measuring = [*SHORT, "--cores", "all", "--device", device] if device else []
-        return cli.main([*map(str, arguments), *measuring, *store])
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("bundles") / "tiny-onnx-fp32"
-    build(made)
-    return made
 
 
 def _stored(tmp_path):
     return Store(tmp_path / "p.jsonl").read()
 
 
-def test_a_bundle_is_measured_and_marked_as_simulated(bench, phone, folder, tmp_path, capsys):
-    assert bench(folder) == 0
-    assert bench(folder, device="host") == 0
+def test_a_bundle_is_measured_and_marked_as_simulated(
+    sam_bench, phone, tiny_folder, tmp_path, capsys
+):
+    assert sam_bench(tiny_folder) == 0
+    assert sam_bench(tiny_folder, device="host") == 0
     on_phone, on_host = _stored(tmp_path)
     assert on_phone.device.device_class == "simulated"
     assert len(on_phone.repeats) == 2
@@ -59,16 +29,16 @@ def test_a_bundle_is_measured_and_marked_as_simulated(bench, phone, folder, tmp_
     assert on_phone.parity
     assert summarise(on_phone).click_ms is not None
     capsys.readouterr()
-    assert bench("compare", on_phone.id, on_host.id, device="") == 2
+    assert sam_bench("compare", on_phone.id, on_host.id, device="") == 2
     assert "different classes are never compared" in capsys.readouterr().err
-    assert bench("report", "-o", tmp_path / "r.html", device="") == 0
+    assert sam_bench("report", "-o", tmp_path / "r.html", device="") == 0
     assert "simulated" in (tmp_path / "r.html").read_text()
     assert_tidy(phone)
 
 
-def test_a_bundle_that_computes_something_else_is_not_timed(bench, tmp_path, capsys):
+def test_a_bundle_that_computes_something_else_is_not_timed(sam_bench, tmp_path, capsys):
     build(tmp_path / "scaled", Recipe(flaw="scaled"))
-    assert bench(tmp_path / "scaled") == 1
+    assert sam_bench(tmp_path / "scaled") == 1
     said = capsys.readouterr().err
     assert "low_res_masks" in said
     assert "nothing was timed" in said
@@ -76,8 +46,9 @@ def test_a_bundle_that_computes_something_else_is_not_timed(bench, tmp_path, cap
 
 
 def test_a_cable_that_is_pulled_costs_one_repeat(
-    bench, phone, folder, tmp_path, monkeypatch, capsys
+    sam_bench, phone, tiny_folder, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setattr(modes, "BACK_SECONDS", 1.0)
     said: list[str] = []
 
     def pull(line):
@@ -86,24 +57,38 @@ def test_a_cable_that_is_pulled_costs_one_repeat(
             phone.unplug()
 
     monkeypatch.setattr(cli, "on_stderr", lambda: pull)
-    assert bench(folder) == 1
+    assert sam_bench(tiny_folder) == 1
     assert capsys.readouterr().err.count("sam-bench: error:") == 1
     assert not (tmp_path / "p.jsonl").exists()
     phone.plug()
     said.clear()
     monkeypatch.setattr(cli, "on_stderr", lambda: said.append)
-    assert bench(folder) == 0
+    assert sam_bench(tiny_folder) == 0
     [profile] = _stored(tmp_path)
     assert len(profile.repeats) == 2
     assert any("repeat 1 was done before" in line for line in said)
     assert not any("checking parity" in line for line in said)
 
 
-def test_the_phone_is_listed_and_cleaned(bench, phone, folder, capsys):
-    assert bench(folder) == 0
+def test_an_adb_that_is_none_is_refused(sam_bench, tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAM_EXPORT_ADB", "")  # so that it is put back after --adb
+    assert sam_bench(tiny_folder, "--adb", tmp_path / "adb") == 2
+    assert f"{tmp_path / 'adb'} is not a program" in capsys.readouterr().err
+
+
+def test_the_phone_is_listed_and_cleaned(sam_bench, phone, tiny_folder, capsys):
+    assert sam_bench(tiny_folder) == 0
     capsys.readouterr()
     assert cli.main(["devices"]) == 0
     assert f"android:{phone.serial}" in capsys.readouterr().out
+    assert cli.main(["devices", "--json"]) == 0
+    rows = {row["device"]: row for row in json.loads(capsys.readouterr().out)}
+    row = rows[f"android:{phone.serial}"]
+    known, now = row["facts"], row["condition"]
+    assert (known["device_class"], known["abi"]) == ("simulated", "x86_64")
+    assert (known["model"], known["system"]) == ("sdk_gphone64_x86_64", "Android 14 (API 34)")
+    assert sum(len(cluster["cores"]) for cluster in known["clusters"]) == len(phone.cores)
+    assert (now["thermal_status"], now["battery_percent"], row["problem"]) == (0, 100, "")
     assert cli.main(["clean", "--device", f"android:{phone.serial}"]) == 0
     assert "MB removed" in capsys.readouterr().out
     assert phone.files() == []

@@ -17,7 +17,10 @@ from tests.fakes.system import Model
 START_SECONDS = 15.0
 LEASHED = '"$0" -P "$1" server nodaemon </dev/null & server=$!; read never; kill $server'
 """Runs a server until standard input ends, which it does however the tests end."""
-NOT_HANDED_ON = ("ANDROID_SERIAL", "ANDROID_ADB_SERVER_ADDRESS", "ADB_SERVER_SOCKET", "ADB_TRACE")
+NOT_HANDED_ON = (
+    *("ANDROID_SERIAL", "ANDROID_ADB_SERVER_ADDRESS", "ADB_SERVER_SOCKET", "ADB_TRACE"),
+    "SAM_EXPORT_ADB",
+)
 
 
 class AdbError(Exception):

@@ -501,6 +501,24 @@ def test_what_the_ndk_way_lacks_is_named(ndk, tmp_path, aars, abi, said):
     assert said in Ndk(Supplies(paths, ndk)).missing(abi, "tflite", "cpu")
 
 
+def test_what_the_user_brought_is_named_by_the_environment(tmp_path):
+    first = aar(tmp_path / "litert-2.3.0.aar")
+    (tmp_path / "more").mkdir()
+    second = aar(tmp_path / "more/onnxruntime-android-1.31.1.aar")
+    given = {"SAM_EXPORT_AARS": f"{first}:{tmp_path / 'more'}", "SAM_EXPORT_BENCHMARK_MODEL": "b"}
+    assert Supplies.of(given) == Supplies((first, second), benchmark_model=Path("b"))
+    assert Supplies.of({}) == Supplies()
+
+
+def test_an_aar_that_is_not_there_is_asked_for(ndk, tmp_path):
+    supplies = Supplies((tmp_path / "litert-2.3.0.aar",), ndk)
+    said = Ndk(supplies).missing("arm64-v8a", "tflite", "cpu")
+    assert (
+        said
+        == "no litert-VERSION.aar: download it from Maven and set SAM_EXPORT_AARS to its folder"
+    )
+
+
 def test_an_aar_without_the_library_is_named(ndk, tmp_path):
     wrong = aar(tmp_path / "litert-2.3.0.aar", "jni/x86/libLiteRt.so")
     with pytest.raises(ExportError, match=r"holds no jni/arm64-v8a/libLiteRt\.so"):

@@ -83,7 +83,10 @@ def test_what_it_cannot_do_is_refused_by_name(binary, dialect):
     assert "is not built for x86_64" in way.missing("x86_64", "tflite", "cpu")
     assert "not qnn" in way.missing("arm64-v8a", "tflite", "qnn")
     assert (way.missing("arm64-v8a", "tflite", "nnapi") is None) == (dialect == "classic")
-    assert "give --benchmark-model FILE" in BenchmarkModel(None).missing("x86_64", "tflite", "cpu")
+    none = BenchmarkModel(None).missing("x86_64", "tflite", "cpu")
+    assert none == "no benchmark_model: download it and set SAM_EXPORT_BENCHMARK_MODEL to it"
+    gone = BenchmarkModel(binary.parent / "gone").missing("x86_64", "tflite", "cpu")
+    assert gone.endswith("gone, which SAM_EXPORT_BENCHMARK_MODEL names, is no file")
     with pytest.raises(RequestError, match="cannot do a session"):
         way.command("/d", replace(JOB, mode="session"), "job.txt")
 
