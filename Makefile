@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-runner matrix counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner matrix counts demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,17 @@ lint: $(READY)  ## format, lint, types, import contracts
 
 bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m exporter.bench --write
+	$(MAKE) bench-host
+
+bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes profiles/results/host-demo.md
+	test -d $(DEMO)/demo-onnx-fp16 || $(BIN)/sam-export --target all --output $(DEMO)
+	rm -f $(DEMO)/host.jsonl
+	$(BIN)/sam-bench $(DEMO)/demo-coreml-fp16 $(DEMO)/demo-tflite-fp16 $(DEMO)/demo-onnx-fp16 --device host \
+		--repeats 5 --seconds 3 --store $(DEMO)/host.jsonl
+	$(BIN)/sam-bench report --markdown profiles/results/host-demo.md --store $(DEMO)/host.jsonl
+
+bench-harness: $(READY)  ## what sam-bench costs beside the runs, on a simulated phone; needs adb
+	$(BIN)/python -m tests.fakes.overhead --write profiles/results/harness-overhead.md
 
 matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS='--minutes 60' for a part
 	$(BIN)/python -m exporter.matrix --write $(ARGS)

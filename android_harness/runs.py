@@ -16,7 +16,7 @@ from android_harness.errors import AdbTimeoutError
 from android_harness.runner.delivery import TIMED_OUT, Answer
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RunnerError
-from runtimes.device import THERMAL_STATUS
+from runtimes.device import THERMAL_STATUS, THROTTLED
 
 LOG = logging.getLogger("sam_export.device")
 JOB, OUT, ERR, LATE, ALL = "job.txt", "stdout.txt", "stderr.txt", "late", "all.bin"
@@ -162,12 +162,12 @@ def _changes(told: Mapping[str, str]) -> list[str]:
     )
     if before is not None and after is not None and max(before, after) > 0:
         path = " -> ".join(THERMAL_STATUS[status] for status in (before, after))
-        notes.append(f"throttled: thermal status {path}")
+        notes.append(f"{THROTTLED} thermal status {path}")
     held, now_held = (
         topology.parse(told.get(f"cores {when}", "")).held for when in ("before", "after")
     )
     notes += [
-        f"throttled: core {number} held to {khz} kHz"
+        f"{THROTTLED} core {number} held to {khz} kHz"
         for number, khz in sorted(now_held.items())
         if held.get(number) != khz
     ]

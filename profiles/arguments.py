@@ -27,9 +27,22 @@ Measurements go to --store, one JSON line each. An interrupted one goes on where
 same command is given again within a day.
 exit status: 0 done, 1 a failed run, a regression or over budget, 2 a wrong request, 130 interrupted
 """
+DEBUG = "a traceback with an error; with devices, every call of adb"
 WAYS = ("auto", "capsule", "ndk", "benchmark_model", "engine")
 DELEGATES = ("cpu", "xnnpack", "gpu", "nnapi", "qnn")
 DEFAULTS = Method()
+_OPTIONS = {
+    "--runs": "runs",
+    "--seconds": "seconds",
+    "--warmup": "warmup_seconds",
+    "--repeats": "repeats",
+    "--threads": "threads",
+    "--cores": "cores",
+    "--way": "way",
+    "--delegate": "delegate",
+    "--cool-limit": "cool_seconds",
+    "--deadline": "deadline_seconds",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +106,7 @@ def measuring() -> Parser:
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
     _add_method(made)
+    _add_adb(made)
     _add_common(made)
     add("--quiet", action="store_true", help="no progress on stderr")
     return made
@@ -139,6 +153,17 @@ def method(arguments: argparse.Namespace) -> Method:
     )
 
 
+def options(asked: Method) -> list[str]:
+    """What to give `sam-bench` for this method, without what is the default."""
+    given = []
+    for option, name in _OPTIONS.items():
+        value = getattr(asked, name)
+        if value != getattr(DEFAULTS, name):
+            given += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    given += ["--fixed-performance"] if asked.fixed_performance else []
+    return given + ([] if asked.check else ["--no-check"])
+
+
 def comparing() -> Parser:
     """Of `sam-bench compare`."""
     made = _word("compare", "A B [options]", "What changed from A to B, beyond noise.")
@@ -177,8 +202,10 @@ def checking() -> Parser:
 
 def reporting() -> Parser:
     """Of `sam-bench report`."""
-    made = _word("report", "-o FILE [filters]", "One HTML page that needs nothing else.")
-    made.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="HTML")
+    what = "One HTML page that needs nothing else, or tables in Markdown."
+    made = _word("report", "-o FILE [filters]", what)
+    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="HTML")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="tables, to keep beside code")
     made.add_argument("--all", action="store_true", help="not only the latest of each bundle")
     _add_filters(made)
     _add_common(made, json=False)
@@ -196,6 +223,7 @@ def listing() -> Parser:
 def showing_devices() -> Parser:
     """Of `sam-bench devices`."""
     made = _word("devices", "[--json]", "What can be measured on now, and why something cannot.")
+    _add_adb(made)
     _add_common(made, store=False)
     return made
 
@@ -204,6 +232,7 @@ def cleaning() -> Parser:
     """Of `sam-bench clean`."""
     made = _word("clean", "--device NAME", "Remove what sam-bench keeps on a device.")
     made.add_argument("--device", action="append", required=True, metavar="NAME", help="repeatable")
+    _add_adb(made)
     _add_common(made, store=False, json=False)
     return made
 
@@ -230,10 +259,15 @@ def _add_filters(made: Parser) -> None:
     add("--since", default="", metavar="DAY", help="only from 2026-11-22 (or a time, UTC) on")
 
 
+def _add_adb(made: Parser) -> None:
+    text = "the adb program (default: $SAM_EXPORT_ADB, the Android SDK's, the one on PATH)"
+    made.add_argument("--adb", default="", metavar="PATH", help=text)
+
+
 def _add_common(made: Parser, *, store: bool = True, json: bool = True) -> None:
     add = made.add_argument
     if store:
         add("--store", type=Path, default=DEFAULT, metavar="FILE", help=f"(default: ./{DEFAULT})")
     if json:
         add("--json", action="store_true", help="print JSON instead of text")
-    add("--debug", action="store_true", help="a traceback with an error")
+    add("--debug", action="store_true", help=DEBUG)

@@ -8,19 +8,19 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 from exporter.bundle import open_bundle
 from exporter.errors import RequestError, SamExportError
-from exporter.progress import on_stderr, silent
+from exporter.progress import Report, on_stderr, silent
 from profiles import arguments as asked
-from profiles import budget, kinds, tables
+from profiles import budget, kinds, logs, markdown, report, tables
 from profiles.collect import Outcome, Plan, collect
 from profiles.compare import compare
 from profiles.journal import EXPIRY_HOURS
-from profiles.report import render
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
@@ -53,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(arguments: Arguments) -> int:
-    report = silent if arguments.quiet else on_stderr()
-    # Names first: a misspelt device should not wait for the hashes of a large bundle.
-    devices = [kinds.find(name) for name in arguments.device or [HOST]]
-    bundles = tuple(open_bundle(path) for path in arguments.bundles)
-    plan = Plan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
-    outcome = collect(plan, devices, report)
+    say = silent if arguments.quiet else on_stderr()
+    with _telling(arguments, say):
+        # Names first: a misspelt device should not wait for the hashes of a large bundle.
+        devices = [kinds.find(name) for name in arguments.device or [HOST]]
+        bundles = tuple(open_bundle(path) for path in arguments.bundles)
+        plan = Plan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+        outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
         _print_json({"profiles": [asdict(s) for s in summaries], "failures": _failures(outcome)})
@@ -112,16 +113,23 @@ def _check(arguments: Arguments) -> int:
 
 
 def _report(arguments: Arguments) -> int:
+    asked_for = [path for path in (arguments.output, arguments.markdown) if path is not None]
+    if not asked_for:
+        raise RequestError("nothing to write: give -o FILE for HTML, or --markdown FILE")
+    for path in asked_for:
+        if not path.parent.is_dir():
+            raise RequestError(f"there is no folder {path.parent} to write to")
     profiles = _filtered(arguments)
     if not arguments.all:
         profiles = latest(profiles)
     if not profiles:
         raise RequestError(f"no profile in {arguments.store} fits; see sam-bench list")
-    if not arguments.output.parent.is_dir():
-        raise RequestError(f"there is no folder {arguments.output.parent} to write to")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    _write(arguments.output, render(profiles, now))
-    print(f"{arguments.output}: {len(profiles)} measurements")
+    pages = ((arguments.output, report.render), (arguments.markdown, markdown.render))
+    for path, render in pages:
+        if path is not None:
+            _write(path, render(profiles, now))
+            print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
     return 0
 
 
@@ -142,7 +150,8 @@ def _list(arguments: Arguments) -> int:
 
 
 def _devices(arguments: Arguments) -> int:
-    rows = kinds.listed()
+    with _telling(arguments, _warn):
+        rows = kinds.listed()
     if arguments.json:
         _print_json([asdict(row) for row in rows])
     else:
@@ -151,9 +160,17 @@ def _devices(arguments: Arguments) -> int:
 
 
 def _clean(arguments: Arguments) -> int:
-    for name in arguments.device:
-        print(f"{name}: {kinds.clean(name)}")
+    with _telling(arguments, _warn):
+        for name in arguments.device:
+            print(f"{name}: {kinds.clean(name)}")
     return 0
+
+
+def _telling(arguments: Arguments, progress: Report) -> AbstractContextManager[None]:
+    """What devices log is heard from here on, and the adb that was asked for is used."""
+    if arguments.adb:
+        kinds.use_adb(arguments.adb)
+    return logs.told(progress, _warn, debug=arguments.debug)
 
 
 def _filtered(arguments: Arguments) -> list[Profile]:

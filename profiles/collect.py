@@ -166,7 +166,8 @@ class _Run:
         self._step(f"{title}: session")
         session = self._session(bundle)
         after = self.bench.condition()
-        return Repeat(before, after, tuple(runs), session, throttled(before, after))
+        heat = throttled(before, after, (*runs, session))
+        return Repeat(before, after, tuple(runs), session, heat)
 
     def _session(self, bundle: Bundle) -> SessionRun | None:
         """None where this way to the device has none."""

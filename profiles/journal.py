@@ -24,7 +24,7 @@ from typing import Any
 from exporter.errors import RequestError
 from exporter.manifest import Figure
 from exporter.progress import Report
-from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, tools
+from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, to_json, tools
 from profiles.store import split_lines, write_whole
 from runtimes.device import DeviceFacts, Method
 
@@ -81,16 +81,16 @@ class Journal:
     def checked(self, figures: tuple[Figure, ...]) -> None:
         """Keep what parity gave."""
         self.parity = figures
-        self._append({"parity": [asdict(figure) for figure in figures]})
+        self._append({"parity": figures})
 
     def add(self, repeat: Repeat) -> None:
         """Keep a repeat; it is on the disk when this returns."""
         self.repeats.append(repeat)
-        self._append({"repeat": asdict(repeat)})
+        self._append({"repeat": repeat})
 
     def begin(self) -> None:
         """Write the first line."""
-        self._append({"begin": asdict(self.head)})
+        self._append({"begin": self.head})
 
     def finish(self) -> None:
         """Forget it: the profile is in the store."""
@@ -99,7 +99,7 @@ class Journal:
             self._path.parent.rmdir()
 
     def _append(self, data: dict[str, Any]) -> None:
-        write_whole(self._descriptor, (json.dumps(data) + "\n").encode())
+        write_whole(self._descriptor, (to_json(data) + "\n").encode())
 
 
 def folder_of(store: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
 
 from exporter.errors import RequestError, SamExportError
@@ -32,6 +33,11 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
             return kind, identifier
         known.append(kind.name)
     raise RequestError(f"no device is called {name!r}; there are the kinds: {', '.join(known)}")
+
+
+def use_adb(program: str) -> None:
+    """From here on, this is the adb of this process and of all that it starts."""
+    os.environ[importlib.import_module("android_harness.adb").VARIABLE] = program
 
 
 def find(name: str) -> Device:

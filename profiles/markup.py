@@ -93,18 +93,20 @@ def _colours(at: int) -> str:
 STYLE = f"""
 :root{{{_colours(0)}}}
 @media (prefers-color-scheme:dark){{:root{{{_colours(1)}}}}}
-body{{margin:0 auto;max-width:66rem;padding:1.5rem;background:var(--paper);color:var(--ink);
+body{{margin:0 auto;max-width:74rem;padding:1.5rem;background:var(--paper);color:var(--ink);
 font:15px/1.5 system-ui,sans-serif}}
 h1{{font-size:1.5rem;margin:0 0 .3rem}}h2{{font-size:1.2rem;margin:2.4rem 0 .3rem;
 border-top:1px solid var(--line);padding-top:1.2rem}}h3{{font-size:1rem;margin:1.4rem 0 .2rem}}
-p{{margin:.2rem 0 .6rem}}.soft{{color:var(--soft)}}.warn{{color:var(--warn)}}
+p{{margin:.2rem 0 .6rem;overflow-wrap:anywhere}}.soft{{color:var(--soft)}}.warn{{color:var(--warn)}}
 .wide{{overflow-x:auto}}table{{border-collapse:collapse;margin:.4rem 0;font-size:.87rem}}
 th,td{{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);
 vertical-align:top;font-variant-numeric:tabular-nums}}
-th{{font-weight:600;color:var(--soft);white-space:nowrap}}td.n,span.n{{white-space:nowrap}}
+th{{font-weight:600;color:var(--soft);white-space:nowrap}}.n{{white-space:nowrap}}
 .badge{{font-size:.62rem;padding:0 .3em;border:1px solid;border-radius:.5em;margin-left:.35em;
 vertical-align:.12em;white-space:nowrap}}
-svg{{display:block;overflow:visible;width:100%;max-width:{760}px;height:auto;margin:.3rem 0}}
+.dense .badge{{display:block;width:fit-content;margin:.1em 0 0}}
+svg{{display:block;overflow:visible;width:100%;min-width:34rem;max-width:{760}px;
+height:auto;margin:.3rem 0}}
 svg text{{font:12px system-ui,sans-serif;fill:var(--ink)}}svg .soft{{fill:var(--soft)}}
 svg .tiny{{font-size:10px}}svg .line{{stroke:var(--line);fill:none}}
 svg .ink{{stroke:var(--ink);fill:none}}

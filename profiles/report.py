@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.charts import Point, Row, bars, distributions, scatter
-from profiles.markup import Markup, badge, element, html_table, page
+from profiles.markup import Markup, badge, element, html_table, join, page
 from profiles.schema import Profile, Repeat
 from profiles.statistics import Spread
 from profiles.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
-from profiles.tables import cluster, number, with_interval
+from profiles.tables import facts_line, number, with_interval
 from runtimes.device import CLASSES, THERMAL_STATUS, Condition, DeviceFacts
 
 MEANINGS = {
@@ -83,13 +83,13 @@ def _head(views: Sequence[View], created: str) -> list[Markup]:
 def _overview(view: View) -> list[Markup | str]:
     s = view.summary
     return [
-        s.bundle,
+        element("div", s.bundle, class_="n"),
         s.device_name,
         _interval(s.first_mask_ms, s),
         _interval(s.click_ms, s),
         _value(s.peak_mb, s),
         _value(s.bundle_mb, s),
-        element("span", "see below", class_="warn") if s.marks else "",
+        element("span", "see below", class_="warn n") if s.marks else "",
     ]
 
 
@@ -99,7 +99,7 @@ def _device(views: Sequence[View]) -> Markup:
     return element(
         "section",
         title,
-        element("p", _facts(device), class_="soft"),
+        element("p", facts_line(device), class_="soft"),
         _graphs(views),
         *_notes(views),
         *_charts(views),
@@ -111,27 +111,13 @@ def _device(views: Sequence[View]) -> Markup:
     )
 
 
-def _facts(device: DeviceFacts) -> str:
-    cores = " + ".join(cluster(len(c.cores), c.max_khz) for c in device.clusters)
-    parts = (
-        device.device,
-        device.soc,
-        device.system,
-        f"build {device.build}" if device.build else "",
-        device.abi,
-        f"cores {cores}" if cores else "",
-        f"{device.memory_mb} MB of memory" if device.memory_mb else "",
-    )
-    return "; ".join(part for part in parts if part)
-
-
 def _graphs(views: Sequence[View]) -> Markup:
     head = (
-        *("bundle", "graph", "runtime", "ms a call", "p90", "p99", "fastest", "first call"),
+        *("bundle, graph, runtime", "ms a call", "p90", "p99", "fastest", "first call"),
         *("load", "GMAC/s", "cores used", "peak MB", "MB"),
     )
     rows = [_graph(v, graph) for v in views for graph in v.summary.graphs]
-    return html_table(head, rows)
+    return element("div", html_table(head, rows), class_="dense")
 
 
 def _graph(view: View, graph: GraphSummary) -> list[Markup | str]:
@@ -140,10 +126,13 @@ def _graph(view: View, graph: GraphSummary) -> list[Markup | str]:
     runtime = f"{graph.runtime}, {method.delegate}, {method.threads} threads"
     values: list[float | None] = [ms.p90, ms.p99, ms.minimum] if ms else [None] * 3
     values += [graph.first_ms, graph.load_ms, graph.gmacs_per_s, graph.cores_used, graph.peak_mb]
+    what = (
+        element("div", s.bundle, class_="n"),
+        element("div", graph.graph, class_="n"),
+        element("div", f"{runtime} ({graph.way})" if graph.way else runtime, class_="n soft"),
+    )
     return [
-        s.bundle,
-        graph.graph,
-        f"{runtime} ({graph.way})" if graph.way else runtime,
+        join(what),
         _interval(ms, s) if graph.timed else element("span", "not timed", class_="warn"),
         *(_value(value, s) for value in [*values, graph.bytes / FILE_MB]),
     ]
@@ -179,7 +168,7 @@ def _charts(views: Sequence[View]) -> list[Markup]:
         rows = [row for v in views if (row := _row(v, name)) is not None]
         if rows:
             found.append(element("h3", f"{name}: how long calls took"))
-            found.append(distributions(rows, f"{name}: latency of each bundle"))
+            found.append(_drawing(distributions(rows, f"{name}: latency of each bundle")))
     if found:
         hint = (
             "A hill for each process; line: median, bar below: its 95 % interval, ticks: p90, p99."
@@ -192,7 +181,8 @@ def _charts(views: Sequence[View]) -> list[Markup]:
     ]
     if points:
         found.append(element("h3", "Size against time to the first mask"))
-        found.append(scatter(points, "size against time to the first mask", "ms to the first mask"))
+        title = "size against time to the first mask"
+        found.append(_drawing(scatter(points, title, "ms to the first mask")))
     memory = [
         (s.bundle, s.target, s.device_class, s.peak_mb)
         for s in (v.summary for v in views)
@@ -200,8 +190,13 @@ def _charts(views: Sequence[View]) -> list[Markup]:
     ]
     if memory:
         found.append(element("h3", "Peak memory with every graph loaded"))
-        found.append(bars(memory, "peak memory", "MB"))
+        found.append(_drawing(bars(memory, "peak memory", "MB")))
     return found
+
+
+def _drawing(svg: Markup) -> Markup:
+    """It keeps a size that can be read, and scrolls alone where the page is narrower."""
+    return element("div", svg, class_="wide")
 
 
 def _row(view: View, graph: str) -> Row | None:
@@ -217,7 +212,7 @@ def _repeat(view: View, number_: int, repeat: Repeat) -> list[Markup | str]:
     s = view.summary
     before, after = repeat.before, repeat.after
     return [
-        s.bundle,
+        element("div", s.bundle, class_="n"),
         str(number_ + 1),
         _ends(_status(before), _status(after), s),
         _ends(_hottest(before), _hottest(after), s),

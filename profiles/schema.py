@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TypeVar
 
@@ -19,6 +20,7 @@ from exporter.manifest import Figure, Manifest, parse
 from runtimes.device import (
     CLASSES,
     THERMAL_STATUS,
+    THROTTLED,
     Condition,
     DeviceFacts,
     GraphRun,
@@ -30,6 +32,7 @@ SCHEMA_VERSION = 1
 
 T = TypeVar("T")
 TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
+_MOST_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,23 @@ class Profile:
 
     def to_line(self) -> str:
         """Stable JSON in one line, with its newline."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")) + "\n"
+        return to_json(self, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def to_json(value: Any, **how: Any) -> str:
+    """JSON of plain data and our dataclasses.
+
+    Not by `asdict`: it copies every sample, and half a million took a second.
+
+    Args:
+        value: what to write.
+        how: for `json.dumps`.
+    """
+    return json.dumps(value, default=_fields, **how)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def parse_profile(line: str, where: str) -> Profile:
@@ -191,8 +210,25 @@ def tools() -> dict[str, str]:
     return found
 
 
-def throttled(before: Condition, after: Condition) -> str:
-    """Why a repeat's times may be those of a hot device; empty where nothing says so."""
+def throttled(
+    before: Condition, after: Condition, runs: Sequence[GraphRun | SessionRun | None] = ()
+) -> str:
+    """Why a repeat's times may be those of a hot device; empty where nothing says so.
+
+    Args:
+        before: the device as the repeat began.
+        after: as it ended.
+        runs: of the repeat; a core held to a lower clock stands in their notes alone.
+    """
+    every = (note for run in runs if run is not None for note in run.notes)
+    told = (note for note in every if note.startswith(THROTTLED))
+    notes = (note.removeprefix(THROTTLED).strip() for note in told)
+    found = [why for why in dict.fromkeys((_warmth(before, after), *notes)) if why]
+    more = len(found) - _MOST_REASONS
+    return "; ".join(found[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _warmth(before: Condition, after: Condition) -> str:
     for when, condition in (("before", before), ("after", after)):
         if condition.thermal_status:
             word = THERMAL_STATUS[min(condition.thermal_status, len(THERMAL_STATUS) - 1)]

@@ -8,7 +8,7 @@ from statistics import median
 
 from profiles.schema import GraphFacts, Profile
 from profiles.statistics import Spread, slowed, spread
-from runtimes.device import RESIDENT, GraphRun, SessionRun
+from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
 
 NS_IN_MS = 1e6
 MB = 2**20
@@ -167,7 +167,9 @@ def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
     found += [repeat.throttled for repeat in profile.repeats]
     for repeat in profile.repeats:
         found += [*repeat.before.notes, *repeat.after.notes]
-        found += [note for run in repeat.runs for note in run.notes if not _is_plain(note)]
+        notes = [note for run in repeat.runs for note in run.notes]
+        notes += repeat.session.notes if repeat.session else ()
+        found += [note for note in notes if not _is_plain(note)]
     for graph in graphs:
         found += _doubts(graph, _runs(profile, graph.graph))
     if any(repeat.session is None for repeat in profile.repeats):
@@ -178,8 +180,8 @@ def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
 
 
 def _is_plain(note: str) -> bool:
-    """Whether a note explains a number and casts no doubt on it."""
-    return note.startswith(RESIDENT)
+    """Whether a note explains a number and casts no doubt on it, or `Repeat.throttled` tells it."""
+    return note.startswith((RESIDENT, THROTTLED))
 
 
 def _doubts(graph: GraphSummary, runs: Sequence[GraphRun]) -> list[str]:

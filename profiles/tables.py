@@ -9,7 +9,7 @@ from profiles.compare import Comparison
 from profiles.schema import Profile
 from profiles.statistics import Spread
 from profiles.summary import Summary
-from runtimes.device import THERMAL_STATUS, Listed
+from runtimes.device import THERMAL_STATUS, DeviceFacts, Listed
 
 NOTHING = "-"
 
@@ -23,27 +23,33 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def measured(summaries: Sequence[Summary]) -> str:
-    """What a measurement ends with: the graphs, then what a user feels, then what to know."""
-    head = ("bundle", "device", "class", "graph", "p50 ms (95 %)", "p90", "p99", "first", "load")
+    """What a measurement ends with, of each device: graphs, what a user feels, what to know."""
+    devices = dict.fromkeys(f"{s.device} ({s.device_name})" for s in summaries)
+    parts = []
+    for device in devices:
+        own = [s for s in summaries if f"{s.device} ({s.device_name})" == device]
+        marks = [f"{s.bundle}: {mark}" for s in own for mark in s.marks]
+        parts += [f"{device}:", _timed(own), felt(own), *(["\n".join(marks)] if marks else [])]
+    return "\n\n".join(parts)
+
+
+def _timed(summaries: Sequence[Summary]) -> str:
+    head = ("bundle", "class", "graph", "p50 ms (95 %)", "p90", "p99", "first", "load")
     rows = []
     for s in summaries:
         for graph in s.graphs:
             cells = _graph_cells(graph.ms, graph.first_ms, graph.load_ms)
-            rows.append((s.bundle, s.device, s.device_class, graph.graph, *cells))
-    parts = [table(head, rows), felt(summaries)]
-    for s in summaries:
-        parts += [f"{s.bundle} on {s.device}: {mark}" for mark in s.marks]
-    return "\n\n".join(parts[:2]) + "".join(f"\n{line}" for line in ["", *parts[2:]] if parts[2:])
+            rows.append((s.bundle, s.device_class, graph.graph, *cells))
+    return table(head, rows)
 
 
 def felt(summaries: Sequence[Summary]) -> str:
-    """First mask, click and memory of each."""
-    head = ("id", "bundle", "device", "class", "first mask ms", "click ms", "peak MB", "bundle MB")
+    """First mask, click and memory of each bundle on one device."""
+    head = ("id", "bundle", "class", "first mask ms", "click ms", "peak MB", "bundle MB")
     rows = [
         (
             s.id,
             s.bundle,
-            s.device,
             s.device_class,
             with_interval(s.first_mask_ms),
             with_interval(s.click_ms),
@@ -142,6 +148,21 @@ def _device(row: Listed) -> tuple[str, ...]:
         _state(row),
         row.problem or NOTHING,
     )
+
+
+def facts_line(device: DeviceFacts) -> str:
+    """What is known of a device, in one line."""
+    cores = " + ".join(cluster(len(c.cores), c.max_khz) for c in device.clusters)
+    parts = (
+        device.device,
+        device.soc,
+        device.system,
+        f"build {device.build}" if device.build else "",
+        device.abi,
+        f"cores {cores}" if cores else "",
+        f"{device.memory_mb} MB of memory" if device.memory_mb else "",
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def cluster(cores: int, max_khz: int | None) -> str:

@@ -22,6 +22,9 @@ PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", 
 RESIDENT = "of the peak"
 """How a run's note begins that says what else than the graph the memory was for."""
 
+THROTTLED = "throttled:"
+"""How a run's note begins that says the device held its clocks down or got hot meanwhile."""
+
 THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 """Android's words for the thermal status 0..6."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import os
 import re
 import subprocess
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from profiles import arguments as asked
 from profiles import cli, kinds
 from profiles.store import Store
-from runtimes.device import CLASSES, Device, DeviceKind
+from runtimes.device import CLASSES, Device, DeviceKind, Method
 from tests.unit import tiny_bundle
 from tests.unit.profile_making import HOST, FakeDevice, profile
 
@@ -107,6 +110,8 @@ def test_kinds_of_devices_keep_their_contract() -> None:
         (["check", "--budget", "tablet"], "there is no budget"),
         (["check", "--budget", "emulator"], "no profile of class emulator"),
         (["report", "-o", "nowhere/r.html"], "there is no folder"),
+        (["report", "--markdown", "nowhere/r.md"], "there is no folder"),
+        (["report"], "give -o FILE for HTML"),
         (["report", "-o", "r.html", "--variant", "none"], "no profile"),
         (["list", "--since", "then"], "--since takes a day"),
         (["clean", "--device", "host"], "nothing of ours is kept on host"),
@@ -177,11 +182,28 @@ def test_report_and_list(store, tmp_path, capsys) -> None:
     assert page.read_text().startswith("<!DOCTYPE html>")
     assert cli.main(["report", "-o", str(page), "--store", store, "--all"]) == 0
     assert "3 measurements" in capsys.readouterr().out
+    tables = tmp_path / "r.md"
+    given = ["report", "--markdown", str(tables), "--store", store, "--device-class", "host"]
+    assert cli.main(given) == 0
+    assert "1 measurement\n" in capsys.readouterr().out
+    assert tables.read_text().startswith("# What these bundles take")
     assert cli.main(["list", "--store", store, "--device-class", "host", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert row["label"] == "here"
     assert cli.main(["list", "--store", store]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_method_is_spelt_as_it_was_asked_for() -> None:
+    given = [*("--runs", "7", "--seconds", "0.5", "--warmup", "2", "--repeats", "4")]
+    given += [*("--threads", "3", "--cores", "4,5", "--way", "ndk", "--delegate", "gpu")]
+    given += ["--cool-limit", "9", "--deadline", "60", "--fixed-performance", "--no-check"]
+    read = asked.method(asked.measuring().parse_args(["BUNDLE", *given]))
+    assert asked.options(read) == given
+    assert asked.options(Method()) == []
+    plain = {field.name for field in dataclasses.fields(Method)}
+    changed = {name for name in plain if getattr(read, name) != getattr(Method(), name)}
+    assert changed == plain  # a new field has to be spelt here too
 
 
 def test_devices_lists_this_host(capsys, monkeypatch) -> None:
@@ -192,6 +214,50 @@ def test_devices_lists_this_host(capsys, monkeypatch) -> None:
     assert row["facts"]["device_class"] == "host"
     assert cli.main(["devices"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("host")
+
+
+@pytest.fixture
+def no_adb_called(monkeypatch):
+    """A harness whose devices log as the real one does, and what became of $SAM_EXPORT_ADB."""
+    monkeypatch.setenv("SAM_EXPORT_ADB", "before")  # so that it is put back after --adb
+    used: list[str] = []
+
+    def listed():
+        used.append(os.environ["SAM_EXPORT_ADB"])
+        logging.getLogger("sam_export.adb").debug("adb devices -l -> 0")
+        logging.getLogger("sam_export.device").info("pushing")
+        return ()
+
+    monkeypatch.setattr(kinds, "kinds", lambda: [DeviceKind("fake", FakeDevice, listed)])
+    return used
+
+
+def test_debug_shows_the_calls_of_adb(no_adb_called, capsys) -> None:
+    assert cli.main(["devices"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "sam-bench: pushing\n"
+    assert cli.main(["devices", "--debug"]) == 0
+    assert "sam-bench: adb devices -l -> 0\n" in capsys.readouterr().err
+
+
+def test_adb_is_the_program_that_was_asked_for(no_adb_called) -> None:
+    assert cli.main(["devices", "--adb", "/opt/adb"]) == 0
+    assert cli.main(["devices"]) == 0
+    assert no_adb_called == ["/opt/adb", "/opt/adb"]  # of the whole process
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [([], True), (["--quiet"], False)])
+def test_what_a_device_logs_is_progress(quiet, shown, folder, tmp_path, monkeypatch, capfd) -> None:
+    device = FakeDevice(HOST)
+
+    def prepare(bundle):
+        logging.getLogger("sam_export.device").info("pushing image_encoder.onnx, 21 MB")
+
+    device.prepare = prepare
+    monkeypatch.setattr(kinds, "find", lambda _: device)
+    assert cli.main([str(folder), "--store", str(tmp_path / "p.jsonl"), *quiet]) == 0
+    line = r"^\[ +[\d.]+ s\] pushing image_encoder.onnx, 21 MB$"
+    assert bool(re.search(line, capfd.readouterr().err, re.MULTILINE)) == shown
 
 
 def test_measuring_on_the_host_from_the_command_line(folder, tmp_path) -> None:

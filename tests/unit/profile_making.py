@@ -129,6 +129,7 @@ class FakeDevice:
     figures: tuple[Figure, ...] = (GOOD,)
     timed: bool = True
     sessions: bool = True
+    notes: tuple[str, ...] = ()
     log: list[str] = field(default_factory=list)
     fail: dict[str, BaseException] = field(default_factory=dict)
     hang: str = ""
@@ -157,13 +158,14 @@ class FakeDevice:
         self._step(f"{bundle.path.name} {graph}")
         if not self.timed:
             return graph_run(graph, samples_ns=(), timed=False)
-        return graph_run(graph)
+        return graph_run(graph, notes=self.notes)
 
     def run_session(self, bundle):
         self._step(f"{bundle.path.name} session")
         if not self.sessions:
             raise RequestError("this way has no session")
-        return SessionRun("ort", MS, 9 * MS, (MS,) * 3, 2**20, timed=self.timed)
+        times = (MS, 9 * MS, (MS,) * 3)
+        return SessionRun("ort", *times, 2**20, timed=self.timed, notes=self.notes)
 
     def condition(self):
         return self.conditions[0] if len(self.conditions) == 1 else self.conditions.pop(0)

@@ -92,6 +92,14 @@ def test_a_hot_device_is_marked(store, tiny_folder) -> None:
     assert "thermal status moderate after the repeat" in summarise(made).marks
 
 
+def test_a_core_held_to_a_lower_clock_is_marked_once(store, tiny_folder) -> None:
+    device = FakeDevice(notes=("throttled: core 7 held to 1747000 kHz",))
+    [made] = collect(plan(store, tiny_folder, repeats=1), [device], silent).profiles
+    assert [r.throttled for r in made.repeats] == ["core 7 held to 1747000 kHz"]
+    marks = [mark for mark in summarise(made).marks if "core 7" in mark]
+    assert marks == ["core 7 held to 1747000 kHz"]
+
+
 def test_an_interpreter_is_run_once_and_has_no_times(store, tiny_folder) -> None:
     device = FakeDevice(timed=False)
     [made] = collect(plan(store, tiny_folder, repeats=3), [device], silent).profiles

@@ -146,6 +146,22 @@ def test_throttling_is_told_by_the_status() -> None:
     assert schema.throttled(unknown, unknown) == ""
 
 
+def test_throttling_is_told_by_the_notes_of_the_runs() -> None:
+    core = "throttled: core 7 held to 1747000 kHz"
+    session = profile(repeats=1).repeats[0].session
+    runs = (
+        graph_run(notes=("of the peak, 9 MB were there before", core)),
+        graph_run(notes=(core,)),
+        dataclasses.replace(session, notes=("throttled: thermal status none -> light",)),
+    )
+    said = "core 7 held to 1747000 kHz; thermal status none -> light"
+    assert schema.throttled(COOL, COOL, runs) == said
+    assert schema.throttled(COOL, HOT, runs) == f"thermal status moderate after the repeat; {said}"
+    many = graph_run(notes=[f"throttled: core {n} held to 1 kHz" for n in range(8)])
+    assert schema.throttled(COOL, COOL, [many]).endswith("core 3 held to 1 kHz; and 4 more")
+    assert schema.throttled(COOL, COOL, [graph_run(notes=("this was throttled: no",))]) == ""
+
+
 def test_the_facts_of_a_bundle(tiny) -> None:
     facts = schema.bundle_facts(tiny)
     assert facts.name == "tiny-onnx-fp32"
@@ -160,3 +176,11 @@ def test_every_run_field_reaches_the_line() -> None:
     repeat = dataclasses.replace(made.repeats[0], runs=(run,), throttled="hot")
     made = dataclasses.replace(made, repeats=(repeat,))
     assert parse_profile(made.to_line(), "x").repeats == (repeat,)
+
+
+def test_json_is_that_of_the_copied_data() -> None:
+    made = profile()
+    copied = json.dumps(dataclasses.asdict(made), sort_keys=True, separators=(",", ":"))
+    assert made.to_line() == copied + "\n"
+    with pytest.raises(TypeError):
+        schema.to_json({"what": object()})

@@ -1,0 +1,102 @@
+"""Profiles -> Markdown that can be kept beside the code: numbers, how they came, what to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from profiles.arguments import options
+from profiles.schema import Profile
+from profiles.summary import GraphSummary, Summary, device_name, summarise
+from profiles.tables import facts_line, number, with_interval
+from runtimes.device import Condition, DeviceFacts, Method
+
+GRAPHS = (
+    *("bundle", "graph", "runtime", "ms a call: median (95 %)", "p90", "p99", "first call, ms"),
+    *("load, ms", "GMAC/s", "cores used"),
+)
+FELT = ("bundle", "first mask, ms", "click, ms", "peak memory, MB", "size, MB")
+
+
+def render(profiles: Sequence[Profile], created: str) -> str:
+    """A section for each device and method; every number stands beside its class.
+
+    Args:
+        profiles: at least one.
+        created: when, for the head of the page.
+    """
+    groups: dict[tuple[DeviceFacts, Method], list[Profile]] = {}
+    for profile in profiles:
+        groups.setdefault((profile.device, profile.method), []).append(profile)
+    sections = [_section(*key, of) for key, of in groups.items()]
+    head = (
+        "# What these bundles take on these devices\n\n"
+        f"Written by `sam-bench report --markdown`, {created}. "
+        "Numbers of different classes are never compared."
+    )
+    return "\n".join([head, *sections])
+
+
+def _section(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -> str:
+    summaries = [summarise(profile) for profile in profiles]
+    name, mark = device_name(profiles[0]), device.device_class
+    lines = [
+        f"\n## {name} ({mark})\n",
+        f"{facts_line(device)}. Measured {_when(profiles)} with\n",
+        f"    {_command(device, method, profiles)}\n",
+        f"{_load(profiles)} Tools: {_tools(profiles)}.\n",
+        *_table(FELT, (_felt(s) for s in summaries)),
+        "",
+        *_table(GRAPHS, (_graph(s, graph) for s in summaries for graph in s.graphs)),
+        "",
+        *(f"- {s.bundle}: {note}" for s in summaries for note in s.marks),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _felt(s: Summary) -> Iterable[str]:
+    mark = s.device_class
+    values = (with_interval(s.first_mask_ms), with_interval(s.click_ms), number(s.peak_mb))
+    return (s.bundle, *(_of(value, mark) for value in values), number(s.bundle_mb))
+
+
+def _graph(s: Summary, graph: GraphSummary) -> Iterable[str]:
+    ms, mark = graph.ms, s.device_class
+    values = (
+        with_interval(ms) if graph.timed else "not timed",
+        *(number(value) for value in ((ms.p90, ms.p99) if ms else (None, None))),
+        *(number(value) for value in (graph.first_ms, graph.load_ms, graph.gmacs_per_s)),
+        number(graph.cores_used),
+    )
+    return (s.bundle, graph.graph, graph.runtime, *(_of(value, mark) for value in values))
+
+
+def _of(value: str, device_class: str) -> str:
+    return f"{value} {device_class}" if value[0].isdigit() else value
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+
+
+def _when(profiles: Sequence[Profile]) -> str:
+    days = sorted({profile.created[:10] for profile in profiles})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _command(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -> str:
+    names = dict.fromkeys(profile.bundle.name for profile in profiles)
+    return " ".join(["sam-bench", *names, "--device", device.device, *options(method)])
+
+
+def _load(profiles: Sequence[Profile]) -> str:
+    """The other work there was: the least and the most load around the repeats."""
+    repeats = [repeat for profile in profiles for repeat in profile.repeats]
+    around: list[Condition] = [c for r in repeats for c in (r.before, r.after)]
+    told = [c.load for c in around if c.load is not None]
+    return f"Load {min(told):.1f}..{max(told):.1f} around the repeats." if told else ""
+
+
+def _tools(profiles: Sequence[Profile]) -> str:
+    found = sorted({f"{name} {version}" for p in profiles for name, version in p.tools.items()})
+    return ", ".join(found)
