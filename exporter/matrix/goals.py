@@ -30,6 +30,10 @@ class Goal:
     miss: Callable[[Row, Facts], str]
 
 
+PARITY = "parity"
+"""The sixth goal: every figure reaches the floor that `sam-export` holds it to."""
+
+
 @dataclass(frozen=True)
 class Why:
     """A miss that is understood: variant and target are patterns as of file names."""
@@ -40,7 +44,16 @@ class Why:
     reason: str
 
 
-WHY: tuple[Why, ...] = ()
+WHY: tuple[Why, ...] = (
+    Why(
+        "efficientvit_sam_*",
+        "*",
+        PARITY,
+        "the filled weights, not the graph: linear attention makes pixels alike, and the batch "
+        "norm after it blows their small differences up, so torch's own float32 lies 59 dB from "
+        "its float64 on l0 (MobileSAM's: 118 dB); its conformance cases hold to 1e-4",
+    ),
+)
 """Filled in from what `make matrix` finds; a miss that stands in no line is "not explained"."""
 
 
@@ -91,8 +104,6 @@ GOALS = (
     Goal("constants", "Core ML fp16: no float32 constant but the point coordinates'", _constants),
     Goal("static", "no dynamic shape", _static),
 )
-PARITY = "parity"
-"""The sixth: every figure reaches the floor that `sam-export` holds it to."""
 
 
 def misses(row: Row, why: tuple[Why, ...] | None = None) -> list[Miss]:
