@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from exporter.matrix import __main__ as matrix
-from exporter.matrix.goals import misses
+from exporter.matrix.conditioning import conditioning
+from exporter.matrix.goals import PARITY, misses
 from exporter.matrix.jobs import PRECISIONS
 from exporter.targets import names as target_names
 from exporter.variants import DEFAULT, families, variants
 
 TURNS = [(t, p) for p in PRECISIONS for t in target_names()]
+MARGIN_DB = 10.0
+"""fp16 rounds every intermediate result too, fp32 runtimes have exponentials of their own: 3 to 6
+dB were seen. A wrong epsilon or GELU would cost tens."""
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
 
 pytestmark = pytest.mark.parity
@@ -38,4 +42,12 @@ def test_the_smallest_of_a_family(
     assert "error" not in row, row["error"]
     assert "skipped" not in row, row["skipped"]
     assert row["parity"]
-    assert [f"{m.graph} {m.goal}: {m.what}" for m in misses(row) if not m.why] == []
+    missed = misses(row)
+    assert [f"{m.graph} {m.goal}: {m.what}" for m in missed if not m.why] == []
+    if any(miss.goal == PARITY for miss in missed):
+        # Filled weights excuse what torch itself loses with them, and little more.
+        loss = conditioning(variant)
+        least = loss.half_weights_db if precision == "fp16" else loss.float64_db
+        figures = [f for f in row["parity"] if f["graph"] == "image_encoder"]
+        reached = next(f["value"] for f in figures if f["measure"] == "psnr_db")
+        assert reached >= least - MARGIN_DB

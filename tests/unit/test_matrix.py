@@ -11,6 +11,7 @@ import pytest
 from exporter.errors import RequestError
 from exporter.matrix import __main__ as matrix
 from exporter.matrix import facts, goals, jobs, measure, processes, sources, table
+from exporter.matrix.conditioning import conditioning
 from exporter.matrix.goals import Why
 from exporter.matrix.jobs import MatrixJob
 from exporter.matrix.state import State
@@ -463,3 +464,9 @@ def test_float32_constants_before_a_sine_are_meant_and_others_are_not():
     ]
     assert facts.float32_constants(steps, constants) == {"coordinates": 1, "others": 3}
     assert facts.float32_constants(steps[:1], constants) == {"coordinates": 0, "others": 1}
+
+
+def test_conditioning_tells_what_torch_itself_loses():
+    found = conditioning(load_variant("demo"))
+    assert 100 < found.float64_db < 160  # one rounding of float32 is 2**-24: 144 dB
+    assert 40 < found.half_weights_db < 80  # and one of float16 2**-11: 66 dB
