@@ -47,9 +47,11 @@ def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
             env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
             start_new_session=True,
         )
-    over: list[float] = []
+    watched = _Watched()
     done = threading.Event()
-    guard = threading.Thread(target=_guard, args=(process.pid, limit_gb, done, over), daemon=True)
+    guard = threading.Thread(
+        target=_guard, args=(process.pid, limit_gb, done, watched), daemon=True
+    )
     guard.start()
     try:
         _, status, usage = os.wait4(process.pid, 0)
@@ -62,9 +64,11 @@ def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
     guard.join()
     wall = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 2**10
-    used = Usage(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * unit / 1e9)
-    if over:
-        return Ended(used, f"needed more than {limit_gb:.1f} GB", over[0])
+    # Linux counts in a child's ru_maxrss what its parent held when it was forked.
+    peak_gb = watched.most_gb or usage.ru_maxrss * unit / 1e9
+    used = Usage(usage.ru_utime + usage.ru_stime, wall, peak_gb)
+    if watched.stopped_gb is not None:
+        return Ended(used, f"needed more than {limit_gb:.1f} GB", watched.stopped_gb)
     return Ended(used, _last_words(log, process.returncode) if process.returncode else "")
 
 
@@ -85,13 +89,31 @@ def resident_gb(pid: int) -> float:
     return total * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-def _guard(pid: int, limit_gb: float, done: threading.Event, over: list[float]) -> None:
+@dataclass
+class _Watched:
+    """What the guard saw: the most memory held, and how much it was when it put an end to it."""
+
+    most_gb: float = 0.0
+    stopped_gb: float | None = None
+
+
+def _guard(pid: int, limit_gb: float, done: threading.Event, watched: _Watched) -> None:
     while not done.wait(EVERY_S):
         held = resident_gb(pid)
+        watched.most_gb = max(watched.most_gb, held, _high_water_gb(pid))
         if held > limit_gb:
-            over.append(held)
+            watched.stopped_gb = held
             _kill(pid)
             return
+
+
+def _high_water_gb(pid: int) -> float:
+    """The most that the process itself ever held: no spike between two looks is missed."""
+    with contextlib.suppress(OSError):
+        for line in (PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 2**10 / 1e9
+    return 0.0
 
 
 def _kill(pid: int) -> None:

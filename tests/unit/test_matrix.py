@@ -470,3 +470,11 @@ def test_conditioning_tells_what_torch_itself_loses():
     found = conditioning(load_variant("demo"))
     assert 100 < found.float64_db < 160  # one rounding of float32 is 2**-24: 144 dB
     assert 40 < found.half_weights_db < 80  # and one of float16 2**-11: 66 dB
+
+
+def test_a_process_is_not_charged_with_what_its_parent_holds(tmp_path):
+    ballast = b"\x01" * 2**30
+    command = [sys.executable, "-c", "import time; time.sleep(0.7)"]
+    ended = processes.run_within(command, tmp_path / "log", 10.0)
+    assert len(ballast) == 2**30
+    assert 0.003 < ended.usage.peak_gb < 0.3
