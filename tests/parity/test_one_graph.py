@@ -19,18 +19,11 @@ from exporter.variants import load_variant
 from runtimes.engines import CheckedSession, choose_engine, run_canonical
 from runtimes.measures import floor_of, psnr_db
 from tests.conformance import fill
+from tests.unit.small_networks import filled
+
+SALT = "one graph"
 
 pytestmark = pytest.mark.parity
-
-
-def _filled(network: torch.nn.Module, gain: float) -> torch.nn.Module:
-    state = {
-        name: torch.from_numpy(fill.tensor(name, tuple(tensor.shape), "one graph", gain))
-        for name, tensor in network.state_dict().items()
-        if tensor.is_floating_point()
-    }
-    network.load_state_dict(state, strict=False)
-    return freeze(network)
 
 
 def _detector() -> Graph:
@@ -41,7 +34,7 @@ def _detector() -> Graph:
     small = dataclasses.replace(variant, preprocess=size, mask=mask)
     network = Yolov8Seg(YoloSize(depth=1.0, width=0.125), (64, 64))
     # A larger gain makes softmaxes of random weights jump between bins, in float16 elsewhere.
-    return split(_filled(network, 1.2), small, batch=1, slots=8)[0]
+    return split(freeze(filled(network, SALT, 1.2)), small, batch=1, slots=8)[0]
 
 
 def _drawn() -> Graph:
@@ -50,7 +43,7 @@ def _drawn() -> Graph:
     size = dataclasses.replace(variant.preprocess, size=256)
     mask = dataclasses.replace(variant.mask, low_res_size=128)
     small = dataclasses.replace(variant, preprocess=size, mask=mask)
-    return split(_filled(SqueezeSam(), 1.0), small, batch=1, slots=8)[0]
+    return split(freeze(filled(SqueezeSam(), SALT, 1.0)), small, batch=1, slots=8)[0]
 
 
 @pytest.fixture(scope="module", params=[_detector, _drawn], ids=["fastsam", "squeeze_sam"])

@@ -6,6 +6,7 @@ Written from the arithmetic of the published code alone, to hold ours against.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,10 +25,10 @@ def shapes() -> dict[str, tuple[int, ...]]:
     """Every tensor under its published name."""
     found: dict[str, tuple[int, ...]] = {"patch_embed.proj.0.weight": (64, 5, 2, 2)}
     found |= {f"patch_embed.proj.{n}": (64,) for n in ("0.bias", "1.weight", "1.bias")}
-    for i, (cin, cout) in enumerate(zip((64, *WIDTHS), WIDTHS, strict=False)):
+    for i, (cin, cout) in enumerate(pairwise((64, *WIDTHS))):
         middle = ".maxpool_conv.1" if i else ""
         found |= _double(f"unet_encoder.down_layers.{i}{middle}", cin, cout)
-    for i, (cin, cout) in enumerate(zip(WIDTHS[::-1], WIDTHS[-2::-1], strict=False)):
+    for i, (cin, cout) in enumerate(pairwise(WIDTHS[::-1])):
         up = f"unet_decoder.unet_upscaling_layers.{i}"
         found |= _linear(f"{up}.up.upsampler_linear.0", cin, 4 * (cin // 2))
         found |= _norm(f"{up}.up.norm", 4 * (cin // 2))

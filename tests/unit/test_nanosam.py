@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from pathlib import Path
 
@@ -21,30 +22,13 @@ from exporter.models.layers import freeze
 from exporter.models.resnet import Doubling, NanoSamEncoder, ResNetSize
 from exporter.onnx_file import read_onnx_file
 from exporter.variants import load_variant, nanosam
-from tests.conformance import fill, published_case
+from tests.conformance import published_case
+from tests.unit.small_networks import assert_equal, noise
+from tests.unit.small_networks import filled as filled_with
 
-TOLERANCE = 1e-5  # of the output's absolute maximum: float32 sums in another order
 SMALL = ResNetSize(image_size=128, widths=(8, 12, 16, 20), neck_width=8, out_width=8)
 
-
-def filled(module: nn.Module) -> nn.Module:
-    values = {
-        name: torch.from_numpy(fill.tensor(name, tuple(value.shape), "nanosam"))
-        for name, value in module.state_dict().items()
-        if value.is_floating_point()
-    }
-    module.load_state_dict(values, strict=False)
-    return module.eval().requires_grad_(False)
-
-
-def noise(*shape: int) -> Tensor:
-    rng = np.random.default_rng(0)
-    return torch.from_numpy(rng.standard_normal(shape, np.float32))
-
-
-def assert_equal(ours: Tensor, expected: Tensor) -> None:
-    assert ours.shape == expected.shape
-    assert (ours - expected).abs().max() <= TOLERANCE * expected.abs().max()
+filled = functools.partial(filled_with, salt="nanosam")
 
 
 def test_freezing_leaves_the_embedding_equal_and_no_batch_norm() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from exporter.checkpoint import load_strict
 from exporter.models.layers import Normalise, freeze
 from exporter.models.repvit import EdgeRepViT, RepDepthwise, RepViT, RepViTSize, Upsample2x
 from exporter.preprocess import image_input
 from exporter.variants import load_variant
-from tests.conformance import fill, published_case
+from tests.conformance import published_case
+from tests.unit.small_networks import assert_equal, noise
+from tests.unit.small_networks import filled as filled_with
 
-TOLERANCE = 1e-5  # of the output's absolute maximum: float32 sums in another order
 WIDTHS, DEPTHS, OUT = (8, 16, 24, 32), (3, 4, 5, 3), 16
 IMAGE = 128
 
@@ -31,25 +34,7 @@ SMALL = {
     ),
 }
 
-
-def filled(module: nn.Module) -> nn.Module:
-    values = {
-        name: torch.from_numpy(fill.tensor(name, tuple(value.shape), "repvit"))
-        for name, value in module.state_dict().items()
-        if value.is_floating_point()
-    }
-    module.load_state_dict(values, strict=False)
-    return module.eval().requires_grad_(False)
-
-
-def noise(*shape: int) -> Tensor:
-    rng = np.random.default_rng(0)
-    return torch.from_numpy(rng.standard_normal(shape, np.float32))
-
-
-def assert_equal(ours: Tensor, expected: Tensor) -> None:
-    assert ours.shape == expected.shape
-    assert (ours - expected).abs().max() <= TOLERANCE * expected.abs().max()
+filled = functools.partial(filled_with, salt="repvit")
 
 
 @pytest.mark.parametrize("name", SMALL)
