@@ -44,24 +44,7 @@ class Why:
     reason: str
 
 
-WHY: tuple[Why, ...] = (
-    Why(
-        "efficientvit_sam_l0",
-        "*",
-        PARITY,
-        "the filled weights, not the graph: linear attention makes pixels alike, and the batch "
-        "norm after it blows their small differences up. Torch's own float32 lies 59 dB from "
-        "its float64, and rounding the weights to float16 alone leaves 11 dB (MobileSAM: 118 "
-        "and 55, `python -m exporter.matrix.conditioning`); its conformance cases hold to 1e-4",
-    ),
-    Why(
-        "repvit_sam",
-        "*",
-        PARITY,
-        "the filled weights, not the graph: rounding them to float16 in torch alone, arithmetic in "
-        "float32, leaves 27 dB (MobileSAM: 55, `python -m exporter.matrix.conditioning`)",
-    ),
-)
+WHY: tuple[Why, ...] = ()
 """Filled in from what `make matrix` finds; a miss that stands in no line is "not explained"."""
 
 

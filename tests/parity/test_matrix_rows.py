@@ -92,5 +92,6 @@ def test_filled_weights_are_the_same_each_time_and_measured_on_the_goldens_pictu
     with torch.no_grad():
         network.image_encoder((torch.from_numpy(image) - mean) / std)
     (out,) = seen
-    assert out.mean(dim=(0, 2, 3)).abs().max() < 1e-3
-    assert (out.std(dim=(0, 2, 3)) - 1).abs().max() < 2e-2
+    size = out.square().mean(dim=(0, 2, 3)).sqrt()
+    assert size.max() == pytest.approx(1, abs=1e-3)  # brought down to 1, where it was above
+    assert size.min() > 0.1
