@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from exporter.bundle import open_bundle
+from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import build
 
 
@@ -18,3 +20,11 @@ def tiny_folder(tmp_path_factory):
 def tiny(tiny_folder):
     """The same, opened."""
     return open_bundle(tiny_folder)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder with `dog.png` in it."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(RGB).save("dog.png")
+    return tmp_path

@@ -1,3 +1,5 @@
+"""`sam-run` as a user meets it: what it writes, what it refuses, statuses, --check."""
+
 from __future__ import annotations
 
 import json
@@ -11,24 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporter.errors import ExportError, ImageError
-from exporter.prompts import Prompts
+from exporter.errors import ImageError
 from runtimes.arguments import box, parser, point
 from runtimes.cli import bounding_box, main
-from runtimes.overlay import overlay, tinted
-from runtimes.pictures import read_rgb, write_whole
-from runtimes.segmenter import Masks, Segmenter
+from runtimes.pictures import read_rgb
+from runtimes.segmenter import Segmenter
+from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import LOW, Recipe, build
-
-RGB = np.random.default_rng(7).integers(0, 256, (60, 120, 3), np.uint8)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty current folder with `dog.png` in it."""
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(RGB).save("dog.png")
-    return tmp_path
 
 
 @pytest.fixture
@@ -50,6 +41,9 @@ def expected(tiny, **prompts):
     segmenter = Segmenter(tiny)
     segmenter.set_image(RGB)
     return segmenter.predict(**prompts)
+
+
+# ------------------------------------------------------------------------------------ ordinary use
 
 
 def test_without_a_file_the_overlay_is_written_here(run, here):
@@ -117,6 +111,18 @@ def test_saved_logits_refine_the_next_run(run, here, tiny):
     np.testing.assert_allclose(np.load("second.npy"), wanted.low_res_masks, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (300, 1), (1, 300)])
+def test_slim_pictures_work(run, here, size):
+    Image.new("RGB", size, (9, 9, 9)).save("slim.png")
+    status, out, err = run("slim.png", "--point", "0,0", "-o", "o.png", "--mask", "m.png")
+    assert (status, err) == (0, "")
+    assert Image.open("o.png").size == Image.open("m.png").size == size
+    assert "o.png" in out
+
+
+# -------------------------------------------------------------------- wrong requests and bad files
+
+
 def test_three_logits_are_no_mask_input(run, here):
     assert run("dog.png", "--point", "40,30", "--multimask", "--save-logits", "l.npy")[0] == 0
     status, _, err = run("dog.png", "--point", "40,30", "--mask-input", "l.npy")
@@ -175,154 +181,6 @@ def test_a_folder_that_is_no_bundle(run, here):
     )
 
 
-def test_debug_shows_where(run):
-    status, _, err = run("dog.png", "--point", "400,3", "--debug")
-    assert status == 2
-    assert "Traceback" in err
-    assert err.splitlines()[-1].startswith("sam-run: error: the point 400,3")
-
-
-def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
-    def broken(*arguments):
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("runtimes.cli.read_rgb", broken)
-    status, _, err = run("dog.png", "--point", "4,4")
-    assert status == 1
-    assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
-
-
-def test_an_interrupt_is_130_and_leaves_no_file(run, here, monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("runtimes.cli.overlay", interrupted)
-    status, _, err = run("dog.png", "--point", "4,4")
-    assert (status, err) == (130, "sam-run: interrupted\n")
-    assert [p.name for p in here.iterdir()] == ["dog.png"]
-
-
-def test_check_prints_the_table(run):
-    status, out, err = run("--check")
-    assert (status, err) == (0, "")
-    assert "4 files as exported; engine ort" in out
-    assert out.count("reaches the floor") == 6
-    assert "prompt_sensitivity 1 reaches the floor 0.9 of fp32" in out
-
-
-def test_check_as_json(run):
-    status, out, _ = run("--check", "--json")
-    report = json.loads(out)
-    assert status == 0
-    assert len(report["figures"]) == 10
-    assert report["files"] == 4
-
-
-def test_check_fails_on_a_miss(run, tmp_path):
-    build(tmp_path / "deaf", Recipe(flaw="deaf"))
-    status, out, err = run("--check", bundle=tmp_path / "deaf")
-    assert status == 1
-    assert "is under the floor" in out
-    assert err.startswith("sam-run: error: mask_decoder low_res_masks psnr_db")
-    assert err.endswith("and 6 more\n")
-
-
-def test_check_fails_on_a_changed_file(run, tmp_path):
-    build(tmp_path / "changed")
-    (tmp_path / "changed" / "glue" / "Segmenter.kt").write_text("class Evil")
-    status, _, err = run("--check", bundle=tmp_path / "changed")
-    assert status == 2
-    assert "'glue/Segmenter.kt' was changed" in err
-
-
-def test_help_has_examples_that_parse():
-    text = parser().format_help()
-    lines = [line.split() for line in text.splitlines() if line.startswith("  sam-run ")]
-    assert len(lines) >= 6
-    bundles = [parser().parse_args(words[1:]).bundle for words in lines]
-    assert set(bundles) == {Path("mobile_sam-onnx-fp32"), Path("fastsam_s-onnx-fp16")}
-
-
-def test_the_command_line_is_a_process(tiny_folder, here):
-    done = subprocess.run(
-        [sys.executable, "-m", "runtimes.cli", tiny_folder, here / "dog.png", "--point", "1,1,7"],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-
-
-def test_point_and_box():
-    assert point("1,2") == (1, 2, 1)
-    assert point("1.5,2,0") == (1.5, 2, 0)
-    assert box("1,2,3,4.5") == (1, 2, 3, 4.5)
-
-
-def test_bounding_box():
-    mask = np.zeros((5, 7), bool)
-    assert bounding_box(mask) is None
-    mask[1, 2] = mask[3, 4] = True
-    assert bounding_box(mask) == [2, 1, 5, 4]
-
-
-# Pictures in
-
-
-def test_a_png_comes_back_as_it_is(here):
-    np.testing.assert_array_equal(read_rgb(here / "dog.png"), RGB)
-
-
-def test_exif_orientation_is_applied(here):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
-    Image.fromarray(RGB).save("turned.png", exif=exif)
-    np.testing.assert_array_equal(read_rgb(Path("turned.png")), np.rot90(RGB, -1))
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "YCbCr"])
-def test_other_modes_become_rgb(here, mode):
-    image = Image.fromarray(RGB).convert(mode)
-    image.save("x.tiff")
-    wanted = image.convert("RGB")
-    np.testing.assert_array_equal(read_rgb(Path("x.tiff")), np.asarray(wanted))
-
-
-def test_transparency_is_dropped_and_the_colour_kept(here):
-    Image.new("RGBA", (2, 2), (10, 200, 30, 0)).save("clear.png")
-    assert read_rgb(Path("clear.png"))[0, 0].tolist() == [10, 200, 30]
-    palette = Image.new("P", (2, 2), 0)
-    palette.putpalette([1, 2, 3] * 256)
-    palette.save("palette.png", transparency=bytes([0, 128]))
-    assert read_rgb(Path("palette.png"))[0, 0].tolist() == [1, 2, 3]
-
-
-def test_sixteen_bits_are_scaled_and_not_cut_off(here):
-    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save("deep.png")
-    assert read_rgb(Path("deep.png"))[0, :, 0].tolist() == [0, 1, 128, 255]
-    Image.fromarray(np.array([[257, 32896]], np.uint16)).save("dim.png")
-    assert read_rgb(Path("dim.png"))[0, :, 0].tolist() == [1, 128]
-
-
-def test_floats_use_their_own_range(here):
-    Image.fromarray(np.array([[-1.0, 0.0, 1.0]], np.float32)).save("float.tiff")
-    assert read_rgb(Path("float.tiff"))[0, :, 1].tolist() == [0, 128, 255]
-    Image.fromarray(np.full((1, 2), 3.0, np.float32)).save("flat.tiff")
-    assert read_rgb(Path("flat.tiff")).tolist() == [[[0] * 3] * 2]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (300, 1), (1, 300)])
-def test_slim_pictures_work(run, here, size):
-    Image.new("RGB", size, (9, 9, 9)).save("slim.png")
-    status, out, err = run("slim.png", "--point", "0,0", "-o", "o.png", "--mask", "m.png")
-    assert (status, err) == (0, "")
-    assert Image.open("o.png").size == Image.open("m.png").size == size
-    assert "o.png" in out
-
-
 def png_of(width, height):
     """A PNG that only claims its size."""
 
@@ -369,25 +227,6 @@ def test_a_folder_is_no_picture(run, here):
     )
 
 
-# Pictures out
-
-
-def test_a_file_is_written_whole_or_not_at_all(here):
-    target = here / "file.bin"
-    target.write_text("old")
-
-    def half(stream):
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(ExportError, match=r"cannot write .*file\.bin: No space left"):
-        write_whole(target, half)
-    assert target.read_text() == "old"
-    write_whole(target, lambda stream: stream.write(b"new"))
-    assert target.read_text() == "new"
-    assert sorted(p.name for p in here.iterdir()) == ["dog.png", "file.bin"]
-
-
 def test_a_target_that_is_a_folder_is_an_error(run, here):
     (here / "o.png").mkdir()
     status, _, err = run("dog.png", "--point", "4,4", "-o", "o.png")
@@ -396,57 +235,104 @@ def test_a_target_that_is_a_folder_is_an_error(run, here):
     assert sorted(p.name for p in here.iterdir()) == ["dog.png", "o.png"]
 
 
-def square_mask():
-    mask = np.zeros((40, 60), bool)
-    mask[10:30, 20:40] = True
-    return mask
+# --------------------------------------------------------------------------------- bugs and Ctrl-C
 
 
-def test_the_mask_is_tinted_and_its_contour_crisp():
-    grey = Image.new("RGB", (60, 40), (100, 100, 100))
-    picture = np.asarray(tinted(grey, square_mask(), (200, 0, 0), 1))
-    assert picture[0, 0].tolist() == [100, 100, 100]
-    assert picture[20, 30].tolist() == [145, 55, 55]  # 45 % of the tint
-    assert picture[20, 20].tolist() == [227, 127, 127]  # bright just inside
-    assert picture[20, 19].tolist() == [50, 0, 0]  # dark just outside
-    assert picture[20, 18].tolist() == [100, 100, 100]
+def test_debug_shows_where(run):
+    status, _, err = run("dog.png", "--point", "400,3", "--debug")
+    assert status == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("sam-run: error: the point 400,3")
 
 
-def masks_of(count):
-    iou = np.linspace(0.5, 0.9, count, dtype=np.float32)
-    return Masks(np.stack([square_mask()] * count), iou, np.zeros((count, 8, 8), np.float32))
+def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("runtimes.cli.read_rgb", broken)
+    status, _, err = run("dog.png", "--point", "4,4")
+    assert status == 1
+    assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
 
 
-def test_points_are_green_or_red_with_a_white_rim():
-    rgb = np.zeros((40, 60, 3), np.uint8)
-    prompts = Prompts(((30.0, 5.0), (50.0, 35.0)), (1, 0))
-    picture = np.asarray(overlay(rgb, masks_of(1), prompts)).astype(int)
-    assert picture.shape == rgb.shape
-    assert picture[5, 30].argmax() == 1
-    assert picture[35, 50].argmax() == 0
-    around = picture[2:9, 27:34].min(axis=2)
-    assert around.max() > 150  # some white
+def test_an_interrupt_is_130_and_leaves_no_file(run, here, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runtimes.cli.overlay", interrupted)
+    status, _, err = run("dog.png", "--point", "4,4")
+    assert (status, err) == (130, "sam-run: interrupted\n")
+    assert [p.name for p in here.iterdir()] == ["dog.png"]
 
 
-def test_a_box_is_drawn():
-    rgb = np.zeros((40, 60, 3), np.uint8)
-    picture = np.asarray(overlay(rgb, masks_of(1), Prompts(box=(5.0, 5.0, 50.0, 35.0))))
-    assert picture[6, 15].tolist() == [255, 214, 10]
-    assert picture[2, 15].tolist() == [0, 0, 0]
+# ----------------------------------------------------------------------------------------- --check
 
 
-def test_several_masks_stand_side_by_side_under_their_captions():
-    rgb = np.zeros((400, 600, 3), np.uint8)
-    masks = masks_of(3)
-    big = Masks(np.zeros((3, 400, 600), bool), masks.iou_predictions, masks.low_res_masks)
-    picture = overlay(rgb, big, Prompts(((1.0, 1.0),), (1,)))
-    assert picture.size == (3 * 600 + 8, 400 + 34)
-    strip = np.asarray(picture)[:30]
-    assert all(strip[:, left : left + 600].max() > 200 for left in (0, 604, 1208))
+def test_check_prints_the_table(run):
+    status, out, err = run("--check")
+    assert (status, err) == (0, "")
+    assert "4 files as exported; engine ort" in out
+    assert out.count("reaches the floor") == 6
+    assert "prompt_sensitivity 1 reaches the floor 0.9 of fp32" in out
 
 
-def test_marks_at_the_corners_of_a_tiny_picture_do_not_fail():
-    masks = Masks(np.ones((2, 1, 1), bool), np.ones(2, np.float32), np.ones((2, 8, 8), np.float32))
-    prompts = Prompts(((0.0, 0.0), (1.0, 1.0)), (1, 0), (0.0, 0.0, 1.0, 1.0))
-    picture = overlay(np.zeros((1, 1, 3), np.uint8), masks, prompts)
-    assert picture.height > 1
+def test_check_as_json(run):
+    status, out, _ = run("--check", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert len(report["figures"]) == 10
+    assert report["files"] == 4
+
+
+def test_check_fails_on_a_miss(run, tmp_path):
+    build(tmp_path / "deaf", Recipe(flaw="deaf"))
+    status, out, err = run("--check", bundle=tmp_path / "deaf")
+    assert status == 1
+    assert "is under the floor" in out
+    assert err.startswith("sam-run: error: mask_decoder low_res_masks psnr_db")
+    assert err.endswith("and 6 more\n")
+
+
+def test_check_fails_on_a_changed_file(run, tmp_path):
+    build(tmp_path / "changed")
+    (tmp_path / "changed" / "glue" / "Segmenter.kt").write_text("class Evil")
+    status, _, err = run("--check", bundle=tmp_path / "changed")
+    assert status == 2
+    assert "'glue/Segmenter.kt' was changed" in err
+
+
+# -------------------------------------------------------------------------------- the command line
+
+
+def test_help_has_examples_that_parse():
+    text = parser().format_help()
+    lines = [line.split() for line in text.splitlines() if line.startswith("  sam-run ")]
+    assert len(lines) >= 6
+    bundles = [parser().parse_args(words[1:]).bundle for words in lines]
+    assert set(bundles) == {Path("mobile_sam-onnx-fp32"), Path("fastsam_s-onnx-fp16")}
+
+
+def test_the_command_line_is_a_process(tiny_folder, here):
+    done = subprocess.run(
+        [sys.executable, "-m", "runtimes.cli", tiny_folder, here / "dog.png", "--point", "1,1,7"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_point_and_box():
+    assert point("1,2") == (1, 2, 1)
+    assert point("1.5,2,0") == (1.5, 2, 0)
+    assert box("1,2,3,4.5") == (1, 2, 3, 4.5)
+
+
+def test_bounding_box():
+    mask = np.zeros((5, 7), bool)
+    assert bounding_box(mask) is None
+    mask[1, 2] = mask[3, 4] = True
+    assert bounding_box(mask) == [2, 1, 5, 4]
