@@ -217,12 +217,22 @@ def _bundled() -> str | None:
     return str(Path(spec.origin).parent / "binaries" / "adb")
 
 
-def failure(serial: str, arguments: tuple[str, ...], answer: Answer) -> DeviceError:
-    """What a failed call of adb itself (not of a command on the device) means."""
-    what = f"adb {_short(arguments)}"
-    if re.search(r"not found|offline|closed|no devices|reset|protocol fault|daemon", answer.err):
+def failure(
+    serial: str, arguments: tuple[str, ...], answer: Answer, *, gone: bool = False
+) -> DeviceError:
+    """What a failed call of adb itself (not of a command on the device) means.
+
+    Args:
+        serial: of the device.
+        arguments: after `adb`.
+        answer: what adb said.
+        gone: the device is known to be away, whatever was said.
+    """
+    what = f"`adb {_short(arguments)}`"
+    said = r"not found|offline|closed|no devices|reset|protocol fault|daemon"
+    if gone or re.search(said, answer.err):
         return DeviceLostError(
-            f"{serial} went away during {what} ({answer.last}): check the cable and start again"
+            f"{serial} went away during {what} ({answer.last}): check its cable, then start again"
         )
     return DeviceError(f"{what} failed on {serial}: {answer.last}")
 

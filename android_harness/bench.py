@@ -98,9 +98,10 @@ class AndroidBench:
         }
         items += [Item.of(*pair) for pair in contents.items() if pair[0] not in self._known]
         new = [item for item in items if item.name not in self._known]
-        pushed = Store(self.connection).ensure(new, keep=self._known)
+        store = Store(self.connection, self.facts.device)
+        pushed = store.ensure(new, keep=self._known)
         self._known |= {item.name for item in new}
-        LOG.info("%s: %.1f MB pushed", bundle.path.name, pushed / 2**20)
+        LOG.info("%s: %s: %.1f MB pushed", self.facts.device, bundle.path.name, pushed / 2**20)
         self._link()
         self._self_test(way, target)
         self._loaded[bundle.path] = Loaded(way, plans)
@@ -149,7 +150,8 @@ class AndroidBench:
             conditions.refuse_override(now, self.facts.device)
             return now
 
-        return conditions.cool(look, start, self.method.cool_seconds)
+        limit = self.method.cool_seconds
+        return conditions.cool(look, start, limit, device=self.facts.device)
 
     def _plans(self, bundle: Bundle, way: Way) -> dict[str, Plan]:
         """Every plan that the way can do."""

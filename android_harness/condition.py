@@ -131,6 +131,7 @@ def cool(
     start: Condition,
     limit: float,
     *,
+    device: str,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Condition:
@@ -140,6 +141,7 @@ def cool(
         look: the condition now.
         start: what to compare with.
         limit: seconds, at most.
+        device: as a user names it, for the line that says what is waited for.
         sleep: waits that many seconds.
         clock: seconds; only differences count.
 
@@ -158,5 +160,5 @@ def cool(
                 f"the device did not cool within {limit:g} s: {excess}; let it rest, take it out "
                 "of its case or the sun, or allow more time"
             )
-        LOG.info("too hot (%s): waiting, %d s at most", excess, left)
+        LOG.info("%s: too hot (%s): waiting, %d s at most", device, excess, left)
         sleep(min(POLL, left))

@@ -19,7 +19,7 @@ from android_harness.errors import (
     UnusableError,
 )
 from android_harness.rows import Row
-from exporter.errors import DeviceError, DeviceLostError
+from exporter.errors import DeviceError
 
 LOG = logging.getLogger("sam_export.device")
 SLOWEST = 2 * 2**20
@@ -135,11 +135,7 @@ class Connection:
     def _failed(self, arguments: tuple[str, ...], answer: Answer) -> DeviceError:
         """What a call of adb without an answer means; a device that is gone comes first."""
         if not self.is_there():
-            what = " ".join(" ".join(arguments).split())[:60]
-            return DeviceLostError(
-                f"{self.serial} went away during `adb {what}` ({answer.last}): check its cable, "
-                "then start again"
-            )
+            return failure(self.serial, arguments, answer, gone=True)
         refused = self._refused(answer)
         if isinstance(refused, CommandError):
             return failure(self.serial, arguments, answer)

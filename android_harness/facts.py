@@ -13,13 +13,15 @@ WORK = "/data/local/tmp/sam-export"
 """The one folder that is ours; the shell may write and execute there, and nowhere else."""
 LEAST_MB = 64
 """Free space under which not even a runner and a small bundle would fit."""
+ROOM = {"space": "df -k /data/local/tmp"}
+"""What may change while a device is in use."""
 PARTS = {
     "properties": "getprop",
     "kernel": "uname -rm",
     "page": "getconf PAGE_SIZE",
     "memory": "grep MemTotal /proc/meminfo",
     "cores": topology.SCRIPT,
-    "space": "df -k /data/local/tmp",
+    **ROOM,
 }
 _EMULATOR_HARDWARE = frozenset({"ranchu", "goldfish", "cutf_cvm"})
 

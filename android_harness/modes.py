@@ -129,20 +129,26 @@ def _warn(connection: Connection, left: str) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C counts only when the block has ended: a second one must not stop the cleaning up."""
-    before, came = signal.getsignal(signal.SIGINT), False
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    """Ctrl-C and SIGTERM count only when the block has ended: nothing must stop the cleaning up.
+
+    What nobody handles in Python is left as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in known.items() if callable(handler)}
+    came: list[int] = []
 
     def remember(number: int, frame: Any) -> None:
-        nonlocal came
-        came = True
+        came.append(number)
 
-    signal.signal(signal.SIGINT, remember)
+    for number in before:
+        signal.signal(number, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for late in came:
+        before[signal.Signals(late)](late, None)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from exporter.errors import RequestError
-from runtimes.device import Cluster
+from runtimes.device import Cluster, core_numbers
 
 _CPU = "/sys/devices/system/cpu"
 # `read` is part of the shell: no process is started for each file.
@@ -109,24 +109,18 @@ def parse(text: str) -> Topology:
         words = line.split()
         if len(words) == 4 and words[0].isdigit():
             rows[int(words[0])] = [int(w) if w.isdigit() and int(w) else None for w in words[1:]]
-    possible = parse_list(lists["possible"]) if "possible" in lists else tuple(sorted(rows))
-    online = set(parse_list(lists["online"])) if "online" in lists else set(possible)
+    possible = core_numbers(lists["possible"]) if "possible" in lists else tuple(sorted(rows))
+    online = set(core_numbers(lists["online"])) if "online" in lists else set(possible)
     return Topology(tuple(Core(n, n in online, *rows.get(n, (None, None, None))) for n in possible))
 
 
-def parse_list(text: str) -> tuple[int, ...]:
-    """`0-3,5` -> (0, 1, 2, 3, 5). ValueError for anything else."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers |= set(range(int(first), int(last or first) + 1))
-    return tuple(sorted(numbers))
-
-
 def _numbers(wanted: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", wanted):
-        raise RequestError(f"cores are `fast`, `all` or numbers as 4,5,6,7; not {wanted!r}")
-    return parse_list(wanted)
+    try:
+        return core_numbers(wanted)
+    except ValueError:
+        raise RequestError(
+            f"cores are `fast`, `all` or numbers as 4,5,7 or 4-7; not {wanted!r}"
+        ) from None
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -85,9 +85,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Store:
-    """files/ on one device."""
+    """files/ on one device; `device` is how a user names it, for the lines on what takes long."""
 
     connection: Connection
+    device: str
     budget: int = BUDGET
 
     def ensure(self, items: Sequence[Item], keep: Iterable[str] = ()) -> int:
@@ -177,10 +178,11 @@ class Store:
 
     def _push_big(self, item: Item, folder: Path) -> None:
         size = item.size / 2**20
-        LOG.info("pushing %s, %.0f MB", item.name, size)
+        LOG.info("%s: pushing %s, %.0f MB", self.device, item.name, size)
         start = time.perf_counter()
         self.connection.push([_local(item, folder)], INCOMING)
-        LOG.info("pushed %s at %.0f MB/s", item.name, size / (time.perf_counter() - start))
+        speed = size / (time.perf_counter() - start)
+        LOG.info("%s: pushed %s at %.0f MB/s", self.device, item.name, speed)
 
     def _accept(self, items: Sequence[Item]) -> None:
         """Check what arrived, and only then give it its name."""

@@ -38,6 +38,7 @@ ITEM_BYTES = {
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
+_END, _END_SIGNATURE, _LONGEST_COMMENT = struct.Struct("<20xH"), b"PK\x05\x06", 0xFFFF
 _CONTAINERS = ("model", "state_dict", "model_state", "model_state_dict")
 _MOST_NODES = 100_000
 _MOST_LEVELS = 64
@@ -170,7 +171,7 @@ def _check(name: str, tensor: TensorSpec, spans: Mapping[str, Span]) -> None:
 
 
 def _read_zip(path: Path, data: mmap.mmap) -> tuple[Any, dict[str, Span]]:
-    entries = _entries(path, len(data))
+    entries = _entries(path, data)
     pickles = [name for name in entries if name.rsplit("/", 1)[-1] == "data.pkl"]
     if len(pickles) != 1:
         raise CheckpointError("is a zip archive, but torch.save did not write it")
@@ -186,14 +187,13 @@ def _read_zip(path: Path, data: mmap.mmap) -> tuple[Any, dict[str, Span]]:
     return read_pickle(io.BytesIO(_bytes(data, entries[pickles[0]]))), spans
 
 
-def _entries(path: Path, size: int) -> dict[str, zipfile.ZipInfo]:
+def _entries(path: Path, data: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
+    size = len(data)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-        raise CheckpointError(
-            f"truncated: its {size} bytes lack the zip directory at the end; download it again"
-        ) from error
+        raise CheckpointError(_why_not_opened(data, error)) from error
     if any(entry.filename.rsplit("/", 1)[-1] == "constants.pkl" for entry in entries):
         raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -205,6 +205,28 @@ def _entries(path: Path, size: int) -> dict[str, zipfile.ZipInfo]:
     if total > size:
         raise CheckpointError(f"claims {total} bytes in a file of {size}; not unpacked")
     return {entry.filename: entry for entry in entries}
+
+
+def _why_not_opened(data: mmap.mmap, error: Exception) -> str:
+    """What is wrong with a zip that Python cannot open, and what to do."""
+    if not _has_end(data):
+        size = len(data)
+        return f"truncated: its {size} bytes lack the zip directory at the end; download it again"
+    if isinstance(error, NotImplementedError):
+        return f"is a zip as torch.save writes none ({error}); save it again with torch.save"
+    return (
+        f"damaged: its end is there, but its zip directory cannot be read ({error}); copy or "
+        "download it again, and compare its sha256 with the publisher's"
+    )
+
+
+def _has_end(data: mmap.mmap) -> bool:
+    """Whether the record that ends every zip is there, and whole."""
+    at = data.rfind(_END_SIGNATURE, max(len(data) - _END.size - _LONGEST_COMMENT, 0))
+    if at < 0 or at + _END.size > len(data):
+        return False
+    (comment,) = _END.unpack_from(data, at)
+    return at + _END.size + int(comment) <= len(data)
 
 
 def _span(data: mmap.mmap, entry: zipfile.ZipInfo) -> Span:

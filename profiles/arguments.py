@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from profiles.store import DEFAULT
-from runtimes.device import CLASSES, Method
+from runtimes.device import CLASSES, Method, core_numbers
 
 EXAMPLES = """\
 examples:
   sam-bench bundles/demo-tflite-fp16 --device host
   sam-bench bundles/demo-tflite-fp16 bundles/demo-onnx-fp16 --device android --label "new decoder"
-  sam-bench bundles/demo-tflite-fp16 --device android:R5CT1 --device android:28291F --cores 4,5,6,7
+  sam-bench bundles/demo-tflite-fp16 --device android:R5CT1 --device android:28291F --cores 4-7
   sam-bench compare main "new decoder" --fail-on 5%
   sam-bench check --budget phone
   sam-bench report -o report.html --device-class phone
@@ -26,6 +26,7 @@ more words, each with its own --help: compare, check, report, list, devices, cle
 Measurements go to --store, one JSON line each. An interrupted one goes on where it was when the
 same command is given again within a day.
 exit status: 0 done, 1 a failed run, a regression or over budget, 2 a wrong request, 130 interrupted
+(Ctrl-C), 143 terminated (SIGTERM)
 """
 DEBUG = "a traceback with an error; with devices, every call of adb"
 WAYS = ("auto", "capsule", "ndk", "benchmark_model", "engine")
@@ -54,10 +55,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def cores(text: str) -> str:
-    """`fast`, `all` or core numbers."""
-    if text in ("fast", "all") or re.fullmatch(r"\d+(,\d+)*", text):
+    """`fast`, `all` or core numbers: `4-7` becomes `4,5,6,7`, so both are one method."""
+    if text in ("fast", "all"):
         return text
-    raise argparse.ArgumentTypeError(f"should be fast, all or numbers as 4,5,6,7, not {text!r}")
+    try:
+        return ",".join(str(number) for number in core_numbers(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"should be fast, all or numbers as 4,5,7 or 4-7, not {text!r}"
+        ) from None
 
 
 def percent(text: str) -> float:
@@ -125,7 +131,9 @@ def _add_method(made: Parser) -> None:
     seconds("--warmup", d.warmup_seconds, 0, "the most to wait for stable times")
     add("--repeats", type=_count, default=d.repeats, metavar="N", help=f"processes ({d.repeats})")
     add("--threads", type=_count, default=d.threads, metavar="N", help=f"({d.threads})")
-    add("--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,6,7")
+    add(
+        "--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,7 or 4-7"
+    )
     add("--way", choices=WAYS, default=d.way, help="how the runner gets there (default: auto)")
     add("--delegate", choices=DELEGATES, default=d.delegate, help="what computes (default: cpu)")
     add("--fixed-performance", action="store_true", help="Android's mode of steady clocks")

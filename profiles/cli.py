@@ -20,6 +20,7 @@ from profiles import arguments as asked
 from profiles import budget, kinds, logs, markdown, report, tables
 from profiles.collect import Outcome, Plan, collect
 from profiles.compare import compare
+from profiles.ending import Terminated, terminable
 from profiles.journal import EXPIRY_HOURS
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
@@ -29,7 +30,7 @@ from runtimes.device import HOST
 from runtimes.pictures import write_whole
 
 Arguments = argparse.Namespace
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, work = WORDS[word]
     arguments = parser().parse_args(given[1:] if word else given)
     try:
-        return work(arguments)
-    except KeyboardInterrupt:
-        print(f"sam-bench: interrupted{_how_to_go_on(arguments)}", file=sys.stderr)
-        return INTERRUPTED
+        with terminable():
+            return work(arguments)
+    except KeyboardInterrupt as end:
+        terminated = isinstance(end, Terminated)
+        _warn(f"{'terminated' if terminated else 'interrupted'}{_how_to_go_on(arguments)}")
+        return TERMINATED if terminated else INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
         if arguments.debug:
             traceback.print_exc()

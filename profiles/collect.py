@@ -102,7 +102,7 @@ def _side_by_side(
 def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> list[Profile]:
     """Everything on one device: a stored profile for each bundle."""
     say: Report = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
-    taken = {p.id for p in plan.store.read()} if plan.store.path.exists() else set()
+    taken = plan.store.ids()
     with ExitStack() as stack:
         journals = [
             stack.enter_context(

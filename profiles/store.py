@@ -16,7 +16,7 @@ from pathlib import Path
 
 from exporter.errors import ExportError, RequestError
 from exporter.progress import Report, silent
-from profiles.schema import Profile, parse_profile
+from profiles.schema import Profile, parse_id, parse_profile
 
 DEFAULT = Path("profiles.jsonl")
 """In the current folder, as bundles are: what a project measured stays with the project."""
@@ -37,15 +37,17 @@ class Store:
         Raises:
             RequestError: the file is not there, or a line is no profile (which, and why).
         """
-        lines, torn = split_lines(self._bytes())
-        if torn:
-            report(f"{self.path}: the last line ({len(torn)} bytes) is torn and was left out")
-        return tuple(
-            parse_profile(_text(line, where), where)
-            for number, line in enumerate(lines, 1)
-            if line.strip()
-            for where in [f"{self.path} line {number}"]
-        )
+        return tuple(parse_profile(line, where) for line, where in self._lines(report))
+
+    def ids(self) -> frozenset[str]:
+        """The id of every profile; none where there is no store yet.
+
+        Raises:
+            RequestError: a line is none of a store (which, and why).
+        """
+        if not self.path.exists():
+            return frozenset()
+        return frozenset(parse_id(line, where) for line, where in self._lines(silent))
 
     def append(self, profile: Profile, report: Report = silent) -> None:
         """Write one line and wait until it is on the disk.
@@ -63,6 +65,16 @@ class Store:
                 f"cannot write {self.path} ({error.strerror}): free some space or choose another "
                 "--store, then run the same command again"
             ) from error
+
+    def _lines(self, report: Report) -> Iterator[tuple[str, str]]:
+        """Every whole line that is not empty, and where it is."""
+        lines, torn = split_lines(self._bytes())
+        if torn:
+            report(f"{self.path}: the last line ({len(torn)} bytes) is torn and was left out")
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                where = f"{self.path} line {number}"
+                yield _text(line, where), where
 
     def _bytes(self) -> bytes:
         try:

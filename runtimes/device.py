@@ -8,6 +8,7 @@ How to add a kind: a file in its harness's `devices/` folder with `KIND`, a `Dev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,6 +36,19 @@ class Cluster:
 
     cores: tuple[int, ...]
     max_khz: int | None
+
+
+def core_numbers(text: str) -> tuple[int, ...]:
+    """`0-3,5` -> (0, 1, 2, 3, 5), as Linux and `--cores` write it. ValueError for all else."""
+    if not re.fullmatch(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", text):
+        raise ValueError(f"no core numbers: {text!r}")
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            raise ValueError(f"the range {part} goes down")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(numbers))
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ class Method:
         warmup_seconds: the most that is spent on waiting for stable times.
         repeats: processes a graph; bundles take turns between them.
         threads: of the runtime.
-        cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7`.
+        cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7` or `4-7`.
         way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; this
             host has `engine` alone.
         delegate: `cpu`, `xnnpack`, `gpu`, `nnapi`, `qnn`.

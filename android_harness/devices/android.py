@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from android_harness.rows import Row
 from android_harness.runner.delivery import Supplies
 from android_harness.runner.ways import find_way
 from exporter.errors import RequestError, SamExportError
-from runtimes.device import Bench, Condition, DeviceFacts, DeviceKind, Listed, Method
+from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
 
 
 @dataclass
@@ -30,16 +30,19 @@ class AndroidDevice:
         name: as a user names it.
         supplies: what the user brought for the ways of running there; the environment names it.
         find_way: chooses one of them for a bundle.
+
+    What it is does not change, so that is asked once; whether there is room is asked each time.
     """
 
     connection: Connection
     name: str
     supplies: Supplies = field(default_factory=lambda: Supplies.of(os.environ))
     find_way: FindWay = find_way
+    _facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
         """What it is. UnusableError where nothing can be measured on it."""
-        return self._ask()[0]
+        return self._facts or self._usable(self.connection.ask(facts.PARTS))
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
         """Make it ready: the screen on, the mode set, a folder of ours; all undone at the end.
@@ -59,22 +62,24 @@ class AndroidDevice:
     def _opened(self, method: Method) -> Iterator[Bench]:
         _check_method(method)
         with locked(self.connection.serial):
-            known, cores, now = self._ask()
-            condition.refuse_override(now, self.name)
-            chosen = cores.choose(method.cores, method.threads)
+            asked = facts.PARTS if self._facts is None else facts.ROOM
+            answers = self.connection.ask({**asked, **condition.PARTS})
+            known = self._usable(answers)
+            condition.refuse_override(condition.parse(answers), self.name)
+            chosen = topology.parse(answers["cores"]).choose(method.cores, method.threads)
             with changed(self.connection, fixed_performance=method.fixed_performance):
                 yield AndroidBench(
                     self.connection, known, method, chosen, self.supplies, self.find_way
                 )
 
-    def _ask(self) -> tuple[DeviceFacts, topology.Topology, Condition]:
-        """Facts, cores and condition, in one trip."""
-        answers = self.connection.ask({**facts.PARTS, **condition.PARTS})
-        known = facts.parse(answers, self.name, self.connection.serial)
+    def _usable(self, answers: Mapping[str, str]) -> DeviceFacts:
+        """The facts known before or answered now. UnusableError where it cannot be used now."""
+        known = self._facts or facts.parse(answers, self.name, self.connection.serial)
         problem = facts.problem_of(known, answers)
         if problem:
             raise UnusableError(f"{self.name}: {problem}")
-        return known, topology.parse(answers["cores"]), condition.parse(answers)
+        self._facts = known
+        return known
 
 
 def _check_method(method: Method) -> None:

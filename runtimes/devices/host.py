@@ -37,6 +37,7 @@ from runtimes.device import (
     Listed,
     Method,
     SessionRun,
+    core_numbers,
 )
 from runtimes.engines import EngineKind, choose_engine
 from runtimes.host_facts import allowed_cores, host_condition, host_facts
@@ -180,12 +181,12 @@ def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:
     if cores == "fast":
         fastest = facts.clusters[-1].cores
         return () if set(fastest) == set(here) else fastest
-    wanted = sorted({int(core) for core in cores.split(",")})
+    wanted = core_numbers(cores)
     strangers = [str(core) for core in wanted if core not in here]
     if strangers:
         known = ", ".join(str(core) for core in here)
         raise RequestError(f"the host has no core {strangers[0]} for us; there are: {known}")
-    return tuple(wanted)
+    return wanted
 
 
 def _failure(what: str, ran: subprocess.CompletedProcess[str]) -> SamExportError:

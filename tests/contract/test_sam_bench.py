@@ -100,6 +100,8 @@ def test_kinds_of_devices_keep_their_contract() -> None:
         (["FOLDER", "--device", "host:1"], "there is one host"),
         (["FOLDER", "--runs", "0"], "whole number from 1"),
         (["FOLDER", "--cores", "big"], "fast, all or numbers"),
+        (["FOLDER", "--cores", "7-4"], "numbers as 4,5,7 or 4-7, not '7-4'"),
+        (["FOLDER", "--cores", "0-4095"], "the host has no core"),
         (["FOLDER", "--deadline", "soon"], "should be seconds"),
         (["FOLDER", "--way", "capsule"], "the host has no way 'capsule'"),
         (["FOLDER", "FOLDER"], "the same bundle"),
@@ -204,6 +206,15 @@ def test_a_method_is_spelt_as_it_was_asked_for() -> None:
     plain = {field.name for field in dataclasses.fields(Method)}
     changed = {name for name in plain if getattr(read, name) != getattr(Method(), name)}
     assert changed == plain  # a new field has to be spelt here too
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("4-7", "4,5,6,7"), ("4-5,7", "4,5,7"), ("6,4", "4,6"), ("all", "all")]
+)
+def test_cores_may_be_ranges_and_are_one_method_however_spelt(text, numbers) -> None:
+    read = asked.method(asked.measuring().parse_args(["BUNDLE", "--cores", text]))
+    assert read.cores == numbers
+    assert "4,5,7 or 4-7" in asked.measuring().format_help()
 
 
 def test_devices_lists_this_host(capsys, monkeypatch) -> None:

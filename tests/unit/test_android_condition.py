@@ -9,7 +9,7 @@ import pytest
 from android_harness import battery, condition, facts, sections, thermal, topology
 from android_harness.errors import UnusableError
 from exporter.errors import RequestError, TooHotError
-from runtimes.device import Cluster, Condition, Temperature
+from runtimes.device import Cluster, Condition, Temperature, core_numbers
 from tests.fakes.system import sample
 
 PIXEL = sample("getprop-pixel-like-phone.txt")
@@ -130,7 +130,8 @@ def test_the_choice_of_cores(wanted, threads, cores):
     [
         ("8", "core 8 does not exist: this device has 0-7"),
         ("4,6", "core 6 is offline; online: 0-5, 7"),
-        ("quick", "`fast`, `all` or numbers as 4,5,6,7; not 'quick'"),
+        ("quick", "`fast`, `all` or numbers as 4,5,7 or 4-7; not 'quick'"),
+        ("7-4", "not '7-4'"),
         ("4;rm", "not '4;rm'"),
         ("", "not ''"),
     ],
@@ -153,7 +154,14 @@ def test_without_frequencies_there_is_one_cluster():
 
 
 def test_lists_of_cores():
-    assert topology.parse_list("0,2-3,31") == (0, 2, 3, 31)
+    assert core_numbers("0,2-3,31") == (0, 2, 3, 31)
+    assert core_numbers("5,4-4,4") == (4, 5)
+
+
+@pytest.mark.parametrize("text", ["", "4-", "-4", "4,,5", "4-5-6", "7-4", "1,7-4", "4 5", "four"])
+def test_what_is_no_list_of_cores(text):
+    with pytest.raises(ValueError, match=r"core numbers|goes down"):
+        core_numbers(text)
 
 
 def test_facts_of_a_phone():
@@ -281,7 +289,9 @@ class Clock:
 
 def cooled(seen, start, limit=60.0):
     clock, waiting = Clock(), iter(seen)
-    found = condition.cool(lambda: next(waiting), start, limit, sleep=clock.sleep, clock=clock)
+    found = condition.cool(
+        lambda: next(waiting), start, limit, device="android:A1", sleep=clock.sleep, clock=clock
+    )
     return found, clock.now
 
 

@@ -317,6 +317,24 @@ def test_a_journal_whose_profile_is_stored_is_not_used_again(store, tiny_folder)
     assert first.id != second.id
 
 
+def test_measuring_reads_no_more_of_a_store_than_ids(store, tiny_folder, monkeypatch) -> None:
+    collect(plan(store, tiny_folder, repeats=1), [FakeDevice()], silent)
+    monkeypatch.setattr("profiles.store.parse_profile", None)
+    outcome = collect(plan(store, tiny_folder, repeats=1), [FakeDevice()], silent)
+    assert outcome.failures == []
+    monkeypatch.undo()
+    assert len(Store(store).read()) == 2
+
+
+def test_a_file_that_is_no_store_is_left_alone(store, tiny_folder) -> None:
+    store.write_text("# Notes\n")
+    device = FakeDevice()
+    [(_, error)] = collect(plan(store, tiny_folder), [device], silent).failures
+    assert isinstance(error, RequestError)
+    assert store.read_text() == "# Notes\n"
+    assert device.log == []
+
+
 def test_two_processes_do_not_measure_the_same(store, tiny_folder) -> None:
     device = FakeDevice()
     inner: list[object] = []

@@ -96,6 +96,36 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch) -> None:
     assert store.path.read_bytes() == before
 
 
+def test_ids_are_told_without_reading_the_rest(tmp_path) -> None:
+    store = Store(tmp_path / "p.jsonl")
+    assert store.ids() == frozenset()
+    store.append(profile(seed=1))
+    store.append(profile(seed=2))
+    data = json.loads(profile(seed=3).to_line())
+    data["repeats"] = "not looked at"
+    with store.path.open("a") as stream:
+        stream.write(json.dumps(data) + "\n" + profile(seed=4).to_line()[:300])
+    assert store.ids() == {"0000000001", "0000000002", "0000000003"}
+    with pytest.raises(RequestError, match="repeats"):
+        store.read()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("# Notes\n", "line 1 is not JSON"),
+        ('{"id": "1"}\n', "schema version None"),
+        ("[1]\n", "schema version None"),
+        ('{"schema_version": 1, "id": 5}\n', "line 1 lacks the field 'id'"),
+    ],
+)
+def test_ids_are_only_those_of_a_store(tmp_path, line, message) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(line)
+    with pytest.raises(RequestError, match=message):
+        Store(path).ids()
+
+
 def test_no_store_is_one_line(tmp_path) -> None:
     with pytest.raises(RequestError, match="there is no store"):
         Store(tmp_path / "none.jsonl").read()
