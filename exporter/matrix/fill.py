@@ -30,8 +30,11 @@ from exporter.goldens import SEED
 from exporter.graphs import split
 from exporter.variants import Variant
 
-LARGEST_GAINS = tuple(2.0**power for power in range(6))
-"""What a batch norm may multiply by, at most: the first of these that no channel dies of."""
+LARGEST_GAINS = tuple(2.0 ** (eighths / 8) for eighths in range(41))
+"""What a batch norm may multiply by, at most: the first of these with which no norm falls silent.
+
+Fine steps: at twice the least gain, float16 weights move EfficientViT-SAM XL1's embedding by 31 dB,
+at the least by 53."""
 ALIVE = 1 / 8
 """Root mean square that each batch norm's output reaches before its weight and bias."""
 
