@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -207,4 +208,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # `timeout` and CI end it so; started with `nohup ... &` a Ctrl-C would not even arrive.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

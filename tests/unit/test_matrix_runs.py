@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,38 @@ def test_an_interrupted_run_goes_on_where_it_was(work, monkeypatch):
     assert again.pending() == []
     work("--only", "demo").run(lambda: 0.0)
     assert work.done == names
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the child in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_running_export_too(tmp_path, number):
+    (tmp_path / "mobile_sam.pt").write_bytes(b"other weights: no committed row is of them")
+    work = tmp_path / "work"
+    argv = ["--only", "mobile_sam", "--target", "onnx", "--precision", "fp32"]
+    argv += ["--folder", str(work), "--checkpoints", str(tmp_path)]
+    command = [sys.executable, "-m", "exporter.matrix", *argv]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        waited = time.monotonic() + 60
+        while not processes_of(work, "--step"):  # the child imports torch: there is time
+            assert time.monotonic() < waited
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "matrix: interrupted; the finished exports are kept"
+    assert processes_of(work, "--step") == []
+    assert not (work / "rows").exists()
+    assert list((work / "bundles").iterdir()) == []
+
+
+def processes_of(folder, word):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_text().split("\0")
+            if word in words and any(w.startswith(str(folder)) for w in words):
+                found.append(process.name)
+    return found
 
 
 def test_minutes_end_a_run_cleanly(work):
