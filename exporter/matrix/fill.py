@@ -2,15 +2,14 @@
 
 Trained weights keep activations small; random ones need not. Without its batch norms' statistics a
 residual network of 25 blocks grows to 1e7, which no float16 holds. So the statistics are measured:
-the goldens' picture goes through the network, and each batch norm takes those of what it gets.
-(Another picture's would not do: where attention has made all pixels alike, one picture's variance
-is next to nothing, and another lies a hundred times it away.)
+the goldens' picture goes through the network, and each batch norm divides by what it gets.
 
-Two things keep the network from magnifying what rounding does, so that a float16 figure says
-something of the lowering. A norm divides by the size of what it gets and leaves its mean: channels
-of mean 0 are what EfficientViT's attention averages over pixels, and nothing but rounding is left.
-And a norm makes little larger: with all brought to size 1, each of RepViT's blocks adds as much as
-came in, and rounding the weights to float16 moves the embedding by 27 dB.
+Two rules keep the network from magnifying what rounding does, so that a float16 figure says
+something of the lowering (`python -m exporter.matrix.conditioning` counts it). A norm divides by
+the root mean square and leaves the mean: of channels with mean 0, EfficientViT's attention, which
+averages over pixels, would leave nothing but rounding. And a norm makes little larger: with every
+output brought to size 1, each of RepViT's blocks adds as much as came in, and rounding the weights
+to float16 leaves 27 dB of the embedding.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from exporter.variants import Variant
 LARGEST_GAINS = tuple(2.0 ** (eighths / 8) for eighths in range(41))
 """What a batch norm may multiply by, at most: the first of these with which no norm falls silent.
 
-Fine steps: at twice the least gain, float16 weights move EfficientViT-SAM XL1's embedding by 31 dB,
-at the least by 53."""
+Fine steps: at a gain of 2, rounding the weights to float16 leaves 31 dB of EfficientViT-SAM XL1's
+embedding; at 1.09, the first that does, 53."""
 ALIVE = 1 / 8
 """Root mean square that each batch norm's output reaches before its weight and bias."""
 
@@ -74,7 +73,7 @@ def _measure_statistics(network: nn.Module, variant: Variant) -> None:
 
 
 class _Statistics:
-    """Before a batch norm runs: the mean square of each channel of its input, about 0.
+    """Before a batch norm runs: gives it the mean square of each channel of its input.
 
     Attributes:
         quietest: smallest root mean square of a norm's output so far.
