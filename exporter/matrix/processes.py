@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,27 +38,20 @@ class Ended:
 def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
     """Run to the end, or until it and its children hold more than `limit_gb` (10**9 bytes)."""
     start = time.perf_counter()
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
-            start_new_session=True,
-        )
-    watched = _Watched()
-    done = threading.Event()
-    guard = threading.Thread(
-        target=_guard, args=(process.pid, limit_gb, done, watched), daemon=True
-    )
-    guard.start()
+    process: subprocess.Popen[bytes] | None = None
+    watched, done = _Watched(), threading.Event()
     try:
+        with _signals_wait():
+            process = _start(command, log)
+        guard = threading.Thread(
+            target=_guard, args=(process.pid, limit_gb, done, watched), daemon=True
+        )
+        guard.start()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         done.set()
-        if process.returncode is None:  # interrupted: nothing goes on behind our back
+        if process is not None and process.returncode is None:  # interrupted: nothing goes on
             _kill(process.pid)
             process.wait()
     guard.join()
@@ -70,6 +63,36 @@ def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
     if watched.stopped_gb is not None:
         return Ended(used, f"needed more than {limit_gb:.1f} GB", watched.stopped_gb)
     return Ended(used, _last_words(log, process.returncode) if process.returncode else "")
+
+
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM count when the block has ended: no process is started and forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for known, handler in before.items():
+            signal.signal(known, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def memory_limit() -> float:

@@ -88,6 +88,25 @@ def test_a_signal_ends_the_running_export_too(tmp_path, number):
     assert list((work / "bundles").iterdir()) == []
 
 
+def test_a_child_that_a_signal_finds_starting_is_ended(tmp_path, monkeypatch):
+    started = []
+    start = processes._start
+
+    def interrupted(command, log):
+        started.append(start(command, log))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(processes, "_start", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # under nohup it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ended("import time; time.sleep(60)", tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].returncode == -signal.SIGKILL
+
+
 def processes_of(folder, word):
     found = []
     for process in Path("/proc").glob("[0-9]*"):
