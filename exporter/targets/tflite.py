@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from exporter.errors import LoweringError
 from exporter.graphs import absorbed, channels_last
 from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 SINES = frozenset({"SIN", "COS"})
 """Point coordinates stay float32 up to these; see `exporter.precision.fp16`."""
+
+
+FLATBUFFER_LIMIT = 2**31 - 1
+"""Bytes of a flatbuffer: its offsets are signed and have 32 bits."""
 
 
 class ChannelsLast(nn.Module):
@@ -47,8 +52,9 @@ class DrawnChannelsLast(nn.Module):
 
 
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
-    """Write `GRAPH.tflite`."""
+    """Write `GRAPH.tflite`. LoweringError where no such file can hold the weights."""
     del options
+    _refuse_what_no_file_holds(graph)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import litert_torch
 
@@ -67,6 +73,17 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     if precision == "fp16":
         _half(path)
     return GraphFile(spec, path.name, path.stat().st_size, signature=spec.name)
+
+
+def _refuse_what_no_file_holds(graph: Graph) -> None:
+    """Now, not after a quarter of an hour. The converter writes float32, whatever comes then."""
+    size = sum(4 * weight.numel() for weight in graph.module.state_dict().values())
+    if size > FLATBUFFER_LIMIT:
+        raise LoweringError(
+            f"no TFLite file can hold {graph.spec.name}: its weights take {size / 1e9:.2f} GB in "
+            f"float32, as the converter writes them first, and a file holds "
+            f"{FLATBUFFER_LIMIT / 1e9:.2f} GB; take --target coreml or onnx, or a smaller variant"
+        )
 
 
 def _channels_last(graph: Graph) -> tuple[GraphSpec, nn.Module]:

@@ -10,12 +10,13 @@ import onnx
 import pytest
 import torch
 
-from exporter.errors import RequestError
+from exporter.errors import LoweringError, RequestError
 from exporter.graphs import Graph
 from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
 from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names
+from exporter.variants import load_variant
 from exporter.variants.sam import MEAN, PREPROCESS, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
@@ -310,6 +311,25 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------ TFLite
+
+
+def test_tflite_refuses_weights_that_no_file_holds_before_it_starts(tmp_path, monkeypatch):
+    from exporter.targets import tflite as target
+
+    size = 4 * sum(weight.numel() for weight in DECODER.module.state_dict().values())
+    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", size)
+    target._refuse_what_no_file_holds(DECODER)
+    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", size - 1)
+    with pytest.raises(LoweringError, match="take --target coreml or onnx, or a smaller variant"):
+        target.lower(DECODER, "fp16", tmp_path, Options())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vit_h_is_above_that_limit_and_vit_l_under_it():
+    from exporter.targets.tflite import FLATBUFFER_LIMIT
+
+    assert 4 * load_variant("sam_vit_h").parameters > FLATBUFFER_LIMIT
+    assert 4 * load_variant("hq_vit_l").parameters < FLATBUFFER_LIMIT
 
 
 @pytest.mark.parity
