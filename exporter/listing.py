@@ -97,10 +97,15 @@ def licence(row: Mapping[str, Any]) -> str:
     return f"{row['licence']} ({', '.join(marks)})" if marks else str(row["licence"])
 
 
+def three_digits(number: float) -> str:
+    """`1.29`, `97.7`, `409`, `1290`: never an exponent."""
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
+
+
 def macs(row: Mapping[str, Any]) -> str:
     """`38.4 + 1.88`: 10**9 multiply-accumulates of each graph, in their order."""
     billions = (number / 1e9 for number in row["multiply_accumulates"].values())
-    return " + ".join(f"{n:.3g}" if n < 1000 else f"{n:.0f}" for n in billions)
+    return " + ".join(map(three_digits, billions))
 
 
 def sizes(row: Mapping[str, Any], between: str) -> str:
@@ -108,7 +113,7 @@ def sizes(row: Mapping[str, Any], between: str) -> str:
     found = [row["bundle_bytes"].get(f"{target}-{SHOWN}") for target in row["targets"]]
     if not any(found):
         return ""
-    return between.join("-" if size is None else f"{size / 1e6:.3g}" for size in found)
+    return between.join("-" if size is None else three_digits(size / 1e6) for size in found)
 
 
 def readme_table(found: Iterable[Mapping[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.bench.table import markdown
+from exporter.listing import three_digits
 from exporter.matrix.goals import GOALS, PARITY, misses
 from exporter.matrix.jobs import FILLED
 
@@ -86,7 +87,7 @@ def _cells(row: Data) -> list[str]:
         _number(row.get("seconds"), "{:.0f}"),
         _number(row.get("cpu_s"), "{:.0f}"),
         _number(row.get("peak_gb"), "{:.1f}"),
-        " + ".join(f"{graph['bytes'] / 1e6:.3g}" for graph in graphs),
+        " + ".join(three_digits(graph["bytes"] / 1e6) for graph in graphs),
         " + ".join(str(sum(f["operations"].values())) for f in facts if f),
         ", ".join(str(f["max_rank"]) for f in facts if f),
         _whole(facts),
