@@ -7,17 +7,15 @@ cable that is pulled for good, leaves the script there, and the next run or `cle
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from android_harness.connection import Connection
 from android_harness.errors import UnusableError
 from android_harness.facts import WORK
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RequestError
+from exporter.signals import uninterrupted
 
 LOG = logging.getLogger("sam_export.device")
 BACK_SECONDS = 8.0
@@ -125,30 +123,3 @@ def _undo_or_say(connection: Connection) -> None:
 def _warn(connection: Connection, left: str) -> None:
     if left:
         LOG.warning("%s: could not be put back: %s", connection.serial, left)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM count only when the block has ended: nothing must stop the cleaning up.
-
-    What nobody handles in Python is left as it is.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in known.items() if callable(handler)}
-    came: list[int] = []
-
-    def remember(number: int, frame: Any) -> None:
-        came.append(number)
-
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for late in came:
-        before[signal.Signals(late)](late, None)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.bench.cost import Usage
+from exporter.signals import uninterrupted
 
 EVERY_S = 0.2
 """Between two looks at a process's memory."""
@@ -41,7 +42,7 @@ def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
     process: subprocess.Popen[bytes] | None = None
     watched, done = _Watched(), threading.Event()
     try:
-        with _signals_wait():
+        with uninterrupted():
             process = _start(command, log)
         guard = threading.Thread(
             target=_guard, args=(process.pid, limit_gb, done, watched), daemon=True
@@ -75,24 +76,6 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
             start_new_session=True,
         )
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM count when the block has ended: no process is started and forgotten."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
-    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in numbers}
-    try:
-        yield
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 def memory_limit() -> float:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from android_harness.modes import uninterrupted
+from exporter.signals import uninterrupted
 from profiles import cli, kinds
 from profiles.ending import Terminated, terminable
 from tests.unit.profile_making import HOST, PHONE, FakeDevice
