@@ -13,7 +13,8 @@ from typing import Any
 def uninterrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM count only when the block has ended.
 
-    So nothing stops a cleaning up, and no process is started and forgotten. What nobody handles in Python is left as it is.
+    So nothing stops a cleaning up, and no process is started and forgotten. What nobody
+    handles in Python is left as it is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
