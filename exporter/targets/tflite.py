@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from exporter.errors import LoweringError
 from exporter.graphs import absorbed, channels_last
 from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
@@ -24,7 +23,7 @@ SINES = frozenset({"SIN", "COS"})
 
 
 FLATBUFFER_LIMIT = 2**31 - 1
-"""Bytes of a flatbuffer: its offsets are signed and have 32 bits."""
+"""Bytes of a flatbuffer: its offsets are signed and have 32 bits. Weights may lie behind it."""
 
 
 class ChannelsLast(nn.Module):
@@ -52,9 +51,8 @@ class DrawnChannelsLast(nn.Module):
 
 
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
-    """Write `GRAPH.tflite`. LoweringError where no such file can hold the weights."""
+    """Write `GRAPH.tflite`."""
     del options
-    _refuse_what_no_file_holds(graph)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import litert_torch
 
@@ -73,17 +71,6 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     if precision == "fp16":
         _half(path)
     return GraphFile(spec, path.name, path.stat().st_size, signature=spec.name)
-
-
-def _refuse_what_no_file_holds(graph: Graph) -> None:
-    """Now, not after a quarter of an hour. The converter writes float32, whatever comes then."""
-    size = sum(4 * weight.numel() for weight in graph.module.state_dict().values())
-    if size > FLATBUFFER_LIMIT:
-        raise LoweringError(
-            f"no TFLite file can hold {graph.spec.name}: its weights take {size / 1e9:.2f} GB in "
-            f"float32, as the converter writes them first, and a file holds "
-            f"{FLATBUFFER_LIMIT / 1e9:.2f} GB; take --target coreml or onnx, or a smaller variant"
-        )
 
 
 def _channels_last(graph: Graph) -> tuple[GraphSpec, nn.Module]:
@@ -108,7 +95,23 @@ def _name_outputs(path: Path, spec: GraphSpec) -> None:
         for entry in signature.outputs:
             name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
             entry.name = spec.outputs[int(name.removeprefix("output_"))].name
-    flatbuffer_utils.write_model(model, str(path))
+    named = path.with_suffix(".named")
+    if path.stat().st_size > FLATBUFFER_LIMIT:
+        _write_weights_behind(model, named)
+    else:
+        flatbuffer_utils.write_model(model, str(named))
+    named.replace(path)
+
+
+def _write_weights_behind(model: Any, path: Path) -> None:
+    """Write a model that no flatbuffer holds, as the converter wrote it: its weights behind it.
+
+    `flatbuffer_utils.write_model` puts all of them inside (ViT-H: 2.5 GB). The quantizer writes
+    such files, and changes nothing where it is told of no tensor.
+    """
+    from ai_edge_quantizer import model_modifier
+
+    model_modifier.ModelModifier(model).modify_model({}, serialize_to_path=str(path))
 
 
 def _half(path: Path) -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from exporter.errors import LoweringError, RequestError
+from exporter.errors import RequestError
 from exporter.graphs import Graph
 from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
@@ -313,19 +313,45 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------ TFLite
 
 
-def test_tflite_refuses_weights_that_no_file_holds_before_it_starts(tmp_path, monkeypatch):
+class WideDecoder(torch.nn.Module):
+    """Weights of 1 MB, too much in both precisions for the quantizer to keep in a flatbuffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = torch.nn.Linear(512, 512)
+
+    def forward(self, tokens):
+        seen = self.wide(tokens)
+        return seen, seen.mean(dim=-1)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tflite_keeps_weights_behind_a_flatbuffer_that_cannot_hold_them(
+    tmp_path, monkeypatch, precision
+):
+    from ai_edge_litert import schema_py_generated as schema
+
     from exporter.targets import tflite as target
 
-    size = 4 * sum(weight.numel() for weight in DECODER.module.state_dict().values())
-    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", size)
-    target._refuse_what_no_file_holds(DECODER)
-    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", size - 1)
-    with pytest.raises(LoweringError, match="take --target coreml or onnx, or a smaller variant"):
-        target.lower(DECODER, "fp16", tmp_path, Options())
-    assert list(tmp_path.iterdir()) == []
+    outputs = (tensor("low_res_masks", 1, 3, 512), tensor("iou_predictions", 1, 3))
+    graph = graph_of(WideDecoder, "mask_decoder", (tensor("tokens", 1, 3, 512),), outputs)
+    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", 100_000)
+    file = target.lower(graph, precision, tmp_path, Options())
+    model = schema.Model.GetRootAs((tmp_path / file.file).read_bytes())
+    behind = [model.Buffers(i).Size() for i in range(model.BuffersLength())]
+    assert max(behind) == 512 * 512 * (4 if precision == "fp32" else 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["mask_decoder.tflite"]
+    given = canonical_inputs(graph)
+    found = run_lowered("tflite", tmp_path, file, given)
+    with torch.no_grad():
+        wanted = graph.module(torch.from_numpy(given["tokens"]))
+    for spec, values in zip(outputs, wanted, strict=True):
+        atol = 1e-5 if precision == "fp32" else 2e-3  # halved weights: 2**-11 of each of 512 terms
+        np.testing.assert_allclose(found[spec.name], values.numpy(), atol=atol)
 
 
-def test_vit_h_is_above_that_limit_and_vit_l_under_it():
+def test_only_vit_h_is_above_what_a_flatbuffer_holds():
     from exporter.targets.tflite import FLATBUFFER_LIMIT
 
     assert 4 * load_variant("sam_vit_h").parameters > FLATBUFFER_LIMIT
