@@ -17,6 +17,7 @@ from exporter.errors import SamExportError
 from exporter.listing import listing
 from exporter.precision import load_precision
 from exporter.progress import Report, on_stderr, silent
+from exporter.signals import ended_by, terminable
 from exporter.targets import MINIMUM_IOS, Options
 from exporter.variants import DEFAULT, load_variant
 
@@ -32,23 +33,25 @@ EXAMPLES = """examples:
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   --json for all that is known of each
 
-exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong
+exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
+130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
 """
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.list:
-            print(listing(as_json=arguments.json))
-            return 0
-        return _export(arguments)
+        with terminable():
+            if arguments.list:
+                print(listing(as_json=arguments.json))
+                return 0
+            return _export(arguments)
     except SamExportError as error:
         return _failed(str(error), error.exit_status, debug=arguments.debug)
-    except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", INTERRUPTED, debug=arguments.debug)
+    except KeyboardInterrupt as end:
+        word, status = ended_by(end)
+        return _failed(f"{word}; no unfinished bundle is left", status, debug=arguments.debug)
     except MemoryError:
         return _failed("out of memory; close something or take a smaller variant", 1, debug=False)
     except Exception as error:  # noqa: BLE001 - a user gets one line, --debug the rest

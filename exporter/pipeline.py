@@ -40,8 +40,9 @@ from exporter.manifest import (
     parse,
 )
 from exporter.precision import load_precision
-from exporter.progress import Report, interruptible, quiet, silent
+from exporter.progress import Report, quiet, silent
 from exporter.prompts import LABELS
+from exporter.signals import interruptible
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Published, Variant, load_variant, variants
 

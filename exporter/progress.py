@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 Report = Callable[[str], None]
 """Takes one line about what is being done now."""
@@ -34,35 +31,6 @@ def on_stderr() -> Report:
         stream.flush()
 
     return report
-
-
-@contextmanager
-def interruptible(log: Path) -> Iterator[None]:
-    """Ctrl-C ends the block, even where a toolkit swallows it, and takes the log along.
-
-    coremltools and its imports have bare `except` clauses: the export went on as if nothing had
-    been said. Nobody needs a log of what they stopped themselves.
-    """
-    before, came = signal.getsignal(signal.SIGINT), False
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-
-    def remember(number: int, frame: Any) -> None:
-        nonlocal came
-        came = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    except KeyboardInterrupt:
-        came = True
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            log.unlink(missing_ok=True)
-            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from typing import BinaryIO
 from exporter.bundle import open_bundle
 from exporter.errors import RequestError, SamExportError
 from exporter.progress import Report, on_stderr, silent
+from exporter.signals import ended_by, terminable
 from profiles import arguments as asked
 from profiles import budget, kinds, logs, markdown, report, tables
 from profiles.collect import Outcome, Plan, collect
 from profiles.compare import compare
-from profiles.ending import Terminated, terminable
 from profiles.journal import EXPIRY_HOURS
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
@@ -30,7 +30,6 @@ from runtimes.device import HOST
 from runtimes.pictures import write_whole
 
 Arguments = argparse.Namespace
-INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return work(arguments)
     except KeyboardInterrupt as end:
-        terminated = isinstance(end, Terminated)
-        _warn(f"{'terminated' if terminated else 'interrupted'}{_how_to_go_on(arguments)}")
-        return TERMINATED if terminated else INTERRUPTED
+        word, status = ended_by(end)
+        _warn(f"{word}{_how_to_go_on(arguments)}")
+        return status
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
         if arguments.debug:
             traceback.print_exc()

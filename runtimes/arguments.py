@@ -19,6 +19,7 @@ examples:
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
+(Ctrl-C), 143 terminated (SIGTERM)
 """
 
 

@@ -20,6 +20,7 @@ from exporter.bundle import Bundle, open_bundle
 from exporter.errors import ParityError, RequestError, SamExportError
 from exporter.preprocess import Bools, Bytes, fit
 from exporter.prompts import Prompts
+from exporter.signals import ended_by, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
 from runtimes.measures import describe, missed
@@ -45,10 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-run`; returns the exit status."""
     arguments = parser().parse_args(argv)
     try:
-        return _check(arguments) if arguments.check else _segment(arguments)
-    except KeyboardInterrupt:
-        print("sam-run: interrupted", file=sys.stderr)
-        return 130
+        with terminable():
+            return _check(arguments) if arguments.check else _segment(arguments)
+    except KeyboardInterrupt as end:
+        word, status = ended_by(end)
+        print(f"sam-run: {word}", file=sys.stderr)
+        return status
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
         if arguments.debug:
             traceback.print_exc()

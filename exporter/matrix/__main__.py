@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from exporter.matrix.processes import memory_limit, run_within
 from exporter.matrix.state import State
 from exporter.matrix.table import render
 from exporter.progress import Report, on_stderr
+from exporter.signals import ended_by, terminable
 from exporter.variants import load_variant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ EXAMPLES = """examples:
   python -m exporter.matrix --status                    what is measured, stale, or not measured
 
 Host timings, not phone timings. A figure under its floor and a failed export are rows, not errors.
-exit status: 0 done or out of time, 2 a wrong request
+exit status: 0 done or out of time, 2 a wrong request, 130 interrupted (Ctrl-C), 143 terminated
 """
 
 
@@ -52,14 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         work = Work(arguments, report)
         if not arguments.status:
-            work.run(time.monotonic)
+            with terminable():
+                work.run(time.monotonic)
         results = work.results(" ".join(["python -m exporter.matrix", *given]))
     except SamExportError as error:
         print(f"matrix: error: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("matrix: interrupted; the finished exports are kept", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as end:
+        word, status = ended_by(end)
+        print(f"matrix: {word}; the finished exports are kept", file=sys.stderr)
+        return status
     report(work.status())
     if arguments.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
@@ -208,6 +210,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # `timeout` and CI end it so; started with `nohup ... &` a Ctrl-C would not even arrive.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

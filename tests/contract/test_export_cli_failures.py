@@ -153,7 +153,11 @@ def test_debug_adds_the_traceback(run, tmp_path):
     assert "Traceback (most recent call last):" not in run(*argv)[1]
 
 
-def test_ctrl_c_half_way_leaves_nothing(tmp_path, weights):
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_half_way_leaves_nothing(tmp_path, weights, number):
     command = [sys.executable, "-m", "exporter.cli", "--target", "onnx", "--precision", "fp32"]
     command += ["--checkpoint", str(weights), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
@@ -165,21 +169,25 @@ def test_ctrl_c_half_way_leaves_nothing(tmp_path, weights):
         for line in process.stderr:
             if "lowering" in line:
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest, said = process.stderr.read(), process.stdout.read()
         status = process.wait()
     finally:
         watchdog.cancel()
         process.kill()
         process.wait()
-    assert status == 130, rest
+    assert status == 128 + number, rest
     assert said == ""
-    assert rest.splitlines() == ["sam-export: error: interrupted; nothing was written"]
+    line = f"sam-export: error: {SIGNALS[number]}; no unfinished bundle is left"
+    assert rest.splitlines() == [line]
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("after", ["goes on", "fails"])
-def test_ctrl_c_counts_even_if_a_toolkit_swallows_it(fake, refused, tmp_path, weights, after):
+def test_a_signal_counts_even_if_a_toolkit_swallows_it(
+    fake, refused, tmp_path, weights, after, number
+):
     """coremltools has bare `except` clauses: a real Ctrl-C was lost there."""
     lowered = []
 
@@ -187,16 +195,16 @@ def test_ctrl_c_counts_even_if_a_toolkit_swallows_it(fake, refused, tmp_path, we
         os.write(1, b"at work\n")
         lowered.append(graph.spec.name)
         try:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         except BaseException as error:
             if after == "fails":
                 raise RuntimeError("callback failed") from error
         return GraphFile(graph.spec, "nothing", 0)
 
     fake(lower)
-    before = signal.getsignal(signal.SIGINT)
-    line = refused(*JOB, "--checkpoint", weights, "--output", tmp_path / "out", status=130)
-    assert line == "interrupted; nothing was written"
+    before = signal.getsignal(number)
+    line = refused(*JOB, "--checkpoint", weights, "--output", tmp_path / "out", status=128 + number)
+    assert line == f"{SIGNALS[number]}; no unfinished bundle is left"
     assert lowered == ["image_encoder"]
     assert list((tmp_path / "out").iterdir()) == []
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before

@@ -81,8 +81,9 @@ def test_a_signal_ends_the_running_export_too(tmp_path, number):
             time.sleep(0.05)
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "matrix: interrupted; the finished exports are kept"
+    word = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}[number]
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == f"matrix: {word}; the finished exports are kept"
     assert processes_of(work, "--step") == []
     assert not (work / "rows").exists()
     assert list((work / "bundles").iterdir()) == []

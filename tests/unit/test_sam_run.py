@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -255,13 +256,16 @@ def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
     assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
 
 
-def test_an_interrupt_is_130_and_leaves_no_file(run, here, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_ends_it_with_its_status_and_leaves_no_file(run, here, monkeypatch, number, word):
     def interrupted(*arguments):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("runtimes.cli.overlay", interrupted)
     status, _, err = run("dog.png", "--point", "4,4")
-    assert (status, err) == (130, "sam-run: interrupted\n")
+    assert (status, err) == (128 + number, f"sam-run: {word}\n")
     assert [p.name for p in here.iterdir()] == ["dog.png"]
 
 

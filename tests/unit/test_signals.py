@@ -1,4 +1,4 @@
-"""SIGTERM while `sam-bench` measures: a device is put back as on Ctrl-C, and one line says so."""
+"""SIGTERM and Ctrl-C: what was begun is put back first, and one line says how it ended."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from exporter.signals import uninterrupted
+from exporter.signals import Terminated, terminable, uninterrupted
 from profiles import cli, kinds
-from profiles.ending import Terminated, terminable
 from tests.unit.profile_making import HOST, PHONE, FakeDevice
 
 
