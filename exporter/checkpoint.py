@@ -206,6 +206,7 @@ class Fit:
 
     layout: Layout
     model: nn.Module
+    tensors: Mapping[str, Tensor]
     names: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
@@ -246,9 +247,9 @@ def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The checkpoint's tensors by our names."""
     state = {}
     for ours, published in fit.names.items():
-        first = checkpoint.tensors[published[0]]
+        first = fit.tensors[published[0]]
         for name in published[1:]:
-            if not torch.equal(first, checkpoint.tensors[name]):
+            if not torch.equal(first, fit.tensors[name]):
                 raise CheckpointError(
                     f"{checkpoint.path} holds one tensor twice, as {published[0]} and {name}, "
                     "with different values"
@@ -330,9 +331,10 @@ def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
 
 
 def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
+    tensors = layout.restore(tensors) if layout.restore else tensors
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     with NoInitialisation():
-        fit = Fit(layout, layout.module(shapes))
+        fit = Fit(layout, layout.module(shapes), tensors)
     parts = layout.parts or ("",)
     wanted = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
     for published, tensor in tensors.items():

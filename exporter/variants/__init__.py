@@ -17,7 +17,7 @@ from exporter.errors import RequestError
 from exporter.manifest import DetectionRule, DrawnPrompts, Licence, MaskRule, Preprocess
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 DEFAULT = "demo"
 ENCODER_PARTS = ("image_encoder.",)
@@ -39,6 +39,8 @@ class Layout:
         marks: tensors that are renamed to None but that a file of this variant must have: what
             tells it from another variant.
         parts: prefixes of our names that a file of this layout holds; empty for all of them.
+        restore: the file's tensors, by names that `rename` takes, without what their writer did to
+            them; None where they are as the module has them. What it does not know it leaves.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Layout:
     build_for: Callable[[Mapping[str, tuple[int, ...]]], nn.Module | None] | None = None
     marks: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    restore: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
     def module(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
         """The untrained module for a file.

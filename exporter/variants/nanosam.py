@@ -1,21 +1,20 @@
 """NanoSAM (NVIDIA 2023): MobileSAM's encoder distilled into a ResNet-18, with MobileSAM's decoder.
 
 The encoder is published as an ONNX file, and its training code writes `checkpoint.pth`; both are
-read. The decoder's weights are MobileSAM's own: `mobile_sam.pt`, or that file's decoder alone.
-(NanoSAM also publishes them as `mobile_sam_mask_decoder.onnx`; that graph has them folded and
-transposed, and is not read.)
+read. The decoder's weights are MobileSAM's own: `mobile_sam.pt`, that file's decoder alone, or
+`mobile_sam_mask_decoder.onnx`, which NanoSAM publishes beside its encoder.
 
-What is known of the ONNX file: its published exporter is torch's TorchScript one at opset 16, which
-folds the batch norms and numbers the folded tensors (`onnx::Conv_248` ...); `exporter.onnx_file`
-names those by their place in the graph. Which place is which layer is derived from running that
-exporter on this network, and not verified against the published file, whose address asks for a
-permission.
+What is known of the ONNX files: their published exporter is torch's TorchScript one at opset 16. It
+folds batch norms, transposes the weights of linear layers, reshapes and joins tensors, and numbers
+all that it changed (`onnx::Conv_248` ...); `exporter.onnx_file` names those by their place in the
+graph. Which place is which layer is derived from running that exporter on the published arithmetic,
+and not verified against the published files, whose addresses ask for a permission.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from exporter.variants import (
@@ -30,6 +29,8 @@ from exporter.variants import (
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, published_names
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from exporter.models.sam import Sam
 
 _STAGES = (2, 2, 2, 2)
@@ -51,6 +52,55 @@ _FOLDED = {
     for place, layer in enumerate(_folded_layers())
     for slot, leaf in ((1, "weight"), (2, "bias"))
 }
+
+
+def _linear_layers() -> Iterator[str]:
+    """The transformer's linear layers in the order in which they run."""
+    attention = ("q_proj", "k_proj", "v_proj", "out_proj")
+    for block in ("layers.0", "layers.1"):
+        yield from (f"{block}.self_attn.{layer}" for layer in attention)
+        yield from (f"{block}.cross_attn_token_to_image.{layer}" for layer in attention)
+        yield from (f"{block}.mlp.{layer}" for layer in ("lin1", "lin2"))
+        yield from (f"{block}.cross_attn_image_to_token.{layer}" for layer in attention)
+    yield from (f"final_attn_token_to_image.{layer}" for layer in attention)
+
+
+_TRANSPOSED = {
+    f"MatMul.{place}.1": f"mask_decoder.transformer.{layer}.weight"
+    for place, layer in enumerate(_linear_layers())
+}
+_ONE_PER_CHANNEL = {
+    "Mul.0.0": "prompt_encoder.mask_downscaling.1.weight",
+    "Add.0.1": "prompt_encoder.mask_downscaling.1.bias",
+    "Mul.1.0": "prompt_encoder.mask_downscaling.4.weight",
+    "Add.1.1": "prompt_encoder.mask_downscaling.4.bias",
+    "Mul.2.1": "prompt_encoder.no_mask_embed.weight",
+    "Mul.3.0": "mask_decoder.output_upscaling.1.weight",
+    "Add.2.1": "mask_decoder.output_upscaling.1.bias",
+}
+_OUTPUT_TOKENS = "Expand.0.0"
+
+
+def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The decoder's ONNX file with linear weights, channel vectors and tokens as torch has them."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name in _TRANSPOSED and tensor.ndim == 2:
+            found[_TRANSPOSED[name]] = tensor.T.contiguous()
+        elif name in _ONE_PER_CHANNEL:
+            ours = _ONE_PER_CHANNEL[name]
+            found[ours] = tensor.reshape(1, -1) if "embed" in ours else tensor.flatten()
+        elif name == _OUTPUT_TOKENS and tensor.ndim == 3 and len(tensor) == 1:
+            found["mask_decoder.iou_token.weight"] = tensor[0, :1]
+            found["mask_decoder.mask_tokens.weight"] = tensor[0, 1:]
+        else:
+            found[name] = tensor
+    return found
+
+
+def decoder_names(name: str) -> str:
+    """The exported module holds the whole SAM as `model`, and its mask decoder once more."""
+    return name.removeprefix("model.")
 
 
 def training_names(name: str) -> str:
@@ -114,6 +164,13 @@ VARIANTS = (
             (
                 *mobile_sam.LAYOUTS,
                 Layout("mobile-sam-decoder", published_names, build, parts=DECODER_PARTS),
+                Layout(
+                    "mobile-sam-decoder-onnx",
+                    decoder_names,
+                    build,
+                    parts=DECODER_PARTS,
+                    restore=restored,
+                ),
             ),
         ),
         pad_without_box=False,
