@@ -260,8 +260,11 @@ def _alive(pid: int) -> bool:
 
 def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
     """The one line for a full disk, wherever in the chain of causes it hides; else None."""
+    chain = list[BaseException]()
     while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
-        error = error.__cause__ or error.__context__
+        chain.append(error)
+        cause = error.__cause__ or error.__context__
+        error = cause if cause not in chain else None  # an error raised again may cause itself
     if error is None:
         return None
     where = Path(error.filename).parent if isinstance(error.filename, str) else final.parent

@@ -75,7 +75,9 @@ def interruptible(log: Path) -> Iterator[None]:
         _put_back(before)
         if came:
             log.unlink(missing_ok=True)
-            raise came[0]
+            # A new one: this one may be the cause of what the toolkit made of it, and a chain of
+            # causes that leads back to its start has no end.
+            raise type(came[0])
 
 
 @contextmanager

@@ -237,7 +237,12 @@ def fail(error):
     return work
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
+RING = ValueError("raised again by what it caused")
+RING.__cause__ = RuntimeError("callback failed")
+RING.__cause__.__cause__ = RING
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3), RING])
 def test_staging_leaves_nothing_after_a_failure(tmp_path, error):
     def work(folder):
         (folder / LOG).touch()
