@@ -287,9 +287,14 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
 def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointMismatch:
     others = [other for other in variants().values() if other.name != variant.name]
     looks = guess_variants(checkpoint, others)
-    if variant.decoder and not _best_of(variant.decoder.layouts, checkpoint.tensors).faults:
+    if fits_decoder(variant, checkpoint.tensors):
         looks = ["what --decoder-checkpoint takes"]
     return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
+
+
+def fits_decoder(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the second file of a variant that is published in two."""
+    return variant.decoder is not None and not _best_of(variant.decoder.layouts, tensors).faults
 
 
 def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:

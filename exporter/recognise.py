@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from exporter.checkpoint import Checkpoint, Fit, best_fit, guess_variants
+from exporter.checkpoint import Checkpoint, Fit, best_fit, fits_decoder, guess_variants
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
 
@@ -13,7 +13,8 @@ def recognise(checkpoint: Checkpoint) -> str:
     """The name of the one variant whose tensors these are.
 
     Raises:
-        CheckpointError: several variants have these names and shapes; the message lists them.
+        CheckpointError: several variants have these names and shapes, or it is the decoder's file
+            of one that is published in two; the message names them.
         CheckpointMismatch: none has; the message says which comes nearest and what differs.
     """
     known = variants().values()
@@ -41,6 +42,12 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 
 
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant]) -> CheckpointError:
+    owners = [variant.name for variant in known if fits_decoder(variant, checkpoint.tensors)]
+    if owners:
+        return CheckpointError(
+            f"{checkpoint.path} is the decoder of {', '.join(owners)}, published apart: pass it "
+            "with --decoder-checkpoint, and the image encoder's file with --checkpoint"
+        )
     nearest: list[str] = []
     closest: Fit | None = None
     for variant in known:

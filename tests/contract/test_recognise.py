@@ -81,6 +81,16 @@ def test_a_file_that_none_fits_looks_like_the_nearest():
     assert caught.value.unused == caught.value.misshapen == []
 
 
+def test_a_decoder_that_is_published_apart_says_how_to_pass_it():
+    decoder = published_case.load("mobilesam_v2_tiny_vit").decoder_checkpoint()
+    with pytest.raises(CheckpointError, match="with --decoder-checkpoint, and the image") as caught:
+        recognise(decoder)
+    named = str(caught.value).split(" is the decoder of ")[1].split(", published apart")[0]
+    assert set(named.split(", ")) == {
+        n for n, v in variants().items() if v.family == "mobilesam_v2"
+    }
+
+
 def test_a_video_models_unused_tensors_do_not_hide_what_it_is():
     lost = "sam_mask_decoder.iou_token.weight"
     with pytest.raises(CheckpointMismatch, match=r"looks like sam2_1_hiera_tiny$"):
