@@ -69,8 +69,6 @@ def interruptible(log: Path) -> Iterator[None]:
         signal.signal(number, remember)
     try:
         yield
-    except KeyboardInterrupt as end:
-        came.append(end)
     finally:
         _put_back(before)
         if came:
