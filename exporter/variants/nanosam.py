@@ -69,14 +69,14 @@ _TRANSPOSED = {
     f"MatMul.{place}.1": f"mask_decoder.transformer.{layer}.weight"
     for place, layer in enumerate(_linear_layers())
 }
-_ONE_PER_CHANNEL = {
-    "Mul.0.0": "prompt_encoder.mask_downscaling.1.weight",
-    "Add.0.1": "prompt_encoder.mask_downscaling.1.bias",
-    "Mul.1.0": "prompt_encoder.mask_downscaling.4.weight",
-    "Add.1.1": "prompt_encoder.mask_downscaling.4.bias",
-    "Mul.2.1": "prompt_encoder.no_mask_embed.weight",
-    "Mul.3.0": "mask_decoder.output_upscaling.1.weight",
-    "Add.2.1": "mask_decoder.output_upscaling.1.bias",
+_RESHAPED = {
+    "Mul.0.0": ("prompt_encoder.mask_downscaling.1.weight", (-1,)),
+    "Add.0.1": ("prompt_encoder.mask_downscaling.1.bias", (-1,)),
+    "Mul.1.0": ("prompt_encoder.mask_downscaling.4.weight", (-1,)),
+    "Add.1.1": ("prompt_encoder.mask_downscaling.4.bias", (-1,)),
+    "Mul.2.1": ("prompt_encoder.no_mask_embed.weight", (1, -1)),
+    "Mul.3.0": ("mask_decoder.output_upscaling.1.weight", (-1,)),
+    "Add.2.1": ("mask_decoder.output_upscaling.1.bias", (-1,)),
 }
 _OUTPUT_TOKENS = "Expand.0.0"
 
@@ -87,9 +87,9 @@ def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if name in _TRANSPOSED and tensor.ndim == 2:
             found[_TRANSPOSED[name]] = tensor.T.contiguous()
-        elif name in _ONE_PER_CHANNEL:
-            ours = _ONE_PER_CHANNEL[name]
-            found[ours] = tensor.reshape(1, -1) if "embed" in ours else tensor.flatten()
+        elif name in _RESHAPED:
+            ours, shape = _RESHAPED[name]
+            found[ours] = tensor.reshape(shape)
         elif name == _OUTPUT_TOKENS and tensor.ndim == 3 and len(tensor) == 1:
             found["mask_decoder.iou_token.weight"] = tensor[0, :1]
             found["mask_decoder.mask_tokens.weight"] = tensor[0, 1:]
