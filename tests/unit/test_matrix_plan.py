@@ -78,6 +78,14 @@ def test_a_row_is_stale_when_what_it_depends_on_changed(tree):
     assert key_after(tree / "helper.py", "def g():\n    return 2\n") != before
 
 
+def test_a_moved_module_leaves_a_row_as_it_is(tree):
+    before = sources.key(DEMO, "")
+    (tree / "helper.py").rename(tree / "moved.py")
+    moved = "def f():\n    from exporter.moved import g\n    return g()\n"
+    assert key_after(tree / "graphs.py", moved) == before
+    assert key_after(tree / "moved.py", "def g():\n    return 2\n") != before
+
+
 def test_weights_precision_and_tools_are_part_of_the_key(tree, monkeypatch):
     before = sources.key(DEMO, "")
     assert sources.key(DEMO, "mobile_sam.pt 40 1") != before
