@@ -24,9 +24,9 @@ from android_harness.runner.plans import (
 from android_harness.runner.report import Report
 from android_harness.runner.ways import find_way
 from android_harness.workspace import FILES, Item, Store
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError, RunnerError
-from exporter.manifest import Figure
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.parity import check_parity
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 from android_harness.connection import Connection, quoted
 from android_harness.errors import CommandError, NoSpaceError
 from android_harness.facts import WORK, free_kb
-from exporter.bundle import hash_file
+from exporter.bundle.folder import hash_file
 from exporter.errors import DeviceError
 
 T = TypeVar("T")

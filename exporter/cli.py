@@ -22,7 +22,7 @@ from exporter.targets import MINIMUM_IOS, Options
 from exporter.variants import DEFAULT, load_variant
 
 if TYPE_CHECKING:
-    from exporter.bundle import Bundle
+    from exporter.bundle.folder import Bundle
     from exporter.pipeline import Job
 
 EXAMPLES = """examples:

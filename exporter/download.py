@@ -15,12 +15,13 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from exporter import __version__
+from exporter.cache import default_cache
 from exporter.errors import DownloadError, RequestError
 from exporter.variants import Published
 
@@ -72,15 +73,6 @@ def fetch(
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
         raise DownloadError(f"could not keep {target}: {reason}") from error
-
-
-def default_cache(environment: Mapping[str, str]) -> Path:
-    """`$SAM_EXPORT_CACHE`, `$XDG_CACHE_HOME/sam-export` or `~/.cache/sam-export`."""
-    if own := environment.get("SAM_EXPORT_CACHE"):
-        return Path(own)
-    if shared := environment.get("XDG_CACHE_HOME"):
-        return Path(shared) / "sam-export"
-    return Path.home() / ".cache" / "sam-export"
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from exporter.bundle.drawn_prompts import draw
+from exporter.bundle.preprocess import Floats, Frame, mask_scores
+from exporter.bundle.prompts import Prompts, pack
+from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
 from exporter.demo.scenes import scene
-from exporter.drawn_prompts import draw
 from exporter.graphs import Graph
-from exporter.manifest import DrawnPrompts, MaskRule, PromptRule
-from exporter.preprocess import Floats, Frame, mask_scores
-from exporter.prompts import Prompts, pack
 
 Goldens = dict[str, npt.NDArray[np.generic]]
 

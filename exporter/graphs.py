@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from exporter.manifest import GraphSpec, TensorSpec
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
 from exporter.models.one_graph import Detector, DrawnSegmenter

@@ -19,29 +19,14 @@ import numpy as np
 
 import exporter
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle import (
-    GOLDENS,
-    LOG,
-    MANIFEST,
-    Bundle,
-    open_bundle,
-    seal,
-    staging,
-)
+from exporter.bundle.folder import GOLDENS, LOG, MANIFEST, Bundle, open_bundle, seal, staging
+from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
+from exporter.bundle.prompts import LABELS
+from exporter.bundle.reading import parse
+from exporter.bundle.rules import MaskRule, PromptRule
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
-from exporter.manifest import (
-    SCHEMA_VERSION,
-    Figure,
-    GraphFile,
-    Manifest,
-    MaskRule,
-    PromptRule,
-    Source,
-    parse,
-)
 from exporter.precision import load_precision
 from exporter.progress import Report, quiet, silent
-from exporter.prompts import LABELS
 from exporter.signals import interruptible
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Published, Variant, load_variant, variants
@@ -77,7 +62,7 @@ class Job:
         output: folder the bundles go into.
         batch: prompt sets in one decoder call (B).
         slots: slots of a prompt set (N); None for 8, or as many as the variant can have.
-        score: what ranks masks, `iou_predictions` or `stability`; see `exporter.manifest.MaskRule`.
+        score: what ranks masks, `iou_predictions` or `stability`; see `MaskRule`.
         options: what only some targets read.
         force: replace a different bundle that is already there.
         judge: told what floors are missed; if it returns, the bundle is written all the same.

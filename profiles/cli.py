@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError, SamExportError
 from exporter.progress import Report, on_stderr, silent
 from exporter.signals import ended_by, terminable

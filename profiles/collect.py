@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError, RequestError, SamExportError
-from exporter.manifest import Figure
 from exporter.progress import Report
 from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
-from exporter.manifest import Figure
 from exporter.progress import Report
 from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, to_json, tools
 from profiles.store import split_lines, write_whole

@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TypeVar
 
 import exporter
-from exporter.bundle import MANIFEST, Bundle, hash_file
+from exporter.bundle.folder import MANIFEST, Bundle, hash_file
+from exporter.bundle.manifest import Figure, Manifest
+from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RequestError
-from exporter.manifest import Figure, Manifest, parse
 from runtimes.device import (
     CLASSES,
     THERMAL_STATUS,
@@ -190,7 +191,7 @@ def parse_json(line: str, where: str) -> Any:
 
 
 def parse_as(kind: type[T], data: Any, where: str) -> T:
-    """`exporter.manifest.parse` for what is not a bundle. RequestError names the place."""
+    """`exporter.bundle.reading.parse` for what is not a bundle. RequestError names the place."""
     try:
         return parse(kind, data, where)
     except BundleError as error:

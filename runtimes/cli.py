@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from exporter.bundle import Bundle, open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.preprocess import Bools, Bytes, fit
+from exporter.bundle.prompts import Prompts
 from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.preprocess import Bools, Bytes, fit
-from exporter.prompts import Prompts
 from exporter.signals import ended_by, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine

@@ -1,6 +1,6 @@
 """A bundle that finds everything in an image by itself: boxes, prototypes, and prompts that choose.
 
-The host's half of `exporter.manifest.DetectionRule`, whose steps these functions are. numpy only.
+The host's half of `exporter.bundle.rules.DetectionRule`: these functions are its steps. numpy only.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.preprocess import Floats, Frame, image_input, resampling
+from exporter.bundle.prompts import Prompts, check_places
+from exporter.bundle.rules import DetectionRule
 from exporter.errors import BundleError, PromptError, RequestError
-from exporter.manifest import DetectionRule
-from exporter.preprocess import Floats, Frame, image_input, resampling
-from exporter.prompts import Prompts, check_places
 from runtimes.engines import Array, open_session, run_canonical
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenter import Masks, as_prompts

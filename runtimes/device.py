@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from exporter.bundle import Bundle
-from exporter.manifest import Figure
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Figure
 
 PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
 """The class of a device. Numbers of different classes are never compared."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy.typing as npt
 
-from exporter.bundle import Bundle
-from exporter.drawn_prompts import check_drawable, draw
+from exporter.bundle.drawn_prompts import check_drawable, draw
+from exporter.bundle.folder import Bundle
+from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
 from exporter.errors import BundleError, PromptError, RequestError
-from exporter.preprocess import Bytes, Floats, Frame, image_input
 from runtimes.engines import open_session, run_canonical
 from runtimes.segmenter import Masks, as_prompts, masks_of
 

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from exporter.bundle import GOLDENS, Bundle, read_manifest
+from exporter.bundle.folder import GOLDENS, Bundle, read_manifest
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, SamExportError
-from exporter.manifest import GraphFile, TensorSpec
 from runtimes.device import RESIDENT, GraphRun, SessionRun
 from runtimes.engines import Array, EngineKind, Session, choose_engine, from_layout, to_layout
 from runtimes.process import clock_ns, hold_to, peak_bytes

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.bundle.manifest import Figure
+from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
-from exporter.manifest import Figure
-from exporter.preprocess import Floats
 
 ENCODER = "image_encoder"
 DECODER = "mask_decoder"

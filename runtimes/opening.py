@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle import Bundle
-from exporter.drawn_prompts import check_drawable
+from exporter.bundle.drawn_prompts import check_drawable
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Manifest
+from exporter.bundle.preprocess import Bytes, Floats, Frame
+from exporter.bundle.prompts import Prompts, check
 from exporter.errors import PromptError
-from exporter.manifest import Manifest
-from exporter.preprocess import Bytes, Floats, Frame
-from exporter.prompts import Prompts, check
 from runtimes.detections import DetectionSegmenter, check_prompts, refuse_refinement
 from runtimes.drawn import DrawnSegmenter
 from runtimes.segmenter import Masks, Segmenter, mask_inputs, require_mask_input

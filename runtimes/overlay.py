@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from exporter.preprocess import Bools, Bytes
-from exporter.prompts import Prompts
+from exporter.bundle.preprocess import Bools, Bytes
+from exporter.bundle.prompts import Prompts
 from runtimes.segmenter import Masks
 
 _TINT = 0.45

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle import Bundle, read_manifest
+from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.manifest import Figure, Manifest
+from exporter.bundle.preprocess import Floats
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
-from exporter.manifest import Figure, GraphSpec, Manifest, TensorSpec
-from exporter.preprocess import Floats
 from runtimes.engines import Array, Session, open_session, run_canonical
 from runtimes.measures import (
     DECODER,

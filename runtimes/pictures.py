@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from exporter.bundle.preprocess import Bytes
 from exporter.errors import ExportError, ImageError
-from exporter.preprocess import Bytes
 
 # What Pillow's readers raise on a damaged file; each format has its own habits.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.preprocess import Bools
+from exporter.bundle.preprocess import Bools
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle import Bundle
-from exporter.errors import BundleError, PromptError, RequestError
-from exporter.manifest import GraphSpec, Manifest, MaskRule
-from exporter.preprocess import (
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Manifest
+from exporter.bundle.preprocess import (
     Bools,
     Bytes,
     Floats,
@@ -24,7 +23,10 @@ from exporter.preprocess import (
     mask_scores,
     upscale,
 )
-from exporter.prompts import Prompts, pack
+from exporter.bundle.prompts import Prompts, pack
+from exporter.bundle.rules import MaskRule
+from exporter.bundle.tensors import GraphSpec
+from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Array, open_session, run_canonical
 
 ENCODER = "image_encoder"
@@ -39,7 +41,7 @@ class Masks:
         masks: (K, H, W) at the size of the original image.
         iou_predictions: (K,) the network's own estimate of each mask's quality.
         low_res_masks: (K, h, w) logits; one of them may be a later `mask_input`.
-        stability: (K,) where the bundle ranks masks by that; see `exporter.manifest.MaskRule`.
+        stability: (K,) where the bundle ranks masks by that; see `exporter.bundle.rules.MaskRule`.
     """
 
     masks: Bools

@@ -27,7 +27,7 @@ from android_harness.runner.delivery import RUNTIME_OF, Library
 from android_harness.runner.job import Job
 from android_harness.runner.plans import Plan, Setting, graph_plan
 from android_harness.runner.report import parse_report
-from exporter.bundle import Bundle, open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
 from exporter.errors import RequestError, RunnerError, SamExportError
 
 BARE = SOURCE.with_name("bare.c")

@@ -28,7 +28,7 @@ from android_harness.runner.delivery import (
 )
 from android_harness.runner.job import GRAPH, LITERT, PROTOCOL, Job
 from android_harness.runner.report import Report
-from exporter.bundle import hash_file
+from exporter.bundle.folder import hash_file
 from exporter.errors import RequestError, RunnerError
 
 _NONE = f"no benchmark_model: download it and set {BENCHMARK_MODEL} to it"

@@ -39,8 +39,8 @@ from android_harness.runner.delivery import (
 )
 from android_harness.runner.job import LITERT, MODES, Job
 from android_harness.runner.report import Report
-from exporter.bundle import hash_file
-from exporter.download import default_cache
+from exporter.bundle.folder import hash_file
+from exporter.cache import default_cache
 from exporter.errors import ExportError, SamExportError
 
 FORMAT = 1

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
-from exporter.manifest import GraphSpec, TensorSpec
 
 PROTOCOL = 1
 """Of the job file and of the report; runner.c has the same number."""

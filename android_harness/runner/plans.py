@@ -11,9 +11,10 @@ import numpy as np
 
 from android_harness.runner.delivery import Runtimes
 from android_harness.runner.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Link
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
-from exporter.manifest import GraphFile, TensorSpec
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
 from runtimes.measures import ENCODER

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from android_harness.runner.job import PROTOCOL
+from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RunnerError
-from exporter.manifest import parse
 from runtimes.device import GraphRun, SessionRun
 
 FALLEN = 0.9

@@ -16,7 +16,8 @@ import torch
 
 from exporter.bench.rows import COUNTED, PLAIN, Row
 from exporter.bench.subjects import Subject, build
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.targets import Options, load_target
 
 if TYPE_CHECKING:

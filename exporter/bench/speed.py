@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, Row
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.reading import parse
 from exporter.errors import ParityError
-from exporter.manifest import GraphFile, parse
 
 ENGINES = "runtimes.engines"
 """Loaded by name: imports go from the runtimes to the exporter, never back."""

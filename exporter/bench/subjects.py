@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from exporter.bench.published import PublishedDecoder, PublishedEncoder
 from exporter.bench.rows import SLOTS, Row
 from exporter.bench.weights import values
+from exporter.bundle.prompts import LABELS
 from exporter.graphs import Graph, split
 from exporter.models.layers import Normalise, freeze
-from exporter.prompts import LABELS
 from exporter.variants import Variant, load_variant
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter import targets
 from exporter.bench.machine import circumstances
-from exporter.bundle import hash_file
+from exporter.bundle.folder import hash_file
 from exporter.errors import SamExportError
 from exporter.matrix import jobs, sources
 from exporter.matrix.jobs import PRECISIONS, MatrixJob

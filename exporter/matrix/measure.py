@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from exporter.bundle import Bundle, read_manifest
-from exporter.manifest import Source
+from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.manifest import Source
 from exporter.matrix.facts import facts
 from exporter.matrix.jobs import EMBEDDED, FILLED, MatrixJob
 from exporter.pipeline import Job, export, export_network, settled

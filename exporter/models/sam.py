@@ -16,7 +16,7 @@ class Geometry:
 
     Attributes:
         frame_size: side of the square in which the published code encodes positions, where that is
-            not the input image; see `exporter.manifest.Preprocess`.
+            not the input image; see `exporter.bundle.rules.Preprocess`.
     """
 
     image_size: int

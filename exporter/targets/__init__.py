@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import catalog
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.rules import Preprocess
 from exporter.errors import RequestError
-from exporter.manifest import GraphFile, Preprocess
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph

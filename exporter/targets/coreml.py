@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from exporter.manifest import GraphFile, TensorSpec
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import TensorSpec
 from exporter.targets import Options, Target
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
-from exporter.manifest import GraphFile
 from exporter.targets import Options, Target
 from exporter.targets._onnx_half import to_half
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.graphs import absorbed, channels_last
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.targets import Options, Target
 
 if TYPE_CHECKING:

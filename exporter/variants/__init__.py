@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter import catalog
+from exporter.bundle.manifest import Licence
+from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
 from exporter.errors import RequestError
-from exporter.manifest import DetectionRule, DrawnPrompts, Licence, MaskRule, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -105,12 +106,12 @@ class Variant:
         embedding: shape of `image_embeddings`; empty where one graph does it all.
         high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder hands to
             the decoder (SAM 2).
-        pad_with_box: see `exporter.manifest.PromptRule`.
+        pad_with_box: see `exporter.bundle.rules.PromptRule`.
         detections: for a network that takes no prompt: one graph, `segmenter`; else None.
         drawn_prompts: for a network that takes prompts as pictures, likewise; else None.
         takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
         most_slots: prompts of a set that the published code reads; None for any number.
-        pad_without_box: see `exporter.manifest.PromptRule`.
+        pad_without_box: see `exporter.bundle.rules.PromptRule`.
         decoder: None where `published` holds the decoder too.
         stability: the mask rule of `--score stability`; None where the published code has none.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from exporter.manifest import MaskRule
+from exporter.bundle.rules import MaskRule
 from exporter.variants import Layout, Published, Variant
 from exporter.variants.sam import APACHE, PREPROCESS, published_names
 

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.manifest import MaskRule, Preprocess
+from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.variants import Layout, Published, Variant
 from exporter.variants.sam import APACHE
 

@@ -12,7 +12,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.manifest import DetectionRule, Licence, MaskRule, Preprocess
+from exporter.bundle.manifest import Licence
+from exporter.bundle.rules import DetectionRule, MaskRule, Preprocess
 from exporter.variants import Layout, Published, Variant
 
 if TYPE_CHECKING:

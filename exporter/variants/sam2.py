@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.manifest import MaskRule, Preprocess, Stability
+from exporter.bundle.rules import MaskRule, Preprocess, Stability
 from exporter.variants import Layout, Published, Variant
 from exporter.variants.sam import APACHE, MEAN, STD
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from exporter.manifest import DrawnPrompts, MaskRule, Preprocess
+from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess
 from exporter.variants import Layout, Published, Variant
 from exporter.variants.sam import APACHE
 

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Figure
+from exporter.bundle.reading import parse
 from exporter.errors import (
     BundleError,
     ParityError,
@@ -25,7 +27,6 @@ from exporter.errors import (
     SamExportError,
     TooHotError,
 )
-from exporter.manifest import Figure, parse
 from runtimes.device import (
     HOST,
     Bench,

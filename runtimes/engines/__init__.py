@@ -27,9 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter import catalog
-from exporter.bundle import Bundle
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, RequestError
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 
 Array = npt.NDArray[Any]
 

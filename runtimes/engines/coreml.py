@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from exporter.manifest import GraphFile, GraphSpec
 from runtimes.engines import Array, EngineKind
 
 IMAGE_LAYOUT = "RGB image"

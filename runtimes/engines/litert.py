@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from runtimes.engines import Array, EngineKind
 
 # The same Interpreter under its present and its former name.

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from exporter.manifest import GraphFile, GraphSpec
 from runtimes.engines import Array, EngineKind
 
 

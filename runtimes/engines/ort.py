@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError
-from exporter.manifest import GraphFile
 from runtimes.engines import Array, EngineKind
 
 _ERRORS_ONLY = 3

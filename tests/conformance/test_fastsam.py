@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from exporter.bundle.preprocess import Bools, image_input
 from exporter.checkpoint import load_strict
 from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.models.yolov8_seg import Yolov8Seg
-from exporter.preprocess import Bools, image_input
 from exporter.variants import Variant, load_variant
 from runtimes.detections import Found, detect, pieces_of, to_original
 from runtimes.pieces import Piece, at_points, in_box

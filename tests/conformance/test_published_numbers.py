@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import torch
 
+from exporter.bundle.preprocess import Frame, image_input, upscale
+from exporter.bundle.prompts import LABELS, Prompts, pack
+from exporter.bundle.rules import PromptRule
 from exporter.checkpoint import load_strict
 from exporter.graphs import Graph, split
-from exporter.manifest import PromptRule
 from exporter.models.layers import freeze
-from exporter.preprocess import Frame, image_input, upscale
-from exporter.prompts import LABELS, Prompts, pack
 from exporter.variants import Variant, load_variant
 from runtimes.segmenter import chosen_tokens
 from tests.conformance import fill, published_case

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import GraphFile
 from exporter.cli import main
 from exporter.demo.network import WEIGHTS
-from exporter.manifest import GraphFile
 from exporter.targets import load_target
 from tests.contract.demo_exports import JOB, NAME
 

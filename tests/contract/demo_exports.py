@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from exporter.bundle import open_bundle, read_manifest
+from exporter.bundle.folder import open_bundle, read_manifest
 
 ROOT = Path(__file__).parents[2]
 JOB = ("--target", "onnx", "--precision", "fp32", "--quiet")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle import open_bundle, same_job
+from exporter.bundle.folder import open_bundle, same_job
 from exporter.cli import main
 from exporter.targets import names
 from exporter.variants import variants

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from exporter.bundle import tree_files
-from exporter.manifest import GraphFile
+from exporter.bundle.folder import tree_files
+from exporter.bundle.manifest import GraphFile
 from tests.contract.demo_exports import JOB, NAME, ROOT, different, snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations

@@ -14,8 +14,9 @@ from android_harness.runner import wheels
 from android_harness.runner.delivery import RUNTIME_OF, Answer, Library, read_runner, started
 from android_harness.runner.plans import Plan, Setting
 from android_harness.runner.report import Report
-from exporter.bundle import Bundle, open_bundle, seal
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
+from exporter.bundle.folder import Bundle, open_bundle, seal
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import SHAPE, write_adder
 

@@ -16,7 +16,7 @@ import pytest
 from android_harness import modes, runs
 from android_harness.errors import BusyError, UnusableError
 from android_harness.lock import lock_file
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
 from exporter.errors import DeviceLostError, RequestError, RunnerError, TooHotError
 from runtimes.device import Method
 from tests.device.android_kit import (

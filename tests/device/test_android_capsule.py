@@ -12,7 +12,7 @@ import pytest
 
 from android_harness.devices import android
 from android_harness.runner.capsule import Capsule
-from exporter.bundle import open_bundle, seal
+from exporter.bundle.folder import open_bundle, seal
 from exporter.demo.network import WEIGHTS
 from exporter.errors import DownloadError, RequestError
 from exporter.pipeline import Job, export

@@ -9,7 +9,7 @@ import pytest
 
 from android_harness import workspace
 from android_harness.errors import UnusableError
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError
 from runtimes.device import Method
 from tests.device.android_kit import assert_tidy, look_at, scripted

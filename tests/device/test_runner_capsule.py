@@ -15,7 +15,7 @@ from android_harness.runner import wheels
 from android_harness.runner.capsule import LOADER, Capsule, build, main
 from android_harness.runner.compilers import find_compiler
 from android_harness.runner.plans import check_plan, graph_plan, recorded
-from exporter.download import default_cache
+from exporter.cache import default_cache
 from exporter.errors import DownloadError, RunnerError
 from runtimes.parity import check_parity
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite

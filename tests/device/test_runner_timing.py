@@ -12,8 +12,8 @@ import pytest
 from android_harness.runner.compilers import find_compiler
 from android_harness.runner.delivery import read_runner
 from android_harness.runner.job import Case, GraphJob, Job
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RunnerError
-from exporter.manifest import GraphSpec, TensorSpec
 from tests.device.runner_kit import ABI, Folder
 
 SOURCE = Path(__file__).with_name("fake_ort.c")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from android_harness.runner.capsule import Capsule, build
-from exporter.download import default_cache
+from exporter.cache import default_cache
 from exporter.errors import DownloadError
 from profiles import cli
 from profiles.store import Store

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import build
 

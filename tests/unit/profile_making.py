@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
-from exporter.manifest import Figure
 from exporter.progress import silent
 from profiles.collect import Plan, collect
 from profiles.schema import (

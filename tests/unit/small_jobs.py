@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from android_harness.runner.job import Case, GraphJob, Job
-from exporter.manifest import GraphSpec, TensorSpec
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 
 IMAGE = TensorSpec("image", (1, 4, 4, 3), "uint8", "NHWC")
 OUT = TensorSpec("image_embeddings", (1, 2), "float32", "BN")

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from exporter.arithmetic import multiply_accumulates
+from exporter.bundle.tensors import GraphSpec
 from exporter.graphs import Graph
-from exporter.manifest import GraphSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.bundle import (
+from exporter.bundle.folder import (
     LOG,
     hash_file,
     open_bundle,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError, PromptError, RequestError
-from exporter.manifest import Manifest
 from runtimes.cli import main
 from runtimes.detections import DetectionSegmenter, detect, iou, snapped, suppress, to_original
 from runtimes.drawn import DrawnSegmenter

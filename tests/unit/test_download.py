@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from exporter import download
-from exporter.download import default_cache, fetch
+from exporter.cache import default_cache
+from exporter.download import fetch
 from exporter.errors import DownloadError, RequestError
 from exporter.variants import Published
 

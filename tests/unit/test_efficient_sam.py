@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from exporter.bench.published_efficient_sam import published_decoder
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.preprocess import Frame
+from exporter.bundle.prompts import Prompts, pack
 from exporter.demo.scenes import scene
 from exporter.errors import PromptError
 from exporter.goldens import SEED, cases, record
@@ -25,8 +27,6 @@ from exporter.models.efficient_tam import PlainSize
 from exporter.models.layers import freeze
 from exporter.models.sam2 import fold_children
 from exporter.pipeline import Job, prompt_rule, settled
-from exporter.preprocess import Frame
-from exporter.prompts import Prompts, pack
 from exporter.targets import load_target
 from exporter.variants import load_variant
 from runtimes.cli import main

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from exporter.manifest import Preprocess, parse
+from exporter.bundle.preprocess import fit, upscale
+from exporter.bundle.reading import parse
+from exporter.bundle.rules import Preprocess
 from exporter.models.efficientvit import EfficientViT, EfficientViTSize
 from exporter.models.efficientvit_blocks import Bicubic, LiteMLA
 from exporter.models.layers import freeze
 from exporter.models.prompt_encoder import PromptEncoder
-from exporter.preprocess import fit, upscale
 from exporter.targets import load_target
 from exporter.targets import names as target_names
 from exporter.variants import load_variant

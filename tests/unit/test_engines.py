@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.bundle import Bundle, open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, RequestError
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from runtimes.engines import (
     CheckedSession,
     EngineKind,
@@ -174,7 +175,7 @@ def test_a_file_the_engine_cannot_load_is_one_line(tmp_path):
 
 
 def open_bundle_unverified(folder):
-    from exporter.bundle import read_manifest
+    from exporter.bundle.folder import read_manifest
 
     return read_manifest(folder)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.bundle.manifest import Figure, Manifest
 from exporter.errors import BundleError
-from exporter.manifest import Figure, Manifest
 from tests.unit.tiny_bundle import Recipe, manifest
 
 FIGURES = (

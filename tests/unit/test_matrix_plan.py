@@ -99,7 +99,7 @@ def test_the_real_closure_holds_what_decides_the_numbers_and_not_the_rest():
     found = sources.closure([*roots, *sources.ENGINES["onnx"]])
     assert {"exporter.models.edge_tam", "exporter.variants.sam2", "exporter.models.hiera"} <= found
     assert {"exporter.targets._onnx_half", "exporter.demo.scenes", "runtimes.measures"} <= found
-    assert not {"exporter.cli", "exporter.pipeline", "exporter.manifest"} & found
+    assert not {"exporter.cli", "exporter.pipeline", "exporter.bundle.manifest"} & found
     assert not {"exporter.models.efficientvit", "exporter.bench.published"} & found
     mil = sources.closure(sources.ENGINES["coreml"])
     assert "runtimes.engines.mil.ops_conv" in mil

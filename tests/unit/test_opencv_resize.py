@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from exporter.manifest import Preprocess
-from exporter.opencv_resize import opencv_bilinear
-from exporter.preprocess import image_input
+from exporter.bundle.opencv_resize import opencv_bilinear
+from exporter.bundle.preprocess import image_input
+from exporter.bundle.rules import Preprocess
 from tests.conformance import fill
 
 SMALL = np.array([[[0, 10], [255, 20], [7, 90]], [[31, 200], [90, 0], [128, 254]]], np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from exporter.prompts import Prompts
+from exporter.bundle.prompts import Prompts
 from runtimes.overlay import overlay, tinted
 from runtimes.segmenter import Masks
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError
-from exporter.manifest import Figure
 from runtimes.engines import open_session
 from runtimes.measures import (
     CAP,

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from exporter.bundle.preprocess import Frame, binarise, fit, image_input, upscale
+from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.errors import BundleError, ImageError
-from exporter.manifest import MaskRule, Preprocess
-from exporter.preprocess import Frame, binarise, fit, image_input, upscale
 
 RULE = Preprocess(
     "longest_side", 64, "pillow_bilinear", (123.675, 116.28, 103.53), (0, 0, 0), (1, 1, 1)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import Figure
 from exporter.errors import ExportError, ParityError, RequestError, RunnerError
-from exporter.manifest import Figure
 from exporter.progress import silent
 from profiles.collect import collect
 from profiles.journal import EXPIRY_HOURS, Work, folder_of

@@ -13,9 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from exporter.bundle import open_bundle, read_manifest
+from exporter.bundle.folder import open_bundle, read_manifest
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, RequestError, RunnerError, TooHotError
-from exporter.manifest import GraphFile, GraphSpec, TensorSpec
 from exporter.progress import silent
 from profiles.collect import collect
 from profiles.summary import summarise

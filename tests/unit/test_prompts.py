@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from exporter.bundle.preprocess import Frame
+from exporter.bundle.prompts import LABELS, Prompts, check, pack
+from exporter.bundle.rules import PromptRule
 from exporter.errors import PromptError
-from exporter.manifest import PromptRule
-from exporter.preprocess import Frame
-from exporter.prompts import LABELS, Prompts, check, pack
 
 FRAME = Frame((100, 50), (64, 32), 64)
 RULE = PromptRule(batch=1, slots=4, labels=LABELS, pad_without_box=True)

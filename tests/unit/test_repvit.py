@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from exporter.bundle.preprocess import image_input
 from exporter.checkpoint import load_strict
 from exporter.models.layers import Normalise, freeze
 from exporter.models.repvit import EdgeRepViT, RepDepthwise, RepViT, RepViTSize, Upsample2x
-from exporter.preprocess import image_input
 from exporter.variants import load_variant
 from tests.conformance import published_case
 from tests.unit.small_networks import assert_equal, noise

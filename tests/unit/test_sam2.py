@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from exporter.bundle.reading import parse
 from exporter.checkpoint import Checkpoint, guess_variants, load_strict
 from exporter.errors import CheckpointMismatch
 from exporter.graphs import split
-from exporter.manifest import parse
 from exporter.models.efficient_tam import EfficientTamEncoder, PlainSize
 from exporter.models.hiera import Hiera, HieraSize
 from exporter.models.layers import freeze

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.manifest import Manifest
+from exporter.bundle.preprocess import Frame, mask_scores
+from exporter.bundle.rules import MaskRule
 from exporter.errors import BundleError, RequestError
-from exporter.manifest import Manifest, MaskRule
 from exporter.pipeline import Job, mask_rule
-from exporter.preprocess import Frame, mask_scores
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
 from runtimes.segmenter import Segmenter, chosen_tokens, masks_of

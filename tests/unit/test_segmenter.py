@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.bundle import open_bundle
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.preprocess import fit, image_input, upscale
+from exporter.bundle.prompts import Prompts
+from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from exporter.manifest import MaskRule, Stability
-from exporter.preprocess import fit, image_input, upscale
-from exporter.prompts import Prompts
 from runtimes.segmenter import Segmenter, as_prompts, chosen_tokens, limited, mask_inputs
 from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
 

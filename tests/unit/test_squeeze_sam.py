@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from exporter.bundle.drawn_prompts import check_drawable, draw
+from exporter.bundle.preprocess import Frame, image_input, upscale
+from exporter.bundle.prompts import Prompts
 from exporter.checkpoint import Checkpoint, load_strict
-from exporter.drawn_prompts import check_drawable, draw
 from exporter.errors import PromptError
 from exporter.graphs import channels_last, split
 from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import WholeNorm
-from exporter.preprocess import Frame, image_input, upscale
-from exporter.prompts import Prompts
 from exporter.variants import load_variant
 from tests.conformance import fill
 from tests.unit import plain_squeeze_sam as plain

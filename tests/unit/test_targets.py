@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 from exporter.graphs import Graph
-from exporter.manifest import GraphSpec, TensorSpec
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
 from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names

@@ -14,8 +14,8 @@ from android_harness.runner.benchmark_output import parse_proto, parse_text, ref
 from android_harness.runner.delivery import Answer
 from android_harness.runner.job import Case, GraphJob, Job
 from android_harness.runner.ways import Supplies, find_way
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError, RunnerError
-from exporter.manifest import GraphSpec, TensorSpec
 
 SAMPLES = Path(__file__).parent / "samples/benchmark_model"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"

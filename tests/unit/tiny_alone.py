@@ -12,17 +12,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.bundle import seal
-from exporter.manifest import (
-    DetectionRule,
-    DrawnPrompts,
-    GraphFile,
-    GraphSpec,
-    Manifest,
-    MaskRule,
-    Preprocess,
-    TensorSpec,
-)
+from exporter.bundle.folder import seal
+from exporter.bundle.manifest import GraphFile, Manifest
+from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from tests.unit.tiny_bundle import SIZE, Recipe
 from tests.unit.tiny_bundle import manifest as two_graphs
 

@@ -13,19 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.bundle import seal
-from exporter.manifest import (
-    SCHEMA_VERSION,
-    GraphFile,
-    GraphSpec,
-    Licence,
-    Manifest,
-    MaskRule,
-    Preprocess,
-    PromptRule,
-    Source,
-    TensorSpec,
-)
+from exporter.bundle.folder import seal
+from exporter.bundle.manifest import SCHEMA_VERSION, GraphFile, Licence, Manifest, Source
+from exporter.bundle.rules import MaskRule, Preprocess, PromptRule
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 
 SIZE, SIDE, LOW, SLOTS, TOKENS = 64, 8, 32, 6, 4
 RADIUS = 16.0

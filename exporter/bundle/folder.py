@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError, ExportError, RequestError
-from exporter.manifest import Manifest
 
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from exporter.bundle.preprocess import Floats, Frame
+from exporter.bundle.prompts import Prompts, check_given, check_places
+from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import PromptError
-from exporter.manifest import DrawnPrompts
-from exporter.preprocess import Floats, Frame
-from exporter.prompts import Prompts, check_given, check_places
 
 
 def check_drawable(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.bundle.preprocess import Floats, Frame
+from exporter.bundle.rules import PromptRule
 from exporter.errors import PromptError
-from exporter.manifest import PromptRule
-from exporter.preprocess import Floats, Frame
 
 LABELS = {
     "foreground": 1,

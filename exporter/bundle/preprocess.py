@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from exporter.bundle.opencv_resize import opencv_bilinear
+from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.errors import BundleError, ImageError
-from exporter.manifest import MaskRule, Preprocess
-from exporter.opencv_resize import opencv_bilinear
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -1,0 +1,23 @@
+"""The contract: all that whoever runs, measures or ships a bundle has to know. No torch.
+
+    from exporter.bundle import open_bundle
+
+`manifest`, with the `tensors` and `rules` it is made of, is data alone and needs no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.bundle.folder import Bundle, open_bundle
+
+__all__ = ["Bundle", "open_bundle"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `folder`, and with it numpy, only when a bundle is opened."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("exporter.bundle.folder"), name)
