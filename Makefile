@@ -40,7 +40,7 @@ lint: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
-	$(BIN)/python -m exporter.bench --write
+	$(BIN)/python -m profiles.lab.bench --write
 	$(MAKE) bench-host
 
 bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes profiles/results/host-demo.md
@@ -54,22 +54,22 @@ bench-harness: $(READY)  ## what sam-bench costs beside the runs, on a simulated
 	$(BIN)/python -m tests.fakes.overhead --write profiles/results/harness-overhead.md
 
 matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS='--minutes 60' for a part
-	$(BIN)/python -m exporter.matrix --write $(ARGS)
-	$(BIN)/python -m exporter.matrix.counts --sizes-only
+	$(BIN)/python -m profiles.lab.matrix --write $(ARGS)
+	$(BIN)/python -m profiles.lab.matrix.counts --sizes-only
 
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
-	$(BIN)/python -m exporter.matrix.counts
+	$(BIN)/python -m profiles.lab.matrix.counts
 
 bench-runner: $(READY)  ## what the Android runner costs beside a bare loop; after `make demo`
 	$(BIN)/python -m android_harness.runner.bench $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
-	$(BIN)/python -m exporter.demo.evaluate --scenes 200 --write
+	$(BIN)/python -m profiles.lab.demo.evaluate --scenes 200 --write
 
 demo-train: $(READY)  ## train the embedded model again: an hour on one core; goes on where it stopped
 	mkdir -p build
-	$(BIN)/python -m exporter.demo.train --minutes 60 --state build/demo.pt --output build/demo.safetensors --resume
+	$(BIN)/python -m profiles.lab.demo.train --minutes 60 --state build/demo.pt --output build/demo.safetensors --resume
 
 clean:
 	rm -rf $(DEMO) build

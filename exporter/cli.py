@@ -80,8 +80,8 @@ def _variant(arguments: argparse.Namespace, report: Report) -> str:
     """What was asked for, or what the checkpoint is of; without either the embedded model."""
     if arguments.variant is not None or arguments.checkpoint is None:
         return load_variant(arguments.variant or DEFAULT).name
-    from exporter.checkpoint import read_checkpoint
-    from exporter.recognise import recognise
+    from exporter.checkpoints.reading import read_checkpoint
+    from exporter.checkpoints.recognise import recognise
 
     name = recognise(read_checkpoint(arguments.checkpoint))
     report(f"{name} fits {arguments.checkpoint}")

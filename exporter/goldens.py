@@ -17,8 +17,8 @@ from exporter.bundle.drawn_prompts import draw
 from exporter.bundle.preprocess import Floats, Frame, mask_scores
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
-from exporter.demo.scenes import scene
 from exporter.graphs import Graph
+from exporter.scenes.scene import scene
 
 Goldens = dict[str, npt.NDArray[np.generic]]
 

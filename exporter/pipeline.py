@@ -186,7 +186,7 @@ def _decoder_path(job: Job, variant: Variant, report: Report) -> Path | None:
 
 
 def _fetch(variant: str, published: Published, option: str, report: Report) -> Path:
-    from exporter.download import fetch
+    from exporter.checkpoints.download import fetch
 
     name, shown = published.file, -1
 
@@ -202,7 +202,8 @@ def _fetch(variant: str, published: Published, option: str, report: Report) -> P
 
 
 def _prepare(variant: Variant, path: Path, decoder_path: Path | None) -> tuple[nn.Module, Source]:
-    from exporter.checkpoint import load_strict, read_checkpoint
+    from exporter.checkpoints.fit import load_strict
+    from exporter.checkpoints.reading import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     decoder = read_checkpoint(decoder_path) if decoder_path is not None else None

@@ -6,9 +6,10 @@ read. The decoder's weights are MobileSAM's own: `mobile_sam.pt`, that file's de
 
 What is known of the ONNX files: their published exporter is torch's TorchScript one at opset 16. It
 folds batch norms, transposes the weights of linear layers, reshapes and joins tensors, and numbers
-all that it changed (`onnx::Conv_248` ...); `exporter.onnx_file` names those by their place in the
-graph. Which place is which layer is derived from running that exporter on the published arithmetic,
-and not verified against the published files, whose addresses ask for a permission.
+all that it changed (`onnx::Conv_248` ...); `exporter.checkpoints.onnx_file` names those by their
+place in the graph. Which place is which layer is derived from running that exporter on the
+published arithmetic, and not verified against the published files, whose addresses ask for a
+permission.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def training_names(name: str) -> str:
 
 
 def onnx_names(name: str) -> str:
-    """The encoder alone, with numbered tensors named by their place (`exporter.onnx_file`)."""
+    """The encoder alone; `exporter.checkpoints.onnx_file` named its numbered tensors by place."""
     return ENCODER_PARTS[0] + _FOLDED.get(name, name)
 
 

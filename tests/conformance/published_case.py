@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from exporter.checkpoint import Checkpoint
+from exporter.checkpoints.reading import Checkpoint
 from tests.conformance import fill
 
 CASES = Path(__file__).parent / "cases"

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from exporter.bundle.preprocess import Bools, image_input
-from exporter.checkpoint import load_strict
+from exporter.checkpoints.fit import load_strict
 from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.models.yolov8_seg import Yolov8Seg

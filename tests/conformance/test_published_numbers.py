@@ -22,7 +22,7 @@ import torch
 from exporter.bundle.preprocess import Frame, image_input, upscale
 from exporter.bundle.prompts import LABELS, Prompts, pack
 from exporter.bundle.rules import PromptRule
-from exporter.checkpoint import load_strict
+from exporter.checkpoints.fit import load_strict
 from exporter.graphs import Graph, split
 from exporter.models.layers import freeze
 from exporter.variants import Variant, load_variant

@@ -13,8 +13,8 @@ import pytest
 
 from exporter.cli import listing
 from exporter.listing import COUNTED, counted, licence, macs, readme_table, rows, sizes
-from exporter.matrix import counts
 from exporter.variants import load_variant, variants
+from profiles.lab.matrix import counts
 
 AGAIN = (
     "demo",

@@ -1,7 +1,7 @@
 """The static decoder against the published variable-length computation.
 
 For every family, in torch and in every lowered graph, for 1..N real prompts: empty slots change
-nothing. The expectation is `exporter.bench.published`, which takes the real prompts alone.
+nothing. The expectation is `profiles.lab.bench.published`, which takes the real prompts alone.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.bench.published import PublishedDecoder
-from exporter.bench.published_efficient_sam import published_decoder
 from exporter.graphs import Graph, split
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
 from exporter.variants import Variant, families, variants
+from profiles.lab.bench.published import PublishedDecoder
+from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.engines import CheckedSession, choose_engine
 from tests.conformance import fill
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from exporter.checkpoint import Checkpoint
+from exporter.checkpoints.reading import Checkpoint
+from exporter.checkpoints.recognise import recognise
 from exporter.cli import main
 from exporter.demo.network import WEIGHTS
 from exporter.errors import CheckpointError, CheckpointMismatch
-from exporter.recognise import recognise
 from exporter.variants import variants
 from tests.conformance import published_case
 
@@ -108,7 +108,9 @@ def given(monkeypatch):
     """Put a case's file in the place of what --checkpoint names; no bytes are read."""
 
     def use(case):
-        monkeypatch.setattr("exporter.checkpoint.read_checkpoint", lambda path: published(case))
+        monkeypatch.setattr(
+            "exporter.checkpoints.reading.read_checkpoint", lambda path: published(case)
+        )
 
     return use
 
@@ -132,7 +134,9 @@ def test_another_variants_file_says_whose_it_is(given, capfd, tmp_path):
 
 
 def test_a_wrong_precision_is_refused_before_the_file_is_read(monkeypatch, capfd):
-    monkeypatch.setattr("exporter.checkpoint.read_checkpoint", lambda path: pytest.fail("read"))
+    monkeypatch.setattr(
+        "exporter.checkpoints.reading.read_checkpoint", lambda path: pytest.fail("read")
+    )
     assert main(["--checkpoint", "huge.pt", "--precision", "int9"]) == 2
     assert "int9" in capfd.readouterr().err
 
@@ -152,7 +156,9 @@ def test_the_one_that_fits_is_taken_and_named(jobs, capfd):
 
 
 def test_a_given_variant_is_not_guessed(jobs, monkeypatch):
-    monkeypatch.setattr("exporter.checkpoint.read_checkpoint", lambda path: pytest.fail("read"))
+    monkeypatch.setattr(
+        "exporter.checkpoints.reading.read_checkpoint", lambda path: pytest.fail("read")
+    )
     assert main([*JOB, "--variant", "tinysam", "--checkpoint", "tinysam.pt"]) == 0
     assert [job.variant for job in jobs] == ["tinysam"]
 

@@ -22,12 +22,13 @@ from exporter.bundle.folder import hash_file, open_bundle, same_job, tree_files
 from exporter.bundle.preprocess import Frame, binarise, image_input, upscale
 from exporter.bundle.prompts import LABELS, Prompts, pack
 from exporter.bundle.rules import PromptRule
-from exporter.checkpoint import load_strict, read_checkpoint
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.demo.network import WEIGHTS
-from exporter.demo.scenes import HELD_OUT, scene
 from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.pipeline import Job, export
+from exporter.scenes.scene import HELD_OUT, scene
 from exporter.targets import Options
 from exporter.variants import load_variant
 from runtimes.engines.mil.package import load_package

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.matrix import __main__ as matrix
-from exporter.matrix.conditioning import conditioning
-from exporter.matrix.goals import misses
-from exporter.matrix.jobs import PRECISIONS
 from exporter.targets import names as target_names
 from exporter.variants import DEFAULT, families, load_variant, variants
+from profiles.lab.matrix import __main__ as matrix
+from profiles.lab.matrix.conditioning import conditioning
+from profiles.lab.matrix.goals import misses
+from profiles.lab.matrix.jobs import PRECISIONS
 
 TURNS = [(t, p) for p in PRECISIONS for t in target_names()]
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.demo.scenes import scene
 from exporter.goldens import SEED
-from exporter.matrix import __main__ as matrix
-from exporter.matrix import measure
-from exporter.matrix.fill import filled
-from exporter.matrix.goals import misses
-from exporter.matrix.jobs import FILLED, MatrixJob
 from exporter.progress import silent
+from exporter.scenes.scene import scene
 from exporter.targets import load_target
 from exporter.variants import Published, load_variant
+from profiles.lab.matrix import __main__ as matrix
+from profiles.lab.matrix import measure
+from profiles.lab.matrix.fill import filled
+from profiles.lab.matrix.goals import misses
+from profiles.lab.matrix.jobs import FILLED, MatrixJob
 
 DEMO = load_variant("demo")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.bench.operations import count
 from exporter.graphs import Graph, split
 from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import SqueezeSam
 from exporter.models.yolov8_seg import YoloSize, Yolov8Seg
 from exporter.targets import Options, load_target, names
 from exporter.variants import load_variant
+from profiles.lab.bench.operations import count
 from runtimes.engines import CheckedSession, choose_engine, run_canonical
 from runtimes.measures import floor_of, psnr_db
 from tests.conformance import fill

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.matrix import jobs
-from exporter.matrix.jobs import MatrixJob
+from profiles.lab.matrix import jobs
+from profiles.lab.matrix.jobs import MatrixJob
 
 DEMO = MatrixJob("demo", "onnx", "fp16")
 

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from exporter.bench import __main__ as bench
-from exporter.bench import cost, machine, operations, rows, speed, table
 from exporter.errors import ExportError, ParityError, RequestError
+from profiles.lab.bench import __main__ as bench
+from profiles.lab.bench import cost, machine, operations, rows, speed, table
 from tests.unit.tiny_tflite import write_adder
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,9 @@ def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
     results = json.loads(capfd.readouterr().out)
     assert results["speed"] == [SPEED]
     assert results["operations"] == [COUNT]
-    assert results["command"] == " ".join(["python -m exporter.bench", *asked, "--json --write"])
+    assert results["command"] == " ".join(
+        ["python -m profiles.lab.bench", *asked, "--json --write"]
+    )
     assert json.loads((tmp_path / "results" / "bench.json").read_text()) == results
     assert (tmp_path / "results" / "bench.md").read_text() == table.render(results)
 
@@ -252,7 +254,7 @@ STARTUP = {"command": "sam-export --help", "wall_s": [0.9, 0.2, 0.1], "wall_s_li
 
 def results(load=0.2, **sections):
     return {
-        "command": "python -m exporter.bench",
+        "command": "python -m profiles.lab.bench",
         "date": "2026-01-01T00:00:00+00:00",
         "machine": {
             "cpu": "Imaginary",
@@ -317,7 +319,7 @@ def test_a_bar_does_not_break_a_table():
 
 def test_the_parent_imports_no_toolkit():
     code = (
-        "import sys, exporter.bench.__main__\n"
+        "import sys, profiles.lab.bench.__main__\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'coremltools', 'ai_edge_litert'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

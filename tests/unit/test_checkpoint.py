@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from exporter.checkpoint import Checkpoint, read_checkpoint
+from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
 from tests.unit.small_checkpoints import seeded, state
 

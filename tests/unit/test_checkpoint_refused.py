@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from exporter import checkpoint as checkpoint_module
-from exporter.checkpoint import read_checkpoint
+from exporter.checkpoints import reading as checkpoint_module
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError
 from tests.unit.small_checkpoints import state
 

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from exporter.demo import network
-from exporter.demo.batches import SIZE, batches
-from exporter.demo.evaluate import Model, evaluate
-from exporter.demo.muon import orthogonal
-from exporter.demo.plan import Plan
-from exporter.demo.scenes import scene
+from exporter.scenes.scene import scene
+from profiles.lab.demo.batches import SIZE, batches
+from profiles.lab.demo.evaluate import Model, evaluate
+from profiles.lab.demo.muon import orthogonal
+from profiles.lab.demo.plan import Plan
 
 # Floors under profiles/results/demo-accuracy.md, for few scenes: they catch a broken model.
 FLOORS = {
@@ -39,7 +39,7 @@ def test_weights_are_small_and_say_how_they_were_made() -> None:
     assert network.WEIGHTS.stat().st_size <= 4_000_000
     with safe_open(network.WEIGHTS, framework="np") as weights:
         made = weights.metadata()
-    assert made["command"].startswith("python -m exporter.demo.train")
+    assert made["command"].startswith("python -m profiles.lab.demo.train")
     assert {"plan", "steps", "torch", "numpy", "python"} <= set(made)
 
 

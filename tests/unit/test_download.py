@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter import download
 from exporter.cache import default_cache
-from exporter.download import fetch
+from exporter.checkpoints import download
+from exporter.checkpoints.download import fetch
 from exporter.errors import DownloadError, RequestError
 from exporter.variants import Published
 

@@ -9,11 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from exporter.bench.published_efficient_sam import published_decoder
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import Prompts, pack
-from exporter.demo.scenes import scene
 from exporter.errors import PromptError
 from exporter.goldens import SEED, cases, record
 from exporter.graphs import Graph, MasklessMaskDecoder, split
@@ -27,8 +25,10 @@ from exporter.models.efficient_tam import PlainSize
 from exporter.models.layers import freeze
 from exporter.models.sam2 import fold_children
 from exporter.pipeline import Job, prompt_rule, settled
+from exporter.scenes.scene import scene
 from exporter.targets import load_target
 from exporter.variants import load_variant
+from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.cli import main
 from runtimes.segmenter import Segmenter
 from tests.conformance import fill

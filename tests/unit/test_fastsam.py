@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from exporter.checkpoint import load_strict, read_checkpoint
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.graphs import channels_last, split
 from exporter.models.layers import freeze

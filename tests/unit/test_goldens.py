@@ -11,10 +11,10 @@ import torch
 from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import LABELS, pack
 from exporter.bundle.rules import PromptRule
-from exporter.demo.scenes import HELD_OUT, scene
 from exporter.goldens import SEED, cases, record
 from exporter.graphs import split
 from exporter.models.layers import freeze
+from exporter.scenes.scene import HELD_OUT, scene
 from exporter.variants import load_variant
 
 SIZE = 192

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.checkpoint import Checkpoint, guess_variants, load_strict, read_checkpoint
+from exporter.checkpoints.fit import guess_variants, load_strict
+from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.models.layers import freeze
 from exporter.variants import Layout, load_variant

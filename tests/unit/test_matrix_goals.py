@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from exporter.matrix import facts, goals, jobs, table
-from exporter.matrix.conditioning import conditioning
-from exporter.matrix.goals import Why
 from exporter.variants import load_variant, variants
+from profiles.lab.matrix import facts, goals, jobs, table
+from profiles.lab.matrix.conditioning import conditioning
+from profiles.lab.matrix.goals import Why
 from tests.unit.matrix_rows import graph, row
 
 # ------------------------------------------------------------------------------------------- goals

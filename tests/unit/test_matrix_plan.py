@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import RequestError
-from exporter.matrix import jobs, sources
-from exporter.matrix.jobs import MatrixJob
 from exporter.variants import load_variant, variants
+from profiles.lab.matrix import jobs, sources
+from profiles.lab.matrix.jobs import MatrixJob
 from tests.unit.matrix_rows import DEMO
 
 # ---------------------------------------------------------------------------------------- planning
@@ -98,8 +98,8 @@ def test_the_real_closure_holds_what_decides_the_numbers_and_not_the_rest():
     roots = [*sources.EVERYWHERE, "exporter.variants.edgetam", "exporter.targets.onnx"]
     found = sources.closure([*roots, *sources.ENGINES["onnx"]])
     assert {"exporter.models.edge_tam", "exporter.variants.sam2", "exporter.models.hiera"} <= found
-    assert {"exporter.targets._onnx_half", "exporter.demo.scenes", "runtimes.measures"} <= found
+    assert {"exporter.targets._onnx_half", "exporter.scenes.scene", "runtimes.measures"} <= found
     assert not {"exporter.cli", "exporter.pipeline", "exporter.bundle.manifest"} & found
-    assert not {"exporter.models.efficientvit", "exporter.bench.published"} & found
+    assert not {"exporter.models.efficientvit", "profiles.lab.bench.published"} & found
     mil = sources.closure(sources.ENGINES["coreml"])
     assert "runtimes.engines.mil.ops_conv" in mil

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import RequestError
-from exporter.matrix import __main__ as matrix
-from exporter.matrix import measure, processes, sources, table
-from exporter.matrix.state import State
 from exporter.variants import load_variant
+from profiles.lab.matrix import __main__ as matrix
+from profiles.lab.matrix import measure, processes, sources, table
+from profiles.lab.matrix.state import State
 from tests.unit.matrix_rows import DEMO, row
 
 # ---------------------------------------------------------------------------------- state and runs
@@ -73,7 +73,7 @@ def test_a_signal_ends_the_running_export_too(tmp_path, number):
     work = tmp_path / "work"
     argv = ["--only", "mobile_sam", "--target", "onnx", "--precision", "fp32"]
     argv += ["--folder", str(work), "--checkpoints", str(tmp_path)]
-    command = [sys.executable, "-m", "exporter.matrix", *argv]
+    command = [sys.executable, "-m", "profiles.lab.matrix", *argv]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         waited = time.monotonic() + 60
         while not processes_of(work, "--step"):  # the child imports torch: there is time

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exporter.bench.published import PublishedDecoder, PublishedEncoder
 from exporter.graphs import MaskDecoder, absorbed
 from exporter.models import absorbed_attention
 from exporter.models.layers import (
@@ -26,6 +25,7 @@ from exporter.models.mask_decoder import Attention, DecoderSize, Upscale2x, unfo
 from exporter.models.sam import Geometry, Sam
 from exporter.models.tiny_vit import TinyViT, TinyViTSize
 from exporter.models.vit import ViT, ViTSize
+from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
 
 CLOSE = 1e-5  # of the expectation's absolute maximum: a few hundred float32 roundings
 EMPTY = -2.0

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from exporter.checkpoint import load_strict, read_checkpoint
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.onnx_file import read_onnx_file
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError
 from exporter.models.efficientvit import EfficientViTSize, HalvedEfficientViT
 from exporter.models.layers import freeze
 from exporter.models.resnet import Doubling, NanoSamEncoder, ResNetSize
-from exporter.onnx_file import read_onnx_file
 from exporter.variants import load_variant, nanosam
 from tests.conformance import published_case
 from tests.unit.small_networks import assert_equal, noise

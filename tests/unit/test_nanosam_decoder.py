@@ -12,10 +12,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from exporter.bench import published
-from exporter.checkpoint import Checkpoint, load_strict, read_checkpoint
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointMismatch
 from exporter.variants import DECODER_PARTS, load_variant, nanosam
+from profiles.lab.bench import published
 from tests.conformance import published_case
 from tests.unit.small_networks import filled
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
+from exporter.checkpoints.pickle_values import Record, Reference, Storage, TensorSpec
+from exporter.checkpoints.pickled import read_pickle
+from exporter.checkpoints.torch_file import flatten, read_torch_file
 from exporter.errors import CheckpointError
-from exporter.pickle_values import Record, Reference, Storage, TensorSpec
-from exporter.pickled import read_pickle
-from exporter.torch_file import flatten, read_torch_file
 
 
 class Asks:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from exporter.bundle.preprocess import image_input
-from exporter.checkpoint import load_strict
+from exporter.checkpoints.fit import load_strict
 from exporter.models.layers import Normalise, freeze
 from exporter.models.repvit import EdgeRepViT, RepDepthwise, RepViT, RepViTSize, Upsample2x
 from exporter.variants import load_variant

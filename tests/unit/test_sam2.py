@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from exporter.bundle.reading import parse
-from exporter.checkpoint import Checkpoint, guess_variants, load_strict
+from exporter.checkpoints.fit import guess_variants, load_strict
+from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointMismatch
 from exporter.graphs import split
 from exporter.models.efficient_tam import EfficientTamEncoder, PlainSize

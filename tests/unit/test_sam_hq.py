@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exporter.checkpoint import Checkpoint, load_strict
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.reading import Checkpoint
 from exporter.models.mask_decoder import DecoderSize
 from exporter.models.sam_hq import HqEncoder, TappedTinyViT, TappedViT
 from exporter.models.tiny_vit import TinyViT, TinyViTSize

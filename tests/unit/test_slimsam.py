@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.checkpoint import Checkpoint, guess_variants, load_strict, read_checkpoint
+from exporter.checkpoints.fit import guess_variants, load_strict
+from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointMismatch
 from exporter.models.layers import freeze
 from exporter.models.mask_decoder import DecoderSize

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from exporter.bundle.drawn_prompts import check_drawable, draw
 from exporter.bundle.preprocess import Frame, image_input, upscale
 from exporter.bundle.prompts import Prompts
-from exporter.checkpoint import Checkpoint, load_strict
+from exporter.checkpoints.fit import load_strict
+from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import PromptError
 from exporter.graphs import channels_last, split
 from exporter.models.layers import freeze

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from exporter.checkpoint import read_checkpoint
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError
 
 ENTRY, VERSION_NEEDED = b"PK\x01\x02", 6

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exporter.checkpoint import Checkpoint, guess_variants, load_strict, read_checkpoint
+from exporter.checkpoints.fit import guess_variants, load_strict
+from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.cli import main
 from exporter.errors import CheckpointError, CheckpointMismatch, RequestError
 from exporter.pipeline import Job, export
@@ -211,7 +212,7 @@ def test_a_decoder_that_is_not_there_is_downloaded(files, tmp_path, monkeypatch)
         asked.append((published.file, option))
         raise RequestError("no network here")
 
-    monkeypatch.setattr("exporter.download.fetch", fetch)
+    monkeypatch.setattr("exporter.checkpoints.download.fetch", fetch)
     with pytest.raises(RequestError, match="no network here"):
         export(Job(V2, ("onnx",), "fp32", files / f"{V2}.pt", tmp_path))
     assert asked == [("Prompt_guided_Mask_Decoder.pt", "--decoder-checkpoint")]

@@ -1,0 +1,66 @@
+"""Which files hold the weights, and what is wrong with one; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from exporter.errors import CheckpointError
+
+_IN_A_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
+    """The weight files of a path, and the names that an index promises.
+
+    Raises:
+        CheckpointError: a folder without weights, or with an index that is not one.
+    """
+    if not path.is_dir():
+        return [path], None
+    found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{path} is a folder without weights: {', '.join(_IN_A_FOLDER)}")
+    if found.suffix != ".json":
+        return [found], None
+    try:
+        shards = dict(json.loads(found.read_text("utf-8"))["weight_map"])
+        files = [path / shard for shard in sorted(set(shards.values()))]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{found} is not a weight index") from error
+    outside = [file for file in files if file.parent != path or file.name in ("", "..")]
+    if outside or not files:
+        raise CheckpointError(f"{found} names no shards, or shards outside its folder")
+    return files, set(shards)
+
+
+def file_size(file: Path) -> int:
+    """How many bytes a weight file has.
+
+    Raises:
+        CheckpointError: it is missing or empty.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist, or is not a file")
+    size = file.stat().st_size
+    if size == 0:
+        raise CheckpointError(f"{file} is empty: download it again")
+    return size
+
+
+def digest(files: list[Path]) -> str:
+    """The sha256 of a file; of several, that of the lines `sha256sum` prints for them."""
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    lines = "".join(f"{d}  {f.name}\n" for d, f in zip(digests, files, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,199 @@
+"""Tensors -> a variant's module: all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from exporter.checkpoints.reading import Checkpoint
+from exporter.errors import CheckpointError, CheckpointMismatch
+from exporter.variants import DECODER_PARTS, Layout, Variant, variants
+
+_COUNTER = ".num_batches_tracked"
+
+
+class NoInitialisation(TorchFunctionMode):
+    """Leaves new parameters as they are, untouched memory: all of them are assigned later.
+
+    Unlike the meta device, it keeps the tables that a module computes when it is built.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in _RANDOM_FILLS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a layout's renamed tensors meet its module; `names` is ours -> published."""
+
+    layout: Layout
+    model: nn.Module
+    tensors: Mapping[str, Tensor]
+    names: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> int:
+        """How many tensors do not fit; lower is closer."""
+        return len(self.missing) + len(self.unused) + len(self.misshapen)
+
+
+def load_strict(
+    variant: Variant, checkpoint: Checkpoint, decoder: Checkpoint | None = None
+) -> tuple[nn.Module, Layout]:
+    """The variant's module with the checkpoint's tensors, and the layout they came in.
+
+    The module shares its memory with the checkpoints: change neither in place.
+
+    Args:
+        variant: what to build.
+        checkpoint: read; the image encoder's where the decoder is published apart.
+        decoder: read; None where `variant.decoder` is.
+
+    Raises:
+        CheckpointMismatch: tensors missing, unused or misshapen in every layout.
+        CheckpointError: two published names of one tensor hold different values; a second file is
+            lacking, or not wanted.
+    """
+    fit = best_fit(variant, checkpoint.tensors)
+    if fit.faults:
+        raise _mismatch(variant, fit, checkpoint)
+    state = fit.model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
+    fit.model.load_state_dict(state, assign=True)
+    return fit.model.eval(), fit.layout
+
+
+def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The checkpoint's tensors by our names."""
+    state = {}
+    for ours, published in fit.names.items():
+        first = fit.tensors[published[0]]
+        for name in published[1:]:
+            if not torch.equal(first, fit.tensors[name]):
+                raise CheckpointError(
+                    f"{checkpoint.path} holds one tensor twice, as {published[0]} and {name}, "
+                    "with different values"
+                )
+        state[ours] = first
+    return state
+
+
+def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Tensor]:
+    """The second file's tensors that belong to the decoder, by our names."""
+    if variant.decoder is None:
+        if decoder is not None:
+            raise CheckpointError(f"{variant.name} takes no second file; {decoder.path} is one")
+        return {}
+    if decoder is None:
+        raise CheckpointError(
+            f"{variant.name} is published in two files, and {variant.decoder.published.file} is "
+            "lacking: pass --decoder-checkpoint FILE"
+        )
+    fit = _best_of(variant.decoder.layouts, decoder.tensors)
+    if fit.faults:
+        looks = guess_variants(decoder, variants().values())
+        raise CheckpointMismatch(
+            f"{variant.name}'s decoder",
+            fit.missing,
+            fit.unused,
+            fit.misshapen,
+            looks,
+            otherwise=f"it is published as {variant.decoder.published.file}",
+        )
+    state = _state(fit, decoder)
+    return {name: tensor for name, tensor in state.items() if name.startswith(DECODER_PARTS)}
+
+
+def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointMismatch:
+    others = [other for other in variants().values() if other.name != variant.name]
+    looks = guess_variants(checkpoint, others)
+    if fits_decoder(variant, checkpoint.tensors):
+        looks = ["what --decoder-checkpoint takes"]
+    return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
+
+
+def fits_decoder(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the second file of a variant that is published in two."""
+    return variant.decoder is not None and not _best_of(variant.decoder.layouts, tensors).faults
+
+
+def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
+    """The names of the variants whose tensors have exactly these names and shapes.
+
+    A layout that takes a part of the network from the file counts where none takes all of it, and
+    one that takes its widths from the file, which fits many files, where no other does.
+    """
+    ranks: dict[str, int] = {}
+    for variant in candidates:
+        fit = best_fit(variant, checkpoint.tensors)
+        if not fit.faults:
+            ranks[variant.name] = _rank(fit.layout)
+    least = min(ranks.values(), default=0)
+    return [name for name, rank in ranks.items() if rank == least]
+
+
+def _rank(layout: Layout) -> int:
+    """How little a fit says; lower is surer."""
+    if layout.build_for is not None:
+        return 2
+    return 1 if layout.parts else 0
+
+
+def best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> Fit:
+    """The layout of the variant that the tensors come nearest to."""
+    if not variant.layouts:
+        raise CheckpointError(f"{variant.name} has no published layout")
+    return _best_of(variant.layouts, tensors)
+
+
+def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
+    best = _fit(layouts[0], tensors)
+    for layout in layouts[1:]:
+        if not best.faults:
+            break
+        best = min(best, _fit(layout, tensors), key=lambda fit: fit.faults)
+    return best
+
+
+def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
+    tensors = layout.restore(tensors) if layout.restore else tensors
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    with NoInitialisation():
+        fit = Fit(layout, layout.module(shapes), tensors)
+    parts = layout.parts or ("",)
+    wanted = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
+    for published, tensor in tensors.items():
+        ours = layout.rename(published)
+        if ours is None:
+            continue
+        if ours not in wanted:
+            if not ours.endswith(_COUNTER):
+                fit.unused.append(published)
+            continue
+        fit.names.setdefault(ours, []).append(published)
+        fit.misshapen.extend(_difference(published, tensor, wanted[ours]))
+    fit.missing.extend(n for n in wanted if n not in fit.names and not n.endswith(_COUNTER))
+    fit.missing.extend(name for name in layout.marks if name not in tensors)
+    return fit
+
+
+def _difference(name: str, given: Tensor, wanted: Tensor) -> Iterator[str]:
+    if given.shape != wanted.shape:
+        yield f"{name} {tuple(given.shape)} should be {tuple(wanted.shape)}"
+    elif given.is_floating_point() != wanted.is_floating_point():
+        kinds = [str(t.dtype).removeprefix("torch.") for t in (given, wanted)]
+        yield f"{name} {kinds[0]} should be {kinds[1]}"

@@ -1,0 +1,67 @@
+"""Which variant a checkpoint is of, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from exporter.checkpoints.fit import Fit, best_fit, fits_decoder, guess_variants
+from exporter.checkpoints.reading import Checkpoint
+from exporter.errors import CheckpointError, CheckpointMismatch
+from exporter.variants import Variant, variants
+
+
+def recognise(checkpoint: Checkpoint) -> str:
+    """The name of the one variant whose tensors these are.
+
+    Raises:
+        CheckpointError: several variants have these names and shapes, or it is the decoder's file
+            of one that is published in two; the message names them.
+        CheckpointMismatch: none has; the message says which comes nearest and what differs.
+    """
+    known = variants().values()
+    fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known))
+    if not fitting:
+        raise _unknown(checkpoint, known)
+    *others, last = fitting
+    if others:
+        raise CheckpointError(
+            f"{checkpoint.path} fits {', '.join(others)} and {last}: their tensors have the same "
+            "names and shapes, so say which it is with --variant"
+        )
+    return last
+
+
+def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
+    """Whether all of a variant's parameters can be in the file; cheaper than building it to see."""
+    size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+
+    def could_be(variant: Variant) -> bool:
+        whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
+        return variant.parameters <= size or not whole
+
+    return could_be
+
+
+def _unknown(checkpoint: Checkpoint, known: Iterable[Variant]) -> CheckpointError:
+    owners = [variant.name for variant in known if fits_decoder(variant, checkpoint.tensors)]
+    if owners:
+        return CheckpointError(
+            f"{checkpoint.path} is the decoder of {', '.join(owners)}, published apart: pass it "
+            "with --decoder-checkpoint, and the image encoder's file with --checkpoint"
+        )
+    nearest: list[str] = []
+    closest: Fit | None = None
+    for variant in known:
+        fit = best_fit(variant, checkpoint.tensors)
+        if closest is None or fit.faults < closest.faults:
+            nearest, closest = [], fit
+        if fit.faults == closest.faults:
+            nearest.append(variant.name)
+    if closest is None or len(closest.names) - len(closest.misshapen) < closest.faults:
+        return CheckpointError(
+            f"{checkpoint.path} holds {len(checkpoint.tensors)} tensors that look like no variant "
+            "here; `sam-export --list` shows what there is"
+        )
+    return CheckpointMismatch(
+        "the variants here", closest.missing, closest.unused, closest.misshapen, nearest
+    )

@@ -1,0 +1,111 @@
+"""What a lowered graph consists of: operations by type, highest rank, XNNPACK partitions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from profiles.lab.bench.rows import COUNTED, Row
+from runtimes.engines.mil import load_package
+
+DELEGATE = "DELEGATE"
+
+
+@dataclass(frozen=True)
+class Count:
+    """One file.
+
+    Attributes:
+        operations: how often each type occurs, constants left out.
+        max_rank: of any tensor.
+        partitions: stretches that XNNPACK runs; None for other formats.
+        outside: operations by type that XNNPACK leaves to the interpreter; None likewise.
+    """
+
+    operations: dict[str, int]
+    max_rank: int
+    partitions: int | None = None
+    outside: dict[str, int] | None = None
+
+
+def count_row(row: Row, folder: Path, lowered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every lowered file of a row, the plain exports too."""
+    found = []
+    for key, entry in lowered.items():
+        if "error" in entry:
+            continue
+        path = folder / key / entry["file"]["file"]
+        precision = COUNTED[key][1] if key in COUNTED else "fp32"
+        figures = asdict(count(path))
+        found.append({"row": row.name, "file": key, "precision": precision, **figures})
+    return found
+
+
+def count(path: Path) -> Count:
+    """By the file's suffix."""
+    readers = {".tflite": count_tflite, ".onnx": count_onnx, ".mlpackage": count_coreml}
+    return readers[path.suffix](path)
+
+
+def count_tflite(path: Path) -> Count:
+    """As LiteRT has partitioned it on this machine."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    nodes = interpreter._get_ops_details()
+    own = [node for node in nodes if node["op_name"] != DELEGATE]
+    ranks = (len(tensor["shape"]) for tensor in interpreter.get_tensor_details())
+    return Count(
+        operations=_by_type(node["op_name"] for node in own),
+        max_rank=max(ranks, default=0),
+        partitions=len(nodes) - len(own),
+        outside=_by_type(node["op_name"] for node in outside_delegates(nodes)),
+    )
+
+
+def outside_delegates(nodes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The nodes that no DELEGATE node stands for.
+
+    LiteRT lists the nodes it has replaced too. A partition holds those whose results lead to one of
+    its outputs without passing one of its inputs.
+    """
+    nodes = list(nodes)
+    own = [node for node in nodes if node["op_name"] != DELEGATE]
+    maker = {int(t): i for i, node in enumerate(own) for t in node["outputs"]}
+    inside: set[int] = set()
+    for partition in (node for node in nodes if node["op_name"] == DELEGATE):
+        border = {int(t) for t in partition["inputs"]}
+        waiting = [int(t) for t in partition["outputs"]]
+        while waiting:
+            index = maker.get(waiting.pop())
+            if index is None or index in inside:
+                continue
+            inside.add(index)
+            waiting += [int(t) for t in own[index]["inputs"] if int(t) not in border]
+    return [node for i, node in enumerate(own) if i not in inside]
+
+
+def count_onnx(path: Path) -> Count:
+    """As the file states it; ONNX Runtime fuses some of it when it loads it."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    typed = (*graph.input, *graph.output, *graph.value_info)
+    ranks = [len(value.type.tensor_type.shape.dim) for value in typed]
+    ranks += [len(tensor.dims) for tensor in graph.initializer]
+    types = _by_type(n.op_type for n in graph.node if n.op_type != "Constant")
+    return Count(types, max(ranks, default=0))
+
+
+def count_coreml(path: Path) -> Count:
+    """As the MIL program states it; constants are no operations."""
+    program = load_package(path)
+    return Count(dict(sorted(program.operation_counts.items())), program.max_rank)
+
+
+def _by_type(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))

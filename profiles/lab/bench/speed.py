@@ -1,0 +1,174 @@
+"""Times of one row's contenders, in one process, turn by turn.
+
+It runs in a process of its own (`__main__`), after another one has lowered the graphs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.reading import parse
+from exporter.errors import ParityError
+from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, Row
+from runtimes.engines import choose_engine, to_layout
+
+THREADS = 2
+TORCH_TOLERANCE = 1e-4
+"""Of the largest absolute value: the same arithmetic in another order, in float32."""
+RUNTIME_TOLERANCE = 1e-3
+"""The same, and the runtime's own exponentials and GELU."""
+
+Array = npt.NDArray[Any]
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How turns are taken.
+
+    Attributes:
+        rounds: turns of each contender.
+        calls: timed calls in a turn.
+        pause_s: before a turn, so that the threads of the one before have gone to sleep.
+    """
+
+    rounds: int
+    calls: int = 1
+    pause_s: float = 0.05
+
+
+def interleave(
+    contenders: Mapping[str, Call],
+    plan: Plan,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], object] = time.sleep,
+) -> dict[str, list[float]]:
+    """Milliseconds of every call, by contender. Each round begins with the next contender."""
+    names = list(contenders)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(plan.rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            sleep(plan.pause_s)
+            for _ in range(plan.calls):
+                start = clock_ns()
+                contenders[name]()
+                samples[name].append((clock_ns() - start) / 1e6)
+    return samples
+
+
+def ratios(samples: Mapping[str, list[float]], against: str = PUBLISHED) -> dict[str, float]:
+    """How many times faster than `against` each contender is, minimum by minimum; 1 is as fast."""
+    base = min(samples[against])
+    return {name: base / min(values) for name, values in samples.items()}
+
+
+def measure(row: Row, folder: Path, lowered: Mapping[str, Any], rounds: int | None) -> Any:
+    """Check every contender against the published code, then time all of them.
+
+    Args:
+        row: what to measure.
+        folder: what `lower_row` wrote.
+        lowered: what `lower_row` returned.
+        rounds: instead of the row's own number.
+
+    Raises:
+        ParityError: a contender gives other numbers, so that its time would mean nothing.
+    """
+    import torch
+
+    torch.set_num_threads(THREADS)
+    with torch.inference_mode():
+        contenders, notes = _contenders(row, folder, lowered)
+        expected = contenders[PUBLISHED]()
+        errors = {
+            name: check(f"{row.name} {name}", expected, call(), _tolerance(name))
+            for name, call in contenders.items()
+            if name != PUBLISHED
+        }
+        plan = Plan(rounds or row.rounds, row.calls)
+        samples = interleave(contenders, plan)
+    return {
+        "row": row.name,
+        "rounds": plan.rounds,
+        "calls": plan.calls,
+        "threads": THREADS,
+        "goals": row.goals,
+        "samples_ms": samples,
+        "worst_error": errors,
+        "notes": notes,
+        "plain_opset": lowered.get(PLAIN["onnx"], {}).get("opset"),
+    }
+
+
+def _tolerance(contender: str) -> float:
+    return TORCH_TOLERANCE if contender == OURS else RUNTIME_TOLERANCE
+
+
+def check(name: str, expected: Any, actual: Any, limit: float) -> float:
+    """The worst difference over the largest absolute value; ParityError if it is too large."""
+    worst = 0.0
+    for want, got in zip(expected, actual, strict=True):
+        a, b = np.asarray(want, np.float64), np.asarray(got, np.float64)
+        if a.shape != b.shape:
+            raise ParityError(f"{name} gives {b.shape}, the published code {a.shape}")
+        error = float(np.abs(a - b).max() / np.abs(a).max())
+        worst = max(worst, error if np.isfinite(error) else np.inf)
+    if worst > limit:
+        raise ParityError(
+            f"{name} differs from the published code by {worst:.1e} of its largest value, "
+            f"at most {limit:.0e} is allowed: its time would mean nothing"
+        )
+    return worst
+
+
+def _contenders(
+    row: Row, folder: Path, lowered: Mapping[str, Any]
+) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
+    """Every contender as a call that returns its outputs, and why some are absent."""
+    from profiles.lab.bench.subjects import build
+
+    subject = build(row)
+    theirs, given = subject.published, tuple(subject.given.values())
+    ours, inputs = subject.ours.module, subject.inputs
+    calls: dict[str, Callable[[], Any]] = {
+        PUBLISHED: lambda: _as_tuple(theirs(*given)),
+        OURS: lambda: _as_tuple(ours(*inputs)),
+    }
+    named = {t.name: i.numpy() for t, i in zip(subject.ours.spec.inputs, inputs, strict=True)}
+    plain = {name: tensor.numpy() for name, tensor in subject.given.items()}
+    notes: dict[str, str] = {}
+    for target in LOWERINGS:
+        for key, arrays in ((target, named), (PLAIN[target], plain)):
+            if "error" in lowered[key]:
+                notes[key] = lowered[key]["error"]
+            else:
+                entry = parse(GraphFile, lowered[key]["file"], key)
+                calls[key] = _session(target, folder / key, entry, arrays)
+    return calls, notes
+
+
+def _as_tuple(outputs: Any) -> tuple[Any, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _session(
+    target: str, folder: Path, entry: GraphFile, arrays: Mapping[str, Array]
+) -> Callable[[], tuple[Array, ...]]:
+    """The lowered graph on fixed inputs, laid out beforehand."""
+    session = choose_engine(target).open(folder / entry.file, entry, THREADS)
+    inputs = {t.name: to_layout(arrays[t.name], t) for t in entry.spec.inputs}
+
+    def call() -> tuple[Array, ...]:
+        outputs = session.run(inputs)
+        return tuple(outputs[t.name] for t in entry.spec.outputs)
+
+    return call

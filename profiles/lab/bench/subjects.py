@@ -1,0 +1,110 @@
+"""The published code and our graph with the same weights and the same inputs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exporter.bundle.prompts import LABELS
+from exporter.graphs import Graph, split
+from exporter.models.layers import Normalise, freeze
+from exporter.variants import Variant, load_variant
+from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
+from profiles.lab.bench.rows import SLOTS, Row
+from profiles.lab.bench.weights import values
+
+if TYPE_CHECKING:
+    from exporter.models.sam import Sam
+
+SEED = 0
+POINTS = ((200.0, 300.0), (512.0, 640.0), (900.0, 100.0), (0.0, 0.0))
+POINT_LABELS = (1, 1, 0, LABELS["not_a_point"])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One row's two modules; `published` and `ours` share no memory.
+
+    Attributes:
+        given: positional inputs of `published`, by name.
+        inputs: positional inputs of `ours`, in the order of its spec.
+    """
+
+    published: nn.Module
+    given: dict[str, Tensor]
+    ours: Graph
+    inputs: tuple[Tensor, ...]
+
+
+class PublishedImage(nn.Module):
+    """RGB in 0..255 -> image embedding: normalisation, which our graph holds too, then theirs."""
+
+    def __init__(self, sam: Sam, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalise, self.encoder = Normalise(mean, std), PublishedEncoder(sam)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        embedding: Tensor = self.encoder(self.normalise(image))
+        return embedding
+
+
+def build(row: Row) -> Subject:
+    """Both sides of a row."""
+    variant = load_variant(row.variant)
+    rng = np.random.default_rng(SEED)
+    ours = filled(variant, rng)
+    theirs = copy.deepcopy(ours).requires_grad_(False)
+    freeze(ours)
+    graphs = {graph.spec.name: graph for graph in split(ours, variant, 1, SLOTS)}
+    if row.graph == "image_encoder":
+        size, rule = variant.preprocess.size, variant.preprocess
+        image = torch.from_numpy(rng.integers(0, 256, (1, 3, size, size)).astype(np.float32))
+        published: nn.Module = PublishedImage(theirs, rule.mean, rule.std)
+        return Subject(published.eval(), {"image": image}, graphs[row.graph], (image,))
+    published = PublishedDecoder(theirs)
+    given, inputs = _prompts(variant, rng)
+    return Subject(published.eval(), given, graphs[row.graph], inputs)
+
+
+def _prompts(
+    variant: Variant, rng: np.random.Generator
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """The real prompts alone, and the same in static slots."""
+    drawn = rng.standard_normal(variant.embedding).astype(np.float32)
+    given = {
+        "image_embeddings": torch.from_numpy(drawn),
+        "point_coords": torch.tensor([POINTS]),
+        "point_labels": torch.tensor([POINT_LABELS], dtype=torch.float32),
+    }
+    coords = torch.zeros(1, SLOTS, 2)
+    labels = torch.full((1, SLOTS), float(LABELS["empty"]))
+    coords[:, : len(POINTS)], labels[:, : len(POINTS)] = (
+        given["point_coords"],
+        torch.tensor(POINT_LABELS, dtype=torch.float32),
+    )
+    low = variant.mask.low_res_size
+    no_mask = (torch.zeros(1, 1, low, low), torch.zeros(1))
+    return given, (given["image_embeddings"], coords, labels, *no_mask)
+
+
+def write_checkpoint(row: Row, path: Path) -> None:
+    """A torch file of the row's variant, as its authors lay theirs out, with random weights."""
+    torch.save(filled(load_variant(row.variant), np.random.default_rng(SEED)).state_dict(), path)
+
+
+def filled(variant: Variant, rng: np.random.Generator) -> Sam:
+    """The variant's network with random weights of plausible size: no figure grows or dies out."""
+    sam = cast("Sam", variant.layouts[0].build())
+    state = sam.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.from_numpy(values(name, tuple(tensor.shape), rng)))
+    return sam.eval()

@@ -1,0 +1,193 @@
+"""Results -> Markdown. Reads plain data only, so that a stored bench.json can be rendered again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED
+from profiles.lab.bench.speed import ratios
+
+TITLES = {
+    PUBLISHED: "published code, torch eager",
+    OURS: "ours, torch eager",
+    "onnx": "ours, ONNX Runtime",
+    "tflite": "ours, LiteRT",
+    PLAIN["onnx"]: "plain export, ONNX Runtime",
+    PLAIN["tflite"]: "plain export, LiteRT",
+}
+BUSY = 1.0
+"""Load average at the start above which other work may have disturbed the times."""
+
+RIGHT = {True: "met", False: "MISSED"}
+Data = Mapping[str, Any]
+
+
+def render(results: Data) -> str:
+    """The whole page."""
+    parts = [_heading(results)]
+    parts += [f"**Failed**: {line}" for line in results.get("failed", ())]
+    if results.get("speed"):
+        parts += [_speed(results["speed"]), _times(results["speed"]), _plain(results["speed"])]
+    if results.get("operations"):
+        parts.append(_operations(results["operations"]))
+    if results.get("export"):
+        parts.append(_export(results["export"]))
+    if results.get("startup"):
+        parts.append(_startup(results["startup"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a bar in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in r)} |" for r in lines)
+
+
+def verdict(ratio: float, goal: float | None) -> str:
+    """`2.91x (goal 2.7x: met)`. Judged on the figure itself, not on the rounded one."""
+    shown = f"{ratio:.2f}x"
+    return shown if goal is None else f"{shown} (goal {goal:g}x: {RIGHT[ratio >= goal]})"
+
+
+def _heading(results: Data) -> str:
+    machine = results["machine"]
+    load = machine["load_average"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines = [
+        "# Measured speed, operations and cost of exports",
+        "",
+        "**Host timings, not phone timings**: a desktop or server processor ran everything here.",
+        "",
+        f"- command: `{results['command']}`",
+        f"- date: {results['date']} (UTC)",
+        f"- machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
+        f"load average at the start {', '.join(f'{v:.2f}' for v in load)}",
+        f"- versions: {versions}",
+    ]
+    if load[0] > BUSY:
+        lines += [
+            "",
+            f"**Warning: the machine was busy (load average {load[0]:.2f}, above {BUSY:g}) when "
+            "this began. Take the figures again on an idle one before you quote them.**",
+        ]
+    return "\n".join(lines)
+
+
+def _cell(row: Data, ratio: Mapping[str, float], key: str) -> str:
+    if key in ratio:
+        return verdict(ratio[key], row["goals"].get(key))
+    return "does not lower" if key in row["notes"] else ""
+
+
+def _speed(rows: Sequence[Data]) -> str:
+    threads = rows[0]["threads"]
+    body = []
+    for row in rows:
+        ratio = ratios(row["samples_ms"])
+        body.append([row["row"], *(_cell(row, ratio, key) for key in TITLES)])
+    notes = [f"- {r['row']}, {TITLES[k]}: `{why}`" for r in rows for k, why in r["notes"].items()]
+    opset = next((r["plain_opset"] for r in rows if r["plain_opset"]), None)
+    text = [
+        "## Speed",
+        "",
+        "Times the speed of the published code (higher is faster): float32, the same random "
+        f"weights, {threads} threads, all contenders of a graph in one process and in turns, the "
+        "minimum of each divided by the minimum of each. Both sides normalise the image. The "
+        'decoder has 3 points and SAM\'s "not a point" token: the published call takes these 4, '
+        "ours has 8 static slots.",
+        "",
+        markdown(["graph", *TITLES.values()], body),
+        "",
+        "A plain export is `torch.onnx.export(dynamo=True)` in its default opset"
+        f"{f' ({opset})' if opset else ''} or litert_torch's conversion of the published code, "
+        "with nothing changed.",
+    ]
+    return "\n".join([*text, *(["", "What does not lower:", "", *notes] if notes else [])])
+
+
+def _times(rows: Sequence[Data]) -> str:
+    def shown(row: Data, key: str) -> str:
+        values = row["samples_ms"].get(key)
+        return f"{min(values):.1f}" if values else ""
+
+    body = [
+        [row["row"], f"{row['rounds']} x {row['calls']}", *(shown(row, key) for key in TITLES)]
+        for row in rows
+    ]
+    head = ["graph", "rounds x calls", *TITLES.values()]
+    return "Minimum of all calls, ms (lower is faster):\n\n" + markdown(head, body)
+
+
+def _plain(rows: Sequence[Data]) -> str:
+    body = []
+    for row in rows:
+        for ours in LOWERINGS:
+            plain = PLAIN[ours]
+            if plain in row["samples_ms"]:
+                ratio = ratios(row["samples_ms"], against=plain)[ours]
+                body.append([row["row"], TITLES[ours], verdict(ratio, 1.0)])
+            else:
+                body.append([row["row"], TITLES[ours], "the published code does not lower"])
+    text = "Against the plain export in the same runtime (higher is faster):\n\n"
+    return text + markdown(["graph", "contender", "times the plain export's speed"], body)
+
+
+def _operations(counts: Sequence[Data]) -> str:
+    body = []
+    for count in counts:
+        types = sorted(count["operations"].items(), key=lambda item: (-item[1], item[0]))
+        outside = count["outside"]
+        body.append(
+            [
+                count["row"],
+                count["file"],
+                str(sum(count["operations"].values())),
+                str(count["max_rank"]),
+                "" if count["partitions"] is None else str(count["partitions"]),
+                "" if outside is None else _listed(outside) or "0",
+                ", ".join(f"{name} {number}" for name, number in types),
+            ]
+        )
+    head = ["graph", "file", "operations", "highest rank", "XNNPACK partitions"]
+    table = markdown([*head, "outside XNNPACK", "by type"], body)
+    return (
+        "## Operations\n\nAs the files state them; ONNX Runtime and XNNPACK fuse some when they "
+        f"load one. Constants are not counted.\n\n{table}"
+    )
+
+
+def _listed(outside: Mapping[str, int]) -> str:
+    types = ", ".join(f"{name} {number}" for name, number in outside.items())
+    return f"{sum(outside.values())} ({types})" if outside else ""
+
+
+def _export(costs: Sequence[Data]) -> str:
+    body = [
+        [
+            f"`{cost['command']}`",
+            _within(cost["cpu_s"], cost["cpu_s_limit"], "s"),
+            _within(cost["peak_gb"], cost["peak_gb_limit"], "GB"),
+            f"{cost['wall_s']:.1f} s",
+        ]
+        for cost in costs
+    ]
+    head = ["command", "processor time", "peak resident memory", "elapsed"]
+    return (
+        "## Cost of an export\n\nOf all three bundles with their parity checks, from a checkpoint "
+        "with random weights. Processor time is user and system time of every process; memory is "
+        f"the largest process's.\n\n{markdown(head, body)}"
+    )
+
+
+def _startup(costs: Sequence[Data]) -> str:
+    body = []
+    for cost in costs:
+        middle = sorted(cost["wall_s"])[len(cost["wall_s"]) // 2]
+        body.append([f"`{cost['command']}`", _within(middle, cost["wall_s_limit"], "s")])
+    head = ["command", "elapsed, median"]
+    return f"## Start-up\n\n{markdown(head, body)}"
+
+
+def _within(value: float, limit: float, unit: str) -> str:
+    return f"{value:.2f} {unit} (limit {limit:g} {unit}: {RIGHT[value <= limit]})"

@@ -1,0 +1,1 @@
+"""How the demo model was made: `train` wrote `demo.safetensors`, `evaluate` grades it."""

@@ -1,0 +1,99 @@
+"""`make counts`: multiply-accumulates and bundle sizes of every variant, for `--list` and README.
+
+Networks are built without initialising their weights and run on shapes alone, so all of them
+together take about a minute. Sizes are those of `profiles/results/matrix.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from exporter.arithmetic import multiply_accumulates
+from exporter.errors import SamExportError
+from exporter.listing import COUNTED, counted, readme_table, rows
+from exporter.progress import on_stderr
+from exporter.variants import Variant, load_variant, variants
+
+ROOT = Path(__file__).resolve().parents[3]
+MATRIX = ROOT / "profiles" / "results" / "matrix.json"
+README = ROOT / "README.md"
+START, END = "<!-- variants: written by make counts -->", "<!-- end of variants -->"
+
+
+def count(variant: Variant) -> dict[str, Any]:
+    """`parameters`, and `multiply_accumulates` of each graph with batch 1 and the default slots."""
+    from exporter.checkpoints.fit import NoInitialisation
+    from exporter.graphs import split
+    from exporter.models.layers import freeze
+    from exporter.pipeline import DEFAULT_SLOTS, Job, settled
+
+    job = settled(Job(variant.name, (), "fp32", None, Path()), variant)
+    with NoInitialisation():
+        network = variant.layouts[0].build()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    graphs = split(freeze(network), variant, job.batch, job.slots or DEFAULT_SLOTS)
+    macs = {graph.spec.name: multiply_accumulates(graph) for graph in graphs}
+    return {"parameters": parameters, "multiply_accumulates": macs}
+
+
+def sizes(matrix: Path) -> dict[str, dict[str, int]]:
+    """Variant -> TARGET-PRECISION -> bytes of the graphs' files, of the rows that have them."""
+    if not matrix.is_file():
+        return {}
+    found: dict[str, dict[str, int]] = {}
+    for row in json.loads(matrix.read_text(encoding="utf-8"))["rows"]:
+        if "graphs" in row:
+            total = sum(graph["bytes"] for graph in row["graphs"])
+            found.setdefault(row["variant"], {})[f"{row['target']}-{row['precision']}"] = total
+    return found
+
+
+def with_table(readme: str, table: str) -> str:
+    """The README with another table of variants between its two marks."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise SamExportError(f"the README lacks a mark: {START} or {END}")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count and write."""
+    parser = argparse.ArgumentParser("python -m profiles.lab.matrix.counts", description=__doc__)
+    parser.add_argument("variant", nargs="*", help="these (default: all)")
+    parser.add_argument("--sizes-only", action="store_true", help="count nothing again")
+    arguments = parser.parse_args(argv)
+    report = on_stderr()
+    try:
+        chosen = [load_variant(name) for name in arguments.variant] or list(variants().values())
+        found = counted()
+        for variant in [] if arguments.sizes_only else chosen:
+            report(variant.name)
+            found[variant.name] = count(variant)
+        write(found)
+    except SamExportError as error:
+        sys.stderr.write(f"counts: error: {error}\n")
+        return error.exit_status
+    return 0
+
+
+def write(found: Mapping[str, dict[str, Any]]) -> None:
+    """Keep the counts of the variants there are, with their sizes, and the README's table."""
+    measured = sizes(MATRIX)
+    kept = {
+        name: found[name] | {"bytes": measured.get(name, {})}
+        for name in variants()
+        if name in found
+    }
+    COUNTED.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    README.write_text(with_table(text, readme_table(rows())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What a lowered graph's file says of itself: operations, ranks, and what a phone dislikes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from profiles.lab.bench.operations import count
+from runtimes.engines.mil import load_package
+
+WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
+"""Core ML operations that a converter often takes apart."""
+SINES = frozenset({"sin", "cos"})
+PARAMETERS = frozenset({"scale_factor_height", "scale_factor_width"})
+"""Arguments that are float32 numbers by the operation's definition, whatever it computes in."""
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """Everything the table shows of one file.
+
+    Returns:
+        The fields of `profiles.lab.bench.operations.Count`, and `custom`: operations that are no
+        standard ones; `dynamic`: tensors without a fixed shape; for Core ML `whole`: how often
+        each of `WHOLE` occurs, and `fp32_constants`: see `coreml`.
+    """
+    readers = {".tflite": tflite, ".onnx": onnx, ".mlpackage": coreml}
+    return asdict(count(path)) | readers[path.suffix](path)
+
+
+def tflite(path: Path) -> dict[str, Any]:
+    """Custom operations and dynamic tensors."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    kinds = schema.BuiltinOperator
+    odd = {kinds.CUSTOM: "CUSTOM", kinds.STABLEHLO_COMPOSITE: "STABLEHLO_COMPOSITE"}
+    custom = [
+        (code.customCode or odd[code.builtinCode].encode()).decode()
+        for code in model.operatorCodes
+        if code.builtinCode in odd
+    ]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    dynamic = sum(_open(t.shape) or _open(t.shapeSignature) for t in tensors)
+    return {"custom": custom, "dynamic": dynamic}
+
+
+def _open(shape: Iterable[int] | None) -> bool:
+    return shape is not None and any(side < 0 for side in shape)
+
+
+def onnx(path: Path) -> dict[str, Any]:
+    """Operations of other domains and dynamic tensors."""
+    import onnx as toolkit
+
+    graph = toolkit.load(str(path), load_external_data=False).graph
+    custom = sorted({f"{n.domain}.{n.op_type}" for n in graph.node if n.domain not in _STANDARD})
+    typed = (*graph.input, *graph.output, *graph.value_info)
+    shapes = (value.type.tensor_type.shape.dim for value in typed)
+    dynamic = sum(any(not side.HasField("dim_value") for side in shape) for shape in shapes)
+    return {"custom": custom, "dynamic": dynamic}
+
+
+_STANDARD = frozenset({"", "ai.onnx"})
+
+
+def coreml(path: Path) -> dict[str, Any]:
+    """What the MIL program keeps whole, what has no fixed shape, and its float32 constants.
+
+    `fp32_constants` is `coordinates`: constants between the point coordinates and their sine and
+    cosine, which are float32 on purpose; and `others`: of a float16 graph none should be.
+    """
+    program = load_package(path)
+    steps, given = program.graph.steps, program.inputs
+    shapes = [port.kind.shape for step in steps for port in step.outputs]
+    dynamic = sum(None in shape for shape in (*shapes, *(feature.shape for feature in given)))
+    whole = {name: program.operation_counts.get(name, 0) for name in WHOLE}
+    constants = float32_constants(steps, program.graph.constants)
+    return {"custom": [], "dynamic": dynamic, "whole": whole, "fp32_constants": constants}
+
+
+def float32_constants(steps: Iterable[Any], constants: Mapping[str, Any]) -> dict[str, int]:
+    """See `coreml`; a constant that both kinds of operation read is one of `others`."""
+    coordinates: set[str] = set()
+    others: set[str] = set()
+    to_sine: set[str] = set()
+    # Backwards: what a step reads leads to a sine if the step does.
+    for step in reversed(list(steps)):
+        leads = step.operation in SINES or any(port.name in to_sine for port in step.outputs)
+        to_sine |= set(step.reads()) if leads else set()
+        for name, group in step.arguments.items():
+            for place, source in enumerate(group):
+                array = constants.get(source) if isinstance(source, str) else source
+                if array is None or str(array.dtype) != "float32" or name in PARAMETERS:
+                    continue
+                inline = f"{step.outputs[0].name}.{name}.{place}"
+                label = source if isinstance(source, str) else inline
+                (coordinates if leads else others).add(label)
+    return {"coordinates": len(coordinates - others), "others": len(others)}

@@ -1,0 +1,79 @@
+"""What a child process does: export one job, or look at what came out. Heavy imports stay here."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.manifest import Source
+from exporter.pipeline import Job, export, export_network, settled
+from exporter.progress import Report
+from exporter.variants import Variant, load_variant
+from profiles.lab.matrix.facts import facts
+from profiles.lab.matrix.jobs import EMBEDDED, FILLED, MatrixJob
+
+
+def checkpoint_of(variant: Variant, folder: Path | None) -> tuple[Path, ...]:
+    """The variant's published files in the folder; empty unless all of them are there."""
+    published = [variant.published] + ([variant.decoder.published] if variant.decoder else [])
+    files = tuple(folder / one.file for one in published) if folder else ()
+    return files if all(file.exists() for file in files) else ()
+
+
+def export_job(
+    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Report
+) -> dict[str, Any]:
+    """Export and check; floors that are missed are part of the answer.
+
+    Returns:
+        `weights`, `seconds` (without the filling), `graphs` (`GraphFile`s), `parity` (`Figure`s)
+        and `missed`: what `sam-export` would have refused the bundle for.
+    """
+    variant = load_variant(wanted.variant)
+    files = checkpoint_of(variant, checkpoints)
+    missed: list[str] = []
+    job = Job(
+        variant=wanted.variant,
+        targets=(wanted.target,),
+        precision=wanted.precision,
+        checkpoint=files[0] if files else None,
+        decoder_checkpoint=files[1] if files[1:] else None,
+        output=output,
+        force=True,
+        judge=missed.append,
+    )
+    if files or not variant.published.url:
+        start = time.perf_counter()
+        (bundle,) = export(job, report)
+        weights = " and ".join(file.name for file in files) or EMBEDDED
+    else:
+        from profiles.lab.matrix.fill import filled
+
+        report(f"{wanted.name}: filling")
+        network = filled(variant)
+        start = time.perf_counter()
+        (bundle,) = export_network(settled(job, variant), network, _source(variant), report)
+        weights = FILLED
+    manifest = bundle.manifest
+    return {
+        "weights": weights,
+        "seconds": round(time.perf_counter() - start, 1),
+        "graphs": [dataclasses.asdict(graph) for graph in manifest.graphs],
+        "parity": [dataclasses.asdict(figure) for figure in manifest.parity],
+        "missed": missed,
+    }
+
+
+def _source(variant: Variant) -> Source:
+    layout = variant.layouts[0].name
+    return Source(variant.repository, variant.paper, FILLED, "", layout)
+
+
+def inspect_bundle(folder: Path) -> dict[str, dict[str, Any]]:
+    """Graph -> `profiles.lab.matrix.facts.facts` of its file."""
+    bundle = Bundle(folder, read_manifest(folder))
+    names = [graph.spec.name for graph in bundle.manifest.graphs]
+    return {name: facts(bundle.file(name)) for name in names}

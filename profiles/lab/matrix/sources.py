@@ -1,0 +1,143 @@
+"""What a row of the matrix depends on, as one hash: a row of another hash is stale.
+
+The hash covers the modules that decide the numbers, with all that they import of ours, and the
+toolkits' versions. It is taken of the code without its comments, docstrings and layout, and without
+what only says where code stands: a module's name and its import lines. So a moved file leaves every
+row as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from exporter.targets import load_target
+from exporter.variants import load_variant
+from profiles.lab.matrix.jobs import MatrixJob
+
+ROOT = Path(__file__).resolve().parents[3]
+EVERYWHERE = (
+    "exporter.graphs",
+    "exporter.goldens",
+    "exporter.models.layers",
+    "profiles.lab.bench.operations",
+    "profiles.lab.matrix.facts",
+    "profiles.lab.matrix.fill",
+    "runtimes.measures",
+    "runtimes.parity",
+)
+ENGINES = {
+    "coreml": ("runtimes.engines.mil_cpu", "runtimes.engines.mil"),
+    "tflite": ("runtimes.engines.litert",),
+    "onnx": ("runtimes.engines.ort",),
+}
+CARRIERS = frozenset(
+    f"exporter{name}"
+    for name in ("", ".bundle", ".catalog", ".errors", ".manifest", ".progress", ".variants")
+)
+"""Modules that carry figures and do not make them; what they import does not count either."""
+
+
+def key(job: MatrixJob, weights: str) -> str:
+    """The hash of all that the export's row depends on.
+
+    Args:
+        job: the export.
+        weights: what identifies its weights; empty for filled ones.
+    """
+    family, target = load_variant(job.variant).family, load_target(job.target)
+    roots = [
+        *EVERYWHERE,
+        f"exporter.variants.{family}",
+        f"exporter.targets.{job.target}",
+        f"exporter.precision.{job.precision}",
+        *ENGINES.get(job.target, ()),
+    ]
+    digest = hashlib.sha256(f"{job.name} {weights}".encode())
+    for meaning in sorted(map(_meaning, closure(roots))):
+        digest.update(meaning.encode())
+    for package in target.packages:
+        digest.update(f"{package} {_version(package)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(roots: Iterable[str]) -> set[str]:
+    """The modules and all that they import of ours, carriers left out."""
+    found: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        module = waiting.pop()
+        if module in found or module in CARRIERS or _file(module) is None:
+            continue
+        found.add(module)
+        waiting += _imports(module)
+    return found
+
+
+_version = functools.cache(importlib.metadata.version)
+
+
+@functools.cache
+def _imports(module: str) -> tuple[str, ...]:
+    tree = _tree(module)
+    # A package's other files count with it: it loads them by name.
+    names = [] if tree is None else list(_imported(tree))
+    file = _file(module)
+    if file is not None and file.name == "__init__.py" and module.startswith("runtimes.engines."):
+        names += [f"{module}.{path.stem}" for path in file.parent.glob("*.py")]
+    return tuple(name for name in names if name.startswith(("exporter", "runtimes")))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Names of imported modules, those of type checking alone left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            yield child.module
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        else:
+            yield from _imported(child)
+
+
+@functools.cache
+def _meaning(module: str) -> str:
+    """The module's code as a tree: comments, docstrings, imports and line breaks are no part."""
+    tree = _tree(module)
+    if tree is None:
+        return ""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [item for item in body if not _says_nothing(item)]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _says_nothing(node: ast.AST) -> bool:
+    """Whether a statement leaves the numbers alone: an import, or a text that is never read."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return True
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _tree(module: str) -> ast.Module | None:
+    file = _file(module)
+    return ast.parse(file.read_text(encoding="utf-8")) if file else None
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return file
+    return None

@@ -1,0 +1,56 @@
+"""Rows on disk, one file each: a run that is interrupted loses the export it was in, no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RequestError
+from profiles.lab.matrix.jobs import MatrixJob
+
+Row = Mapping[str, Any]
+
+
+class State:
+    """The rows of a work folder, and under them those that were committed.
+
+    Attributes:
+        folder: `NAME.json` for each export.
+    """
+
+    def __init__(self, folder: Path, committed: Path) -> None:
+        self.folder = folder
+        self._committed: dict[str, Row] = {}
+        if committed.is_file():
+            rows = _read(committed).get("rows", [])
+            self._committed = {row["name"]: row for row in rows}
+
+    def row(self, job: MatrixJob) -> Row | None:
+        """What is known of an export, stale or not."""
+        path = self._path(job)
+        return _read(path) if path.is_file() else self._committed.get(job.name)
+
+    def is_current(self, job: MatrixJob, key: str) -> bool:
+        """Whether the row is of these very sources, toolkits and weights."""
+        row = self.row(job)
+        return row is not None and row.get("key") == key
+
+    def save(self, job: MatrixJob, key: str, row: Row) -> None:
+        """Keep a row; it appears whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self._path(job).with_suffix(".partial")
+        partial.write_text(json.dumps({"key": key, **row}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self._path(job))
+
+    def _path(self, job: MatrixJob) -> Path:
+        return self.folder / f"{job.name}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} is no row of the matrix ({error}): delete it") from None
+    return data
