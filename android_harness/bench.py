@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from android_harness import condition as conditions
 from android_harness import runs
-from android_harness.connection import Connection, quoted
-from android_harness.facts import WORK
+from android_harness.adb.connection import Connection, quoted
 from android_harness.runner.delivery import RUNTIME_OF, Supplies, Way
 from android_harness.runner.plans import (
     Plan,
@@ -23,6 +21,8 @@ from android_harness.runner.plans import (
 )
 from android_harness.runner.report import Report
 from android_harness.runner.ways import find_way
+from android_harness.state import condition as conditions
+from android_harness.state.facts import WORK
 from android_harness.workspace import FILES, Item, Store
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure

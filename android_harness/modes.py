@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from android_harness.connection import Connection
+from android_harness.adb.connection import Connection
 from android_harness.errors import UnusableError
-from android_harness.facts import WORK
+from android_harness.state.facts import WORK
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RequestError
 from exporter.signals import uninterrupted

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness import sections, thermal, topology
-from android_harness.adb import QUICK
-from android_harness.connection import Connection, quoted
+from android_harness.adb.connection import Connection, quoted
+from android_harness.adb.program import QUICK, sections
 from android_harness.errors import AdbTimeoutError
 from android_harness.runner.delivery import TIMED_OUT, Answer
+from android_harness.state import thermal, topology
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RunnerError
 from runtimes.device import THERMAL_STATUS, THROTTLED

@@ -18,14 +18,16 @@ from exporter.errors import RequestError, SamExportError
 from exporter.progress import Report, on_stderr, silent
 from exporter.signals import ended_by, terminable
 from profiles import arguments as asked
-from profiles import budget, kinds, logs, markdown, report, tables
+from profiles import kinds, logs
 from profiles.collect import Outcome, Plan, collect
-from profiles.compare import compare
 from profiles.journal import EXPIRY_HOURS
+from profiles.numbers import budget
+from profiles.numbers.compare import compare
+from profiles.numbers.summary import summarise
+from profiles.pages import markdown, report, tables
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
-from profiles.summary import summarise
 from runtimes.device import HOST
 from runtimes.pictures import write_whole
 

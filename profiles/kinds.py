@@ -37,7 +37,7 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
 
 def use_adb(program: str) -> None:
     """From here on, this is the adb of this process and of all that it starts."""
-    os.environ[importlib.import_module("android_harness.adb").VARIABLE] = program
+    os.environ[importlib.import_module("android_harness.adb.program").VARIABLE] = program
 
 
 def find(name: str) -> Device:

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from android_harness import condition, facts, topology, workspace
-from android_harness.adb import Adb, find_adb
+from android_harness import workspace
+from android_harness.adb.connection import Connection
+from android_harness.adb.program import Adb, find_adb
+from android_harness.adb.rows import Row
 from android_harness.bench import AndroidBench, FindWay
-from android_harness.connection import Connection
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
 from android_harness.modes import changed
-from android_harness.rows import Row
 from android_harness.runner.delivery import Supplies
 from android_harness.runner.ways import find_way
+from android_harness.state import condition, facts, topology
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
 

@@ -18,8 +18,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from android_harness.adb import Adb, find_adb
-from android_harness.connection import Connection
+from android_harness.adb.connection import Connection
+from android_harness.adb.program import Adb, find_adb
 from android_harness.devices.android import AndroidDevice
 from android_harness.errors import AdbTimeoutError, UnknownDeviceError
 from exporter.errors import DeviceError, DeviceLostError, RequestError

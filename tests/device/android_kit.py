@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb import find_adb
-from android_harness.connection import Connection
+from android_harness.adb.connection import Connection
+from android_harness.adb.program import find_adb
 from android_harness.devices.android import AndroidDevice
-from android_harness.facts import WORK
 from android_harness.runner.delivery import DeviceFile, Library, read_runner
 from android_harness.runner.job import PROTOCOL
+from android_harness.state.facts import WORK
 
 REPORT = {
     "runner": PROTOCOL,

@@ -257,7 +257,7 @@ def test_a_device_that_never_cools(device, phone, faults):
 
 
 def test_a_device_that_cools(device, faults, monkeypatch):
-    monkeypatch.setattr("android_harness.condition.POLL", 0.01)
+    monkeypatch.setattr("android_harness.state.condition.POLL", 0.01)
     hot = sample("thermalservice-throttling.txt")
     with device.open(METHOD) as bench:
         start = bench.condition()
@@ -333,8 +333,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from android_harness import modes
-from android_harness.adb import find_adb
-from android_harness.connection import Connection
+from android_harness.adb.program import find_adb
+from android_harness.adb.connection import Connection
 from android_harness.devices.android import AndroidDevice
 from exporter.bundle import open_bundle
 from runtimes.device import Method

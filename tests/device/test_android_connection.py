@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from android_harness.adb import find_adb
+from android_harness.adb.program import find_adb
 from android_harness.errors import (
     AdbTimeoutError,
     AmbiguousError,

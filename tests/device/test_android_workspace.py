@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from android_harness import connection as connections
+from android_harness.adb import connection as connections
 from android_harness.errors import NoSpaceError, ReadOnlyError
 from android_harness.workspace import BIG, MARGIN, Item, Store, clear
 from exporter.errors import DeviceError, DeviceLostError

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from android_harness import modes
-from android_harness.connection import Connection
+from android_harness.adb.connection import Connection
 from profiles import cli
 from profiles.store import Store
 from tests.device.android_kit import assert_tidy, ours, runs_on

@@ -6,8 +6,8 @@ import json
 
 from android_harness import modes
 from profiles import cli
+from profiles.numbers.summary import summarise
 from profiles.store import Store
-from profiles.summary import summarise
 from tests.device.android_kit import assert_tidy
 from tests.unit.tiny_bundle import Recipe, build
 

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from android_harness import modes
-from android_harness.adb import find_adb
-from android_harness.connection import Connection
+from android_harness.adb.program import find_adb
+from android_harness.adb.connection import Connection
 from android_harness.devices.android import AndroidDevice
 from profiles import cli, kinds
 from tests.device.android_kit import ScriptWay

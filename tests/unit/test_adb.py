@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import adb as module
-from android_harness.adb import Adb, Answer, find_adb
+from android_harness.adb import program as module
+from android_harness.adb.program import Adb, Answer, find_adb
+from android_harness.adb.rows import Row, parse_rows
 from android_harness.errors import (
     AdbTimeoutError,
     AmbiguousError,
@@ -23,7 +24,6 @@ from android_harness.errors import (
     UnknownDeviceError,
     UnusableError,
 )
-from android_harness.rows import Row, parse_rows
 from exporter.errors import DeviceError, RequestError
 
 SAMPLES = Path(__file__).parent / "samples/android"

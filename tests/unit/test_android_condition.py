@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from android_harness import battery, condition, facts, sections, thermal, topology
+from android_harness.adb import sections
 from android_harness.errors import UnusableError
+from android_harness.state import battery, condition, facts, thermal, topology
 from exporter.errors import RequestError, TooHotError
 from runtimes.device import Cluster, Condition, Temperature, core_numbers
 from tests.fakes.system import sample

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import condition
-from android_harness.adb import Adb
-from android_harness.connection import Connection
+from android_harness.adb.connection import Connection
+from android_harness.adb.program import Adb
+from android_harness.state import condition
 from exporter.errors import DeviceError, DeviceLostError
 from runtimes.device import Condition
 

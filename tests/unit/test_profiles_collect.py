@@ -19,9 +19,9 @@ from exporter.errors import ExportError, ParityError, RequestError, RunnerError
 from exporter.progress import silent
 from profiles.collect import collect
 from profiles.journal import EXPIRY_HOURS, Work, folder_of
+from profiles.numbers.summary import summarise
 from profiles.schema import bundle_facts
 from profiles.store import Store
-from profiles.summary import summarise
 from runtimes.device import Method
 from tests.unit.profile_making import COOL, HOST, HOT, PHONE, FakeDevice, plan
 from tests.unit.tiny_bundle import Recipe, build

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from exporter.errors import RequestError
-from profiles import budget
-from profiles.compare import BETTER, NOISE, SAME, WORSE, compare
+from profiles.numbers import budget
+from profiles.numbers.compare import BETTER, NOISE, SAME, WORSE, compare
+from profiles.numbers.summary import quantities, summarise
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
-from profiles.summary import quantities, summarise
 from runtimes.device import Method
 from tests.unit.profile_making import HOST, HOT, PHONE, profile
 

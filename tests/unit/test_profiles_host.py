@@ -19,7 +19,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, RequestError, RunnerError, TooHotError
 from exporter.progress import silent
 from profiles.collect import collect
-from profiles.summary import summarise
+from profiles.numbers.summary import summarise
 from runtimes import host_run
 from runtimes.device import Condition, Method, Temperature
 from runtimes.devices import host, kinds

@@ -3,9 +3,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from profiles.markdown import render
-from profiles.summary import summarise
-from profiles.tables import with_interval
+from profiles.numbers.summary import summarise
+from profiles.pages.markdown import render
+from profiles.pages.tables import with_interval
 from runtimes.device import Method
 from tests.unit.profile_making import HOST, PHONE, graph_run, profile
 

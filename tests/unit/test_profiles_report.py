@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from profiles.charts import Scale
-from profiles.markup import COLOURS, STYLE
-from profiles.report import render
+from profiles.numbers.summary import summarise
+from profiles.pages.charts import Scale
+from profiles.pages.markup import COLOURS, STYLE
+from profiles.pages.report import render
+from profiles.pages.tables import number, with_interval
 from profiles.schema import GraphFacts
-from profiles.summary import summarise
-from profiles.tables import number, with_interval
 from tests.unit.profile_making import HOST, HOT, PHONE, graph_run, profile
 
 VOID = {"meta"}

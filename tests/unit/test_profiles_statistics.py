@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from profiles import statistics as s
+from profiles.numbers import statistics as s
 
 
 def _quantile(values, q):

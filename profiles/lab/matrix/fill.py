@@ -8,8 +8,8 @@ Two rules keep the network from magnifying what rounding does, so that a float16
 something of the lowering (`python -m profiles.lab.matrix.conditioning` counts it). A norm divides
 by the root mean square and leaves the mean: of channels with mean 0, EfficientViT's attention,
 which averages over pixels, would leave nothing but rounding. And a norm makes little larger: with
-every output brought to size 1, each of RepViT's blocks adds as much as came in, and rounding the weights
-to float16 leaves 27 dB of the embedding.
+every output brought to size 1, each of RepViT's blocks adds as much as came in, and rounding the
+weights to float16 leaves 27 dB of the embedding.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import RequestError
-from profiles.statistics import Spread
-from profiles.summary import GraphSummary, Summary
+from profiles.numbers.statistics import Spread
+from profiles.numbers.summary import GraphSummary, Summary
 from runtimes.device import CLASSES
 
-OURS = Path(__file__).parent / "budgets"
+OURS = Path(__file__).parents[1] / "budgets"
 
 
 def _of(name: str, part: str) -> Callable[[Any], float | None]:

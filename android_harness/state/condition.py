@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from android_harness import battery, thermal, topology
 from android_harness.errors import UnusableError
+from android_harness.state import battery, thermal, topology
 from exporter.errors import TooHotError
 from runtimes.device import THERMAL_STATUS, Condition, Temperature
 

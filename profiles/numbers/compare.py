@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 from exporter.errors import RequestError
+from profiles.numbers.statistics import Difference, difference
+from profiles.numbers.summary import FILE_MB, device_name, quantities, summarise
 from profiles.schema import Profile
-from profiles.statistics import Difference, difference
-from profiles.summary import FILE_MB, device_name, quantities, summarise
 
 NEGLIGIBLE = 0.147
 """Cliff's delta below which an effect is called negligible (Romano et al. 2006)."""

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_harness.adb.rows import Row, listing, only, parse_rows, unusable
 from android_harness.errors import (
     AdbTimeoutError,
     NoAdbError,
@@ -23,7 +24,6 @@ from android_harness.errors import (
     ServerVersionError,
     UnknownDeviceError,
 )
-from android_harness.rows import Row, listing, only, parse_rows, unusable
 from exporter.errors import DeviceError, DeviceLostError
 
 LOG = logging.getLogger("sam_export.adb")

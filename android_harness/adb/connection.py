@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness import sections
-from android_harness.adb import QUICK, Adb, Answer, failure
+from android_harness.adb.program import QUICK, Adb, Answer, failure, sections
+from android_harness.adb.rows import Row
 from android_harness.errors import (
     CommandError,
     NoSpaceError,
     ReadOnlyError,
     UnusableError,
 )
-from android_harness.rows import Row
 from exporter.errors import DeviceError
 
 LOG = logging.getLogger("sam_export.device")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from profiles.arguments import options
+from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
+from profiles.pages.tables import facts_line, number, with_interval
 from profiles.schema import Profile
-from profiles.summary import GraphSummary, Summary, device_name, summarise
-from profiles.tables import facts_line, number, with_interval
 from runtimes.device import Condition, DeviceFacts, Method
 
 GRAPHS = (

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiles.charts import Point, Row, bars, distributions, scatter
-from profiles.markup import Markup, badge, element, html_table, join, page
+from profiles.numbers.statistics import Spread
+from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
+from profiles.pages.charts import Point, Row, bars, distributions, scatter
+from profiles.pages.markup import Markup, badge, element, html_table, join, page
+from profiles.pages.tables import facts_line, number, with_interval
 from profiles.schema import Profile, Repeat
-from profiles.statistics import Spread
-from profiles.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
-from profiles.tables import facts_line, number, with_interval
 from runtimes.device import CLASSES, THERMAL_STATUS, Condition, DeviceFacts
 
 MEANINGS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from profiles.budget import Row
-from profiles.compare import Comparison
+from profiles.numbers.budget import Row
+from profiles.numbers.compare import Comparison
+from profiles.numbers.statistics import Spread
+from profiles.numbers.summary import Summary
 from profiles.schema import Profile
-from profiles.statistics import Spread
-from profiles.summary import Summary
 from runtimes.device import THERMAL_STATUS, DeviceFacts, Listed
 
 NOTHING = "-"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from profiles.numbers.statistics import Spread, slowed, spread
 from profiles.schema import GraphFacts, Profile
-from profiles.statistics import Spread, slowed, spread
 from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
 
 NS_IN_MS = 1e6
