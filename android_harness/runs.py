@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_harness.adb import sections
 from android_harness.adb.connection import Connection, quoted
-from android_harness.adb.program import QUICK, sections
+from android_harness.adb.program import QUICK
 from android_harness.errors import AdbTimeoutError
 from android_harness.runner.delivery import TIMED_OUT, Answer
 from android_harness.state import thermal, topology

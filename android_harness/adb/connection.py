@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb.program import QUICK, Adb, Answer, failure, sections
+from android_harness.adb import sections
+from android_harness.adb.program import QUICK, Adb, Answer, failure
 from android_harness.adb.rows import Row
 from android_harness.errors import (
     CommandError,

@@ -39,7 +39,8 @@ def test_weights_are_small_and_say_how_they_were_made() -> None:
     assert network.WEIGHTS.stat().st_size <= 4_000_000
     with safe_open(network.WEIGHTS, framework="np") as weights:
         made = weights.metadata()
-    assert made["command"].startswith("python -m profiles.lab.demo.train")
+    # As it was called then: the module is `profiles.lab.demo.train` today.
+    assert made["command"].startswith("python -m exporter.demo.train")
     assert {"plan", "steps", "torch", "numpy", "python"} <= set(made)
 
 

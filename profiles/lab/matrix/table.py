@@ -55,7 +55,8 @@ def _heading(results: Data) -> str:
         "plausible size, with batch norms that magnify no rounding "
         "(`profiles/lab/matrix/fill.py`). So fp32 figures prove the lowering, and fp16 figures "
         "that float16 holds where activations are of size 1, but **fp16 figures say nothing of "
-        "trained weights**, whose activations are of other sizes. Sizes, operations, ranks and memory do not depend on the weights.",
+        "trained weights**, whose activations are of other sizes. Sizes, operations, ranks and "
+        "memory do not depend on the weights.",
         "",
         "**Host timings, not phone timings**: what an export takes on the machine below, from "
         "weights in memory to a checked bundle, beside whatever else ran there. Processor time and "
