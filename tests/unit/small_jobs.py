@@ -8,7 +8,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 IMAGE = TensorSpec("image", (1, 4, 4, 3), "uint8", "NHWC")
 OUT = TensorSpec("image_embeddings", (1, 2), "float32", "BN")
 GRAPH = GraphJob(
-    GraphSpec("image_encoder", (IMAGE,), (OUT,)),
+    GraphSpec("image_encoder", (IMAGE,), (OUT,), "image"),
     "bundle-1/image_encoder.tflite",
     (Case("scene", {"image": "in-1.bin"}, {"image_embeddings": "out-1.bin"}),),
     signature="encode",

@@ -34,6 +34,7 @@ SPEC = GraphSpec(
     "adder",
     (TensorSpec("image", SHAPE, "float32", "NHWC"), TensorSpec("bias", SHAPE, "float32", "NHWC")),
     (TensorSpec("total", SHAPE, "float32", "NHWC"),),
+    "image",
 )
 
 
@@ -269,6 +270,7 @@ IMAGE_SPEC = GraphSpec(
     "encoder",
     (TensorSpec("image", (1, 3, 2, 2), "uint8", "RGB image"),),
     (TensorSpec("doubled", (1, 3, 2, 2), "float32", "NCHW"),),
+    "image",
 )
 
 

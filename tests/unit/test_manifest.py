@@ -67,6 +67,11 @@ def test_a_graph_is_found_by_name(made):
         (("graphs", 0, "spec", "inputs", 0, "shape", 1), 3.0, r"inputs\[0\]\.shape\[1\]"),
         (("graphs", 0, "spec", "name"), None, r"manifest\.graphs\[0\]\.spec\.name"),
         (("files",), ["a"], r"manifest\.files should be"),
+        (("graphs", 0, "spec", "runs"), "daily", r"spec\.runs is 'daily'.*image, prompt, frame"),
+        (("preprocess", "rounding"), "up", "'up'; this release knows half_up, .*newer release"),
+        (("preprocess", "prompt_scale"), "both", "prompt_scale is 'both'.*get a newer release"),
+        (("preprocess", "interpolation"), "x", "interpolation is 'x'.*get a newer release"),
+        (("mask", "score"), "beauty", "score is 'beauty'.*get a newer release"),
     ],
 )
 def test_wrong_data_is_refused_with_its_place(data, path, value, message):
@@ -102,7 +107,7 @@ def test_whole_numbers_are_floats_where_floats_are_wanted(data):
     assert all(type(value) is float for value in mean)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_another_schema_version_asks_for_a_new_export(data, version):
     data["schema_version"] = version
     with pytest.raises(BundleError, match=f"schema version {version!r}.*export the bundle again"):

@@ -17,7 +17,6 @@ from exporter.errors import BundleError, ParityError
 from runtimes.engines import open_session
 from runtimes.measures import (
     CAP,
-    END_TO_END,
     FLOORS,
     describe,
     floor_of,
@@ -81,12 +80,12 @@ def test_prompt_sensitivity_is_one_for_the_same_movement_and_falls_both_ways():
 def test_floors():
     assert floor_of("fp32", "image_encoder", "image_embeddings", "psnr_db") == 100
     assert floor_of("fp32", "mask_decoder", "iou_predictions", "worst_error") == 1e-4
-    assert floor_of("fp32", END_TO_END, "low_res_masks", "mask_iou") == 0.999
+    assert floor_of("fp32", "image_encoder+mask_decoder", "low_res_masks", "mask_iou") == 0.999
     assert floor_of("fp16", "mask_decoder", "low_res_masks", "psnr_db") == 50
     assert floor_of("fp16", "image_encoder", "image_embeddings", "psnr_db") == 40
     assert floor_of("fp16", "mask_decoder", "low_res_masks", "mask_iou") == 0.95
     assert floor_of("fp16", "mask_decoder", "low_res_masks", "worst_error") is None
-    assert floor_of("fp16", END_TO_END, "low_res_masks", "psnr_db") is None
+    assert floor_of("fp16", "image_encoder+mask_decoder", "low_res_masks", "psnr_db") is None
     with pytest.raises(
         BundleError, match="no floors are set for precision 'int3'; there are: fp32"
     ):
@@ -147,8 +146,8 @@ def test_a_good_bundle_reaches_every_floor(tiny_folder):
         ("mask_decoder", "low_res_masks", "prompt_sensitivity"),
         ("mask_decoder", "iou_predictions", "psnr_db"),
         ("mask_decoder", "iou_predictions", "worst_error"),
-        (END_TO_END, "low_res_masks", "psnr_db"),
-        (END_TO_END, "low_res_masks", "mask_iou"),
+        ("image_encoder+mask_decoder", "low_res_masks", "psnr_db"),
+        ("image_encoder+mask_decoder", "low_res_masks", "mask_iou"),
     }
     assert missed(tuple(figures.values())) == []
 
@@ -211,8 +210,8 @@ def test_the_end_uses_the_lowered_encoders_embedding(tmp_path):
     figures = figures_of(tmp_path / "bright")
     assert figures["image_encoder", "image_embeddings", "psnr_db"].value < 0
     assert figures["mask_decoder", "low_res_masks", "psnr_db"].value > 90
-    assert figures[END_TO_END, "low_res_masks", "psnr_db"].value < 30
-    assert figures[END_TO_END, "low_res_masks", "mask_iou"].value < 0.9
+    assert figures["image_encoder+mask_decoder", "low_res_masks", "psnr_db"].value < 30
+    assert figures["image_encoder+mask_decoder", "low_res_masks", "mask_iou"].value < 0.9
 
 
 def test_cases_with_an_embedding_of_their_own_are_not_the_scenes(folder):

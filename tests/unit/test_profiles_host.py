@@ -29,7 +29,7 @@ from runtimes.host_run import Job, golden_inputs, stable, time_calls
 from runtimes.measures import missed
 from runtimes.process import clock_ns, hold_to, peak_bytes
 from tests.unit.profile_making import PHONE, plan
-from tests.unit.tiny_bundle import Recipe, build, reseal
+from tests.unit.tiny_bundle import Recipe, build, goldens, reseal
 
 SHORT = Method(runs=5, seconds=0.0, warmup_seconds=0.2, repeats=2, cool_seconds=1.0)
 
@@ -82,7 +82,7 @@ def test_a_repeat_has_both_its_calls_and_its_time() -> None:
 def test_inputs_are_those_of_the_first_case(tiny) -> None:
     decoder = tiny.manifest.graph("mask_decoder")
     inputs = golden_inputs(tiny, decoder)
-    stored = tiny.goldens()
+    stored = goldens(1)
     assert list(inputs) == [t.name for t in decoder.spec.inputs]
     np.testing.assert_array_equal(inputs["point_coords"], stored["mask_decoder/box/point_coords"])
     np.testing.assert_array_equal(inputs["mask_input"], stored["mask_decoder/*/mask_input"])
@@ -93,7 +93,7 @@ def _chained(folder: Path, last: str) -> None:
     build(folder)
     out = TensorSpec("low_res_masks", (1, 3, 8, 8), "float32", "NCHW")
     spec = GraphSpec(
-        last, (TensorSpec("image_embeddings", (1, 3, 8, 8), "float32", "NCHW"),), (out,)
+        last, (TensorSpec("image_embeddings", (1, 3, 8, 8), "float32", "NCHW"),), (out,), "prompt"
     )
     graph = helper.make_graph(
         [helper.make_node("Neg", ["image_embeddings"], ["low_res_masks"])],
@@ -106,6 +106,8 @@ def _chained(folder: Path, last: str) -> None:
     (folder / "mask_decoder.onnx").unlink()
     with np.load(folder / "goldens.npz") as stored:
         kept = {k: stored[k] for k in stored.files if k.startswith("image_encoder")}
+    embeddings = kept["image_encoder/scene/image_embeddings"]
+    kept |= {f"{last}/*/image_embeddings": embeddings, f"{last}/click/low_res_masks": -embeddings}
     np.savez(folder / "goldens.npz", **kept)
     bytes_ = (folder / "last.onnx").stat().st_size
     encoder = read_manifest(folder).graph("image_encoder")
@@ -117,7 +119,7 @@ def test_another_graph_set_is_fed_by_name(tmp_path) -> None:
     _chained(folder, "segmenter")
     bundle = open_bundle(folder)
     inputs = golden_inputs(bundle, bundle.manifest.graphs[1])
-    expected = bundle.goldens()["image_encoder/scene/image_embeddings"]
+    expected = bundle.goldens().array("image_encoder", "scene", "image_embeddings")
     np.testing.assert_array_equal(inputs["image_embeddings"], expected)
     method = dataclasses.replace(SHORT, check=False, repeats=1)
     with KIND.find("").open(method) as bench:

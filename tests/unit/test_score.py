@@ -14,7 +14,7 @@ from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Frame, mask_scores
 from exporter.bundle.rules import MaskRule
-from exporter.errors import BundleError, RequestError
+from exporter.errors import RequestError
 from exporter.pipeline import Job, mask_rule
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
@@ -73,11 +73,6 @@ def test_the_score_chooses_and_is_what_a_caller_gets():
     assert (every.best, every.word) == (1, "stability")
     by_iou = masks_of(logits, iou, frame, replace(STABLE, score="iou_predictions"), multimask=True)
     assert (by_iou.best, by_iou.word, by_iou.stability) == (2, "iou", None)
-
-
-def test_a_score_of_a_later_release_is_refused():
-    with pytest.raises(BundleError, match="'beauty'"):
-        mask_scores(np.zeros((1, 2, 2)), np.zeros(1), replace(STABLE, score="beauty"))
 
 
 def test_the_published_exports_that_offer_it():

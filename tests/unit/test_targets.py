@@ -101,7 +101,7 @@ def graph_of(module, name, inputs, outputs):
     torch.manual_seed(0)
     made = module().eval().requires_grad_(False)
     example = tuple(torch.zeros(t.shape) for t in inputs)
-    return Graph(GraphSpec(name, inputs, outputs), made, example)
+    return Graph(GraphSpec(name, inputs, outputs, "image"), made, example)
 
 
 ENCODER = graph_of(

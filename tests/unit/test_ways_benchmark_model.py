@@ -31,6 +31,7 @@ SPEC = GraphSpec(
     "image_encoder",
     (TensorSpec("image", (1, 4), "float32", "BN"),),
     (TensorSpec("image_embeddings", (1, 4), "float32", "BN"),),
+    "image",
 )
 JOB = Job(
     "graph",

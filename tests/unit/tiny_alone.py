@@ -67,7 +67,7 @@ def build_detector(folder: Path) -> Manifest:
         helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
     ]
     nodes += [helper.make_node("Add", [f"{n}_constant", "zero"], [n]) for n in made]
-    spec = GraphSpec("segmenter", (_image(),), tuple(_like(n, a) for n, a in made.items()))
+    spec = GraphSpec("segmenter", (_image(),), tuple(_like(n, a) for n, a in made.items()), "image")
     preprocess = Preprocess("letterbox", SIZE, "opencv_bilinear", (114.0,) * 3, *PLAIN)
     mask = MaskRule(0.0, -1, (), "letterbox_bilinear", SIDE)
     goldens = {"segmenter/*/image": np.zeros((1, 3, SIZE, SIZE), np.uint8)}
@@ -101,7 +101,7 @@ def build_drawn(folder: Path) -> Manifest:
         TensorSpec("low_res_masks", (1, 4, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (1, 4), "float32", "BM"),
     )
-    spec = GraphSpec("segmenter", (_image(), drawn), results)
+    spec = GraphSpec("segmenter", (_image(), drawn), results, "prompt")
     preprocess = Preprocess("stretch", SIZE, "float_bilinear_plain", (0.0,) * 3, *PLAIN)
     mask = MaskRule(0.0, -1, (1, 2, 3), "bicubic_once", low)
     changes = {"preprocess": preprocess, "mask": mask, "drawn_prompts": DRAWN}
