@@ -23,7 +23,7 @@ from exporter.errors import DownloadError
 
 
 def test_the_pinned_wheels_are_those_that_export():
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[4] / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     for target, wheel in wheels.WHEELS.items():
         assert f"{wheel.project}=={wheel.version}" in extras[target]

@@ -11,7 +11,7 @@ from exporter.variants import load_variant, variants
 from profiles.lab.matrix import facts, goals, jobs, table
 from profiles.lab.matrix.conditioning import conditioning
 from profiles.lab.matrix.goals import Why
-from tests.unit.matrix_rows import graph, row
+from tests.unit.lab.matrix_rows import graph, row
 
 # ------------------------------------------------------------------------------------------- goals
 

@@ -18,7 +18,7 @@ from android_harness.runner.report import parse_report
 from android_harness.runner.ways import Library
 from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Method
-from tests.unit.small_jobs import GRAPH, JOB
+from tests.unit.android_harness.small_jobs import GRAPH, JOB
 
 TEXT = """\
 sam-runner 1

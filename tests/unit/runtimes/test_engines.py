@@ -319,7 +319,7 @@ def test_mil_errors_are_ours(tmp_path):
 def python(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

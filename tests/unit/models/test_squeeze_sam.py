@@ -20,7 +20,7 @@ from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import WholeNorm
 from exporter.variants import load_variant
 from tests.conformance import fill
-from tests.unit import plain_squeeze_sam as plain
+from tests.unit.models import plain_squeeze_sam as plain
 
 RELATIVE = 1e-4
 VARIANT = load_variant("squeeze_sam")

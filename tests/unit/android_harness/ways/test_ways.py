@@ -13,7 +13,7 @@ from android_harness.runner.capsule import Capsule
 from android_harness.runner.ndk import API, Ndk, find_ndk
 from android_harness.runner.ways import Library, Supplies, all_ways, find_way
 from exporter.errors import ExportError, RequestError
-from tests.unit.small_jobs import JOB
+from tests.unit.android_harness.small_jobs import JOB
 
 # --------------------------------------------------------------------------------------- which way
 

@@ -26,7 +26,7 @@ from android_harness.errors import (
 )
 from exporter.errors import DeviceError, RequestError
 
-SAMPLES = Path(__file__).parent / "samples/android"
+SAMPLES = Path(__file__).parent / "samples"
 
 
 def program(folder: Path, text: str, name: str = "adb") -> Path:

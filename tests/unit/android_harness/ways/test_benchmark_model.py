@@ -17,7 +17,7 @@ from android_harness.runner.ways import Supplies, find_way
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError, RunnerError
 
-SAMPLES = Path(__file__).parent / "samples/benchmark_model"
+SAMPLES = Path(__file__).parent / "samples"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"
 ARM64, X86_64 = b"\xb7\x00", b"\x3e\x00"
 APPLIED = "Explicitly applied GPU delegate, and the model graph will be"

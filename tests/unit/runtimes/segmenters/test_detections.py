@@ -20,8 +20,8 @@ from runtimes.opening import open_segmenter
 from runtimes.parity import check_parity
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenter import Segmenter
-from tests.unit import tiny_alone
-from tests.unit.tiny_alone import RULE
+from tests.unit.runtimes.segmenters import tiny_alone
+from tests.unit.runtimes.segmenters.tiny_alone import RULE
 
 RGB = np.random.default_rng(7).integers(0, 256, (60, 120, 3), np.uint8)
 SIZE = (64, 64)

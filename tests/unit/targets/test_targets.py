@@ -21,7 +21,7 @@ from exporter.variants.sam import MEAN, PREPROCESS, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
 

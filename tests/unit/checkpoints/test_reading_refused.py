@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from exporter.checkpoints import reading as checkpoint_module
 from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError
-from tests.unit.small_checkpoints import state
+from tests.unit.checkpoints.small_checkpoints import state
 
 # --------------------------------------------------------------------- damaged or not a checkpoint
 

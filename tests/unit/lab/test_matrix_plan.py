@@ -8,7 +8,7 @@ from exporter.errors import RequestError
 from exporter.variants import load_variant, variants
 from profiles.lab.matrix import jobs, sources
 from profiles.lab.matrix.jobs import MatrixJob
-from tests.unit.matrix_rows import DEMO
+from tests.unit.lab.matrix_rows import DEMO
 
 # ---------------------------------------------------------------------------------------- planning
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
-from tests.unit.small_checkpoints import seeded, state
+from tests.unit.checkpoints.small_checkpoints import seeded, state
 
 
 def same(read: Checkpoint, expected: dict[str, torch.Tensor]) -> bool:

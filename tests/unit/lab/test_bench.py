@@ -16,7 +16,7 @@ from profiles.lab.bench import __main__ as bench
 from profiles.lab.bench import cost, machine, operations, rows, speed, table
 from tests.unit.tiny_tflite import write_adder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class FakeClock:

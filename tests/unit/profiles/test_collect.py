@@ -26,7 +26,7 @@ from runtimes.device import Method
 from tests.unit.profile_making import COOL, HOST, HOT, PHONE, FakeDevice, plan
 from tests.unit.tiny_bundle import Recipe, build
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 A, B = "tiny-onnx-fp32", "other-onnx-fp32"
 
 

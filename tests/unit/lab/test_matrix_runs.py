@@ -17,7 +17,7 @@ from exporter.variants import load_variant
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import measure, processes, sources, table
 from profiles.lab.matrix.state import State
-from tests.unit.matrix_rows import DEMO, row
+from tests.unit.lab.matrix_rows import DEMO, row
 
 # ---------------------------------------------------------------------------------- state and runs
 

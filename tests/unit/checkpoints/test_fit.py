@@ -13,7 +13,7 @@ from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.models.layers import freeze
 from exporter.variants import Layout, load_variant
-from tests.unit.small_checkpoints import seeded
+from tests.unit.checkpoints.small_checkpoints import seeded
 
 
 class Tiny(nn.Module):

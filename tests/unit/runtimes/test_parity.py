@@ -303,7 +303,7 @@ def test_the_module_runs_without_torch(tiny_folder):
         "import sys; sys.modules['torch'] = None\n"
         "from runtimes.parity import main; sys.exit(main(sys.argv[1:]))"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tiny_folder), "--json"],
         cwd=root,
@@ -320,7 +320,7 @@ def test_the_peak_is_this_programs_and_not_its_parents():
     ballast = bytearray(300 * 2**20)
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
     code = "from runtimes.parity import peak_mb; print(peak_mb())"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

@@ -319,7 +319,7 @@ def test_help_has_examples_that_parse():
 def test_the_command_line_is_a_process(tiny_folder, here):
     done = subprocess.run(
         [sys.executable, "-m", "runtimes.cli", tiny_folder, here / "dog.png", "--point", "1,1,7"],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,
