@@ -13,17 +13,20 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import Interpolation, Preprocess
-from exporter.errors import RequestError
+from exporter.errors import LoweringError, RequestError
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
 
 MINIMUM_IOS = (16, 17, 18)
+
+ImageInput = Literal["image", "tensor"]
+IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
 
 _OF_BYTES: dict[Interpolation, Interpolation] = {
     "float_bilinear": "pillow_bilinear",
@@ -38,9 +41,12 @@ class Options:
 
     Attributes:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
+        image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
+            as every other target.
     """
 
     minimum_ios: int = 16
+    image_input: ImageInput = "image"
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Target:
         precisions: what `--precision` may be.
         packages: distributions it needs; their versions go into the manifest.
         extra: what to install to get them.
-        whole_pixels: whether the image input holds bytes, so that padding must be whole numbers.
+        image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
+            turn it down.
         platform: where the result runs.
         lower: (graph, precision, folder, options) -> the file it wrote in `folder`.
     """
@@ -61,24 +68,26 @@ class Target:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
-    whole_pixels: bool
+    image_type: bool
     platform: Callable[[Options], str]
     lower: Callable[[Graph, str, Path, Options], GraphFile]
 
-    def preprocess(self, published: Preprocess) -> Preprocess:
+    def takes_bytes(self, options: Options) -> bool:
+        """Whether `image` holds whole numbers from 0 to 255."""
+        return self.image_type and options.image_input == "image"
+
+    def preprocess(self, published: Preprocess, options: Options) -> Preprocess:
         """The published rule as this target's image input can hold it.
 
-        Padding is zero after normalisation, so its colour is the mean. A pixel buffer holds whole
-        numbers only: there the mean is rounded, and so is every resized pixel; at most 0.009 after
-        normalisation.
+        Bytes hold no fractions: resized pixels are rounded, by 0.009 at most after normalisation,
+        and if the padding's colour has fractions, the graph writes the padding.
         """
-        if not self.whole_pixels:
+        if not self.takes_bytes(options):
             return published
-        red, green, blue = (float(round(v)) for v in published.pad_value)
         return dataclasses.replace(
             published,
             interpolation=_OF_BYTES.get(published.interpolation, published.interpolation),
-            pad_value=(red, green, blue),
+            padded_by="host" if _pads_with_bytes(published) else "graph",
         )
 
     def require(self, precision: str) -> None:
@@ -98,6 +107,22 @@ class Target:
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
         return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+def _pads_with_bytes(rule: Preprocess) -> bool:
+    """Whether bytes hold the padding, if there is any.
+
+    Raises:
+        LoweringError: neither do bytes hold it nor can a graph write it.
+    """
+    if rule.resize == "stretch" or all(value.is_integer() for value in rule.pad_value):
+        return True
+    if rule.resize != "longest_side" or rule.pad_value != rule.mean:
+        raise LoweringError(
+            f"an 8-bit image cannot hold padding of {rule.pad_value}, and a graph writes only the "
+            "mean, right and below: give --image-input tensor"
+        )
+    return False
 
 
 def names() -> tuple[str, ...]:

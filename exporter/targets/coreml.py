@@ -1,4 +1,4 @@
-"""Core ML: an mlprogram in an .mlpackage, with an RGB image input.
+"""Core ML: an mlprogram in an .mlpackage, with an RGB image input unless a tensor is asked for.
 
 The converter runs on Linux; the package is checked by our own interpreter (`runtimes.engines.mil`)
 and, on a Mac, by Core ML itself.
@@ -35,7 +35,8 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module, graph.example, check_trace=False
         )
-    spec = dataclasses.replace(graph.spec, inputs=tuple(map(_declared, graph.spec.inputs)))
+    inputs = tuple(_declared(tensor, options) for tensor in graph.spec.inputs)
+    spec = dataclasses.replace(graph.spec, inputs=inputs)
     model = ct.convert(
         traced,
         convert_to="mlprogram",
@@ -53,8 +54,8 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     return GraphFile(spec, path.name, size)
 
 
-def _declared(tensor: TensorSpec) -> TensorSpec:
-    if tensor.name != "image":
+def _declared(tensor: TensorSpec, options: Options) -> TensorSpec:
+    if tensor.name != "image" or not TARGET.takes_bytes(options):
         return tensor
     return dataclasses.replace(tensor, dtype="uint8", layout="RGB image")
 
@@ -132,7 +133,7 @@ TARGET = Target(
     precisions=("fp32", "fp16"),
     packages=("torch", "coremltools"),
     extra="coreml",
-    whole_pixels=True,
+    image_type=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
     lower=lower,
 )

@@ -81,7 +81,7 @@ TARGET = Target(
     precisions=("fp32", "fp16"),
     packages=("torch", "onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
     lower=lower,
 )

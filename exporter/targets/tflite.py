@@ -129,7 +129,7 @@ TARGET = Target(
     precisions=("fp32", "fp16"),
     packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     extra="tflite",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
     lower=lower,
 )
