@@ -56,11 +56,16 @@ class PaddingImageEncoder(nn.Module):
 
     def forward(self, image: Tensor, resized_size: Tensor) -> Tensor | tuple[Tensor, ...]:
         """See the class."""
+        features: Tensor | tuple[Tensor, ...] = self.network(self.padded(image, resized_size))
+        return features
+
+    def padded(self, image: Tensor, resized_size: Tensor) -> Tensor:
+        """What the network takes: (1, 3, S, S), zero outside the picture."""
         sides = resized_size.reshape(1, 1, 1, 2)
         width, height = sides[..., :1], sides[..., 1:]
         mask = (width - self.columns).clamp(0, 1) * (height - self.rows).clamp(0, 1)
-        features: Tensor | tuple[Tensor, ...] = self.network(self.normalise(image) * mask)
-        return features
+        normalised: Tensor = self.normalise(image)
+        return normalised * mask
 
 
 def as_padded(graph: Graph, rule: Preprocess) -> Graph:

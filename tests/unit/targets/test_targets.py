@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.errors import RequestError
+from exporter.errors import LoweringError, RequestError
 from exporter.graphs import Graph
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
@@ -53,12 +54,42 @@ def test_an_installed_toolkit_is_accepted():
         assert set(load_target(name).versions()) == set(load_target(name).packages)
 
 
-def test_only_core_ml_pads_with_whole_numbers():
-    assert load_target("coreml").preprocess(PREPROCESS).pad_value == (124.0, 116.0, 104.0)
-    for name in ("onnx", "tflite"):
-        assert load_target(name).preprocess(PREPROCESS) == PREPROCESS
-    rest = dataclasses.replace(load_target("coreml").preprocess(PREPROCESS), pad_value=MEAN)
-    assert rest == PREPROCESS
+TENSOR = Options(image_input="tensor")
+
+
+def test_only_core_mls_graph_writes_a_padding_that_bytes_cannot_hold():
+    padded = load_target("coreml").preprocess(PREPROCESS, Options())
+    assert padded == dataclasses.replace(PREPROCESS, padded_by="graph")
+    assert load_target("coreml").preprocess(PREPROCESS, TENSOR) == PREPROCESS
+    for name, options in itertools.product(("onnx", "tflite"), (Options(), TENSOR)):
+        assert load_target(name).preprocess(PREPROCESS, options) == PREPROCESS
+
+
+@pytest.mark.parametrize(
+    ("change", "interpolation"),
+    [
+        ({"resize": "letterbox", "pad_value": (114.0,) * 3}, "pillow_bilinear"),
+        ({"pad_value": (0.0,) * 3}, "pillow_bilinear"),
+        ({"resize": "stretch"}, "pillow_bilinear"),
+        ({"resize": "stretch", "interpolation": "float_bilinear"}, "pillow_bilinear"),
+        ({"resize": "stretch", "interpolation": "float_bilinear_plain"}, "bilinear_plain"),
+    ],
+)
+def test_the_host_pads_if_bytes_hold_the_colour_or_there_is_no_padding(change, interpolation):
+    rule = dataclasses.replace(PREPROCESS, **change)
+    expected = dataclasses.replace(rule, interpolation=interpolation)
+    assert load_target("coreml").preprocess(rule, Options()) == expected
+    assert load_target("coreml").preprocess(rule, TENSOR) == rule
+
+
+@pytest.mark.parametrize(
+    "change", [{"resize": "letterbox"}, {"pad_value": (114.5, 114.5, 114.5)}], ids=str
+)
+def test_a_padding_that_neither_bytes_nor_a_graph_can_write_is_refused(change):
+    rule = dataclasses.replace(PREPROCESS, **change)
+    with pytest.raises(LoweringError, match="give --image-input tensor"):
+        load_target("coreml").preprocess(rule, Options())
+    assert load_target("coreml").preprocess(rule, TENSOR) == rule
 
 
 # ------------------------------------------------------------------------------- two tiny networks
@@ -251,11 +282,31 @@ def test_core_ml_takes_an_rgb_image_and_float32_arrays(lowered, precision):
     assert (kind.width, kind.height) == (8, 8)
     assert (file.spec.inputs[0].dtype, file.spec.inputs[0].layout) == ("uint8", "RGB image")
 
-    folder, file = lowered("coreml", precision, "mask_decoder")
+    check_float_arrays(lowered("coreml", precision, "mask_decoder"), DECODER)
+
+
+def check_float_arrays(lowered, graph):
+    from coremltools.proto import FeatureTypes_pb2
+
+    folder, file = lowered
     described = model_of(folder / file.file).description
     for given in (*described.input, *described.output):
         assert given.type.multiArrayType.dataType == FeatureTypes_pb2.ArrayFeatureType.FLOAT32
-    assert [f.name for f in described.output] == [t.name for t in DECODER.spec.outputs]
+    assert [f.name for f in described.output] == [t.name for t in graph.spec.outputs]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_core_ml_takes_a_float_image_on_request(tmp_path, precision):
+    """Pixels with fractions give the numbers of torch: nothing rounds them."""
+    file = coreml.lower(ENCODER, precision, tmp_path, TENSOR)
+    assert file.spec == ENCODER.spec
+    check_float_arrays((tmp_path, file), ENCODER)
+    image = canonical_inputs(ENCODER)["image"] + np.float32(0.25)
+    got = run_lowered("coreml", tmp_path, file, {"image": image})["image_embeddings"]
+    expected = ENCODER.module(torch.from_numpy(image)).numpy()
+    limit = {"fp32": 1e-5, "fp16": 4e-3}[precision] * np.abs(expected).max()
+    np.testing.assert_allclose(got, expected, atol=limit, rtol=0)
 
 
 # -------------------------------------------------------------------------------------------- ONNX
