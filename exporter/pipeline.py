@@ -227,9 +227,7 @@ class Work:
         log = folder / LOG
         try:
             with interruptible(log), quiet(log):
-                file = self.target.lower(
-                    graph, self.order.precision.name, folder, self.order.options
-                )
+                file = self.target.lower(graph, self.order.precision, folder, self.order.options)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
             raise

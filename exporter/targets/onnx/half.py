@@ -9,25 +9,36 @@ two nodes of such an island, which rounds just what it is there to keep.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+from exporter.bundle.manifest import GraphFile
+from exporter.islands import Island, Step, leads_to
+from exporter.targets import Lowering
+from exporter.targets.onnx.lower import exported, write
 
 SINGLE_INPUTS = {"Resize": (1, 2)}
 """Operation type -> inputs that are float32 whatever the first one is: region and scales."""
 
 
-def to_half(model: Any, ends: frozenset[str]) -> Any:
+def lower(work: Lowering) -> GraphFile:
+    """Write `GRAPH.onnx` in float16; inputs, outputs and islands stay float32."""
+    return write(to_half(exported(work.graph), work.precision.keeps_float), work)
+
+
+def to_half(model: Any, islands: Iterable[Island]) -> Any:
     """Rewrite `model` in place and return it.
 
     Args:
         model: an onnx.ModelProto whose value_info types every value, as the dynamo exporter writes.
-        ends: operation types that stay float32 together with everything that leads to them.
+        islands: what stays float32.
     """
     from onnx import TensorProto
 
     graph = model.graph
-    island = _leads_to(graph, ends)
+    island = _names(graph, islands)
     floats = _float_values(graph, TensorProto.FLOAT)
     kept = {value for node in graph.node if node.name in island for value in node.output}
     kept |= {value.name for value in graph.input}
@@ -50,18 +61,10 @@ def to_half(model: Any, ends: frozenset[str]) -> Any:
     return model
 
 
-def _leads_to(graph: Any, ends: frozenset[str]) -> set[str]:
-    """Names of the nodes of these types and of all whose values reach them."""
-    maker = {output: node for node in graph.node for output in node.output}
-    waiting = [node for node in graph.node if node.op_type in ends]
-    found = {node.name for node in waiting}
-    while waiting:
-        for value in waiting.pop().input:
-            source = maker.get(value)
-            if source is not None and source.name not in found:
-                found.add(source.name)
-                waiting.append(source)
-    return found
+def _names(graph: Any, islands: Iterable[Island]) -> set[str]:
+    """Names of the islands' nodes."""
+    steps = [Step(node.op_type, tuple(node.input), tuple(node.output)) for node in graph.node]
+    return {graph.node[place].name for place in leads_to(steps, islands)}
 
 
 def _float_values(graph: Any, kind: int) -> set[str]:

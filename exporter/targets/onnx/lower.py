@@ -1,8 +1,4 @@
-"""ONNX: opset 20 (the first with a GELU operation), standard operations only.
-
-ONNX Runtime's contrib fusions were measured on these networks and are not faster: attention here
-has windows or a bias. So there is no option for them.
-"""
+"""A torch graph -> float32 ONNX on disk, by torch's own exporter."""
 
 from __future__ import annotations
 
@@ -13,30 +9,32 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
-from exporter.targets import Options, Target
-from exporter.targets._onnx_half import to_half
+from exporter.targets import Lowering
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
 
 OPSET = 20
-SINES = frozenset({"Sin", "Cos"})
-"""Point coordinates stay float32 up to these; see `exporter.precision.fp16`."""
 PROTOBUF_LIMIT = 2_000_000_000
 """Bytes; a larger model keeps its weights in a file beside it."""
 
 
-def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
-    """Write `GRAPH.onnx` (and `GRAPH.onnx.data` above 2 GB)."""
-    del options
+def lower(work: Lowering) -> GraphFile:
+    """Write `GRAPH.onnx` in float32 (and `GRAPH.onnx.data` above 2 GB)."""
+    return write(exported(work.graph), work)
+
+
+def exported(graph: Graph) -> Any:
+    """An onnx.ModelProto whose value_info types every value."""
     with absorbed(graph.module):
-        model = _export(graph)
-    if precision == "fp16":
-        model = to_half(model, SINES)
+        return _export(graph)
+
+
+def write(model: Any, work: Lowering) -> GraphFile:
+    """Write a model without its exporter's traces."""
     _strip(model)
-    name = f"{graph.spec.name}.onnx"
-    size = _save(model, folder / name)
-    return GraphFile(graph.spec, name, size)
+    name = f"{work.graph.spec.name}.onnx"
+    return GraphFile(work.graph.spec, name, _save(model, work.folder / name))
 
 
 def _export(graph: Graph) -> Any:
@@ -74,14 +72,3 @@ def _save(model: Any, path: Path) -> int:
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
     return sum(p.stat().st_size for p in path.parent.glob(f"{path.name}*"))
-
-
-TARGET = Target(
-    name="onnx",
-    precisions=("fp32", "fp16"),
-    packages=("torch", "onnx", "onnxscript", "onnxruntime"),
-    extra="onnx",
-    whole_pixels=False,
-    platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
-    lower=lower,
-)

@@ -1,8 +1,4 @@
-"""Core ML: an mlprogram in an .mlpackage, with an RGB image input.
-
-The converter runs on Linux; the package is checked by our own interpreter (`runtimes.engines.mil`)
-and, on a Mac, by Core ML itself.
-"""
+"""A torch graph -> an .mlpackage, by coremltools, with an RGB image input."""
 
 from __future__ import annotations
 
@@ -17,20 +13,29 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
-from exporter.targets import Options, Target
+from exporter.targets import Lowering
 
 if TYPE_CHECKING:
-    from exporter.graphs import Graph
-
-SINES = frozenset({"sin", "cos"})
-LINEAR = frozenset({"add", "sub", "mul", "matmul", "linear", "cast", "reshape", "expand_dims"})
-"""What may stand between the point coordinates and their sine and cosine."""
+    pass
 
 
-def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
-    """Write `GRAPH.mlpackage`."""
+def lower(work: Lowering) -> GraphFile:
+    """Write `GRAPH.mlpackage` in float32."""
     import coremltools as ct
 
+    return convert(work, ct.precision.FLOAT32)
+
+
+def convert(work: Lowering, compute_precision: Any) -> GraphFile:
+    """Write `GRAPH.mlpackage`.
+
+    Args:
+        work: the graph and where to.
+        compute_precision: as coremltools takes it.
+    """
+    import coremltools as ct
+
+    graph = work.graph
     with torch.no_grad():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module, graph.example, check_trace=False
@@ -41,12 +46,12 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
         convert_to="mlprogram",
         inputs=[_input(ct, tensor) for tensor in spec.inputs],
         outputs=[ct.TensorType(name=t.name, dtype=np.float32) for t in spec.outputs],
-        minimum_deployment_target=getattr(ct.target, f"iOS{options.minimum_ios}"),
-        compute_precision=_compute_precision(ct, precision),
+        minimum_deployment_target=getattr(ct.target, f"iOS{work.options.minimum_ios}"),
+        compute_precision=compute_precision,
         skip_model_load=True,
         pass_pipeline=_passes(ct),
     )
-    path = folder / f"{spec.name}.mlpackage"
+    path = work.folder / f"{spec.name}.mlpackage"
     model.save(str(path))
     make_reproducible(path)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
@@ -81,26 +86,6 @@ def _passes(ct: Any) -> Any:
     return passes
 
 
-def _compute_precision(ct: Any, precision: str) -> Any:
-    if precision == "fp32":
-        return ct.precision.FLOAT32
-    return ct.transform.FP16ComputePrecision(op_selector=lambda op: not _reaches_sine(op))
-
-
-def _reaches_sine(op: Any) -> bool:
-    """Whether `op` lies between the point coordinates and their sine and cosine."""
-    waiting, seen = [op], set()
-    while waiting:
-        current = waiting.pop()
-        if current.op_type in SINES:
-            return True
-        if id(current) in seen or current.op_type not in LINEAR:
-            continue
-        seen.add(id(current))
-        waiting += [child for output in current.outputs for child in output.child_ops]
-    return False
-
-
 def make_reproducible(package: Path) -> None:
     """Replace random identifiers and drop the date, so that equal jobs give equal files."""
     index = package / "Manifest.json"
@@ -125,14 +110,3 @@ def _rewrite_model(path: Path) -> None:
         if "date" in key:
             del model.description.metadata.userDefined[key]
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-TARGET = Target(
-    name="coreml",
-    precisions=("fp32", "fp16"),
-    packages=("torch", "coremltools"),
-    extra="coreml",
-    whole_pixels=True,
-    platform=lambda options: f"iOS {options.minimum_ios} or later",
-    lower=lower,
-)

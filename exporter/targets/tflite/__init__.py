@@ -1,0 +1,15 @@
+"""TFLite (LiteRT): NHWC image, one named signature a graph, one XNNPACK partition."""
+
+from __future__ import annotations
+
+from exporter.targets import Target
+from exporter.targets.tflite import half, lower
+
+TARGET = Target(
+    name="tflite",
+    packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    extra="tflite",
+    whole_pixels=False,
+    platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
+    lowers={"fp32": lower.lower, "fp16": half.lower},
+)
