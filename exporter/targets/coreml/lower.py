@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.targets import Lowering
 
 if TYPE_CHECKING:
-    pass
+    from exporter.graphs import Graph
 
 
 def lower(work: Lowering) -> GraphFile:
@@ -36,7 +40,7 @@ def convert(work: Lowering, compute_precision: Any) -> GraphFile:
     import coremltools as ct
 
     graph = work.graph
-    with torch.no_grad():
+    with torch.no_grad(), _parameters_named(graph):
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module, graph.example, check_trace=False
         )
@@ -56,6 +60,24 @@ def convert(work: Lowering, compute_precision: Any) -> GraphFile:
     make_reproducible(path)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     return GraphFile(spec, path.name, size)
+
+
+@contextmanager
+def _parameters_named(graph: Graph) -> Iterator[None]:
+    """Within it, `forward` has a parameter for each input: a trace names its values after them."""
+    module = graph.module
+
+    def forward(*inputs: Tensor) -> Any:
+        return type(module).forward(module, *inputs)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [inspect.Parameter(tensor.name, kind) for tensor in graph.spec.inputs]
+    forward.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 def _declared(tensor: TensorSpec) -> TensorSpec:
