@@ -2,13 +2,14 @@
 
 To add a target: a folder here (or a file) with `TARGET`, a `Target`. Each function of its `lowers`
 writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
-can run the format yet, add an engine in `runtimes/engines/`. Toolkits are imported inside
-functions.
+can run the format yet, add an engine in `runtimes/engines/`. The toolkit may be missing: name the
+functions with `later`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+EVERY_EXPORT = ("torch", "safetensors")
+"""Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
 _OF_BYTES: dict[Interpolation, Interpolation] = {
     "float_bilinear": "pillow_bilinear",
@@ -105,7 +108,8 @@ class Target:
     def require(self, precision: str) -> None:
         """RequestError if the toolkit is not installed or has no such precision."""
         self._require_precision(precision)
-        absent = [p for p in self.packages if importlib.util.find_spec(p.replace("-", "_")) is None]
+        needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
+        absent = [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
         if absent:
             raise RequestError(
                 f"--target {self.name} needs {', '.join(absent)}: "
@@ -122,6 +126,16 @@ class Target:
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
         return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+def later(module: str) -> Callable[[Lowering], GraphFile]:
+    """The `lower` of a module that is imported when it is called: its toolkit may be missing."""
+
+    def lower(work: Lowering) -> GraphFile:
+        file: GraphFile = importlib.import_module(module).lower(work)
+        return file
+
+    return lower
 
 
 def names() -> tuple[str, ...]:

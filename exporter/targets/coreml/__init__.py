@@ -6,8 +6,7 @@ and, on a Mac, by Core ML itself.
 
 from __future__ import annotations
 
-from exporter.targets import Target
-from exporter.targets.coreml import half, lower
+from exporter.targets import Target, later
 
 TARGET = Target(
     name="coreml",
@@ -15,5 +14,8 @@ TARGET = Target(
     extra="coreml",
     whole_pixels=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
-    lowers={"fp32": lower.lower, "fp16": half.lower},
+    lowers={
+        "fp32": later("exporter.targets.coreml.lower"),
+        "fp16": later("exporter.targets.coreml.half"),
+    },
 )

@@ -10,11 +10,11 @@ import torch
 from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
 from exporter.targets import Lowering
+from exporter.targets.onnx import OPSET
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
 
-OPSET = 20
 PROTOBUF_LIMIT = 2_000_000_000
 """Bytes; a larger model keeps its weights in a file beside it."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.targets import Target
-from exporter.targets.tflite import half, lower
+from exporter.targets import Target, later
 
 TARGET = Target(
     name="tflite",
@@ -11,5 +10,8 @@ TARGET = Target(
     extra="tflite",
     whole_pixels=False,
     platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
-    lowers={"fp32": lower.lower, "fp16": half.lower},
+    lowers={
+        "fp32": later("exporter.targets.tflite.lower"),
+        "fp16": later("exporter.targets.tflite.half"),
+    },
 )
