@@ -10,8 +10,17 @@ from pathlib import Path
 
 from android_harness import runs
 from android_harness.adb.connection import Connection, quoted
-from android_harness.runner.delivery import RUNTIME_OF, Supplies, Way
-from android_harness.runner.plans import (
+from android_harness.process import RUNTIME_OF, Supplies, Way
+from android_harness.state import condition as conditions
+from android_harness.state.facts import WORK
+from android_harness.ways import find_way
+from android_harness.workspace import FILES, Item, Store
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Figure
+from exporter.errors import RequestError, RunnerError
+from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
+from runtimes.parity import check_parity
+from runtimes.remote.plans import (
     Plan,
     Setting,
     check_plan,
@@ -19,16 +28,7 @@ from android_harness.runner.plans import (
     recorded,
     session_plan,
 )
-from android_harness.runner.report import Report
-from android_harness.runner.ways import find_way
-from android_harness.state import condition as conditions
-from android_harness.state.facts import WORK
-from android_harness.workspace import FILES, Item, Store
-from exporter.bundle.folder import Bundle
-from exporter.bundle.manifest import Figure
-from exporter.errors import RequestError, RunnerError
-from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
-from runtimes.parity import check_parity
+from runtimes.remote.report import Report
 
 LOG = logging.getLogger("sam_export.device")
 CHECK, SESSION = "check", "session"
@@ -155,7 +155,8 @@ class AndroidBench:
 
     def _plans(self, bundle: Bundle, way: Way) -> dict[str, Plan]:
         """Every plan that the way can do."""
-        how = (way, self.facts.abi, Setting.of(self.method, self.cores))
+        library = way.library(self.facts.abi, bundle.manifest.target)
+        how = (library, Setting.of(self.method, self.cores))
         names = [graph.spec.name for graph in bundle.manifest.graphs]
         plans = {f"graph {name}": graph_plan(bundle, name, *how) for name in names}
         if SESSION in way.modes():

@@ -13,7 +13,7 @@ from android_harness.adb import sections
 from android_harness.adb.connection import Connection, quoted
 from android_harness.adb.program import QUICK
 from android_harness.errors import AdbTimeoutError
-from android_harness.runner.delivery import TIMED_OUT, Answer
+from android_harness.process import TIMED_OUT, Answer
 from android_harness.state import thermal, topology
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RunnerError

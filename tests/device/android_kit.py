@@ -11,9 +11,9 @@ from pathlib import Path
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import find_adb
 from android_harness.devices.android import AndroidDevice
-from android_harness.runner.delivery import DeviceFile, Library, read_runner
-from android_harness.runner.job import PROTOCOL
+from android_harness.process import DeviceFile, read_runner
 from android_harness.state.facts import WORK
+from runtimes.remote.job import PROTOCOL, Library
 
 REPORT = {
     "runner": PROTOCOL,

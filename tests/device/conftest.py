@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.runner.capsule import Capsule
+from android_harness.ways.capsule import Capsule
 from exporter.progress import silent
 from profiles import cli
 from tests.device.android_kit import look_at

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.runner import wheels
-from android_harness.runner.delivery import RUNTIME_OF, Answer, Library, read_runner, started
-from android_harness.runner.plans import Plan, Setting
-from android_harness.runner.report import Report
+from android_harness.process import RUNTIME_OF, Answer, read_runner, started
+from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from runtimes.remote.job import Library
+from runtimes.remote.plans import Plan, Setting
+from runtimes.remote.report import Report
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import SHAPE, write_adder
 
@@ -25,13 +26,11 @@ QUICK = Setting(threads=1, cores=(), delegate="cpu", runs=5, seconds=0.0, warmup
 JOB = "job.txt"
 
 
-@dataclass(frozen=True)
-class HostWay:
-    """Names the libraries that are installed here; only what the plans need of a way."""
-
-    def library(self, abi: str, target: str) -> Library:
-        wheel = wheels.WHEELS[target]
-        return Library(RUNTIME_OF[target], str(wheels.installed(wheel, abi)), wheel.version)
+def library(bundle: Bundle) -> Library:
+    """The one that is installed here for a bundle."""
+    target = bundle.manifest.target
+    wheel = wheels.WHEELS[target]
+    return Library(RUNTIME_OF[target], str(wheels.installed(wheel, ABI)), wheel.version)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from android_harness.devices import android
-from android_harness.runner.capsule import Capsule
+from android_harness.ways.capsule import Capsule
 from exporter.bundle.folder import open_bundle, seal
 from exporter.demo.network import WEIGHTS
 from exporter.errors import DownloadError, RequestError

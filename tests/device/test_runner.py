@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from android_harness.runner import wheels
+from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.delivery import read_runner
-from android_harness.runner.job import Case, Link
-from android_harness.runner.plans import check_plan, graph_plan, recorded, session_plan
+from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
 from runtimes.engines import open_session, run_canonical
-from tests.device.runner_kit import ABI, QUICK, Folder, HostWay, shell, tiny_onnx, tiny_tflite
+from runtimes.remote.job import Case, Link
+from runtimes.remote.plans import check_plan, graph_plan, recorded, session_plan
+from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import write_adder
 
@@ -54,7 +54,7 @@ def test_it_proves_that_it_starts(runner):
 
 
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     sessions = recorded(plan, folder.pull(plan))
     goldens, compared = bundle.goldens(), 0
@@ -72,7 +72,7 @@ def test_every_output_is_what_the_engine_here_gives(bundle, folder):
 
 
 def test_the_check_runs_the_decoder_on_the_encoding_of_the_device(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     decoder = next(g for g in plan.job.graphs if g.spec.name == "mask_decoder")
     own = [case for case in decoder.cases if case.name.endswith("+encoded")]
     assert own
@@ -82,7 +82,7 @@ def test_the_check_runs_the_decoder_on_the_encoding_of_the_device(bundle, folder
 
 
 def test_inputs_that_the_device_was_not_asked_for_have_no_answer(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     session = recorded(plan, folder.pull(plan))("image_encoder")
     spec = plan.job.graphs[0].spec
@@ -92,7 +92,7 @@ def test_inputs_that_the_device_was_not_asked_for_have_no_answer(bundle, folder)
 
 
 def test_an_output_that_did_not_come_back_is_named(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     pulled = folder.pull(plan)
     first = plan.outputs[0]
@@ -103,7 +103,7 @@ def test_an_output_that_did_not_come_back_is_named(bundle, folder):
 
 
 def test_a_graph_is_timed_call_by_call(bundle, folder):
-    plan = graph_plan(bundle, "mask_decoder", HostWay(), ABI, replace(QUICK, runs=40))
+    plan = graph_plan(bundle, "mask_decoder", library(bundle), replace(QUICK, runs=40))
     run = folder.run(plan).graph_run("mask_decoder")
     assert len(run.samples_ns) == 40
     assert run.first_ns == run.warmup_ns[0] > 0
@@ -117,22 +117,22 @@ def test_a_graph_is_timed_call_by_call(bundle, folder):
 
 def test_it_goes_on_until_it_has_both_runs_and_seconds(bundle, folder):
     setting = replace(QUICK, runs=1, seconds=0.2)
-    run = folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, setting))
+    run = folder.run(graph_plan(bundle, "image_encoder", library(bundle), setting))
     assert len(run.samples_ns) > 1
     # The rest is the loop itself and what the machine did in between.
     assert sum(run.samples_ns) > 0.02e9
 
 
 def test_it_keeps_to_the_cores_it_is_given(bundle, folder):
-    free = folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)).affinity
+    free = folder.run(graph_plan(bundle, "image_encoder", library(bundle), QUICK)).affinity
     held = replace(QUICK, cores=free[-1:])
     assert (
-        folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, held)).affinity == free[-1:]
+        folder.run(graph_plan(bundle, "image_encoder", library(bundle), held)).affinity == free[-1:]
     )
 
 
 def test_a_session_loads_everything_and_hands_the_encoding_on(bundle, folder):
-    plan = session_plan(bundle, HostWay(), ABI, replace(QUICK, runs=7))
+    plan = session_plan(bundle, library(bundle), replace(QUICK, runs=7))
     decoder = plan.job.graphs[-1]
     case = replace(decoder.cases[0], outputs={"low_res_masks": "masks.bin"})
     assert case.inputs["image_embeddings"] == Link("image_encoder", "image_embeddings")
@@ -151,7 +151,7 @@ def test_a_session_loads_everything_and_hands_the_encoding_on(bundle, folder):
 
 
 def test_a_session_reads_no_file_for_what_it_links(bundle, folder):
-    plan = session_plan(bundle, HostWay(), ABI, QUICK)
+    plan = session_plan(bundle, library(bundle), QUICK)
     read = {g for job in plan.job.graphs for g in job.cases[0].inputs.values()}
     assert {n for n in plan.files if n.startswith("in-")} == {g for g in read if isinstance(g, str)}
 
@@ -239,7 +239,7 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_job_gets_one_clear_line(bundle, folder, kind):
     change, said = BAD[kind]
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     folder.put(
         {**plan.files, "short.bin": b"abc", "long.bin": bytes(10**6), "garbage.bin": b"no model"}
     )
@@ -263,7 +263,7 @@ class _Handy:
 
 
 def test_a_model_that_is_not_what_the_job_says_is_refused(bundle, folder):
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     graph = plan.job.graphs[0]
     tensor = graph.spec.inputs[0]
     for changed, size in (
@@ -279,7 +279,7 @@ def test_a_model_that_is_not_what_the_job_says_is_refused(bundle, folder):
 
 
 def test_a_missing_output_is_not_made_up(bundle, folder):
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     graph = plan.job.graphs[0]
     two = (*graph.spec.outputs, replace(graph.spec.outputs[0], name="other"))
     job = replace(plan.job, graphs=(replace(graph, spec=replace(graph.spec, outputs=two)),))
@@ -290,7 +290,8 @@ def test_a_missing_output_is_not_made_up(bundle, folder):
 def test_another_version_of_onnxruntime_is_refused(folder, tmp_path):
     if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
         pytest.skip("onnxruntime is not installed")
-    plan = graph_plan(tiny_onnx(tmp_path / "b"), "image_encoder", HostWay(), ABI, QUICK)
+    bundle = tiny_onnx(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     with pytest.raises(RunnerError, match=r"is onnxruntime 1\.\d+\.\d+, not 1\.0\.0"):
         folder.run(replace(plan, job=replace(plan.job, version="1.0.0")))
 
@@ -298,7 +299,8 @@ def test_another_version_of_onnxruntime_is_refused(folder, tmp_path):
 def test_a_signature_that_is_not_there_is_named(folder, tmp_path):
     if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
         pytest.skip("LiteRT is not installed")
-    plan = graph_plan(tiny_tflite(tmp_path / "b"), "image_encoder", HostWay(), ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     folder.put(plan.files)
     answer = folder.start(first_graph(plan, signature="other"))
     assert "has no signature other" in answer.stdout
@@ -307,7 +309,8 @@ def test_a_signature_that_is_not_there_is_named(folder, tmp_path):
 def test_a_file_without_signatures_is_called_by_place(folder, tmp_path):
     if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
         pytest.skip("LiteRT is not installed")
-    plan = check_plan(tiny_tflite(tmp_path / "b"), HostWay(), ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = check_plan(bundle, library(bundle), QUICK)
     graph = replace(plan.job.graphs[0], signature="")
     plan = replace(plan, job=replace(plan.job, graphs=(graph,)))
     folder.put(plan.files)
@@ -322,7 +325,8 @@ def test_the_tiny_bundle_is_what_its_twin_says(folder, tmp_path):
     """Against numbers that no runtime made."""
     if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
         pytest.skip("onnxruntime is not installed")
-    plan = check_plan(tiny_onnx(tmp_path / "b"), HostWay(), ABI, QUICK)
+    bundle = tiny_onnx(tmp_path / "b")
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     stored = tiny_bundle.goldens(1)
     name = next(n for n in plan.outputs if "click_left-low_res" in n)

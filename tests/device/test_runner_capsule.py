@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness.runner import capsule as capsules
-from android_harness.runner import wheels
-from android_harness.runner.capsule import LOADER, Capsule, build, main
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.plans import check_plan, graph_plan, recorded
+from android_harness.ways.capsule import Capsule, __main__, wheels
+from android_harness.ways.capsule.__main__ import main
+from android_harness.ways.capsule.assemble import LOADER, build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError, RunnerError
 from runtimes.parity import check_parity
+from runtimes.remote.plans import check_plan, graph_plan, recorded
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite
 from tests.fakes import qemu
 
@@ -52,6 +52,9 @@ class CapsuleOnHost:
             self.work.put({file.remote: file.local})
             (self.work.path / file.remote).chmod(0o755 if file.executable else 0o644)
 
+    def library(self, bundle):
+        return self.way.library(self.abi, bundle.manifest.target)
+
     def run(self, plan):
         self.work.put({**plan.files, JOB: plan.job.text().encode()})
         line = self.way.command(str(self.work.path), plan.job, JOB, prefix=self.prefix)
@@ -74,7 +77,7 @@ def arm64(target, tmp_path):
 
 
 def compared(capsule, bundle):
-    plan = check_plan(bundle, capsule.way, capsule.abi, QUICK)
+    plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
     sessions = recorded(plan, capsule.work.pull(plan))
     device = check_parity(bundle.path, bundle.manifest, sessions=sessions)
@@ -101,9 +104,8 @@ def test_an_arm64_capsule_proves_that_it_starts_and_times_a_graph(target, tmp_pa
     line = capsule.way.self_test(str(capsule.work.path), "arm64-v8a", target)
     answer = shell(line.replace("exec ", f"exec {capsule.prefix} "))
     assert answer.status == 0, answer.stderr
-    plan = graph_plan(
-        BUNDLES[target](tmp_path / "b"), "image_encoder", capsule.way, "arm64-v8a", QUICK
-    )
+    bundle = BUNDLES[target](tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", capsule.library(bundle), QUICK)
     assert len(capsule.run(plan).samples_ns) == QUICK.runs
 
 
@@ -112,7 +114,8 @@ def test_what_a_capsule_loads_is_its_own(tmp_path):
     if not ABI:
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)
-    plan = graph_plan(tiny_tflite(tmp_path / "b"), "image_encoder", capsule.way, ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", capsule.library(bundle), QUICK)
     library = capsule.work.path / f"capsule-{ABI}"
     for name in ("libstdc++.so.6", "libLiteRt.so"):
         kept = (library / name).read_bytes()
@@ -172,7 +175,7 @@ def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
             raise DownloadError("no network")
         return cache / abi
 
-    monkeypatch.setattr(capsules, "build", make)
+    monkeypatch.setattr(__main__, "build", make)
     assert main(["--abi", "arm64-v8a", "--cache", str(tmp_path)]) == DownloadError.exit_status
     said = capsys.readouterr()
     assert said.out == f"arm64-v8a tflite: {tmp_path / 'arm64-v8a'}\n"
@@ -185,7 +188,7 @@ def test_the_arrays_of_a_check_are_the_specs(tmp_path):
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)
     bundle = tiny_tflite(tmp_path / "b")
-    plan = check_plan(bundle, capsule.way, ABI, QUICK)
+    plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
     session = recorded(plan, capsule.work.pull(plan))("image_encoder")
     stored = bundle.goldens()

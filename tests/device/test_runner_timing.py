@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.delivery import read_runner
-from android_harness.runner.job import Case, GraphJob, Job
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RunnerError
+from runtimes.remote.job import Case, GraphJob, Job
 from tests.device.runner_kit import ABI, Folder
 
 SOURCE = Path(__file__).with_name("fake_ort.c")

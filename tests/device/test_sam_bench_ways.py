@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from android_harness.runner.capsule import Capsule, build
+from android_harness.ways.capsule import Capsule
+from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError
 from profiles import cli

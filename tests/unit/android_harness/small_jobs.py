@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from android_harness.runner.job import Case, GraphJob, Job
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from runtimes.remote.job import Case, GraphJob, Job
 
 IMAGE = TensorSpec("image", (1, 4, 4, 3), "uint8", "NHWC")
 OUT = TensorSpec("image_embeddings", (1, 2), "float32", "BN")

@@ -11,13 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from android_harness.runner.delivery import Answer, read_runner, started
-from android_harness.runner.job import Case, Link
-from android_harness.runner.plans import Setting, check_plan, graph_plan, session_plan
-from android_harness.runner.report import parse_report
-from android_harness.runner.ways import Library
+from android_harness.process import Answer, read_runner, started
 from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Method
+from runtimes.remote.job import Case, Library, Link
+from runtimes.remote.plans import Setting, check_plan, graph_plan, session_plan
+from runtimes.remote.report import parse_report
 from tests.unit.android_harness.small_jobs import GRAPH, JOB
 
 TEXT = """\
@@ -193,18 +192,12 @@ def test_a_method_and_its_cores_are_a_setting():
     assert setting == Setting(3, (6, 7), "xnnpack", 9, 10.0, 5.0)
 
 
-class AnyWay:
-    """Enough of a way to plan."""
-
-    def library(self, abi, target):
-        return Library("ort", f"capsule-{abi}/lib{target}.so", "1")
-
-
+LIBRARY = Library("ort", "capsule-x86_64/libonnx.so", "1")
 SETTING = Setting.of(Method(), ())
 
 
 def test_a_plan_takes_along_what_it_names(tiny):
-    plan = graph_plan(tiny, "image_encoder", AnyWay(), "x86_64", SETTING)
+    plan = graph_plan(tiny, "image_encoder", LIBRARY, SETTING)
     model, tensor = sorted(plan.files, key=lambda name: name.startswith("in-"))
     assert plan.files[model] == tiny.file("image_encoder")
     assert plan.job.graphs[0].model == model
@@ -217,7 +210,7 @@ def test_a_plan_takes_along_what_it_names(tiny):
 def test_the_weights_beside_a_model_go_along(tiny):
     files = {**tiny.manifest.files, "image_encoder.onnx.data": "0", "image_encoder.txt": "0"}
     bundle = replace(tiny, manifest=replace(tiny.manifest, files=files))
-    plan = graph_plan(bundle, "image_encoder", AnyWay(), "x86_64", SETTING)
+    plan = graph_plan(bundle, "image_encoder", LIBRARY, SETTING)
     names = {name.rpartition("/")[2] for name in plan.files if "/" in name}
     assert names == {"image_encoder.onnx", "image_encoder.onnx.data"}
 
@@ -225,7 +218,7 @@ def test_the_weights_beside_a_model_go_along(tiny):
 def test_a_session_encodes_before_it_decodes(tiny):
     graphs = tiny.manifest.graphs[::-1]
     bundle = replace(tiny, manifest=replace(tiny.manifest, graphs=graphs))
-    jobs = session_plan(bundle, AnyWay(), "x86_64", SETTING).job.graphs
+    jobs = session_plan(bundle, LIBRARY, SETTING).job.graphs
     assert [job.spec.name for job in jobs] == ["image_encoder", "mask_decoder"]
     link = jobs[1].cases[0].inputs["image_embeddings"]
     assert link == Link("image_encoder", "image_embeddings")
@@ -240,11 +233,11 @@ def test_an_encoding_in_another_layout_cannot_be_handed_on(tiny):
     graphs = (encoder, replace(decoder, spec=spec))
     bundle = replace(tiny, manifest=replace(tiny.manifest, graphs=graphs))
     with pytest.raises(BundleError, match="another shape, dtype or layout"):
-        session_plan(bundle, AnyWay(), "x86_64", SETTING)
+        session_plan(bundle, LIBRARY, SETTING)
 
 
 def test_a_check_has_every_golden_case_and_the_scene_twice(tiny):
-    plan = check_plan(tiny, AnyWay(), "x86_64", SETTING)
+    plan = check_plan(tiny, LIBRARY, SETTING)
     encoder, decoder = plan.job.graphs
     assert [case.name for case in encoder.cases] == ["scene"]
     names = {case.name for case in decoder.cases}

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from android_harness.runner.benchmark_model import BenchmarkModel
-from android_harness.runner.benchmark_output import parse_proto, parse_text, refuse_fallback
-from android_harness.runner.delivery import Answer
-from android_harness.runner.job import Case, GraphJob, Job
-from android_harness.runner.ways import Supplies, find_way
+from android_harness.process import Answer
+from android_harness.ways import Supplies, find_way
+from android_harness.ways.benchmark_model import BenchmarkModel
+from android_harness.ways.benchmark_model.output import parse_proto, parse_text, refuse_fallback
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError, RunnerError
+from runtimes.remote.job import Case, GraphJob, Job
 
 SAMPLES = Path(__file__).parent / "samples"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from android_harness.process import Supplies
 from android_harness.runner import compilers
-from android_harness.runner.capsule import Capsule
-from android_harness.runner.ndk import API, Ndk, find_ndk
-from android_harness.runner.ways import Library, Supplies, all_ways, find_way
+from android_harness.ways import all_ways, find_way
+from android_harness.ways.capsule import Capsule
+from android_harness.ways.ndk import API, Ndk, find_ndk
 from exporter.errors import ExportError, RequestError
+from runtimes.remote.job import Library
 from tests.unit.android_harness.small_jobs import JOB
 
 # --------------------------------------------------------------------------------------- which way
@@ -35,7 +37,7 @@ def no_ndk(monkeypatch):
 @pytest.fixture
 def a_compiler(monkeypatch):
     found = compilers.Compiler(("cc",), libraries=True)
-    monkeypatch.setattr("android_harness.runner.capsule.find_compiler", lambda abi: found)
+    monkeypatch.setattr("android_harness.ways.capsule.find_compiler", lambda abi: found)
 
 
 @pytest.mark.usefixtures("no_ndk", "a_compiler")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.runner.delivery import Runtimes
-from android_harness.runner.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Link
 from exporter.bundle.flow import feeds, in_order
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
@@ -19,6 +17,7 @@ from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
+from runtimes.remote.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Library, Link
 
 _DIGITS = 16
 """Of a sha256 in a name on the device."""
@@ -108,16 +107,16 @@ class _Draft:
         return GraphJob(graph.spec, self.model(graph), cases, graph.signature)
 
 
-def graph_plan(bundle: Bundle, graph: str, way: Runtimes, abi: str, setting: Setting) -> Plan:
+def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -> Plan:
     """Load one graph and time it on its first golden case."""
     draft = _Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
     jobs = (draft.entry(entry, (Case(case, draft.inputs(entry, case)),)),)
-    return Plan(_job(GRAPH, bundle, way, abi, setting, jobs), draft.files)
+    return Plan(_job(GRAPH, library, setting, jobs), draft.files)
 
 
-def session_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
+def session_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
     """Load every graph, run each once, then again and again the one that answers prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
@@ -127,10 +126,10 @@ def session_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> P
         jobs.append(draft.entry(graph, (Case(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    return Plan(_job(SESSION, bundle, way, abi, setting, tuple(jobs)), files)
+    return Plan(_job(SESSION, library, setting, tuple(jobs)), files)
 
 
-def check_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
+def check_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
     """Every golden case of every graph; a fed graph's once more on what the device gave before.
 
     `recorded` turns what it wrote into sessions for the parity check.
@@ -152,7 +151,7 @@ def check_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Pla
                 cases.append(_writing(graph, again))
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
-    return Plan(_job(CHECK, bundle, way, abi, setting, tuple(jobs)), draft.files, outputs)
+    return Plan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
 def recorded(plan: Plan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
@@ -222,15 +221,7 @@ def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     return links
 
 
-def _job(
-    mode: str,
-    bundle: Bundle,
-    way: Runtimes,
-    abi: str,
-    setting: Setting,
-    graphs: tuple[GraphJob, ...],
-) -> Job:
-    library = way.library(abi, bundle.manifest.target)
+def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]) -> Job:
     return Job(
         mode=mode,
         runtime=library.runtime,

@@ -11,25 +11,24 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.runner.benchmark_output import (
+from android_harness.process import (
+    BENCHMARK_MODEL,
+    Answer,
+    DeviceFile,
+    ending,
+    started,
+)
+from android_harness.ways.benchmark_model.output import (
     Result,
     names_delegate,
     parse_proto,
     parse_text,
     refuse_fallback,
 )
-from android_harness.runner.delivery import (
-    BENCHMARK_MODEL,
-    Answer,
-    DeviceFile,
-    Library,
-    ending,
-    started,
-)
-from android_harness.runner.job import GRAPH, LITERT, PROTOCOL, Job
-from android_harness.runner.report import Report
 from exporter.bundle.folder import hash_file
 from exporter.errors import RequestError, RunnerError
+from runtimes.remote.job import GRAPH, LITERT, PROTOCOL, Job, Library
+from runtimes.remote.report import Report
 
 _NONE = f"no benchmark_model: download it and set {BENCHMARK_MODEL} to it"
 _PROGRAM = "benchmark_model/benchmark_model"

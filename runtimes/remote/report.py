@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.runner.job import PROTOCOL
 from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import GraphRun, SessionRun
+from runtimes.remote.job import PROTOCOL
 
 FALLEN = 0.9
 """A core whose clock after a run is below this share of that before it was slowed down."""

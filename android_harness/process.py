@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from android_harness.runner.job import LITERT, ORT, Job
-from android_harness.runner.report import Report, parse_report
 from exporter.errors import RunnerError
+from runtimes.remote.job import LITERT, ORT, Job, Library
+from runtimes.remote.report import Report, parse_report
 
 ABIS = ("arm64-v8a", "x86_64")
 RUNTIME_OF = {"onnx": ORT, "tflite": LITERT}
@@ -23,15 +23,6 @@ LIBRARY_OF = {"onnx": "libonnxruntime.so", "tflite": "libLiteRt.so"}
 TIMED_OUT, KILLED, SEGFAULT = 124, 137, 139
 AARS, BENCHMARK_MODEL = "SAM_EXPORT_AARS", "SAM_EXPORT_BENCHMARK_MODEL"
 """Environment variables: files or folders of AARs, parted as PATH is; a program."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """A runtime on the device: `ort` or `litert`, its file there, its version (`-`: any)."""
-
-    runtime: str
-    file: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -85,15 +76,7 @@ class Supplies:
         return cls(tuple(aars), benchmark_model=Path(program) if program else None)
 
 
-class Runtimes(Protocol):
-    """What a plan has to know of a way."""
-
-    def library(self, abi: str, target: str) -> Library:
-        """What a job names as its runtime."""
-        ...
-
-
-class Way(Runtimes, Protocol):
+class Way(Protocol):
     """One way of running on a device."""
 
     @property
@@ -107,6 +90,10 @@ class Way(Runtimes, Protocol):
 
     def modes(self) -> tuple[str, ...]:
         """The modes of a job that it can do."""
+        ...
+
+    def library(self, abi: str, target: str) -> Library:
+        """What a job names as its runtime."""
         ...
 
     def files(self, abi: str, target: str) -> tuple[DeviceFile, ...]:

@@ -1,18 +1,16 @@
 """The ways of running on an Android device, and the choice among them.
 
-How to add a way: a class that keeps the contract of `delivery.Way`, and its line in `all_ways`.
+How to add a way: a class that keeps the contract of `process.Way`, and its line in `all_ways`.
 """
 
 from __future__ import annotations
 
-from android_harness.runner.benchmark_model import BenchmarkModel
-from android_harness.runner.capsule import Capsule
-from android_harness.runner.delivery import Answer, DeviceFile, Library, Supplies, Way
-from android_harness.runner.job import DELEGATES
-from android_harness.runner.ndk import Ndk
+from android_harness.process import Supplies, Way
+from android_harness.ways.benchmark_model import BenchmarkModel
+from android_harness.ways.capsule import Capsule
+from android_harness.ways.ndk import Ndk
 from exporter.errors import RequestError
-
-__all__ = ["Answer", "DeviceFile", "Library", "Supplies", "Way", "all_ways", "find_way"]
+from runtimes.remote.job import DELEGATES
 
 AUTO = "auto"
 

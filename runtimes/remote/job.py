@@ -22,6 +22,15 @@ _WORD = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
+class Library:
+    """A runtime on the device: `ort` or `litert`, its file there, its version (`-`: any)."""
+
+    runtime: str
+    file: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Link:
     """An input that is what `graph`, which comes earlier in the job, gave last as `output`."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from android_harness.runner import bench, wheels
 from android_harness.runner.compilers import find_compiler
+from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
+from profiles.lab.bench import runner as bench
 from tests.device.runner_kit import ABI, tiny_onnx, tiny_tflite
 
 

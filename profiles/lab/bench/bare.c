@@ -1,4 +1,4 @@
-/* The least that calls a graph: what the runner's times are held against (bench.py).
+/* The least that calls a graph: what the runner's times are held against (runner.py).
  *
  *   bare ort|litert LIBRARY MODEL THREADS WARMUP_SECONDS RUNS NAME=FILE...
  *

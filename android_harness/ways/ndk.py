@@ -17,24 +17,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.runner.compilers import SOURCE, Compiler
-from android_harness.runner.delivery import (
+from android_harness.process import (
     AARS,
     ABIS,
     LIBRARY_OF,
     RUNTIME_OF,
     Answer,
     DeviceFile,
-    Library,
     Supplies,
     read_runner,
     started,
 )
-from android_harness.runner.job import MODES, Job
-from android_harness.runner.report import Report
+from android_harness.runner.compilers import SOURCE, Compiler
 from exporter.bundle.folder import hash_file
 from exporter.cache import default_cache
 from exporter.errors import ExportError
+from runtimes.remote.job import MODES, Job, Library
+from runtimes.remote.report import Report
 
 API = 26
 """Android 8: older phones run no model of this size well."""
