@@ -1,38 +1,15 @@
-"""What every way of running on a device has in common: its contract, and the shell it is given.
-
-A way is a program for the device and the files that it needs there. `ways.py` finds one.
-"""
+"""A process on a device: how it is started, and how it ended."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 from exporter.errors import RunnerError
-from runtimes.remote.job import LITERT, ORT, Job, Library
-from runtimes.remote.report import Report, parse_report
+from runtimes.remote.report import RunnerReport, parse_report
 
-ABIS = ("arm64-v8a", "x86_64")
-RUNTIME_OF = {"onnx": ORT, "tflite": LITERT}
-"""Export target -> the runtime that runs it on Android."""
-LIBRARY_OF = {"onnx": "libonnxruntime.so", "tflite": "libLiteRt.so"}
 TIMED_OUT, KILLED, SEGFAULT = 124, 137, 139
-AARS, BENCHMARK_MODEL = "SAM_EXPORT_AARS", "SAM_EXPORT_BENCHMARK_MODEL"
-"""Environment variables: files or folders of AARs, parted as PATH is; a program."""
-
-
-@dataclass(frozen=True)
-class DeviceFile:
-    """A file that a way needs on the device, `remote` being relative to the work folder."""
-
-    local: Path
-    remote: str
-    sha256: str
-    executable: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,88 +17,14 @@ class Answer:
     """What a command on the device gave.
 
     Attributes:
-        status: its exit code; 124 where `timeout` ended it.
-        files: those of `Way.pulls` that were there.
+        status: its exit code; 124 if `timeout` ended it.
+        files: those of `Way.pulls` that exist.
     """
 
     status: int
     stdout: str
     stderr: str
     files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Supplies:
-    """What the user brought.
-
-    Attributes:
-        aars: onnxruntime-android and litert, from Maven; for `ndk`.
-        ndk: folder of Android's native toolkit; None for what the environment names.
-        benchmark_model: a binary for the device's ABI.
-        cache: where capsules and builds are kept; None for the default.
-    """
-
-    aars: tuple[Path, ...] = ()
-    ndk: Path | None = None
-    benchmark_model: Path | None = None
-    cache: Path | None = None
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Supplies:
-        """What AARS and BENCHMARK_MODEL name; the NDK's variables are Android's own."""
-        aars: list[Path] = []
-        for place in map(Path, filter(None, environment.get(AARS, "").split(os.pathsep))):
-            aars += sorted(place.glob("*.aar")) if place.is_dir() else [place]
-        program = environment.get(BENCHMARK_MODEL)
-        return cls(tuple(aars), benchmark_model=Path(program) if program else None)
-
-
-class Way(Protocol):
-    """One way of running on a device."""
-
-    @property
-    def name(self) -> str:
-        """For `--way`."""
-        ...
-
-    def missing(self, abi: str, target: str, delegate: str) -> str | None:
-        """Why it cannot, by name, and what to do; None where it can."""
-        ...
-
-    def modes(self) -> tuple[str, ...]:
-        """The modes of a job that it can do."""
-        ...
-
-    def library(self, abi: str, target: str) -> Library:
-        """What a job names as its runtime."""
-        ...
-
-    def files(self, abi: str, target: str) -> tuple[DeviceFile, ...]:
-        """What has to be on the device; built the first time. ExportError where that fails."""
-        ...
-
-    def self_test(self, folder: str, abi: str, target: str) -> str | None:
-        """A shell command that proves it starts there; None where it has none."""
-        ...
-
-    def command(self, folder: str, job: Job, job_file: str, *, prefix: str = "") -> str:
-        """A shell command that becomes the runner, so that ending the shell ends the runner.
-
-        Args:
-            folder: the work folder on the device, absolute.
-            job: what to do.
-            job_file: where its text is, relative to the folder.
-            prefix: what to start it with: `timeout 600`.
-        """
-        ...
-
-    def pulls(self, job: Job) -> tuple[str, ...]:
-        """Files that `read` wants, as far as they exist after the run."""
-        ...
-
-    def read(self, job: Job, answer: Answer) -> Report:
-        """The report. RunnerError with the runner's own words where it failed."""
-        ...
 
 
 def started(
@@ -148,8 +51,8 @@ def started(
     )
 
 
-def read_runner(answer: Answer) -> Report:
-    """The report of runner.c; RunnerError that says how it ended where there is none."""
+def read_runner(answer: Answer) -> RunnerReport:
+    """The C runner's report. RunnerError says how it ended if there is none."""
     if answer.status == 0 or answer.stdout.strip():
         if answer.status in (TIMED_OUT, KILLED):
             raise RunnerError(ending(answer))

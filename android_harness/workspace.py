@@ -84,7 +84,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Store:
+class DeviceStore:
     """files/ on one device; `device` is how a user names it, for the lines on what takes long."""
 
     connection: Connection

@@ -15,9 +15,8 @@ from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
 from android_harness.modes import changed
-from android_harness.process import Supplies
 from android_harness.state import condition, facts, topology
-from android_harness.ways import find_way
+from android_harness.ways import Supplies, find_way
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
 

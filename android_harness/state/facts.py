@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from android_harness.process import ABIS
+from android_harness.runtimes import ABIS
 from android_harness.state import topology
 from runtimes.device import EMULATOR, PHONE, SIMULATED, DeviceFacts
 

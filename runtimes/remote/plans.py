@@ -17,7 +17,7 @@ from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
-from runtimes.remote.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Library, Link
+from runtimes.remote.job import CHECK, GRAPH, SESSION, Case, GraphJob, Library, Link, RunnerJob
 
 _DIGITS = 16
 """Of a sha256 in a name on the device."""
@@ -48,7 +48,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """One process on a device.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
         outputs: files that it writes.
     """
 
-    job: Job
+    job: RunnerJob
     files: Mapping[str, Path | bytes]
     outputs: tuple[str, ...] = ()
 
@@ -107,16 +107,16 @@ class _Draft:
         return GraphJob(graph.spec, self.model(graph), cases, graph.signature)
 
 
-def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -> Plan:
+def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -> DevicePlan:
     """Load one graph and time it on its first golden case."""
     draft = _Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
     jobs = (draft.entry(entry, (Case(case, draft.inputs(entry, case)),)),)
-    return Plan(_job(GRAPH, library, setting, jobs), draft.files)
+    return DevicePlan(_job(GRAPH, library, setting, jobs), draft.files)
 
 
-def session_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
+def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
     """Load every graph, run each once, then again and again the one that answers prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
@@ -126,10 +126,10 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
         jobs.append(draft.entry(graph, (Case(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    return Plan(_job(SESSION, library, setting, tuple(jobs)), files)
+    return DevicePlan(_job(SESSION, library, setting, tuple(jobs)), files)
 
 
-def check_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
+def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
     """Every golden case of every graph; a fed graph's once more on what the device gave before.
 
     `recorded` turns what it wrote into sessions for the parity check.
@@ -151,10 +151,10 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> Plan:
                 cases.append(_writing(graph, again))
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
-    return Plan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
+    return DevicePlan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
-def recorded(plan: Plan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
+def recorded(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
     """Graph name -> a session that answers as the device did in `plan`, a `check_plan`.
 
     It answers the inputs of the plan's cases, by their bytes, and no others.
@@ -221,8 +221,8 @@ def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     return links
 
 
-def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]) -> Job:
-    return Job(
+def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]) -> RunnerJob:
+    return RunnerJob(
         mode=mode,
         runtime=library.runtime,
         library=library.file,

@@ -16,7 +16,7 @@ FALLEN = 0.9
 
 
 @dataclass(frozen=True)
-class Report:
+class RunnerReport:
     """What a run gave. Times in nanoseconds, wall clock (monotonic, raw).
 
     Attributes:
@@ -93,7 +93,7 @@ class Report:
         )
 
 
-def parse_report(stdout: str) -> Report:
+def parse_report(stdout: str) -> RunnerReport:
     """Read the answer.
 
     Raises:
@@ -109,7 +109,7 @@ def parse_report(stdout: str) -> Report:
     if "error" in data:
         raise RunnerError(f"the runner failed: {data['error']}")
     try:
-        return parse(Report, data, "report")
+        return parse(RunnerReport, data, "report")
     except BundleError as error:
         raise RunnerError(f"the runner's answer is not whole: {error}") from None
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.process import RUNTIME_OF, Answer, read_runner, started
+from android_harness.process import Answer, read_runner, started
+from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from runtimes.remote.job import Library
-from runtimes.remote.plans import Plan, Setting
-from runtimes.remote.report import Report
+from runtimes.remote.plans import DevicePlan, Setting
+from runtimes.remote.report import RunnerReport
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import SHAPE, write_adder
 
@@ -28,9 +29,9 @@ JOB = "job.txt"
 
 def library(bundle: Bundle) -> Library:
     """The one that is installed here for a bundle."""
-    target = bundle.manifest.target
-    wheel = wheels.WHEELS[target]
-    return Library(RUNTIME_OF[target], str(wheels.installed(wheel, ABI)), wheel.version)
+    runtime = needed_runtime(bundle.manifest.target)
+    installed = wheels.installed(runtime.wheel, ABI)
+    return Library(runtime.name, str(installed), runtime.wheel.version)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Folder:
         (self.path / JOB).write_text(text)
         return shell(started(str(self.path), f"{self.runner} {JOB}"))
 
-    def run(self, plan: Plan) -> Report:
+    def run(self, plan: DevicePlan) -> RunnerReport:
         self.put(plan.files)
         return read_runner(self.start(plan.job.text()))
 
-    def pull(self, plan: Plan) -> dict[str, bytes]:
+    def pull(self, plan: DevicePlan) -> dict[str, bytes]:
         return {name: (self.path / name).read_bytes() for name in plan.outputs}
 
 

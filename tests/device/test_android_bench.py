@@ -108,7 +108,7 @@ def test_a_core_that_does_not_exist_is_refused_before_anything_is_changed(device
 def test_fast_cores_are_numbers_in_the_job(device, phone, bundle):
     with device.open(replace(METHOD, cores="fast", threads=1)) as bench:
         bench.prepare(bundle)
-        (plan,) = (p for n, p in bench._loaded[bundle.path].plans.items() if n == "session")
+        plan = bench._loaded[bundle.path].plans["session", ""]
     assert plan.job.cores == (phone.cores[-1].index,)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from android_harness.runner.compilers import find_compiler
+from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
 from profiles.lab.bench import runner as bench
@@ -16,7 +17,7 @@ def test_both_programs_call_the_same_graph(target, make, tmp_path):
     if (
         not ABI
         or find_compiler(ABI) is None
-        or wheels.installed(wheels.WHEELS[target], ABI) is None
+        or wheels.installed(needed_runtime(target).wheel, ABI) is None
     ):
         pytest.skip(f"no C compiler or no runtime for {target}")
     bundle = make(tmp_path / "bundle")

@@ -9,6 +9,7 @@ import pytest
 
 from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
+from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
 from runtimes.engines import open_session, run_canonical
@@ -41,7 +42,7 @@ def folder(runner, tmp_path):
 
 @pytest.fixture(params=sorted(BUNDLES))
 def bundle(request, tmp_path):
-    wheel = wheels.WHEELS[request.param]
+    wheel = needed_runtime(request.param).wheel
     if wheels.installed(wheel, ABI) is None:
         pytest.skip(f"{wheel.project} {wheel.version} is not installed")
     return BUNDLES[request.param](tmp_path / "bundle")
@@ -288,7 +289,7 @@ def test_a_missing_output_is_not_made_up(bundle, folder):
 
 
 def test_another_version_of_onnxruntime_is_refused(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
         pytest.skip("onnxruntime is not installed")
     bundle = tiny_onnx(tmp_path / "b")
     plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
@@ -297,7 +298,7 @@ def test_another_version_of_onnxruntime_is_refused(folder, tmp_path):
 
 
 def test_a_signature_that_is_not_there_is_named(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
+    if wheels.installed(needed_runtime("tflite").wheel, ABI) is None:
         pytest.skip("LiteRT is not installed")
     bundle = tiny_tflite(tmp_path / "b")
     plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
@@ -307,7 +308,7 @@ def test_a_signature_that_is_not_there_is_named(folder, tmp_path):
 
 
 def test_a_file_without_signatures_is_called_by_place(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
+    if wheels.installed(needed_runtime("tflite").wheel, ABI) is None:
         pytest.skip("LiteRT is not installed")
     bundle = tiny_tflite(tmp_path / "b")
     plan = check_plan(bundle, library(bundle), QUICK)
@@ -323,7 +324,7 @@ def test_a_file_without_signatures_is_called_by_place(folder, tmp_path):
 
 def test_the_tiny_bundle_is_what_its_twin_says(folder, tmp_path):
     """Against numbers that no runtime made."""
-    if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
         pytest.skip("onnxruntime is not installed")
     bundle = tiny_onnx(tmp_path / "b")
     plan = check_plan(bundle, library(bundle), QUICK)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from android_harness.runner.compilers import find_compiler
+from android_harness.runtimes import needed_runtime
+from android_harness.ways import Wanted
 from android_harness.ways.capsule import Capsule, __main__, wheels
 from android_harness.ways.capsule.__main__ import main
 from android_harness.ways.capsule.assemble import LOADER, build
@@ -30,7 +32,7 @@ def cache_with(abi, target, folder):
     compiler = find_compiler(abi)
     if compiler is None:
         pytest.skip(f"no C compiler for {abi}")
-    wheel = wheels.WHEELS[target]
+    wheel = needed_runtime(target).wheel
     if wheels.installed(wheel, abi) is None:
         downloads = default_cache(os.environ) / "downloads"
         found = wheels.kept(wheel, abi, downloads)
@@ -48,12 +50,12 @@ class CapsuleOnHost:
         self.abi, self.prefix = abi, prefix
         self.way = Capsule(cache_with(abi, target, folder / "cache"))
         self.work = Folder(Path("unused"), folder / "work")
-        for file in self.way.files(abi, target):
+        for file in self.way.files(Wanted(abi, target)):
             self.work.put({file.remote: file.local})
             (self.work.path / file.remote).chmod(0o755 if file.executable else 0o644)
 
     def library(self, bundle):
-        return self.way.library(self.abi, bundle.manifest.target)
+        return self.way.library(Wanted(self.abi, bundle.manifest.target))
 
     def run(self, plan):
         self.work.put({**plan.files, JOB: plan.job.text().encode()})
@@ -101,7 +103,7 @@ def test_an_arm64_capsule_computes_what_the_engine_does(target, tmp_path):
 
 def test_an_arm64_capsule_proves_that_it_starts_and_times_a_graph(target, tmp_path):
     capsule = arm64(target, tmp_path)
-    line = capsule.way.self_test(str(capsule.work.path), "arm64-v8a", target)
+    line = capsule.way.self_test(str(capsule.work.path), Wanted("arm64-v8a", target))
     answer = shell(line.replace("exec ", f"exec {capsule.prefix} "))
     assert answer.status == 0, answer.stderr
     bundle = BUNDLES[target](tmp_path / "b")
@@ -134,7 +136,7 @@ def test_a_capsule_says_what_it_is_made_of(target, tmp_path):
     listed = json.loads((folder / "manifest.json").read_text())
     assert {f.name for f in folder.iterdir()} == {*listed["files"], "manifest.json"}
     assert listed["files"]["libc.so.6"]["licence"] == "LGPL-2.1-or-later"
-    assert {"runner", LOADER[ABI], wheels.WHEELS[target].library} <= set(listed["files"])
+    assert {"runner", LOADER[ABI], needed_runtime(target).library} <= set(listed["files"])
     assert all(entry["origin"] for entry in listed["files"].values())
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(".partial")]
 

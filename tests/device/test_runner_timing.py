@@ -13,7 +13,7 @@ from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RunnerError
-from runtimes.remote.job import Case, GraphJob, Job
+from runtimes.remote.job import Case, GraphJob, RunnerJob
 from tests.device.runner_kit import ABI, Folder
 
 SOURCE = Path(__file__).with_name("fake_ort.c")
@@ -50,7 +50,7 @@ def start(runner, tmp_path):
             for i in range(graphs)
         )
         settings = {"runs": 5, "seconds": 0.0, "warmup_seconds": 0.0, "threads": 1, **changes}
-        job = Job(mode, "ort", "./libfake.so", "9.9.9", jobs, **settings)
+        job = RunnerJob(mode, "ort", "./libfake.so", "9.9.9", jobs, **settings)
         return folder.start(job.text())
 
     return run

@@ -16,20 +16,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import (
-    ABIS,
-    RUNTIME_OF,
-    Answer,
-    DeviceFile,
-    read_runner,
-    started,
-)
+from android_harness.process import Answer, read_runner, started
 from android_harness.runner.compilers import INSTALL, find_compiler
-from android_harness.ways.capsule import wheels
+from android_harness.runtimes import ABIS, RUNTIMES, needed_runtime, runtime_of
+from android_harness.ways import DeviceFile, Wanted, WayKind
 from android_harness.ways.capsule.assemble import LOADER, MANIFEST, RUNNER, build
 from exporter.cache import default_cache
-from runtimes.remote.job import LITERT, MODES, Job, Library
-from runtimes.remote.report import Report
+from runtimes.remote.job import MODES, Library, RunnerJob
+from runtimes.remote.report import RunnerReport
 
 _FOLDER = "capsule"
 
@@ -41,16 +35,19 @@ class Capsule:
     cache: Path | None = None
     name: str = "capsule"
 
-    def missing(self, abi: str, target: str, delegate: str) -> str | None:
+    def missing(self, wanted: Wanted) -> str | None:
         """See `Way`."""
+        abi, target, runtime = wanted.abi, wanted.target, runtime_of(wanted.target)
         if abi not in ABIS:
             return f"a capsule is for {' and '.join(ABIS)}, not {abi}"
-        if target not in RUNTIME_OF:
+        if runtime is None:
             return f"nothing on Android runs a {target} bundle"
-        if delegate not in ("cpu", "xnnpack"):
-            return f"a capsule has the CPU alone, not {delegate}: vendors build for Android's libc"
-        if delegate == "xnnpack" and RUNTIME_OF[target] != LITERT:
-            return "the wheel's onnxruntime has no XNNPACK"
+        offers = runtime.wheel.delegates
+        if wanted.delegate not in offers:
+            return (
+                f"a capsule offers {', '.join(offers)} for {target} bundles, not "
+                f"{wanted.delegate}: its library is the Python wheel's"
+            )
         if find_compiler(abi) is None:
             return f"no C compiler for {abi}: {INSTALL[abi]}"
         return None
@@ -59,14 +56,16 @@ class Capsule:
         """See `Way`."""
         return MODES
 
-    def library(self, abi: str, target: str) -> Library:
+    def library(self, wanted: Wanted) -> Library:
         """See `Way`."""
-        wheel = wheels.WHEELS[target]
-        return Library(RUNTIME_OF[target], f"{_FOLDER}-{abi}/{wheel.library}", wheel.version)
+        runtime = needed_runtime(wanted.target)
+        folder = f"{_FOLDER}-{wanted.abi}"
+        return Library(runtime.name, f"{folder}/{runtime.library}", runtime.wheel.version)
 
-    def files(self, abi: str, target: str) -> tuple[DeviceFile, ...]:
+    def files(self, wanted: Wanted) -> tuple[DeviceFile, ...]:
         """See `Way`."""
-        folder = build(abi, target, self.cache or default_cache(os.environ))
+        abi = wanted.abi
+        folder = build(abi, wanted.target, self.cache or default_cache(os.environ))
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         programs = {RUNNER, LOADER[abi]}
         return tuple(
@@ -74,22 +73,21 @@ class Capsule:
             for name, entry in sorted(listed.items())
         )
 
-    def self_test(self, folder: str, abi: str, target: str) -> str | None:
+    def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`."""
-        library = self.library(abi, target).file
-        return started(folder, f"{_program(abi)} --version {library}")
+        return started(folder, f"{_program(wanted.abi)} --version {self.library(wanted).file}")
 
-    def command(self, folder: str, job: Job, job_file: str, *, prefix: str = "") -> str:
+    def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`."""
         abi = job.library.partition("/")[0].removeprefix(f"{_FOLDER}-")
         return started(folder, f"{_program(abi)} {shlex.quote(job_file)}", prefix=prefix)
 
-    def pulls(self, job: Job) -> tuple[str, ...]:
+    def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""
         del job
         return ()
 
-    def read(self, job: Job, answer: Answer) -> Report:
+    def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
         """See `Way`."""
         del job
         return read_runner(answer)
@@ -98,3 +96,10 @@ class Capsule:
 def _program(abi: str) -> str:
     folder = f"{_FOLDER}-{abi}"
     return f"{folder}/{LOADER[abi]} --library-path {folder} {folder}/{RUNNER}"
+
+
+WAY = WayKind(
+    make=lambda supplies: Capsule(supplies.cache),
+    delegates=tuple(d for runtime in RUNTIMES for d in runtime.wheel.delegates),
+    rank=2,
+)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from android_harness.process import ABIS, RUNTIME_OF
+from android_harness.runtimes import ABIS, targets
 from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import SamExportError
@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--abi", action="append", choices=ABIS, help="of the device; repeatable (default: all)")
-    add("--target", action="append", choices=tuple(RUNTIME_OF), help="repeatable (default: all)")
+    add("--target", action="append", choices=targets(), help="repeatable (default: all)")
     add("--cache", type=Path, help="folder to keep it in (default: where sam-bench looks)")
     arguments = parser.parse_args(argv)
     cache, status = arguments.cache or default_cache(os.environ), 0
     for abi in arguments.abi or ABIS:
-        for target in arguments.target or RUNTIME_OF:
+        for target in arguments.target or targets():
             try:
                 sys.stdout.write(f"{abi} {target}: {build(abi, target, cache)}\n")
             except SamExportError as error:

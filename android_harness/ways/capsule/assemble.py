@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from android_harness.runner.compilers import INSTALL, SOURCE, Compiler, find_compiler
+from android_harness.runner.compilers import INSTALL, Compiler, find_compiler, fingerprint
+from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import debs, wheels
 from exporter.bundle.folder import hash_file
 from exporter.errors import ExportError
@@ -55,8 +56,8 @@ def build(abi: str, target: str, cache: Path) -> Path:
 
 
 def _key(abi: str, target: str, compiler: Compiler) -> str:
-    wheel = wheels.WHEELS[target]
-    parts = [str(FORMAT), hash_file(SOURCE), wheel.project, wheel.version, compiler.identity()]
+    wheel = needed_runtime(target).wheel
+    parts = [str(FORMAT), fingerprint(), wheel.project, wheel.version, compiler.identity()]
     if compiler.libraries:
         parts += [hash_file(compiler.library(name)) for name in (*_GLIBC[:1], *_GCC)]
     else:
@@ -74,15 +75,16 @@ def _whole(folder: Path) -> bool:
 
 
 def _fill(folder: Path, abi: str, target: str, compiler: Compiler, downloads: Path) -> None:
-    wheel = wheels.WHEELS[target]
+    runtime = needed_runtime(target)
+    wheel = runtime.wheel
     content, origin = wheels.library(wheel, abi, downloads)
-    (folder / wheel.library).write_bytes(content)
-    entries = {wheel.library: (origin, wheel.licence)}
+    (folder / runtime.library).write_bytes(content)
+    entries = {runtime.library: (origin, wheel.licence)}
     for name, part in _system(abi, compiler, downloads).items():
         (folder / name).write_bytes(part[0])
         entries[name] = part[1:]
     compiler.build(folder / RUNNER)
-    entries[RUNNER] = (f"{SOURCE.name}, {compiler.identity()}", "Apache-2.0")
+    entries[RUNNER] = (f"runner/*.c, {compiler.identity()}", "Apache-2.0")
     for name in (RUNNER, LOADER[abi]):
         (folder / name).chmod(0o755)
     files = {

@@ -18,16 +18,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import RUNTIME_OF
 from android_harness.runner.compilers import Compiler, find_compiler
+from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.errors import RequestError, RunnerError, SamExportError
-from runtimes.remote.job import Job, Library
-from runtimes.remote.plans import Plan, Setting, graph_plan
+from runtimes.remote.job import Library, RunnerJob
+from runtimes.remote.plans import DevicePlan, Setting, graph_plan
 from runtimes.remote.report import parse_report
 
 BARE = Path(__file__).with_name("bare.c")
@@ -103,23 +103,24 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
 
 def _library(abi: str, target: str) -> Library:
     """Of the installed package. RequestError where it is not the pinned version."""
-    wheel = wheels.WHEELS[target]
+    runtime = needed_runtime(target)
+    wheel = runtime.wheel
     path = wheels.installed(wheel, abi)
     if path is None:
         raise RequestError(f"pip install {wheel.project}=={wheel.version}")
-    return Library(RUNTIME_OF[target], str(path), wheel.version)
+    return Library(runtime.name, str(path), wheel.version)
 
 
-def _prepare(folder: Path, plan: Plan, compiler: Compiler) -> None:
+def _prepare(folder: Path, plan: DevicePlan, compiler: Compiler) -> None:
     compiler.build(folder / "runner")
-    replace(compiler, source=BARE).build(folder / "bare")
+    compiler.build(folder / "bare", [BARE])
     for name, content in {**plan.files, "job.txt": plan.job.text().encode()}.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def _times(who: str, job: Job, folder: Path) -> Sequence[int]:
+def _times(who: str, job: RunnerJob, folder: Path) -> Sequence[int]:
     """The calls of one process, in nanoseconds."""
     if who == "runner":
         return parse_report(_run(["./runner", "job.txt"], folder)).samples_ns

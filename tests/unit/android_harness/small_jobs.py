@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from runtimes.remote.job import Case, GraphJob, Job
+from runtimes.remote.job import Case, GraphJob, RunnerJob
 
 IMAGE = TensorSpec("image", (1, 4, 4, 3), "uint8", "NHWC")
 OUT = TensorSpec("image_embeddings", (1, 2), "float32", "BN")
@@ -13,4 +13,4 @@ GRAPH = GraphJob(
     (Case("scene", {"image": "in-1.bin"}, {"image_embeddings": "out-1.bin"}),),
     signature="encode",
 )
-JOB = Job("graph", "litert", "capsule/libLiteRt.so", "2.3.0", (GRAPH,), cores=(4, 5))
+JOB = RunnerJob("graph", "litert", "capsule/libLiteRt.so", "2.3.0", (GRAPH,), cores=(4, 5))
