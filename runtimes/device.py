@@ -122,6 +122,9 @@ class Method:
         runs: timed calls of a graph in a repeat, at least.
         seconds: time for them, at least: a repeat goes on until it has both.
         warmup_seconds: the most that is spent on waiting for stable times.
+        warmup_least_seconds: the least; a governor needs some tenths of a second to raise a clock.
+        stable_calls: times are stable if the median of so many calls ...
+        stable_within: ... differs by no more than this share from that of as many before.
         repeats: processes a graph; bundles take turns between them.
         threads: of the runtime.
         cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7` or `4-7`.
@@ -137,6 +140,9 @@ class Method:
     runs: int = 50
     seconds: float = 10.0
     warmup_seconds: float = 5.0
+    warmup_least_seconds: float = 0.3
+    stable_calls: int = 5
+    stable_within: float = 0.02
     repeats: int = 3
     threads: int = 2
     cores: str = "fast"

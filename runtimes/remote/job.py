@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 
-PROTOCOL = 1
-"""Of the job file and of the report; runner.c has the same number."""
+PROTOCOL = 2
+"""Of the job file and of the report; runner.h has the same number."""
 CHECK, GRAPH, SESSION = MODES = ("check", "graph", "session")
+MOST_CALLS = 64
+"""That the runner compares at once; MAX_WINDOW in runner.h."""
 _WORD = re.compile(r"[!-~]+")
 
 
@@ -75,7 +77,7 @@ class RunnerJob:
     Attributes:
         mode: `check` calls every case of every graph once and writes outputs. `graph` loads the
             one graph and times it. `session` loads every graph, calls each once in turn, then
-            calls the last one `runs` times.
+            calls `repeat` at least `runs` times.
         runtime: its name; the runner refuses one that it does not have.
         library: the runtime's shared library.
         version: of the library, for a runtime that cannot tell its own (LiteRT).
@@ -84,6 +86,8 @@ class RunnerJob:
         runs: timed calls, at least.
         seconds: time for them, at least; for `graph` alone.
         warmup_seconds: the most that is spent on waiting for stable times; for `graph` alone.
+        warmup_least_seconds: see `Method`; so too `stable_calls` and `stable_within`.
+        repeat: the graph that a session calls again; empty for none.
     """
 
     mode: str
@@ -97,6 +101,10 @@ class RunnerJob:
     runs: int = 50
     seconds: float = 10.0
     warmup_seconds: float = 5.0
+    warmup_least_seconds: float = 0.3
+    stable_calls: int = 5
+    stable_within: float = 0.02
+    repeat: str = ""
 
     def __post_init__(self) -> None:
         """RequestError for what no runner could do."""
@@ -106,6 +114,10 @@ class RunnerJob:
             raise RequestError("threads and runs are 1 or more, and no time is below 0")
         if not self.graphs or (self.mode == GRAPH and len(self.graphs) != 1):
             raise RequestError(f"a {self.mode} job cannot have {len(self.graphs)} graphs")
+        if not 1 <= self.stable_calls <= MOST_CALLS:
+            raise RequestError(f"stable_calls is 1 to {MOST_CALLS}, not {self.stable_calls}")
+        if self.repeat and self.repeat not in [graph.spec.name for graph in self.graphs]:
+            raise RequestError(f"the job has no graph {self.repeat!r} to repeat")
         if any(not graph.cases for graph in self.graphs):
             raise RequestError("every graph of a job needs a case")
 
@@ -124,6 +136,9 @@ class RunnerJob:
         yield "runs", str(self.runs)
         yield "seconds", f"{self.seconds:.6f}"
         yield "warmup_seconds", f"{self.warmup_seconds:.6f}"
+        yield "warmup_least_seconds", f"{self.warmup_least_seconds:.6f}"
+        yield "stable_calls", str(self.stable_calls)
+        yield "stable_within", f"{self.stable_within:.6f}"
         for graph in self.graphs:
             yield "graph", graph.spec.name
             yield "model", graph.model
@@ -132,6 +147,8 @@ class RunnerJob:
             yield from (_tensor("output", t) for t in graph.spec.outputs)
             for case in graph.cases if self.mode == CHECK else graph.cases[:1]:
                 yield from _case(case)
+        if self.repeat:
+            yield "repeat", self.repeat
         yield ("end",)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, in_order
+from exporter.bundle.flow import feeds, in_order, repeated
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
@@ -33,6 +33,9 @@ class Setting:
     runs: int
     seconds: float
     warmup_seconds: float
+    warmup_least_seconds: float
+    stable_calls: int
+    stable_within: float
 
     @classmethod
     def of(cls, method: Method, cores: tuple[int, ...]) -> Setting:
@@ -44,6 +47,9 @@ class Setting:
             runs=method.runs,
             seconds=method.seconds,
             warmup_seconds=method.warmup_seconds,
+            warmup_least_seconds=method.warmup_least_seconds,
+            stable_calls=method.stable_calls,
+            stable_within=method.stable_within,
         )
 
 
@@ -126,7 +132,9 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
         jobs.append(draft.entry(graph, (Case(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    return DevicePlan(_job(SESSION, library, setting, tuple(jobs)), files)
+    answers = repeated(jobs)
+    job = _job(SESSION, library, setting, tuple(jobs))
+    return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
 
 
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
@@ -234,4 +242,7 @@ def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, 
         runs=setting.runs,
         seconds=setting.seconds,
         warmup_seconds=setting.warmup_seconds,
+        warmup_least_seconds=setting.warmup_least_seconds,
+        stable_calls=setting.stable_calls,
+        stable_within=setting.stable_within,
     )

@@ -16,6 +16,7 @@ from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from runtimes.device import Method
 from runtimes.remote.job import Library
 from runtimes.remote.plans import DevicePlan, Setting
 from runtimes.remote.report import RunnerReport
@@ -23,7 +24,7 @@ from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import SHAPE, write_adder
 
 ABI = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}.get(platform.machine(), "")
-QUICK = Setting(threads=1, cores=(), delegate="cpu", runs=5, seconds=0.0, warmup_seconds=0.0)
+QUICK = Setting.of(Method(threads=1, runs=5, seconds=0.0, warmup_seconds=0.0), cores=())
 JOB = "job.txt"
 
 

@@ -1,4 +1,4 @@
-"""runner.c built with this host's compiler, on real runtimes: what it computes and times."""
+"""The runner built with this host's compiler, on real runtimes: what it computes and times."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def bundle(request, tmp_path):
 def test_it_proves_that_it_starts(runner):
     answer = shell(f"{runner} --version")
     assert (answer.status, answer.stderr) == (0, "")
-    assert '"runner": 1, "bits": 64' in answer.stdout
+    assert '"runner": 2, "bits": 64' in answer.stdout
 
 
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
@@ -217,10 +217,19 @@ BAD = {
     "delegate": (lambda p: edited(p, delegate="qnn"), "no delegate qnn"),
     "cut short": (lambda p: p.job.text()[:-5], "cut short: it has no end"),
     "no job": (lambda p: "hello\n", "is not a job"),
-    "other version": (lambda p: p.job.text().replace("runner 1", "runner 2"), "not of version 1"),
+    "other version": (lambda p: p.job.text().replace("runner 2", "runner 1"), "not of version 2"),
     "unknown word": (lambda p: p.job.text().replace("mode", "mood"), "no word mood"),
     "unknown mode": (lambda p: p.job.text().replace("mode graph", "mode x"), "no mode x"),
     "unknown dtype": (lambda p: p.job.text().replace("float32", "float33"), "no dtype float33"),
+    "no graph to repeat": (
+        lambda p: p.job.text().replace("end\n", "repeat other\nend\n"),
+        "job: no graph other",
+    ),
+    "no runtime of that name": (lambda p: edited(p, runtime="toy"), "job: no runtime toy"),
+    "too wide a window": (
+        lambda p: p.job.text().replace("stable_calls 5", "stable_calls 65"),
+        "stable_calls is 65, not a number from 1 to 64",
+    ),
     "no threads": (lambda p: p.job.text().replace("threads 1", "threads 0"), "threads is 0"),
     "huge shape": (
         lambda p: p.job.text().replace("float32 1,", "float32 4000000000,4000000000,", 1),

@@ -26,6 +26,7 @@ from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.errors import RequestError, RunnerError, SamExportError
+from runtimes.device import Method
 from runtimes.remote.job import Library, RunnerJob
 from runtimes.remote.plans import DevicePlan, Setting, graph_plan
 from runtimes.remote.report import parse_report
@@ -85,7 +86,8 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
     compiler = find_compiler(abi) if abi else None
     if compiler is None:
         raise RequestError("this needs a C compiler for an x86_64 or arm64 host")
-    setting = Setting(threads, (), "cpu", runs, 0.0, _WARMUP_S)
+    method = Method(threads=threads, runs=runs, seconds=0.0, warmup_seconds=_WARMUP_S)
+    setting = Setting.of(method, ())
     plan = graph_plan(bundle, graph, _library(abi, bundle.manifest.target), setting)
     medians: dict[str, list[float]] = {"runner": [], "bare": [], "again": []}
     with tempfile.TemporaryDirectory() as name:

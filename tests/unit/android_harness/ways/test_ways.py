@@ -130,10 +130,13 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
     assert [name for name, file in files.items() if file.executable] == ["ndk/runner"]
     assert files["ndk/libLiteRt.so"].sha256 == hashlib.sha256(b"bionic library").hexdigest()
     asked = (tmp_path / "log").read_text().splitlines()
-    assert [line for line in asked if "runner.c" in line and "max-page-size=16384" in line]
+    (built,) = (line.split() for line in asked if "max-page-size=16384" in line and "-o" in line)
+    names = {Path(word).name for word in built if word.endswith(".c")}
+    assert names == {p.name for p in compilers.runner_sources() if p.suffix == ".c"}
+    assert {"main.c", "job.c", "measure.c", "report.c", "ort.c", "litert.c"} <= names
     way.files(Wanted("arm64-v8a", "tflite"))
     again = (tmp_path / "log").read_text().splitlines()
-    assert sum("runner.c" in line for line in again) == sum("runner.c" in line for line in asked)
+    assert sum("main.c" in line for line in again) == sum("main.c" in line for line in asked) == 1
     assert way.library(Wanted("arm64-v8a", "tflite")) == Library(
         "litert", "ndk/libLiteRt.so", "2.3.0"
     )
