@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-import os
 import platform
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import exporter
+from exporter import child
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import LOG, MANIFEST, Bundle, open_bundle, seal, staging
 from exporter.bundle.goldens import GOLDENS
@@ -332,15 +329,11 @@ def _lower(job: Job, target: Target, graph: Graph, folder: Path) -> GraphFile:
 
 def _check(folder: Path, name: str, judge: Callable[[str], None]) -> tuple[Figure, ...]:
     """Parity in a process of its own; `judge` hears of figures that miss their floors."""
-    command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
-    environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    lines = ran.stdout.strip().splitlines()
-    if not lines:
-        last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-        judge(f"{name}: the check did not finish: {last}")
+    try:
+        answer = child.call([PARITY_MODULE, str(folder), "--json"], what="parity")
+    except SamExportError as error:
+        judge(f"{name}: the check did not finish: {error}")
         return ()
-    answer: dict[str, Any] = json.loads(lines[-1])
     figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
     if answer["missed"]:
         judge(f"{name}: {'; '.join(answer['missed'])}; nothing was written")

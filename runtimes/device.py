@@ -185,6 +185,23 @@ class GraphRun:
     timed: bool = True
     way: str = ""
 
+    @classmethod
+    def untimed(cls, graph: str, runtime: str, why: str) -> GraphRun:
+        """A run that gave no times, and why."""
+        return cls(
+            graph=graph,
+            runtime=runtime,
+            load_ns=0,
+            first_ns=0,
+            warmup_ns=(),
+            samples_ns=(),
+            cpu_ns=None,
+            peak_bytes=None,
+            threads=1,
+            notes=(why,),
+            timed=False,
+        )
+
 
 @dataclass(frozen=True)
 class SessionRun:
@@ -205,6 +222,19 @@ class SessionRun:
     peak_bytes: int | None
     timed: bool = True
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def untimed(cls, runtime: str, why: str) -> SessionRun:
+        """A session that gave no times, and why."""
+        return cls(
+            runtime=runtime,
+            load_ns=0,
+            first_mask_ns=0,
+            click_ns=(),
+            peak_bytes=None,
+            timed=False,
+            notes=(why,),
+        )
 
 
 class Bench(Protocol):
