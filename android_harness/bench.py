@@ -20,6 +20,7 @@ from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError, RunnerError
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.parity import check_parity
+from runtimes.remote import cooling
 from runtimes.remote.job import CHECK, GRAPH, SESSION, Library
 from runtimes.remote.plans import (
     DevicePlan,
@@ -150,7 +151,7 @@ class AndroidBench:
             return now
 
         limit = self.method.cool_seconds
-        return conditions.cool(look, start, limit, device=self.facts.device)
+        return cooling.cool(look, start, limit, device=self.facts.device)
 
     def _plans(
         self, bundle: Bundle, way: Way, library: Library

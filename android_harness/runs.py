@@ -17,7 +17,7 @@ from android_harness.process import TIMED_OUT, Answer
 from android_harness.state import thermal, topology
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RunnerError
-from runtimes.device import THERMAL_STATUS, THROTTLED
+from runtimes.device import THROTTLED
 
 LOG = logging.getLogger("sam_export.device")
 JOB, OUT, ERR, LATE, ALL = "job.txt", "stdout.txt", "stderr.txt", "late", "all.bin"
@@ -161,8 +161,8 @@ def _changes(told: Mapping[str, str]) -> list[str]:
         thermal.parse("HAL Ready: true\n" + told.get(f"thermal {when}", "")).status
         for when in ("before", "after")
     )
-    if before is not None and after is not None and max(before, after) > 0:
-        path = " -> ".join(THERMAL_STATUS[status] for status in (before, after))
+    if before is not None and after is not None and max(before.level, after.level) > 0:
+        path = " -> ".join(status.word for status in (before, after))
         notes.append(f"{THROTTLED} thermal status {path}")
     held, now_held = (
         topology.parse(told.get(f"cores {when}", "")).held for when in ("before", "after")

@@ -20,14 +20,14 @@ from exporter.bundle.manifest import Figure
 PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
 """The class of a device. Numbers of different classes are never compared."""
 
+AUTO, CPU = "auto", "cpu"
+"""The way and the delegate of a method that asks for no other."""
+
 RESIDENT = "of the peak"
 """How a run's note begins that says what else than the graph the memory was for."""
 
 THROTTLED = "throttled:"
 """How a run's note begins that says the device held its clocks down or got hot meanwhile."""
-
-THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-"""Android's words for the thermal status 0..6."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,24 @@ class Temperature:
 
 
 @dataclass(frozen=True)
+class ThermalStatus:
+    """How far a system says that heat holds it back.
+
+    Attributes:
+        level: 0 for not at all; how far the levels go is up to the system.
+        word: the system's own for it: Android's `severe`, Apple's `serious`.
+    """
+
+    level: int
+    word: str
+
+
+@dataclass(frozen=True)
 class Condition:
     """How a device is at one moment. None is what it does not tell.
 
     Attributes:
         at: ISO 8601 time of the host, UTC.
-        thermal_status: an index into THERMAL_STATUS.
         frequencies_khz: core number -> current frequency.
         load: processes that want to run, averaged over a minute.
         awake: whether the screen is on.
@@ -104,7 +116,7 @@ class Condition:
     """
 
     at: str
-    thermal_status: int | None = None
+    thermal_status: ThermalStatus | None = None
     temperatures: tuple[Temperature, ...] = ()
     battery_percent: int | None = None
     charging: bool | None = None
@@ -128,10 +140,9 @@ class Method:
         repeats: processes a graph; bundles take turns between them.
         threads: of the runtime.
         cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7` or `4-7`.
-        way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; this
-            host has `engine` alone.
-        delegate: `cpu`, `xnnpack`, `gpu`, `nnapi`, `qnn`.
-        fixed_performance: Android's fixed-performance mode.
+        way: how the runner reaches the device: AUTO, or one of `DeviceKind.ways`.
+        delegate: what computes: one of `DeviceKind.delegates`.
+        modes: names of `DeviceKind.modes` that the device is put into.
         cool_seconds: the most that is spent on waiting for a device to cool.
         deadline_seconds: the most for one process on the device.
         check: parity on the device before any time counts.
@@ -146,9 +157,9 @@ class Method:
     repeats: int = 3
     threads: int = 2
     cores: str = "fast"
-    way: str = "auto"
-    delegate: str = "cpu"
-    fixed_performance: bool = False
+    way: str = AUTO
+    delegate: str = CPU
+    modes: tuple[str, ...] = ()
     cool_seconds: float = 300.0
     deadline_seconds: float = 600.0
     check: bool = True
@@ -295,6 +306,31 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """What a device can be put into while it is measured: `--NAME` asks for it."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class KindOption:
+    """An option of the command line that a kind takes: `--NAME VALUE`.
+
+    Attributes:
+        name: without its dashes.
+        metavar: of its value, for the help.
+        summary: for the help.
+        use: called with the value before any device is looked for.
+    """
+
+    name: str
+    metavar: str
+    summary: str
+    use: Callable[[str], None]
+
+
+@dataclass(frozen=True)
 class DeviceKind:
     """What a file in a `devices/` folder exports as `KIND`.
 
@@ -303,10 +339,18 @@ class DeviceKind:
         find: ID, or an empty string for the only one -> the device. RequestError says why not.
         listed: every device of this kind that can be seen now.
         clean: ID -> removes what we keep on that device and says in one line what it was; None
-            where nothing is kept.
+            if nothing is kept.
+        ways: for `--way`, besides AUTO.
+        delegates: for `--delegate`.
+        modes: what its devices can be put into.
+        options: what it takes from the command line.
     """
 
     name: str
     find: Callable[[str], Device]
     listed: Callable[[], tuple[Listed, ...]]
     clean: Callable[[str], str] | None = None
+    ways: tuple[str, ...] = ()
+    delegates: tuple[str, ...] = (CPU,)
+    modes: tuple[Mode, ...] = ()
+    options: tuple[KindOption, ...] = ()

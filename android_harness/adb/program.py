@@ -182,6 +182,11 @@ class Adb:
         )
 
 
+def use_adb(program: str) -> None:
+    """From here on, this is the adb of this process and of all that it starts."""
+    os.environ[VARIABLE] = program
+
+
 def find_adb(given: str | None = None) -> Adb:
     """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or that of adbutils.
 

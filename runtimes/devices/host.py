@@ -17,6 +17,8 @@ from exporter.bundle.manifest import Figure
 from exporter.bundle.reading import parse
 from exporter.errors import RequestError, RunnerError, TooHotError
 from runtimes.device import (
+    AUTO,
+    CPU,
     HOST,
     Bench,
     Condition,
@@ -33,8 +35,7 @@ from runtimes.engines import EngineKind, choose_engine
 from runtimes.host_facts import allowed_cores, host_condition, host_facts
 from runtimes.host_run import HostJob
 
-WAYS = ("auto", "engine")
-DELEGATES = ("cpu",)
+WAYS = ("engine",)
 WARMER = 5.0
 """Degrees above the start at which a repeat may begin."""
 POLL_SECONDS = 2.0
@@ -51,15 +52,17 @@ class HostDevice:
     @contextmanager
     def open(self, method: Method) -> Iterator[Bench]:
         """See `Device`. RequestError for what only a phone has."""
-        if method.way not in WAYS:
-            raise RequestError(f"the host has no way {method.way!r}; there are: {', '.join(WAYS)}")
-        if method.delegate not in DELEGATES:
+        if method.way not in (AUTO, *WAYS):
+            raise RequestError(
+                f"the host has no way {method.way!r}; choose from {', '.join((AUTO, *WAYS))}"
+            )
+        if method.delegate != CPU:
             raise RequestError(
                 f"the host measures on its CPU alone, not on {method.delegate!r}: leave --delegate "
                 "out or choose a phone"
             )
-        if method.fixed_performance:
-            raise RequestError("--fixed-performance is a mode of Android; the host has none")
+        if method.modes:
+            raise RequestError(f"the host has no mode --{method.modes[0]}: leave it out")
         yield HostBench(method, chosen_cores(method.cores, host_facts()))
 
 
@@ -177,4 +180,4 @@ def _listed() -> tuple[Listed, ...]:
     return (Listed(HOST, host_facts(), host_condition()),)
 
 
-KIND = DeviceKind(name=HOST, find=_find, listed=_listed)
+KIND = DeviceKind(name=HOST, find=_find, listed=_listed, ways=WAYS)

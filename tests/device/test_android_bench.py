@@ -80,7 +80,7 @@ def test_a_setting_that_was_not_set_is_not_set_again(device, phone):
 
 
 def test_fixed_performance_is_set_and_unset(device, phone):
-    with device.open(replace(METHOD, fixed_performance=True)):
+    with device.open(replace(METHOD, modes=("fixed-performance",))):
         assert phone.state("fixed_performance") == "1\n"
     assert_tidy(phone)
 
@@ -89,7 +89,7 @@ def test_fixed_performance_that_a_device_has_not(device, phone, faults):
     faults.no_fixed_performance = True
     with (
         pytest.raises(RequestError, match=r"has no fixed-performance mode \(.*\): leave it out"),
-        device.open(replace(METHOD, fixed_performance=True)),
+        device.open(replace(METHOD, modes=("fixed-performance",))),
     ):
         pass
     assert_tidy(phone)
@@ -249,7 +249,7 @@ def test_a_cable_that_comes_back_at_once(device, phone, faults, bundle):
 def test_a_device_that_never_cools(device, phone, faults):
     with device.open(replace(METHOD, cool_seconds=0.2)) as bench:
         start = bench.condition()
-        assert start.thermal_status == 0
+        assert start.thermal_status.level == 0
         faults.thermal = (sample("thermalservice-throttling.txt"),)
         with pytest.raises(TooHotError, match=r"thermal status moderate, skin 40.1 °C"):
             bench.cool(start)
@@ -262,7 +262,7 @@ def test_a_device_that_cools(device, faults, monkeypatch):
     with device.open(METHOD) as bench:
         start = bench.condition()
         faults.thermal = (hot, hot, sample("thermalservice-android16-xiaomi.txt"))
-        assert bench.cool(start).thermal_status == 0
+        assert bench.cool(start).thermal_status.level == 0
 
 
 def test_a_faked_thermal_status_is_refused(device, phone, bundle):

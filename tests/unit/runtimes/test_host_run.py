@@ -18,11 +18,12 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, RequestError, RunnerError, TooHotError
 from exporter.progress import silent
+from profiles import kinds
 from profiles.collect import collect
 from profiles.numbers.summary import summarise
 from runtimes import host_run
 from runtimes.device import Condition, Method, Temperature
-from runtimes.devices import host, kinds
+from runtimes.devices import host
 from runtimes.devices.host import KIND, chosen_cores
 from runtimes.host_facts import clusters, host_condition, host_facts
 from runtimes.host_run import HostJob, golden_inputs, stable, time_calls
@@ -221,7 +222,7 @@ def test_what_a_host_cannot_do_is_refused_by_name() -> None:
     for method, word in (
         (Method(way="capsule"), "capsule"),
         (Method(delegate="gpu"), "gpu"),
-        (Method(fixed_performance=True), "--fixed-performance"),
+        (Method(modes=("fixed-performance",)), "no mode --fixed-performance"),
         (Method(cores="0,4000"), "4000"),
     ):
         with pytest.raises(RequestError, match=word), KIND.find("").open(method):
@@ -336,7 +337,7 @@ def test_the_clock_goes_forward_and_the_peak_does_not_shrink() -> None:
 
 
 def test_the_host_is_in_its_catalogue() -> None:
-    assert KIND in kinds()
+    assert KIND in kinds.kinds()
     [row] = KIND.listed()
     assert row.device == "host"
     assert row.problem == ""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
-from profiles.pages.charts import Point, Row, bars, distributions, scatter
-from profiles.pages.markup import Markup, badge, element, html_table, join, page
-from profiles.pages.tables import facts_line, number, with_interval
+from profiles.pages import Page
+from profiles.pages.html.charts import Point, Row, bars, distributions, scatter
+from profiles.pages.html.markup import Markup, badge, element, html_table, join, page
 from profiles.schema import Profile, Repeat
-from runtimes.device import CLASSES, THERMAL_STATUS, Condition, DeviceFacts
+from profiles.tables import facts_line, number, with_interval
+from runtimes.device import CLASSES, Condition, DeviceFacts
 
 MEANINGS = {
     "phone": "a real phone: what its owner would feel",
@@ -237,7 +238,7 @@ def _ends(before: str, after: str, summary: Summary) -> Markup | str:
 
 
 def _status(now: Condition) -> str:
-    return "-" if now.thermal_status is None else THERMAL_STATUS[now.thermal_status]
+    return "-" if now.thermal_status is None else now.thermal_status.word
 
 
 def _hottest(now: Condition) -> str:
@@ -260,3 +261,6 @@ def _value(value: float | None, summary: Summary) -> Markup | str:
     if value is None:
         return "-"
     return element("span", number(value), badge(summary.device_class), class_="n")
+
+
+PAGE = Page(("-o", "--output"), "HTML", render)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiles.numbers.statistics import Spread
-from profiles.pages.markup import Attribute, Markup, element, known
-from profiles.pages.tables import number
+from profiles.pages.html.markup import Attribute, Markup, element, known
+from profiles.tables import number
 
 WIDTH, LEFT, RIGHT = 760.0, 190.0, 190.0
 ROW, TOP, BOTTOM = 54.0, 8.0, 34.0

@@ -9,7 +9,7 @@ from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
 from profiles.schema import Profile
-from runtimes.device import THERMAL_STATUS, DeviceFacts, Listed
+from runtimes.device import DeviceFacts, Listed
 
 NOTHING = "-"
 
@@ -176,7 +176,7 @@ def _state(row: Listed) -> str:
         return NOTHING
     parts = []
     if now.thermal_status is not None:
-        parts.append(f"thermal {THERMAL_STATUS[now.thermal_status]}")
+        parts.append(f"thermal {now.thermal_status.word}")
     if now.temperatures:
         parts.append(f"{max(t.celsius for t in now.temperatures):.0f} C")
     if now.battery_percent is not None:
