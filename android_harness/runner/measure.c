@@ -67,13 +67,11 @@ static void read_frequencies(Frequencies *all) {
 /* ---- calls ---- */
 
 static void open_runtime(void) {
-    int64_t start = now_ns();
     void *library = dlopen(job.library, RTLD_NOW | RTLD_LOCAL);
     if (!library) fail("cannot open %s: %s", job.library, dlerror());
     runtime = runtime_called(job.runtime);
     snprintf(measured.runtime, sizeof measured.runtime, "%s %s", runtime->title,
              runtime->open(library));
-    measured.library_ns = now_ns() - start;
 }
 
 static void load(Graph *graph) {

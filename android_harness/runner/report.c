@@ -105,7 +105,6 @@ void report(void) {
     put_string(job.mode);
     fputs(", \"runtime\": ", answer);
     put_string(measured.runtime);
-    fprintf(answer, ", \"library_ns\": %lld", (long long)measured.library_ns);
     put_by_graph("load_ns", true);
     put_by_graph("first_ns", false);
     put_list("warmup_ns", measured.warmup.values, measured.warmup.count);

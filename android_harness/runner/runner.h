@@ -102,7 +102,7 @@ typedef struct {
 
 typedef struct {
     char runtime[128]; /* title and version */
-    int64_t library_ns, cpu_ns, first_mask_ns; /* the last two are -1 if not measured */
+    int64_t cpu_ns, first_mask_ns; /* -1 if not measured */
     Samples warmup, samples;
     bool stable, capped;
     Frequencies before, after;

@@ -23,7 +23,6 @@ class RunnerReport:
         runner: PROTOCOL of the program.
         mode: the job's.
         runtime: name and version.
-        library_ns: opening the shared library and its environment.
         load_ns: graph -> loading it.
         first_ns: graph -> its first call.
         warmup_ns: calls before times were stable, the first among them; `graph` alone.
@@ -42,7 +41,6 @@ class RunnerReport:
     runner: int
     mode: str
     runtime: str
-    library_ns: int
     load_ns: dict[str, int]
     first_ns: dict[str, int]
     warmup_ns: tuple[int, ...]

@@ -20,7 +20,6 @@ REPORT = {
     "runner": PROTOCOL,
     "mode": "MODE",
     "runtime": "script 1",
-    "library_ns": 1,
     "load_ns": {"GRAPH": 2000},
     "first_ns": {"GRAPH": 300},
     "warmup_ns": [300, 200],

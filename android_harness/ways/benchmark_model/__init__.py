@@ -150,7 +150,6 @@ def _report(job: RunnerJob, result: Result, runtime: str, notes: tuple[str, ...]
         runner=PROTOCOL,
         mode=job.mode,
         runtime=runtime,
-        library_ns=0,
         load_ns={graph: result.init},
         first_ns={graph: result.first},
         warmup_ns=(result.first,),

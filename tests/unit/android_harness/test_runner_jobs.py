@@ -50,7 +50,6 @@ REPORT = {
     "runner": 2,
     "mode": "graph",
     "runtime": "LiteRT 2.3.0",
-    "library_ns": 5,
     "load_ns": {"image_encoder": 7},
     "first_ns": {"image_encoder": 9},
     "warmup_ns": [9, 8],

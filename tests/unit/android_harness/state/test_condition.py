@@ -61,7 +61,7 @@ def test_values_no_sensor_means_are_dropped():
 
 def test_battery_stops_at_the_event_log():
     cell = battery.parse(sample("battery-recent-with-eventlog.txt"))
-    assert cell == battery.Battery(75, charging=True, celsius=35.7, powered=True, stopped=False)
+    assert cell == battery.Battery(75, charging=True, celsius=35.7, stopped=False)
 
 
 def test_a_full_battery_does_not_charge():
