@@ -27,7 +27,7 @@ _HEAT = {"thermal": f"{thermal.SCRIPT} | grep -m 1 'Thermal Status'", "cores": t
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnd:
     """A process that ended by itself or was ended.
 
     Attributes:
@@ -39,7 +39,7 @@ class Ended:
     notes: tuple[str, ...]
 
 
-def run(connection: Connection, folder: str, command: str, job: str, deadline: float) -> Ended:
+def run(connection: Connection, folder: str, command: str, job: str, deadline: float) -> RunEnd:
     """Run a way's command in `folder`, which exists on the device.
 
     Args:
@@ -142,7 +142,7 @@ tidy
 rm -f {folder}/{OUT} {folder}/{ERR} {folder}/{LATE} {folder}/{JOB}"""
 
 
-def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> Ended:
+def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> RunEnd:
     status = told.get("status", "")
     if not status.isdigit():
         raise RunnerError(f"{serial} could not start the runner (exit status {code})")
@@ -151,7 +151,7 @@ def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> 
     if late:
         error = f"{error}\nstopped after {deadline:g} s"
     answer = Answer(TIMED_OUT if late else int(status), told.get("stdout", ""), error)
-    return Ended(answer, tuple(_changes(told)))
+    return RunEnd(answer, tuple(_changes(told)))
 
 
 def _changes(told: Mapping[str, str]) -> list[str]:

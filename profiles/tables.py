@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from profiles.numbers.budget import Row
+from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
@@ -107,7 +107,7 @@ def comparison(found: Comparison) -> str:
     return "\n".join([title, table(head, rows), *(f"note: {flag}" for flag in found.flags)])
 
 
-def budget(rows: Sequence[Row]) -> str:
+def budget(rows: Sequence[Judged]) -> str:
     """`sam-bench check`."""
     head = ("bundle", "device", "class", "limit", "measured", "at most", "verdict")
     return table(

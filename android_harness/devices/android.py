@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from android_harness import workspace
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import VARIABLE, Adb, find_adb, use_adb
-from android_harness.adb.rows import Row
+from android_harness.adb.rows import AdbRow
 from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
@@ -120,7 +120,7 @@ def listed() -> tuple[Listed, ...]:
     return tuple(_listed(adb, row) for row in adb.rows())
 
 
-def _listed(adb: Adb, row: Row) -> Listed:
+def _listed(adb: Adb, row: AdbRow) -> Listed:
     name = f"android:{row.serial}"
     if row.problem:
         return Listed(name, None, None, row.problem)

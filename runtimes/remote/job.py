@@ -39,7 +39,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Case:
+class RunnerCase:
     """One call of a graph.
 
     Attributes:
@@ -66,7 +66,7 @@ class GraphJob:
 
     spec: GraphSpec
     model: str
-    cases: tuple[Case, ...]
+    cases: tuple[RunnerCase, ...]
     signature: str = ""
 
 
@@ -156,7 +156,7 @@ def _tensor(word: str, tensor: TensorSpec) -> tuple[str, ...]:
     return word, tensor.name, tensor.dtype, ",".join(map(str, tensor.shape))
 
 
-def _case(case: Case) -> Iterator[tuple[str, ...]]:
+def _case(case: RunnerCase) -> Iterator[tuple[str, ...]]:
     yield "case", case.name
     for name, given in case.inputs.items():
         if isinstance(given, Link):

@@ -17,7 +17,16 @@ from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
-from runtimes.remote.job import CHECK, GRAPH, SESSION, Case, GraphJob, Library, Link, RunnerJob
+from runtimes.remote.job import (
+    CHECK,
+    GRAPH,
+    SESSION,
+    GraphJob,
+    Library,
+    Link,
+    RunnerCase,
+    RunnerJob,
+)
 
 _DIGITS = 16
 """Of a sha256 in a name on the device."""
@@ -108,7 +117,7 @@ class _Draft:
                 )
         return {t.name: self.tensor(to_layout(given[t.name], t)) for t in graph.spec.inputs}
 
-    def entry(self, graph: GraphFile, cases: tuple[Case, ...]) -> GraphJob:
+    def entry(self, graph: GraphFile, cases: tuple[RunnerCase, ...]) -> GraphJob:
         """The graph with these cases."""
         return GraphJob(graph.spec, self.model(graph), cases, graph.signature)
 
@@ -118,7 +127,7 @@ def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -
     draft = _Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
-    jobs = (draft.entry(entry, (Case(case, draft.inputs(entry, case)),)),)
+    jobs = (draft.entry(entry, (RunnerCase(case, draft.inputs(entry, case)),)),)
     return DevicePlan(_job(GRAPH, library, setting, jobs), draft.files)
 
 
@@ -129,7 +138,7 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
     for graph in in_order(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | _links(graph, jobs)
-        jobs.append(draft.entry(graph, (Case(case, inputs),)))
+        jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
     answers = repeated(jobs)
@@ -148,14 +157,14 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
     for graph in in_order(bundle.manifest.graphs):
         name = graph.spec.name
         cases = [
-            _writing(graph, Case(case, draft.inputs(graph, case)))
+            _writing(graph, RunnerCase(case, draft.inputs(graph, case)))
             for case in draft.goldens.cases(name)
         ]
         written |= {(name, output): file for output, file in cases[0].outputs.items()}
         instead = {n: written[feed.graph, n] for n, feed in feeds(graph, jobs).items()}
         for case in tuple(cases) if instead else ():
             if not any(draft.goldens.owns(name, case.name, n) for n in instead):
-                again = Case(f"{case.name}+encoded", {**case.inputs, **instead})
+                again = RunnerCase(f"{case.name}+encoded", {**case.inputs, **instead})
                 cases.append(_writing(graph, again))
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
@@ -210,7 +219,7 @@ def _array(spec: TensorSpec, content: bytes) -> Array:
     return np.frombuffer(content, dtype).reshape(spec.shape).astype(spec.dtype, copy=False)
 
 
-def _writing(graph: GraphFile, case: Case) -> Case:
+def _writing(graph: GraphFile, case: RunnerCase) -> RunnerCase:
     stem = f"out-{graph.spec.name}-{case.name}"
     return replace(case, outputs={t.name: f"{stem}-{t.name}.bin" for t in graph.spec.outputs})
 

@@ -13,7 +13,7 @@ from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
 from runtimes.engines import open_session, run_canonical
-from runtimes.remote.job import Case, Link
+from runtimes.remote.job import Link, RunnerCase
 from runtimes.remote.plans import check_plan, graph_plan, recorded, session_plan
 from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
@@ -176,25 +176,27 @@ BAD = {
     "no model": (lambda p: first_graph(p, model="gone.bin"), "gone.bin"),
     "no model at all": (lambda p: first_graph(p, model="garbage.bin"), "garbage.bin"),
     "no input file": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "gone.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "gone.bin")),)),
         "cannot open gone.bin: No such file",
     ),
     "short input": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "short.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "short.bin")),)),
         r"short.bin holds 3 bytes where input \w+ takes \d+",
     ),
     "long input": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "long.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "long.bin")),)),
         "long.bin holds at least",
     ),
-    "input not given": (lambda p: first_graph(p, cases=(Case("x", {}),)), "0 times"),
+    "input not given": (lambda p: first_graph(p, cases=(RunnerCase("x", {}),)), "0 times"),
     "unknown tensor": (
         lambda p: p.job.text().replace("read ", "read other "),
         r"lacks|no tensor|0 times|holds",
     ),
     "other shape": (lambda p: reshaped(p, shape=(1, 3, 5)), "not float32 of the job's shape|holds"),
     "forward link": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, Link("later", "y"))),)),
+        lambda p: first_graph(
+            p, cases=(RunnerCase("x", dict.fromkeys(p.names, Link("later", "y"))),)
+        ),
         "links to later, which is not earlier",
     ),
     "no folder for outputs": (

@@ -13,7 +13,7 @@ from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RunnerError
-from runtimes.remote.job import Case, GraphJob, RunnerJob
+from runtimes.remote.job import GraphJob, RunnerCase, RunnerJob
 from tests.device.runner_kit import ABI, Folder
 
 SOURCE = Path(__file__).with_name("fake_ort.c")
@@ -45,7 +45,7 @@ def start(runner, tmp_path):
             GraphJob(
                 GraphSpec(f"g{i}", SPEC.inputs, SPEC.outputs, "image"),
                 f"m{i}",
-                (Case("c", {"x": "x.bin"}),),
+                (RunnerCase("c", {"x": "x.bin"}),),
             )
             for i in range(graphs)
         )

@@ -41,7 +41,7 @@ _TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
-class Row:
+class Overhead:
     """One graph: the least median of the runner, of the bare loop, and of the bare loop again."""
 
     subject: str
@@ -68,7 +68,7 @@ class Row:
         return "kept" if self.overhead <= LIMIT else "missed"
 
 
-def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1) -> Row:
+def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1) -> Overhead:
     """Let the runner and the bare loop take turns on a graph.
 
     Args:
@@ -100,7 +100,7 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
     least = {who: round(min(values)) for who, values in medians.items()}
     version = f"{plan.job.runtime} {plan.job.version}"
     subject = f"{bundle.path.name} {graph}"
-    return Row(subject, version, least["runner"], least["bare"], least["again"])
+    return Overhead(subject, version, least["runner"], least["bare"], least["again"])
 
 
 def _library(abi: str, target: str) -> Library:
@@ -149,7 +149,7 @@ def _run(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def table(rows: Sequence[Row], rounds: int, runs: int) -> str:
+def table(rows: Sequence[Overhead], rounds: int, runs: int) -> str:
     """Markdown."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     lines = [

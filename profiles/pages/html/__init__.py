@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
 from profiles.pages import Page
-from profiles.pages.html.charts import Point, Row, bars, distributions, scatter
+from profiles.pages.html.charts import Distribution, Point, bars, distributions, scatter
 from profiles.pages.html.markup import Markup, badge, element, html_table, join, page
 from profiles.schema import Profile, Repeat
 from profiles.tables import facts_line, number, with_interval
@@ -200,13 +200,13 @@ def _drawing(svg: Markup) -> Markup:
     return element("div", svg, class_="wide")
 
 
-def _row(view: View, graph: str) -> Row | None:
+def _row(view: View, graph: str) -> Distribution | None:
     repeats = quantities(view.profile).get(graph)
     spread = next((g.ms for g in view.summary.graphs if g.graph == graph), None)
     if repeats is None or spread is None:
         return None
     s = view.summary
-    return Row(s.bundle, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
+    return Distribution(s.bundle, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
 
 
 def _repeat(view: View, number_: int, repeat: Repeat) -> list[Markup | str]:

@@ -17,7 +17,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Method
-from runtimes.remote.job import Case, Library, Link
+from runtimes.remote.job import Library, Link, RunnerCase
 from runtimes.remote.plans import Setting, check_plan, graph_plan, session_plan
 from runtimes.remote.report import parse_report
 from tests.unit.android_harness.small_jobs import GRAPH, JOB
@@ -74,7 +74,7 @@ def test_a_job_is_one_line_a_thing():
 
 
 def test_a_link_and_all_cores():
-    case = Case("scene", {"image": Link("earlier", "out")})
+    case = RunnerCase("scene", {"image": Link("earlier", "out")})
     text = replace(JOB, mode="session", graphs=(replace(GRAPH, cases=(case,)),), cores=()).text()
     assert "\nlink image earlier out\n" in text
     assert "\ncores all\n" in text

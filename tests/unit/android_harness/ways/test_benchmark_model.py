@@ -15,7 +15,7 @@ from android_harness.ways.benchmark_model import BenchmarkModel
 from android_harness.ways.benchmark_model.output import parse_proto, parse_text, refuse_fallback
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError, RunnerError
-from runtimes.remote.job import Case, GraphJob, RunnerJob
+from runtimes.remote.job import GraphJob, RunnerCase, RunnerJob
 
 SAMPLES = Path(__file__).parent / "samples"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"
@@ -38,7 +38,7 @@ JOB = RunnerJob(
     "litert",
     "-",
     "-",
-    (GraphJob(SPEC, "bundle-1/e.tflite", (Case("c", {"image": "i"}),), signature="encode"),),
+    (GraphJob(SPEC, "bundle-1/e.tflite", (RunnerCase("c", {"image": "i"}),), signature="encode"),),
     threads=4,
     cores=(4, 5, 6, 7),
     runs=20,
