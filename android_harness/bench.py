@@ -27,19 +27,19 @@ from runtimes.remote.plans import (
     Setting,
     check_plan,
     graph_plan,
-    recorded,
+    replay,
     session_plan,
 )
 from runtimes.remote.report import RunnerReport
 
 LOG = logging.getLogger("sam_export.device")
 FindWay = Callable[[str, Wanted, Supplies], Way]
-"""Name of a way, what shall run, and what the user brought -> how the runner gets there."""
+"""Name of a way, what to run, and the user's supplies -> how the runner gets there."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A bundle that is on the device: how it runs there, and what can be done with it.
+    """A bundle on the device.
 
     Attributes:
         way: how the runner gets there.
@@ -59,7 +59,7 @@ class AndroidBench:
         facts: of it.
         method: how to measure.
         cores: numbers to hold the runner to; empty for all.
-        supplies: what the user brought for the ways.
+        supplies: the user's own files for the ways.
         find_way: chooses one of them for a bundle.
         folder: this run's on the device.
     """
@@ -75,7 +75,7 @@ class AndroidBench:
     _known: set[str] = field(default_factory=set)
 
     def prepare(self, bundle: Bundle) -> None:
-        """Put on the device what the bundle needs and is not there yet; prove that it starts.
+        """Push the files that the bundle needs and the device does not have; prove that it starts.
 
         Raises:
             RequestError: Android does not run such a bundle, or no way leads there.
@@ -117,7 +117,7 @@ class AndroidBench:
         loaded, plan = self._plan(bundle, CHECK)
         self._run(loaded, plan)
         pulled = runs.fetch(self.connection, self.folder, plan.outputs)
-        sessions = recorded(plan, pulled)
+        sessions = replay(plan, pulled)
         return check_parity(bundle.path, bundle.manifest, sessions=sessions)
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:

@@ -18,7 +18,7 @@ class Answer:
 
     Attributes:
         status: its exit code; 124 if `timeout` ended it.
-        files: those of `Way.pulls` that exist.
+        files: of `Way.pulls`, if they exist.
     """
 
     status: int
@@ -27,7 +27,7 @@ class Answer:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def started(
+def start_command(
     folder: str, program: str, *, prefix: str = "", libraries: str = "", stale: str = ""
 ) -> str:
     """A shell command that becomes `program`, in `folder` and with a clean environment.

@@ -31,7 +31,7 @@ class RunEnd:
     """A process that ended by itself or was ended.
 
     Attributes:
-        answer: what it printed and its exit code; 124 where the deadline ended it.
+        answer: what it printed and its exit code; 124 if the deadline ended it.
         notes: what happened to the device meanwhile: it grew hot, cores were held back.
     """
 
@@ -155,7 +155,7 @@ def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> 
 
 
 def _changes(told: Mapping[str, str]) -> list[str]:
-    """What says that times of this run are not those of a cool device."""
+    """Notes on heat: a thermal status, and cores held to a lower clock during the run."""
     notes = []
     before, after = (
         thermal.parse("HAL Ready: true\n" + told.get(f"thermal {when}", "")).status

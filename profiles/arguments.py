@@ -171,7 +171,7 @@ def method(arguments: argparse.Namespace) -> Method:
 
 
 def options(asked: Method) -> list[str]:
-    """What to give `sam-bench` for this method, without what is the default."""
+    """Spell a method as options of `sam-bench`, defaults left out."""
     given = []
     for option, name in _OPTIONS.items():
         value = getattr(asked, name)

@@ -177,7 +177,7 @@ def _telling(arguments: Arguments, progress: Report) -> AbstractContextManager[N
         value = getattr(arguments, asked.option_of(option))
         if value:
             option.use(value)
-    return logs.told(progress, _warn, debug=arguments.debug)
+    return logs.show(progress, _warn, debug=arguments.debug)
 
 
 def _filtered(arguments: Arguments) -> list[Profile]:

@@ -24,15 +24,15 @@ AUTO, CPU = "auto", "cpu"
 """The way and the delegate of a method that asks for no other."""
 
 RESIDENT = "of the peak"
-"""How a run's note begins that says what else than the graph the memory was for."""
+"""Prefix of the note that says how much of the peak was not the graph's."""
 
 THROTTLED = "throttled:"
-"""How a run's note begins that says the device held its clocks down or got hot meanwhile."""
+"""Prefix of the note for a run in which the device throttled or overheated."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Cores that share a top frequency; `max_khz` is None where the system does not tell."""
+    """Cores that share a top frequency; `max_khz` is None if the system does not tell."""
 
     cores: tuple[int, ...]
     max_khz: int | None
@@ -58,14 +58,14 @@ class DeviceFacts:
     Attributes:
         device: as a user names it: `host`, `android:SERIAL`, `emulator:AVD`.
         device_class: one of CLASSES.
-        manufacturer: empty where it is not known; the same for what follows.
+        manufacturer: empty if unknown, as are the next four.
         soc: manufacturer and model of the chip.
         system: name, release and API level, e.g. `Android 14 (API 34)`.
         build: fingerprint of the system's build, or the kernel's version.
         abi: `arm64-v8a` or `x86_64`.
         clusters: from the slowest to the fastest.
-        memory_mb: of the whole device; 0 where it is not known.
-        page_size: of memory, in bytes; 0 where it is not known.
+        memory_mb: of the whole device; 0 if unknown.
+        page_size: of memory, in bytes; 0 if unknown.
     """
 
     device: str
@@ -128,7 +128,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Method:
-    """How a run is done; stored with it, and part of what makes two runs comparable.
+    """How a run is done; stored with it, so that two runs can be told to be comparable.
 
     Attributes:
         runs: timed calls of a graph in a repeat, at least.
@@ -175,9 +175,9 @@ class GraphRun:
         warmup_ns: the calls before times were stable, the first among them.
         samples_ns: every call that counts, wall clock (monotonic, raw).
         cpu_ns: CPU time of the process over those calls, all threads together.
-        peak_bytes: the most resident memory of the process; None where it is not told.
+        peak_bytes: the most resident memory of the process; None if the system does not tell.
         affinity: core numbers the process was held to; empty for all.
-        timed: false where the runtime is an interpreter: its times would say nothing of the bundle,
+        timed: false if the runtime is an interpreter: its times would say nothing of the bundle,
             so there are none (the nanoseconds are 0, the samples empty).
         way: how the runner reached the device, as `Method.way` names it; empty for a host.
     """
@@ -252,7 +252,7 @@ class Bench(Protocol):
     """A device made ready for one method; leaving its context undoes everything it did."""
 
     def prepare(self, bundle: Bundle) -> None:
-        """Put on the device what the bundle needs and is not there yet (by hash)."""
+        """Push the files that the bundle needs and the device does not have, by hash."""
         ...
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
@@ -264,7 +264,7 @@ class Bench(Protocol):
         ...
 
     def run_session(self, bundle: Bundle) -> SessionRun:
-        """One process, every graph, as an app uses them; RequestError where the way cannot."""
+        """One process, every graph, as an app uses them; RequestError if the way cannot."""
         ...
 
     def condition(self) -> Condition:
@@ -284,7 +284,7 @@ class Device(Protocol):
         ...
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
-        """Make it ready for `method`; RequestError by name for what this device cannot do."""
+        """Make it ready for `method`; RequestError names what this device cannot do."""
         ...
 
 
@@ -294,9 +294,9 @@ class Listed:
 
     Attributes:
         device: what `--device` takes.
-        facts: None where the device cannot be asked.
+        facts: None if the device cannot be asked.
         condition: the same.
-        problem: why it cannot be used, and what to do; empty where it can.
+        problem: why it cannot be used, and what to do; empty if it can.
     """
 
     device: str

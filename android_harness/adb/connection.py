@@ -108,7 +108,7 @@ class Connection:
         return self.adb.state(self.serial) == "device"
 
     def reconnect(self, seconds: float) -> bool:
-        """Wait for the device to come back, and connect to it where it is on the network."""
+        """Wait for the device to come back, and connect to it if it is on the network."""
         end = time.monotonic() + seconds
         while not self.is_there():
             if time.monotonic() > end:

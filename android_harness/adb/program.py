@@ -152,7 +152,7 @@ class Adb:
         )
 
     def state(self, serial: str) -> str:
-        """`device`, `offline`, `unauthorized` ..., or empty where adb does not know it."""
+        """`device`, `offline`, `unauthorized` ..., or empty if adb does not know it."""
         try:
             answer = self.run("-s", serial, "get-state", deadline=5)
         except AdbTimeoutError:
@@ -174,7 +174,7 @@ class Adb:
                 f"set {VARIABLE} to the adb that started it, or stop it with its own `kill-server`"
             )
         LOG.warning(
-            "the adb server of version %s was replaced by that of %s: if another program (Android "
+            "the adb server of version %s was replaced by version %s: if another program (Android "
             "Studio?) starts its own again, devices come and go; set %s to that program's adb",
             found[1],
             ours,
@@ -188,7 +188,7 @@ def use_adb(program: str) -> None:
 
 
 def find_adb(given: str | None = None) -> Adb:
-    """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or that of adbutils.
+    """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or the one in adbutils.
 
     Raises:
         NoAdbError: there is none, or the one that was asked for is not a program.
@@ -215,7 +215,7 @@ def _sdk(name: str) -> list[str]:
 
 
 def _bundled() -> str | None:
-    """The adb inside the package adbutils, where its wheel has one; nothing is imported."""
+    """The adb inside the package adbutils, if its wheel has one; nothing is imported."""
     spec = importlib.util.find_spec("adbutils")
     if spec is None or spec.origin is None:
         return None

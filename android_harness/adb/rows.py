@@ -37,7 +37,7 @@ class AdbRow:
 
     @property
     def problem(self) -> str:
-        """Why the device cannot be used, and what to do; empty where it can."""
+        """Why the device cannot be used, and what to do; empty if it can."""
         if self.state == "device":
             return ""
         word = next((word for word in _ADVICE if self.state.startswith(word)), "")
@@ -68,7 +68,7 @@ def unusable(row: AdbRow) -> UnusableError:
 
 
 def only(rows: tuple[AdbRow, ...]) -> AdbRow:
-    """The one that can be used. UnusableError where there is none, or several."""
+    """The one that can be used. UnusableError if there is none, or several."""
     ready = [row for row in rows if not row.problem]
     if len(ready) == 1:
         return ready[0]

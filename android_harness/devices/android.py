@@ -39,7 +39,7 @@ class AndroidDevice:
     Attributes:
         connection: to it.
         name: as a user names it.
-        supplies: what the user brought for the ways of running there; the environment names it.
+        supplies: the user's own files for the ways; the environment names them.
         find_way: chooses one of them for a bundle.
 
     What it is does not change, so that is asked once; whether there is room is asked each time.
@@ -52,7 +52,7 @@ class AndroidDevice:
     _facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
-        """What it is. UnusableError where nothing can be measured on it."""
+        """What it is. UnusableError if nothing can be measured on it."""
         return self._facts or self._usable(self.connection.ask(facts.PARTS))
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
@@ -84,7 +84,7 @@ class AndroidDevice:
                 )
 
     def _usable(self, answers: Mapping[str, str]) -> DeviceFacts:
-        """The facts known before or answered now. UnusableError where it cannot be used now."""
+        """The facts known before or answered now. UnusableError if it cannot be used now."""
         known = self._facts or facts.parse(answers, self.name, self.connection.serial)
         problem = facts.problem_of(known, answers)
         if problem:

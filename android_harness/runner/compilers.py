@@ -1,4 +1,4 @@
-"""C compilers that build the runner, and the glibc that goes with what they build."""
+"""C compilers that build the runner, and the glibc that goes with it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Compiler:
         return " ".join(words)
 
     def library(self, name: str) -> Path:
-        """A library that goes with it. ExportError where it has none."""
+        """A library that goes with it. ExportError if it has none."""
         path = Path(self._ask(f"-print-file-name={name}").strip())
         if not path.is_absolute() or not path.is_file():
             raise ExportError(f"{self.words[0]} has no {name}: install its C and C++ libraries")
@@ -92,7 +92,7 @@ def runtimes_flag() -> str:
 
 
 def fingerprint() -> str:
-    """Of all that decides what a compiler makes of the runner: names, contents and flags."""
+    """Hash everything that decides the built runner: names, contents and flags."""
     parts = [(path.name, hash_file(path)) for path in runner_sources()]
     return hashlib.sha256(repr((parts, FLAGS, runtimes_flag())).encode()).hexdigest()
 

@@ -216,12 +216,12 @@ void parse_job(const char *path) {
     if (!ended) fail("job: %s is cut short: it has no end", path);
     if (!job.mode || !job.runtime || !job.library || !job.delegate || !job.threads || !job.runs ||
         !job.stable_calls) {
-        fail("job: %s lacks mode, runtime, library, delegate, threads, runs or stable_calls", path);
+        fail("job: %s is missing mode, runtime, library, delegate, threads, runs or stable_calls", path);
     }
     for (int g = 0; g < job.graph_count; g++) {
         const Graph *graph = &job.graphs[g];
         if (!graph->model || !graph->input_count || !graph->output_count || !graph->case_count) {
-            fail("job: graph %s lacks a model, inputs, outputs or cases", graph->name);
+            fail("job: graph %s is missing a model, inputs, outputs or cases", graph->name);
         }
     }
     if (!job.graph_count) fail("job: %s has no graph", path);

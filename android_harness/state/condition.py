@@ -68,7 +68,7 @@ def _power_notes(cell: battery.Battery, answers: Mapping[str, str]) -> list[str]
 
 
 def _radio_notes(answers: Mapping[str, str]) -> list[str]:
-    """A phone in airplane mode without Wi-Fi is quiet; what is not is said, not changed."""
+    """Say which radios are on; a quiet phone is in airplane mode without Wi-Fi."""
     notes = []
     if answers.get("airplane") == "0":
         notes.append("airplane mode is off")
@@ -86,7 +86,7 @@ def _load(text: str) -> float | None:
 
 
 def refuse_override(condition: Condition, device: str) -> None:
-    """UnusableError where the thermal status is faked: a hot device would count as cool."""
+    """UnusableError if the thermal status is faked: a hot device would count as cool."""
     if OVERRIDDEN in condition.notes:
         raise UnusableError(
             f"{device}: {OVERRIDDEN}; undo it with `adb shell cmd thermalservice reset`"

@@ -15,7 +15,7 @@ _HAL = "Current temperatures from HAL:"
 _SENSOR = re.compile(r"Temperature\{mValue=([^,]+), mType=(-?\d+), mName=([^,}]*), mStatus=(\d+)")
 _KINDS = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 4: "usb", 5: "power amplifier", 9: "npu"}
 _BELIEVABLE = (-40.0, 150.0)
-"""Degrees that a sensor of a phone can mean; what lies outside says that it is broken."""
+"""Degrees that a phone's sensor can read; anything else means a broken one."""
 
 
 @dataclass(frozen=True)

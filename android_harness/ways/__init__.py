@@ -25,7 +25,7 @@ AARS, BENCHMARK_MODEL = "SAM_EXPORT_AARS", "SAM_EXPORT_BENCHMARK_MODEL"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall run: on which processor, bundles of which target, computed by which delegate."""
+    """What to run: the processor, the target of the bundle, and the delegate that computes."""
 
     abi: str
     target: str
@@ -44,7 +44,7 @@ class DeviceFile:
 
 @dataclass(frozen=True)
 class Supplies:
-    """What the user brought.
+    """The user's own files.
 
     Attributes:
         aars: onnxruntime-android and litert, from Maven; for `ndk`.
@@ -121,7 +121,7 @@ class WayKind:
     """What a file of this folder exports as `WAY`.
 
     Attributes:
-        make: what the user brought -> the way.
+        make: the user's supplies -> the way.
         delegates: what it may offer, whatever the target.
         rank: `auto` tries the lowest first, the nearest to an app; None: only if asked for.
     """
@@ -142,7 +142,7 @@ def way_kinds() -> dict[str, WayKind]:
 
 
 def delegates() -> tuple[str, ...]:
-    """Whatever any way offers, each once."""
+    """Every delegate that some way offers, each once."""
     return tuple(dict.fromkeys(d for kind in way_kinds().values() for d in kind.delegates))
 
 

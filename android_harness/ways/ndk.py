@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, read_runner, started
+from android_harness.process import Answer, read_runner, start_command
 from android_harness.runner.compilers import Compiler, fingerprint
 from android_harness.runtimes import ABIS, RUNTIMES, Runtime, needed_runtime, runtime_of
 from android_harness.ways import AARS, DeviceFile, Supplies, Wanted, WayKind
@@ -108,13 +108,13 @@ class Ndk:
     def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`."""
         program = f"{_FOLDER}/runner --version {self.library(wanted).file}"
-        return started(folder, program, libraries=f"{folder}/{_FOLDER}")
+        return start_command(folder, program, libraries=f"{folder}/{_FOLDER}")
 
     def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`."""
         del job
         program = f"{_FOLDER}/runner {shlex.quote(job_file)}"
-        return started(folder, program, prefix=prefix, libraries=f"{folder}/{_FOLDER}")
+        return start_command(folder, program, prefix=prefix, libraries=f"{folder}/{_FOLDER}")
 
     def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""

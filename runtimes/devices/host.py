@@ -51,7 +51,7 @@ class HostDevice:
 
     @contextmanager
     def open(self, method: Method) -> Iterator[Bench]:
-        """See `Device`. RequestError for what only a phone has."""
+        """See `Device`. RequestError if the method asks for a phone's way, delegate or mode."""
         if method.way not in (AUTO, *WAYS):
             raise RequestError(
                 f"the host has no way {method.way!r}; choose from {', '.join((AUTO, *WAYS))}"
@@ -105,7 +105,7 @@ class HostBench:
         return host_condition()
 
     def cool(self, start: Condition) -> Condition:
-        """Wait until no sensor is much warmer than at `start`; at once where there is none."""
+        """Wait until no sensor is much warmer than at `start`; at once if there is none."""
         end = time.monotonic() + self.method.cool_seconds
         while True:
             now = host_condition()
@@ -136,7 +136,7 @@ class HostBench:
 
 
 def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:
-    """`fast`, `all` or numbers -> core numbers; empty where that is every core.
+    """`fast`, `all` or numbers -> core numbers; empty if that is every core.
 
     Raises:
         RequestError: a core that is not here.

@@ -29,7 +29,7 @@ def warmth(condition: Condition) -> Temperature | None:
 
 
 def heat_excess(now: Condition, start: Condition) -> str:
-    """What is too hot in `now`, in words; empty where it is as cool as at `start`."""
+    """Why `now` is too hot, in words; empty if it is as cool as at `start`."""
     problems = []
     if now.thermal_status and now.thermal_status.level:
         problems.append(f"thermal status {now.thermal_status.word}")

@@ -32,7 +32,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Link:
-    """An input that is what `graph`, which comes earlier in the job, gave last as `output`."""
+    """An input taken from `output` of `graph`, which comes earlier in the job."""
 
     graph: str
     output: str
@@ -45,7 +45,7 @@ class RunnerCase:
     Attributes:
         name: for messages.
         inputs: name -> a raw little-endian file in the input's own shape and layout, or a link.
-        outputs: name -> the file to write it to; what is not named is not written.
+        outputs: name -> the file to write it to; other outputs are not written.
     """
 
     name: str
@@ -60,7 +60,7 @@ class GraphJob:
     Attributes:
         spec: names, shapes and dtypes; the model file must agree.
         model: its file.
-        cases: what it is called with: all of them for `check`, else the first one.
+        cases: its calls: all of them for `check`, else the first one.
         signature: the TFLite signature to call; empty for the first.
     """
 
@@ -107,7 +107,7 @@ class RunnerJob:
     repeat: str = ""
 
     def __post_init__(self) -> None:
-        """RequestError for what no runner could do."""
+        """RequestError if no runner could do it."""
         if self.mode not in MODES:
             raise RequestError(f"unknown mode {self.mode!r}; choose from {', '.join(MODES)}")
         if self.threads < 1 or self.runs < 1 or self.seconds < 0 or self.warmup_seconds < 0:

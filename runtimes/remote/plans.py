@@ -1,4 +1,4 @@
-"""From a bundle to what a device has to do: the job, the files it needs, what to fetch after it."""
+"""A bundle as work for a device: the job, the files to send, the files to fetch."""
 
 from __future__ import annotations
 
@@ -147,9 +147,9 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
 
 
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
-    """Every golden case of every graph; a fed graph's once more on what the device gave before.
+    """Every golden case of every graph; a fed graph runs again on the device's own outputs.
 
-    `recorded` turns what it wrote into sessions for the parity check.
+    `replay` turns what it wrote into sessions for the parity check.
     """
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
@@ -171,7 +171,7 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
     return DevicePlan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
-def recorded(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
+def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
     """Graph name -> a session that answers as the device did in `plan`, a `check_plan`.
 
     It answers the inputs of the plan's cases, by their bytes, and no others.
@@ -183,9 +183,9 @@ def recorded(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], S
     Raises:
         RunnerError: a file is missing, or is not of its tensor's size.
     """
-    lacking = [name for name in plan.outputs if name not in pulled]
-    if lacking:
-        raise RunnerError(f"the device gave no {lacking[0]}, one of {len(plan.outputs)} outputs")
+    missing = [name for name in plan.outputs if name not in pulled]
+    if missing:
+        raise RunnerError(f"the device gave no {missing[0]}, one of {len(plan.outputs)} outputs")
     inputs = {n: c for n, c in plan.files.items() if isinstance(c, bytes)} | dict(pulled)
     sessions = {job.spec.name: _Recorded(job, inputs) for job in plan.job.graphs}
     return sessions.__getitem__

@@ -30,10 +30,10 @@ class RunnerReport:
         samples_ns: every call that counts; in `session` the calls after the first mask.
         cpu_ns: CPU time of the process over the samples, all threads together.
         first_mask_ns: `session` alone: library, all loads, one call of every graph.
-        peak_bytes: the most resident memory (VmHWM); None where /proc does not tell.
+        peak_bytes: the most resident memory (VmHWM); None if /proc does not tell.
         threads: of the runtime.
         affinity: cores the process may use.
-        khz_before: core -> frequency before the samples, where the system tells.
+        khz_before: core -> frequency before the samples, if the system tells.
         khz_after: the same after them.
         notes: what a reader should know.
     """
@@ -99,7 +99,7 @@ def parse_report(stdout: str) -> RunnerReport:
 
     Raises:
         RunnerError: the runner reported an error (its own words); its answer is empty, cut short,
-            no JSON, of another version, or lacks something.
+            no JSON, of another version, or is missing a field.
     """
     data = _object(stdout)
     if data.get("runner") != PROTOCOL:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.process import Answer, read_runner, started
+from android_harness.process import Answer, read_runner, start_command
 from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle, seal
@@ -50,7 +50,7 @@ class Folder:
 
     def start(self, text: str) -> Answer:
         (self.path / JOB).write_text(text)
-        return shell(started(str(self.path), f"{self.runner} {JOB}"))
+        return shell(start_command(str(self.path), f"{self.runner} {JOB}"))
 
     def run(self, plan: DevicePlan) -> RunnerReport:
         self.put(plan.files)

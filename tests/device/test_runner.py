@@ -14,7 +14,7 @@ from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
 from runtimes.engines import open_session, run_canonical
 from runtimes.remote.job import Link, RunnerCase
-from runtimes.remote.plans import check_plan, graph_plan, recorded, session_plan
+from runtimes.remote.plans import check_plan, graph_plan, replay, session_plan
 from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import write_adder
@@ -57,7 +57,7 @@ def test_it_proves_that_it_starts(runner):
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
     plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
-    sessions = recorded(plan, folder.pull(plan))
+    sessions = replay(plan, folder.pull(plan))
     goldens, compared = bundle.goldens(), 0
     for graph in bundle.manifest.graphs:
         engine = open_session(bundle, graph.spec.name, threads=1)
@@ -85,7 +85,7 @@ def test_the_check_runs_the_decoder_on_the_encoding_of_the_device(bundle, folder
 def test_inputs_that_the_device_was_not_asked_for_have_no_answer(bundle, folder):
     plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
-    session = recorded(plan, folder.pull(plan))("image_encoder")
+    session = replay(plan, folder.pull(plan))("image_encoder")
     spec = plan.job.graphs[0].spec
     zeros = {t.name: np.zeros(t.shape, t.dtype) for t in spec.inputs}
     with pytest.raises(RunnerError, match="was not asked for these inputs of image_encoder"):
@@ -98,9 +98,9 @@ def test_an_output_that_did_not_come_back_is_named(bundle, folder):
     pulled = folder.pull(plan)
     first = plan.outputs[0]
     with pytest.raises(RunnerError, match="one of"):
-        recorded(plan, {n: c for n, c in pulled.items() if n != first})
+        replay(plan, {n: c for n, c in pulled.items() if n != first})
     with pytest.raises(RunnerError, match="bytes of image_embeddings"):
-        recorded(plan, {**pulled, first: pulled[first][:-4]})
+        replay(plan, {**pulled, first: pulled[first][:-4]})
 
 
 def test_a_graph_is_timed_call_by_call(bundle, folder):

@@ -19,7 +19,7 @@ from android_harness.ways.capsule.assemble import LOADER, build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError, RunnerError
 from runtimes.parity import check_parity
-from runtimes.remote.plans import check_plan, graph_plan, recorded
+from runtimes.remote.plans import check_plan, graph_plan, replay
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite
 from tests.fakes import qemu
 
@@ -81,7 +81,7 @@ def arm64(target, tmp_path):
 def compared(capsule, bundle):
     plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
-    sessions = recorded(plan, capsule.work.pull(plan))
+    sessions = replay(plan, capsule.work.pull(plan))
     device = check_parity(bundle.path, bundle.manifest, sessions=sessions)
     host = check_parity(bundle.path, bundle.manifest)
     assert len(device) == len(host) >= 3
@@ -185,14 +185,14 @@ def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
 
 
 def test_the_arrays_of_a_check_are_the_specs(tmp_path):
-    """`recorded` gives what a session gives: shapes and dtypes of the spec."""
+    """`replay` gives what a session gives: shapes and dtypes of the spec."""
     if not ABI:
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)
     bundle = tiny_tflite(tmp_path / "b")
     plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
-    session = recorded(plan, capsule.work.pull(plan))("image_encoder")
+    session = replay(plan, capsule.work.pull(plan))("image_encoder")
     stored = bundle.goldens()
     inputs = {n: stored.array("image_encoder", "scene", n) for n in ("image", "point_labels")}
     (got,) = session.run(inputs).values()

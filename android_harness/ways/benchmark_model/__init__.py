@@ -2,7 +2,7 @@
 
 It has the GPU and what else its build holds, and what everyone compares with. It gives statistics,
 not every call, feeds random input, and can write no outputs: so no parity on the device, and the
-report's one sample is its median (or its mean, where the tool tells no median), with a note.
+report's one sample is its median (or its mean, if the tool tells no median), with a note.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, ending, started
+from android_harness.process import Answer, ending, start_command
 from android_harness.ways import BENCHMARK_MODEL, DeviceFile, Wanted, WayKind
 from android_harness.ways.benchmark_model.output import (
     Result,
@@ -85,7 +85,7 @@ class BenchmarkModel:
     def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`. Its help ends with an error code; 126 and more mean that it did not start."""
         del wanted
-        return f"({started(folder, f'{_PROGRAM} --help')}); [ $? -lt 126 ]"
+        return f"({start_command(folder, f'{_PROGRAM} --help')}); [ $? -lt 126 ]"
 
     def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`. The cores are held by `taskset`, since the tool cannot."""
@@ -108,7 +108,7 @@ class BenchmarkModel:
         ]
         mask = f"taskset {sum(1 << core for core in set(job.cores)):x} " if job.cores else ""
         program = f"{mask}{_PROGRAM} {' '.join(words)}"
-        return started(folder, program, prefix=prefix, stale=_RESULT)
+        return start_command(folder, program, prefix=prefix, stale=_RESULT)
 
     def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""

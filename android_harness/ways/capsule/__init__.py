@@ -16,7 +16,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, read_runner, started
+from android_harness.process import Answer, read_runner, start_command
 from android_harness.runner.compilers import INSTALL, find_compiler
 from android_harness.runtimes import ABIS, RUNTIMES, needed_runtime, runtime_of
 from android_harness.ways import DeviceFile, Wanted, WayKind
@@ -75,12 +75,14 @@ class Capsule:
 
     def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`."""
-        return started(folder, f"{_program(wanted.abi)} --version {self.library(wanted).file}")
+        return start_command(
+            folder, f"{_program(wanted.abi)} --version {self.library(wanted).file}"
+        )
 
     def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`."""
         abi = job.library.partition("/")[0].removeprefix(f"{_FOLDER}-")
-        return started(folder, f"{_program(abi)} {shlex.quote(job_file)}", prefix=prefix)
+        return start_command(folder, f"{_program(abi)} {shlex.quote(job_file)}", prefix=prefix)
 
     def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""

@@ -108,7 +108,7 @@ def _system(abi: str, compiler: Compiler, downloads: Path) -> dict[str, tuple[by
     for deb in debs.PACKAGES[abi]:
         held = debs.unpack(debs.fetch(deb, downloads), names, deb.name)
         found |= {name: (content, deb.name, deb.licence) for name, content in held.items()}
-    lacking = [name for name in names if name not in found]
-    if lacking:
-        raise ExportError(f"Debian's packages hold no {lacking[0]} for {abi}")
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ExportError(f"Debian's packages hold no {missing[0]} for {abi}")
     return found

@@ -26,7 +26,7 @@ _TIMEOUT_S = 1800
 def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
     """The library for an ABI and where it came from.
 
-    The installed package is used where it is the same version for the same kind of machine, else
+    The installed package is used if it is the same version for the same kind of machine, else
     the wheel in `folder`, else pip downloads it there.
 
     Raises:
@@ -47,7 +47,7 @@ def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
 
 
 def installed(wheel: Wheel, abi: str) -> Path | None:
-    """The library of the installed package where it would run on `abi`, else None."""
+    """The library of the installed package if it would run on `abi`, else None."""
     if sys.platform != "linux" or not _PLATFORMS[abi][0].endswith(f"_{platform.machine()}"):
         return None
     try:

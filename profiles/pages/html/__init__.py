@@ -140,7 +140,7 @@ def _graph(view: View, graph: GraphSummary) -> list[Markup | str]:
 
 
 def _notes(views: Sequence[View]) -> list[Markup]:
-    """What to know before believing, and what parity gave."""
+    """Warnings, and the parity figure nearest to its floor."""
     found = [
         element("li", f"{v.summary.bundle}: ", element("span", mark, class_="warn"))
         for v in views

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from android_harness.process import Answer, read_runner, started
+from android_harness.process import Answer, read_runner, start_command
 from exporter.bundle.folder import Bundle
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, RequestError, RunnerError
@@ -180,7 +180,9 @@ def test_the_command_becomes_the_program_in_a_clean_environment(tmp_path):
     folder = tmp_path / "it's here"
     folder.mkdir()
     (folder / "old.pb").write_text("stale")
-    line = started(str(folder), "env", prefix="nice -n 0", libraries=str(folder), stale="old.pb")
+    line = start_command(
+        str(folder), "env", prefix="nice -n 0", libraries=str(folder), stale="old.pb"
+    )
     given = {**os.environ, "LD_PRELOAD": "", "ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run(["sh", "-c", line], env=given, capture_output=True, text=True, check=True)
     seen = dict(row.split("=", 1) for row in done.stdout.splitlines() if "=" in row)
