@@ -257,7 +257,7 @@ def test_a_device_that_never_cools(device, phone, faults):
 
 
 def test_a_device_that_cools(device, faults, monkeypatch):
-    monkeypatch.setattr("android_harness.state.condition.POLL", 0.01)
+    monkeypatch.setattr("runtimes.remote.cooling.POLL", 0.01)
     hot = sample("thermalservice-throttling.txt")
     with device.open(METHOD) as bench:
         start = bench.condition()

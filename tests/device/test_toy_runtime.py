@@ -83,8 +83,8 @@ def test_a_runtime_on_a_device(phone, adb_environment, site, tmp_path, monkeypat
     bundle = tiny_tflite(tmp_path / "tiny-toy-fp32")
     seal(bundle.path, replace(bundle.manifest, target="toy"))
     assert open_bundle(bundle.path).manifest.target == "toy"
-    monkeypatch.setenv("PYTHONPATH", str(site))
     look_at(adb_environment, monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store = tmp_path / "p.jsonl"
     ran = house.run(
