@@ -48,6 +48,7 @@ CARRIERS = frozenset(
         ".bundle.rules",
         ".bundle.tensors",
         ".catalog",
+        ".child",
         ".errors",
         ".progress",
         ".variants",
