@@ -50,6 +50,7 @@ CARRIERS = frozenset(
         ".bundle.rules",
         ".bundle.tensors",
         ".catalog",
+        ".child",
         ".errors",
         ".progress",
         ".variants",

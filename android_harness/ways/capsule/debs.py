@@ -114,7 +114,7 @@ def fetch(deb: Deb, folder: Path, mirrors: Iterable[str] = MIRRORS) -> bytes:
 
 
 def unpack(content: bytes, names: Iterable[str], where: str) -> dict[str, bytes]:
-    """Those of `names` that a package holds, wherever in it, with links followed.
+    """Files of a package by name, from any folder in it; links are followed.
 
     Args:
         content: a .deb.

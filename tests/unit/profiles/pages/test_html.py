@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import pytest
 
 from profiles.numbers.summary import summarise
-from profiles.pages.charts import Scale
-from profiles.pages.markup import COLOURS, STYLE
-from profiles.pages.report import render
-from profiles.pages.tables import number, with_interval
+from profiles.pages.html import render
+from profiles.pages.html.charts import Scale
+from profiles.pages.html.markup import COLOURS, STYLE
 from profiles.schema import GraphFacts
+from profiles.tables import number, with_interval
 from tests.unit.profile_making import HOST, HOT, PHONE, graph_run, profile
 
 VOID = {"meta"}

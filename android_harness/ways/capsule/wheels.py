@@ -7,11 +7,11 @@ import platform
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
+from android_harness.runtimes import Wheel
 from exporter.errors import DownloadError
 
 _PLATFORMS = {
@@ -23,43 +23,10 @@ _PYTHON = "3.11"
 _TIMEOUT_S = 1800
 
 
-@dataclass(frozen=True)
-class Wheel:
-    """A pinned package and the library in it.
-
-    Attributes:
-        project: its name on the index.
-        version: runner.c was tried with this one: LiteRT's functions change between versions.
-        member: pattern of the library's path in the wheel.
-        library: what to call it on a device.
-        licence: of the library.
-    """
-
-    project: str
-    version: str
-    member: str
-    library: str
-    licence: str
-
-
-WHEELS = {
-    "onnx": Wheel(
-        "onnxruntime",
-        "1.31.1",
-        "onnxruntime/capi/libonnxruntime.so.*",
-        "libonnxruntime.so",
-        "MIT",
-    ),
-    "tflite": Wheel(
-        "ai-edge-litert", "2.3.0", "ai_edge_litert/libLiteRt.so", "libLiteRt.so", "Apache-2.0"
-    ),
-}
-
-
 def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
     """The library for an ABI and where it came from.
 
-    The installed package is used where it is the same version for the same kind of machine, else
+    The installed package is used if it is the same version for the same kind of machine, else
     the wheel in `folder`, else pip downloads it there.
 
     Raises:
@@ -80,7 +47,7 @@ def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
 
 
 def installed(wheel: Wheel, abi: str) -> Path | None:
-    """The library of the installed package where it would run on `abi`, else None."""
+    """The library of the installed package if it would run on `abi`, else None."""
     if sys.platform != "linux" or not _PLATFORMS[abi][0].endswith(f"_{platform.machine()}"):
         return None
     try:

@@ -38,7 +38,7 @@ class Result:
     Attributes:
         average: of the measured calls.
         runs: how many there were.
-        peak_bytes: the most memory, where it watches it.
+        peak_bytes: the most memory, if it watches it.
     """
 
     init: int
@@ -53,7 +53,7 @@ class Result:
 
 
 def refuse_fallback(text: str) -> tuple[str, ...]:
-    """Notes on where a graph ran. RunnerError where the delegate that was asked for ran nothing."""
+    """Notes on where a graph ran. RunnerError if the delegate ran nothing."""
     match = _NONE.search(text)
     if match:
         line = next(line for line in text.splitlines() if match[0] in line)
@@ -70,7 +70,7 @@ def names_delegate(text: str) -> bool:
 
 
 def parse_proto(content: bytes) -> Result:
-    """The result file. RunnerError where it is cut short or has no times."""
+    """The result file. RunnerError if it is cut short or has no times."""
     try:
         parts = _fields(content)
         latency, memory, misc = (_fields(_bytes(parts, n)) for n in (_LATENCY, _MEMORY, _MISC))
@@ -94,7 +94,7 @@ def parse_proto(content: bytes) -> Result:
 
 
 def parse_text(text: str) -> Result:
-    """Either dialect. RunnerError where there are no times."""
+    """Either dialect. RunnerError if there are no times."""
     lines = [_plain(line) for line in text.splitlines()]
     classic = _classic("\n".join(lines))
     result = classic or _litert("\n".join(lines))

@@ -1,9 +1,9 @@
-/* The least that calls a graph: what the runner's times are held against (bench.py).
+/* The least that calls a graph: what the runner's times are held against (runner.py).
  *
  *   bare ort|litert LIBRARY MODEL THREADS WARMUP_SECONDS RUNS NAME=FILE...
  *
  * No job, no checks, no report: inputs as given, then RUNS lines of nanoseconds. It knows only
- * float32. Written apart from runner.c so that the two do not share a mistake.
+ * float32. Written apart from the runner so that the two do not share a mistake.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

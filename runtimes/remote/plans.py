@@ -1,4 +1,4 @@
-"""From a bundle to what a device has to do: the job, the files it needs, what to fetch after it."""
+"""A bundle as work for a device: the job, the files to send, the files to fetch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.runner.delivery import Runtimes
-from android_harness.runner.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Link
-from exporter.bundle.flow import feeds, in_order
+from exporter.bundle.flow import feeds, in_order, repeated
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
@@ -19,6 +17,16 @@ from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
+from runtimes.remote.job import (
+    CHECK,
+    GRAPH,
+    SESSION,
+    GraphJob,
+    Library,
+    Link,
+    RunnerCase,
+    RunnerJob,
+)
 
 _DIGITS = 16
 """Of a sha256 in a name on the device."""
@@ -34,6 +42,9 @@ class Setting:
     runs: int
     seconds: float
     warmup_seconds: float
+    warmup_least_seconds: float
+    stable_calls: int
+    stable_within: float
 
     @classmethod
     def of(cls, method: Method, cores: tuple[int, ...]) -> Setting:
@@ -45,11 +56,14 @@ class Setting:
             runs=method.runs,
             seconds=method.seconds,
             warmup_seconds=method.warmup_seconds,
+            warmup_least_seconds=method.warmup_least_seconds,
+            stable_calls=method.stable_calls,
+            stable_within=method.stable_within,
         )
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """One process on a device.
 
     Attributes:
@@ -59,7 +73,7 @@ class Plan:
         outputs: files that it writes.
     """
 
-    job: Job
+    job: RunnerJob
     files: Mapping[str, Path | bytes]
     outputs: tuple[str, ...] = ()
 
@@ -103,37 +117,39 @@ class _Draft:
                 )
         return {t.name: self.tensor(to_layout(given[t.name], t)) for t in graph.spec.inputs}
 
-    def entry(self, graph: GraphFile, cases: tuple[Case, ...]) -> GraphJob:
+    def entry(self, graph: GraphFile, cases: tuple[RunnerCase, ...]) -> GraphJob:
         """The graph with these cases."""
         return GraphJob(graph.spec, self.model(graph), cases, graph.signature)
 
 
-def graph_plan(bundle: Bundle, graph: str, way: Runtimes, abi: str, setting: Setting) -> Plan:
+def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -> DevicePlan:
     """Load one graph and time it on its first golden case."""
     draft = _Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
-    jobs = (draft.entry(entry, (Case(case, draft.inputs(entry, case)),)),)
-    return Plan(_job(GRAPH, bundle, way, abi, setting, jobs), draft.files)
+    jobs = (draft.entry(entry, (RunnerCase(case, draft.inputs(entry, case)),)),)
+    return DevicePlan(_job(GRAPH, library, setting, jobs), draft.files)
 
 
-def session_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
+def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
     """Load every graph, run each once, then again and again the one that answers prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     for graph in in_order(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | _links(graph, jobs)
-        jobs.append(draft.entry(graph, (Case(case, inputs),)))
+        jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    return Plan(_job(SESSION, bundle, way, abi, setting, tuple(jobs)), files)
+    answers = repeated(jobs)
+    job = _job(SESSION, library, setting, tuple(jobs))
+    return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
 
 
-def check_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
-    """Every golden case of every graph; a fed graph's once more on what the device gave before.
+def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
+    """Every golden case of every graph; a fed graph runs again on the device's own outputs.
 
-    `recorded` turns what it wrote into sessions for the parity check.
+    `replay` turns what it wrote into sessions for the parity check.
     """
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
@@ -141,21 +157,21 @@ def check_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Pla
     for graph in in_order(bundle.manifest.graphs):
         name = graph.spec.name
         cases = [
-            _writing(graph, Case(case, draft.inputs(graph, case)))
+            _writing(graph, RunnerCase(case, draft.inputs(graph, case)))
             for case in draft.goldens.cases(name)
         ]
         written |= {(name, output): file for output, file in cases[0].outputs.items()}
         instead = {n: written[feed.graph, n] for n, feed in feeds(graph, jobs).items()}
         for case in tuple(cases) if instead else ():
             if not any(draft.goldens.owns(name, case.name, n) for n in instead):
-                again = Case(f"{case.name}+encoded", {**case.inputs, **instead})
+                again = RunnerCase(f"{case.name}+encoded", {**case.inputs, **instead})
                 cases.append(_writing(graph, again))
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
-    return Plan(_job(CHECK, bundle, way, abi, setting, tuple(jobs)), draft.files, outputs)
+    return DevicePlan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
-def recorded(plan: Plan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
+def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
     """Graph name -> a session that answers as the device did in `plan`, a `check_plan`.
 
     It answers the inputs of the plan's cases, by their bytes, and no others.
@@ -167,9 +183,9 @@ def recorded(plan: Plan, pulled: Mapping[str, bytes]) -> Callable[[str], Session
     Raises:
         RunnerError: a file is missing, or is not of its tensor's size.
     """
-    lacking = [name for name in plan.outputs if name not in pulled]
-    if lacking:
-        raise RunnerError(f"the device gave no {lacking[0]}, one of {len(plan.outputs)} outputs")
+    missing = [name for name in plan.outputs if name not in pulled]
+    if missing:
+        raise RunnerError(f"the device gave no {missing[0]}, one of {len(plan.outputs)} outputs")
     inputs = {n: c for n, c in plan.files.items() if isinstance(c, bytes)} | dict(pulled)
     sessions = {job.spec.name: _Recorded(job, inputs) for job in plan.job.graphs}
     return sessions.__getitem__
@@ -203,7 +219,7 @@ def _array(spec: TensorSpec, content: bytes) -> Array:
     return np.frombuffer(content, dtype).reshape(spec.shape).astype(spec.dtype, copy=False)
 
 
-def _writing(graph: GraphFile, case: Case) -> Case:
+def _writing(graph: GraphFile, case: RunnerCase) -> RunnerCase:
     stem = f"out-{graph.spec.name}-{case.name}"
     return replace(case, outputs={t.name: f"{stem}-{t.name}.bin" for t in graph.spec.outputs})
 
@@ -222,16 +238,8 @@ def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     return links
 
 
-def _job(
-    mode: str,
-    bundle: Bundle,
-    way: Runtimes,
-    abi: str,
-    setting: Setting,
-    graphs: tuple[GraphJob, ...],
-) -> Job:
-    library = way.library(abi, bundle.manifest.target)
-    return Job(
+def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]) -> RunnerJob:
+    return RunnerJob(
         mode=mode,
         runtime=library.runtime,
         library=library.file,
@@ -243,4 +251,7 @@ def _job(
         runs=setting.runs,
         seconds=setting.seconds,
         warmup_seconds=setting.warmup_seconds,
+        warmup_least_seconds=setting.warmup_least_seconds,
+        stable_calls=setting.stable_calls,
+        stable_within=setting.stable_within,
     )

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities, summarise
-from profiles.pages.charts import Point, Row, bars, distributions, scatter
-from profiles.pages.markup import Markup, badge, element, html_table, join, page
-from profiles.pages.tables import facts_line, number, with_interval
+from profiles.pages import Page
+from profiles.pages.html.charts import Distribution, Point, bars, distributions, scatter
+from profiles.pages.html.markup import Markup, badge, element, html_table, join, page
 from profiles.schema import Profile, Repeat
-from runtimes.device import CLASSES, THERMAL_STATUS, Condition, DeviceFacts
+from profiles.tables import facts_line, number, with_interval
+from runtimes.device import CLASSES, Condition, DeviceFacts
 
 MEANINGS = {
     "phone": "a real phone: what its owner would feel",
@@ -139,7 +140,7 @@ def _graph(view: View, graph: GraphSummary) -> list[Markup | str]:
 
 
 def _notes(views: Sequence[View]) -> list[Markup]:
-    """What to know before believing, and what parity gave."""
+    """Warnings, and the parity figure nearest to its floor."""
     found = [
         element("li", f"{v.summary.bundle}: ", element("span", mark, class_="warn"))
         for v in views
@@ -199,13 +200,13 @@ def _drawing(svg: Markup) -> Markup:
     return element("div", svg, class_="wide")
 
 
-def _row(view: View, graph: str) -> Row | None:
+def _row(view: View, graph: str) -> Distribution | None:
     repeats = quantities(view.profile).get(graph)
     spread = next((g.ms for g in view.summary.graphs if g.graph == graph), None)
     if repeats is None or spread is None:
         return None
     s = view.summary
-    return Row(s.bundle, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
+    return Distribution(s.bundle, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
 
 
 def _repeat(view: View, number_: int, repeat: Repeat) -> list[Markup | str]:
@@ -237,7 +238,7 @@ def _ends(before: str, after: str, summary: Summary) -> Markup | str:
 
 
 def _status(now: Condition) -> str:
-    return "-" if now.thermal_status is None else THERMAL_STATUS[now.thermal_status]
+    return "-" if now.thermal_status is None else now.thermal_status.word
 
 
 def _hottest(now: Condition) -> str:
@@ -260,3 +261,6 @@ def _value(value: float | None, summary: Summary) -> Markup | str:
     if value is None:
         return "-"
     return element("span", number(value), badge(summary.device_class), class_="n")
+
+
+PAGE = Page(("-o", "--output"), "HTML", render)

@@ -1,4 +1,4 @@
-"""The way with Android's own libc: the C file built by the user's NDK, the libraries from AARs.
+"""The way with Android's own libc: the C runner built by the user's NDK, the libraries from AARs.
 
 The user brings the NDK and the AAR files from Maven (com.microsoft.onnxruntime:onnxruntime-android,
 com.google.ai.edge.litert:litert). Closest to what an app runs. Unproven: no NDK, AAR or phone was
@@ -17,32 +17,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.runner.compilers import SOURCE, Compiler
-from android_harness.runner.delivery import (
-    AARS,
-    ABIS,
-    LIBRARY_OF,
-    RUNTIME_OF,
-    Answer,
-    DeviceFile,
-    Library,
-    Supplies,
-    read_runner,
-    started,
-)
-from android_harness.runner.job import MODES, Job
-from android_harness.runner.report import Report
+from android_harness.process import Answer, read_runner, start_command
+from android_harness.runner.compilers import Compiler, fingerprint
+from android_harness.runtimes import ABIS, RUNTIMES, Runtime, needed_runtime, runtime_of
+from android_harness.ways import AARS, DeviceFile, Supplies, Wanted, WayKind
 from exporter.bundle.folder import hash_file
 from exporter.cache import default_cache
 from exporter.errors import ExportError
+from runtimes.remote.job import MODES, Library, RunnerJob
+from runtimes.remote.report import RunnerReport
 
 API = 26
 """Android 8: older phones run no model of this size well."""
 _TRIPLES = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}
-_PROJECTS = {"onnx": "onnxruntime-android", "tflite": "litert"}
-_LITERT = "2.3."
-"""runner.c was tried with LiteRT 2.3; its functions change between versions."""
-_DELEGATES = {"onnx": ("cpu", "xnnpack", "nnapi"), "tflite": ("cpu", "xnnpack")}
 _PAGE_FLAG = "-Wl,-z,max-page-size=16384"
 """Android 15 has devices with pages of 16 KB."""
 _FOLDER = "ndk"
@@ -55,86 +42,93 @@ class Ndk:
     supplies: Supplies
     name: str = "ndk"
 
-    def missing(self, abi: str, target: str, delegate: str) -> str | None:
+    def missing(self, wanted: Wanted) -> str | None:
         """See `Way`."""
-        if abi not in ABIS:
-            return f"the runner is built for {' and '.join(ABIS)}, not {abi}"
-        if target not in RUNTIME_OF:
+        target, runtime = wanted.target, runtime_of(wanted.target)
+        if wanted.abi not in ABIS:
+            return f"the runner is built for {' and '.join(ABIS)}, not {wanted.abi}"
+        if runtime is None:
             return f"nothing on Android runs a {target} bundle"
-        if delegate not in _DELEGATES[target]:
-            offers = ", ".join(_DELEGATES[target])
-            return f"the runner offers {offers} for {target} bundles, not {delegate}"
-        return self._lacking(abi, target)
+        offers = runtime.aar.delegates
+        if wanted.delegate not in offers:
+            return (
+                f"the runner offers {', '.join(offers)} for {target} bundles, not {wanted.delegate}"
+            )
+        return self._not_brought(wanted.abi, runtime)
 
-    def _lacking(self, abi: str, target: str) -> str | None:
+    def _not_brought(self, abi: str, runtime: Runtime) -> str | None:
         """What the user has to bring, or None."""
         folder = find_ndk(self.supplies.ndk, os.environ)
         if folder is None:
             return "no NDK: install one and set ANDROID_NDK_HOME"
         if _clang(folder, abi) is None:
             return f"{folder} has no clang for {abi} and API {API}"
-        project = _PROJECTS[target]
-        aar = self._aar(target)
+        aar, asked = self._aar(runtime), runtime.aar
         if aar is None:
-            return f"no {project}-VERSION.aar: download it from Maven and set {AARS} to its folder"
-        if target == "tflite" and not _version(aar).startswith(_LITERT):
-            return f"{aar.name} is not LiteRT {_LITERT}x, which the runner is written for"
+            return (
+                f"no {asked.project}-VERSION.aar: download it from Maven and set {AARS} to its "
+                "folder"
+            )
+        if not _version(aar).startswith(asked.versions):
+            return (
+                f"{aar.name} is not {runtime.title} {asked.versions}x, which the runner is "
+                "written for"
+            )
         return None
 
     def modes(self) -> tuple[str, ...]:
         """See `Way`."""
         return MODES
 
-    def library(self, abi: str, target: str) -> Library:
+    def library(self, wanted: Wanted) -> Library:
         """See `Way`."""
-        del abi
-        aar = self._aar(target)
+        runtime = needed_runtime(wanted.target)
+        aar = self._aar(runtime)
         version = _version(aar) if aar is not None else "-"
-        return Library(RUNTIME_OF[target], f"{_FOLDER}/{LIBRARY_OF[target]}", version)
+        return Library(runtime.name, f"{_FOLDER}/{runtime.library}", version)
 
-    def files(self, abi: str, target: str) -> tuple[DeviceFile, ...]:
+    def files(self, wanted: Wanted) -> tuple[DeviceFile, ...]:
         """See `Way`."""
-        aar, ndk = self._aar(target), find_ndk(self.supplies.ndk, os.environ)
+        abi, runtime = wanted.abi, needed_runtime(wanted.target)
+        aar, ndk = self._aar(runtime), find_ndk(self.supplies.ndk, os.environ)
         clang = _clang(ndk, abi) if ndk is not None else None
         if aar is None or clang is None:
-            raise ExportError(f"ndk: {self.missing(abi, target, 'cpu')}")
+            raise ExportError(f"ndk: {self.missing(wanted)}")
         compiler = Compiler((str(clang), _PAGE_FLAG), libraries=False)
-        parts = (hash_file(SOURCE), hash_file(aar), compiler.identity(), abi)
-        key = f"{target}-{abi}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+        parts = (fingerprint(), hash_file(aar), compiler.identity(), abi)
+        key = f"{wanted.target}-{abi}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
         folder = (self.supplies.cache or default_cache(os.environ)) / "ndk" / key
         if not folder.is_dir():
-            _build(folder, compiler, _members(aar, abi, target) | _runtime(clang, abi))
+            _build(folder, compiler, _member(aar, abi, runtime.library) | _cxx_library(clang, abi))
         return tuple(
             DeviceFile(path, f"{_FOLDER}/{path.name}", hash_file(path), path.name == "runner")
             for path in sorted(folder.iterdir())
         )
 
-    def self_test(self, folder: str, abi: str, target: str) -> str | None:
+    def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`."""
-        library = self.library(abi, target).file
-        return started(
-            folder, f"{_FOLDER}/runner --version {library}", libraries=f"{folder}/{_FOLDER}"
-        )
+        program = f"{_FOLDER}/runner --version {self.library(wanted).file}"
+        return start_command(folder, program, libraries=f"{folder}/{_FOLDER}")
 
-    def command(self, folder: str, job: Job, job_file: str, *, prefix: str = "") -> str:
+    def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`."""
         del job
         program = f"{_FOLDER}/runner {shlex.quote(job_file)}"
-        return started(folder, program, prefix=prefix, libraries=f"{folder}/{_FOLDER}")
+        return start_command(folder, program, prefix=prefix, libraries=f"{folder}/{_FOLDER}")
 
-    def pulls(self, job: Job) -> tuple[str, ...]:
+    def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""
         del job
         return ()
 
-    def read(self, job: Job, answer: Answer) -> Report:
+    def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
         """See `Way`."""
         del job
         return read_runner(answer)
 
-    def _aar(self, target: str) -> Path | None:
-        project = _PROJECTS[target]
-        named = [a for a in self.supplies.aars if re.match(rf"{project}-\d", a.name)]
+    def _aar(self, runtime: Runtime) -> Path | None:
+        pattern = rf"{re.escape(runtime.aar.project)}-\d"
+        named = [a for a in self.supplies.aars if re.match(pattern, a.name)]
         fitting = [a for a in named if a.is_file()]
         return fitting[0] if fitting else None
 
@@ -170,18 +164,18 @@ def _version(aar: Path) -> str:
     return found[1] if found else "-"
 
 
-def _members(aar: Path, abi: str, target: str) -> dict[str, bytes]:
-    member = f"jni/{abi}/{LIBRARY_OF[target]}"
+def _member(aar: Path, abi: str, library: str) -> dict[str, bytes]:
+    member = f"jni/{abi}/{library}"
     try:
         with zipfile.ZipFile(aar) as archive:
-            return {LIBRARY_OF[target]: archive.read(member)}
+            return {library: archive.read(member)}
     except KeyError:
         raise ExportError(f"{aar} holds no {member}: is it the right AAR?") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise ExportError(f"{aar} cannot be read: {error}") from None
 
 
-def _runtime(clang: Path, abi: str) -> dict[str, bytes]:
+def _cxx_library(clang: Path, abi: str) -> dict[str, bytes]:
     """The C++ library of the NDK, which an AAR's library may need."""
     path = clang.parents[1] / "sysroot/usr/lib" / _TRIPLES[abi] / "libc++_shared.so"
     return {path.name: path.read_bytes()} if path.is_file() else {}
@@ -200,3 +194,8 @@ def _build(folder: Path, compiler: Compiler, libraries: Mapping[str, bytes]) -> 
                 partial.rename(folder)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error}") from error
+
+
+WAY = WayKind(
+    make=Ndk, delegates=tuple(d for runtime in RUNTIMES for d in runtime.aar.delegates), rank=1
+)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiles.numbers.statistics import Spread
-from profiles.pages.markup import Attribute, Markup, element, known
-from profiles.pages.tables import number
+from profiles.pages.html.markup import Attribute, Markup, element, known
+from profiles.tables import number
 
 WIDTH, LEFT, RIGHT = 760.0, 190.0, 190.0
 ROW, TOP, BOTTOM = 54.0, 8.0, 34.0
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Row:
+class Distribution:
     """One bundle in a chart.
 
     Attributes:
@@ -85,7 +85,7 @@ class Scale:
         return [i * step for i in range(math.floor(self.high / step + 1e-9) + 1)]
 
 
-def distributions(rows: Sequence[Row], title: str) -> Markup:
+def distributions(rows: Sequence[Distribution], title: str) -> Markup:
     """How long calls took: a hill for each process, the median, its interval, p90 and p99."""
     scale = _time_scale([row.spread for row in rows])
     height = TOP + ROW * len(rows) + BOTTOM
@@ -132,7 +132,7 @@ def bars(rows: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> 
     return _svg(height, title, parts)
 
 
-def _hills(row: Row, scale: Scale, top: float) -> list[Markup]:
+def _hills(row: Distribution, scale: Scale, top: float) -> list[Markup]:
     """One row of `distributions`: calls slower than p99 are told of at the right, not drawn."""
     base = top + ROW - 12
     edges = np.linspace(scale.start, scale.end, BINS + 1)

@@ -2,7 +2,7 @@
 
 It has the GPU and what else its build holds, and what everyone compares with. It gives statistics,
 not every call, feeds random input, and can write no outputs: so no parity on the device, and the
-report's one sample is its median (or its mean, where the tool tells no median), with a note.
+report's one sample is its median (or its mean, if the tool tells no median), with a note.
 """
 
 from __future__ import annotations
@@ -11,25 +11,19 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.runner.benchmark_output import (
+from android_harness.process import Answer, ending, start_command
+from android_harness.ways import BENCHMARK_MODEL, DeviceFile, Wanted, WayKind
+from android_harness.ways.benchmark_model.output import (
     Result,
     names_delegate,
     parse_proto,
     parse_text,
     refuse_fallback,
 )
-from android_harness.runner.delivery import (
-    BENCHMARK_MODEL,
-    Answer,
-    DeviceFile,
-    Library,
-    ending,
-    started,
-)
-from android_harness.runner.job import GRAPH, LITERT, PROTOCOL, Job
-from android_harness.runner.report import Report
 from exporter.bundle.folder import hash_file
 from exporter.errors import RequestError, RunnerError
+from runtimes.remote.job import GRAPH, PROTOCOL, Library, RunnerJob
+from runtimes.remote.report import RunnerReport
 
 _NONE = f"no benchmark_model: download it and set {BENCHMARK_MODEL} to it"
 _PROGRAM = "benchmark_model/benchmark_model"
@@ -58,42 +52,42 @@ class BenchmarkModel:
     binary: Path | None
     name: str = "benchmark_model"
 
-    def missing(self, abi: str, target: str, delegate: str) -> str | None:
+    def missing(self, wanted: Wanted) -> str | None:
         """See `Way`."""
-        if target != "tflite":
-            return f"benchmark_model runs tflite bundles, not {target}"
+        if wanted.target != "tflite":
+            return f"benchmark_model runs tflite bundles, not {wanted.target}"
         if self.binary is None:
             return _NONE
         if not self.binary.is_file():
             return f"{self.binary}, which {BENCHMARK_MODEL} names, is no file"
-        if _machine(self.binary) != _MACHINES.get(abi):
-            return f"{self.binary} is not built for {abi}"
+        if _machine(self.binary) != _MACHINES.get(wanted.abi):
+            return f"{self.binary} is not built for {wanted.abi}"
         offers = _flags(self.binary)
-        if delegate not in offers:
-            return f"{self.binary.name} offers {', '.join(offers)}, not {delegate}"
+        if wanted.delegate not in offers:
+            return f"{self.binary.name} offers {', '.join(offers)}, not {wanted.delegate}"
         return None
 
     def modes(self) -> tuple[str, ...]:
         """See `Way`."""
         return (GRAPH,)
 
-    def library(self, abi: str, target: str) -> Library:
+    def library(self, wanted: Wanted) -> Library:
         """See `Way`: it has its runtime inside."""
-        del abi, target
-        return Library(LITERT, "-", "-")
+        del wanted
+        return Library("litert", "-", "-")
 
-    def files(self, abi: str, target: str) -> tuple[DeviceFile, ...]:
+    def files(self, wanted: Wanted) -> tuple[DeviceFile, ...]:
         """See `Way`."""
-        del abi, target
+        del wanted
         binary = self._binary()
         return (DeviceFile(binary, _PROGRAM, hash_file(binary), executable=True),)
 
-    def self_test(self, folder: str, abi: str, target: str) -> str | None:
+    def self_test(self, folder: str, wanted: Wanted) -> str | None:
         """See `Way`. Its help ends with an error code; 126 and more mean that it did not start."""
-        del abi, target
-        return f"({started(folder, f'{_PROGRAM} --help')}); [ $? -lt 126 ]"
+        del wanted
+        return f"({start_command(folder, f'{_PROGRAM} --help')}); [ $? -lt 126 ]"
 
-    def command(self, folder: str, job: Job, job_file: str, *, prefix: str = "") -> str:
+    def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
         """See `Way`. The cores are held by `taskset`, since the tool cannot."""
         del job_file
         if job.mode != GRAPH:
@@ -114,14 +108,14 @@ class BenchmarkModel:
         ]
         mask = f"taskset {sum(1 << core for core in set(job.cores)):x} " if job.cores else ""
         program = f"{mask}{_PROGRAM} {' '.join(words)}"
-        return started(folder, program, prefix=prefix, stale=_RESULT)
+        return start_command(folder, program, prefix=prefix, stale=_RESULT)
 
-    def pulls(self, job: Job) -> tuple[str, ...]:
+    def pulls(self, job: RunnerJob) -> tuple[str, ...]:
         """See `Way`."""
         del job
         return (_RESULT,)
 
-    def read(self, job: Job, answer: Answer) -> Report:
+    def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
         """See `Way`. A run that fell back to the CPU is an error, never a time."""
         text = f"{answer.stdout}\n{answer.stderr}"
         notes = refuse_fallback(text)
@@ -141,7 +135,7 @@ class BenchmarkModel:
         return self.binary
 
 
-def _report(job: Job, result: Result, runtime: str, notes: tuple[str, ...]) -> Report:
+def _report(job: RunnerJob, result: Result, runtime: str, notes: tuple[str, ...]) -> RunnerReport:
     graph = job.graphs[0].spec.name
     value, what = (result.average, "mean") if result.median is None else (result.median, "median")
     known = {"min": result.least, "max": result.most, "std": result.deviation}
@@ -152,11 +146,10 @@ def _report(job: Job, result: Result, runtime: str, notes: tuple[str, ...]) -> R
         f"calls{f' ({rest})' if rest else ''}",
         "random input; no parity on the device",
     )
-    return Report(
+    return RunnerReport(
         runner=PROTOCOL,
         mode=job.mode,
         runtime=runtime,
-        library_ns=0,
         load_ns={graph: result.init},
         first_ns={graph: result.first},
         warmup_ns=(result.first,),
@@ -190,3 +183,10 @@ def _machine(binary: Path) -> int | None:
     with binary.open("rb") as file:
         head = file.read(20)
     return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else None
+
+
+WAY = WayKind(
+    make=lambda supplies: BenchmarkModel(supplies.benchmark_model),
+    delegates=(*_CLASSIC, *_LITERT),
+    rank=None,
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from profiles.numbers.budget import Row
+from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
 from profiles.schema import Profile
-from runtimes.device import THERMAL_STATUS, DeviceFacts, Listed
+from runtimes.device import DeviceFacts, Listed
 
 NOTHING = "-"
 
@@ -107,7 +107,7 @@ def comparison(found: Comparison) -> str:
     return "\n".join([title, table(head, rows), *(f"note: {flag}" for flag in found.flags)])
 
 
-def budget(rows: Sequence[Row]) -> str:
+def budget(rows: Sequence[Judged]) -> str:
     """`sam-bench check`."""
     head = ("bundle", "device", "class", "limit", "measured", "at most", "verdict")
     return table(
@@ -176,7 +176,7 @@ def _state(row: Listed) -> str:
         return NOTHING
     parts = []
     if now.thermal_status is not None:
-        parts.append(f"thermal {THERMAL_STATUS[now.thermal_status]}")
+        parts.append(f"thermal {now.thermal_status.word}")
     if now.temperatures:
         parts.append(f"{max(t.celsius for t in now.temperatures):.0f} C")
     if now.battery_percent is not None:

@@ -6,24 +6,23 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.runner.job import PROTOCOL
 from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import GraphRun, SessionRun
+from runtimes.remote.job import PROTOCOL
 
 FALLEN = 0.9
 """A core whose clock after a run is below this share of that before it was slowed down."""
 
 
 @dataclass(frozen=True)
-class Report:
+class RunnerReport:
     """What a run gave. Times in nanoseconds, wall clock (monotonic, raw).
 
     Attributes:
         runner: PROTOCOL of the program.
         mode: the job's.
         runtime: name and version.
-        library_ns: opening the shared library and its environment.
         load_ns: graph -> loading it.
         first_ns: graph -> its first call.
         warmup_ns: calls before times were stable, the first among them; `graph` alone.
@@ -31,10 +30,10 @@ class Report:
         samples_ns: every call that counts; in `session` the calls after the first mask.
         cpu_ns: CPU time of the process over the samples, all threads together.
         first_mask_ns: `session` alone: library, all loads, one call of every graph.
-        peak_bytes: the most resident memory (VmHWM); None where /proc does not tell.
+        peak_bytes: the most resident memory (VmHWM); None if /proc does not tell.
         threads: of the runtime.
         affinity: cores the process may use.
-        khz_before: core -> frequency before the samples, where the system tells.
+        khz_before: core -> frequency before the samples, if the system tells.
         khz_after: the same after them.
         notes: what a reader should know.
     """
@@ -42,7 +41,6 @@ class Report:
     runner: int
     mode: str
     runtime: str
-    library_ns: int
     load_ns: dict[str, int]
     first_ns: dict[str, int]
     warmup_ns: tuple[int, ...]
@@ -81,8 +79,11 @@ class Report:
         )
 
     def session_run(self) -> SessionRun:
-        """The words of measuring for a `session` job; RunnerError if it was none."""
-        if self.mode != "session" or self.first_mask_ns is None or not self.samples_ns:
+        """The words of measuring for a `session` job; RunnerError if it was none.
+
+        A job that repeats no graph has no clicks.
+        """
+        if self.mode != "session" or self.first_mask_ns is None:
             raise RunnerError("the runner's report has no times of a session")
         return SessionRun(
             runtime=self.runtime,
@@ -93,12 +94,12 @@ class Report:
         )
 
 
-def parse_report(stdout: str) -> Report:
+def parse_report(stdout: str) -> RunnerReport:
     """Read the answer.
 
     Raises:
         RunnerError: the runner reported an error (its own words); its answer is empty, cut short,
-            no JSON, of another version, or lacks something.
+            no JSON, of another version, or is missing a field.
     """
     data = _object(stdout)
     if data.get("runner") != PROTOCOL:
@@ -109,7 +110,7 @@ def parse_report(stdout: str) -> Report:
     if "error" in data:
         raise RunnerError(f"the runner failed: {data['error']}")
     try:
-        return parse(Report, data, "report")
+        return parse(RunnerReport, data, "report")
     except BundleError as error:
         raise RunnerError(f"the runner's answer is not whole: {error}") from None
 

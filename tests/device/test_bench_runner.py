@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from android_harness.runner import bench, wheels
 from android_harness.runner.compilers import find_compiler
+from android_harness.runtimes import needed_runtime
+from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
+from profiles.lab.bench import runner as bench
 from tests.device.runner_kit import ABI, tiny_onnx, tiny_tflite
 
 
@@ -15,7 +17,7 @@ def test_both_programs_call_the_same_graph(target, make, tmp_path):
     if (
         not ABI
         or find_compiler(ABI) is None
-        or wheels.installed(wheels.WHEELS[target], ABI) is None
+        or wheels.installed(needed_runtime(target).wheel, ABI) is None
     ):
         pytest.skip(f"no C compiler or no runtime for {target}")
     bundle = make(tmp_path / "bundle")
@@ -27,7 +29,9 @@ def test_both_programs_call_the_same_graph(target, make, tmp_path):
 
 
 def test_the_table_holds_the_runner_against_the_better_loop():
-    row = bench.Row("demo encoder", "ort 1", runner_ns=1_015_000, bare_ns=1_010_000, again_ns=10**6)
+    row = bench.Overhead(
+        "demo encoder", "ort 1", runner_ns=1_015_000, bare_ns=1_010_000, again_ns=10**6
+    )
     assert row.overhead == pytest.approx(0.015)
     assert row.noise == pytest.approx(0.01)
     text = bench.table([row], 15, 60)
@@ -46,7 +50,7 @@ def test_the_table_holds_the_runner_against_the_better_loop():
 def test_the_goal_is_kept_or_not_or_nobody_can_tell(
     monkeypatch, tmp_path, runner_ns, again_ns, status, verdict
 ):
-    row = bench.Row("g", "ort 1", runner_ns, 10**6, again_ns)
+    row = bench.Overhead("g", "ort 1", runner_ns, 10**6, again_ns)
     monkeypatch.setattr(bench, "measure", lambda *words: row)
     tiny_onnx(tmp_path / "b")
     assert bench.main([str(tmp_path / "b"), "--write", str(tmp_path / "out.md")]) == status

@@ -13,30 +13,39 @@ from dataclasses import dataclass, field
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 
-PROTOCOL = 1
-"""Of the job file and of the report; runner.c has the same number."""
+PROTOCOL = 2
+"""Of the job file and of the report; runner.h has the same number."""
 CHECK, GRAPH, SESSION = MODES = ("check", "graph", "session")
-ORT, LITERT = RUNTIMES = ("ort", "litert")
-DELEGATES = ("cpu", "xnnpack", "gpu", "nnapi", "qnn")
+MOST_CALLS = 64
+"""That the runner compares at once; MAX_WINDOW in runner.h."""
 _WORD = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
+class Library:
+    """A runtime on the device: its name, its file there, its version (`-`: any)."""
+
+    runtime: str
+    file: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Link:
-    """An input that is what `graph`, which comes earlier in the job, gave last as `output`."""
+    """An input taken from `output` of `graph`, which comes earlier in the job."""
 
     graph: str
     output: str
 
 
 @dataclass(frozen=True)
-class Case:
+class RunnerCase:
     """One call of a graph.
 
     Attributes:
         name: for messages.
         inputs: name -> a raw little-endian file in the input's own shape and layout, or a link.
-        outputs: name -> the file to write it to; what is not named is not written.
+        outputs: name -> the file to write it to; other outputs are not written.
     """
 
     name: str
@@ -51,32 +60,34 @@ class GraphJob:
     Attributes:
         spec: names, shapes and dtypes; the model file must agree.
         model: its file.
-        cases: what it is called with: all of them for `check`, else the first one.
+        cases: its calls: all of them for `check`, else the first one.
         signature: the TFLite signature to call; empty for the first.
     """
 
     spec: GraphSpec
     model: str
-    cases: tuple[Case, ...]
+    cases: tuple[RunnerCase, ...]
     signature: str = ""
 
 
 @dataclass(frozen=True)
-class Job:
+class RunnerJob:
     """One process on the device.
 
     Attributes:
         mode: `check` calls every case of every graph once and writes outputs. `graph` loads the
             one graph and times it. `session` loads every graph, calls each once in turn, then
-            calls the last one `runs` times.
-        runtime: `ort` or `litert`.
+            calls `repeat` at least `runs` times.
+        runtime: its name; the runner refuses one that it does not have.
         library: the runtime's shared library.
-        version: of the library, where it cannot tell itself (LiteRT).
+        version: of the library, for a runtime that cannot tell its own (LiteRT).
         cores: core numbers to hold the process to; empty for all.
-        delegate: one of DELEGATES; a run that falls back to the CPU fails.
+        delegate: what computes; a run that falls back to the CPU fails.
         runs: timed calls, at least.
         seconds: time for them, at least; for `graph` alone.
         warmup_seconds: the most that is spent on waiting for stable times; for `graph` alone.
+        warmup_least_seconds: see `Method`; so too `stable_calls` and `stable_within`.
+        repeat: the graph that a session calls again; empty for none.
     """
 
     mode: str
@@ -90,20 +101,23 @@ class Job:
     runs: int = 50
     seconds: float = 10.0
     warmup_seconds: float = 5.0
+    warmup_least_seconds: float = 0.3
+    stable_calls: int = 5
+    stable_within: float = 0.02
+    repeat: str = ""
 
     def __post_init__(self) -> None:
-        """RequestError for what no runner could do."""
-        for word, value, choices in (
-            ("mode", self.mode, MODES),
-            ("runtime", self.runtime, RUNTIMES),
-            ("delegate", self.delegate, DELEGATES),
-        ):
-            if value not in choices:
-                raise RequestError(f"{word} is one of {', '.join(choices)}, not {value!r}")
+        """RequestError if no runner could do it."""
+        if self.mode not in MODES:
+            raise RequestError(f"unknown mode {self.mode!r}; choose from {', '.join(MODES)}")
         if self.threads < 1 or self.runs < 1 or self.seconds < 0 or self.warmup_seconds < 0:
             raise RequestError("threads and runs are 1 or more, and no time is below 0")
         if not self.graphs or (self.mode == GRAPH and len(self.graphs) != 1):
             raise RequestError(f"a {self.mode} job cannot have {len(self.graphs)} graphs")
+        if not 1 <= self.stable_calls <= MOST_CALLS:
+            raise RequestError(f"stable_calls is 1 to {MOST_CALLS}, not {self.stable_calls}")
+        if self.repeat and self.repeat not in [graph.spec.name for graph in self.graphs]:
+            raise RequestError(f"the job has no graph {self.repeat!r} to repeat")
         if any(not graph.cases for graph in self.graphs):
             raise RequestError("every graph of a job needs a case")
 
@@ -122,6 +136,9 @@ class Job:
         yield "runs", str(self.runs)
         yield "seconds", f"{self.seconds:.6f}"
         yield "warmup_seconds", f"{self.warmup_seconds:.6f}"
+        yield "warmup_least_seconds", f"{self.warmup_least_seconds:.6f}"
+        yield "stable_calls", str(self.stable_calls)
+        yield "stable_within", f"{self.stable_within:.6f}"
         for graph in self.graphs:
             yield "graph", graph.spec.name
             yield "model", graph.model
@@ -130,6 +147,8 @@ class Job:
             yield from (_tensor("output", t) for t in graph.spec.outputs)
             for case in graph.cases if self.mode == CHECK else graph.cases[:1]:
                 yield from _case(case)
+        if self.repeat:
+            yield "repeat", self.repeat
         yield ("end",)
 
 
@@ -137,7 +156,7 @@ def _tensor(word: str, tensor: TensorSpec) -> tuple[str, ...]:
     return word, tensor.name, tensor.dtype, ",".join(map(str, tensor.shape))
 
 
-def _case(case: Case) -> Iterator[tuple[str, ...]]:
+def _case(case: RunnerCase) -> Iterator[tuple[str, ...]]:
     yield "case", case.name
     for name, given in case.inputs.items():
         if isinstance(given, Link):

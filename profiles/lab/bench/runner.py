@@ -1,6 +1,6 @@
 """What the runner itself costs: its median against that of a bare C loop over the same runtime.
 
-    python -m android_harness.runner.bench BUNDLE... --write FILE
+    python -m profiles.lab.bench.runner BUNDLE... --write FILE
 
 Both are built with the same compiler, load the same library and model, and get the same inputs.
 They take turns, many times over, because other work on the machine comes and goes; each keeps the
@@ -18,19 +18,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.runner import wheels
-from android_harness.runner.compilers import SOURCE, Compiler, find_compiler
-from android_harness.runner.delivery import RUNTIME_OF, Library
-from android_harness.runner.job import Job
-from android_harness.runner.plans import Plan, Setting, graph_plan
-from android_harness.runner.report import parse_report
+from android_harness.runner.compilers import Compiler, find_compiler
+from android_harness.runtimes import needed_runtime
+from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.errors import RequestError, RunnerError, SamExportError
+from runtimes.device import Method
+from runtimes.remote.job import Library, RunnerJob
+from runtimes.remote.plans import DevicePlan, Setting, graph_plan
+from runtimes.remote.report import parse_report
 
-BARE = SOURCE.with_name("bare.c")
+BARE = Path(__file__).with_name("bare.c")
 LIMIT = 0.02
 """The share by which the runner's median may be above the bare loop's."""
 _ABIS = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}
@@ -40,20 +41,7 @@ _TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
-class Here:
-    """The runtimes installed on this host, as the plans want to know them of a way."""
-
-    def library(self, abi: str, target: str) -> Library:
-        """Of the installed package. RequestError where it is not the pinned version."""
-        wheel = wheels.WHEELS[target]
-        path = wheels.installed(wheel, abi)
-        if path is None:
-            raise RequestError(f"pip install {wheel.project}=={wheel.version}")
-        return Library(RUNTIME_OF[target], str(path), wheel.version)
-
-
-@dataclass(frozen=True)
-class Row:
+class Overhead:
     """One graph: the least median of the runner, of the bare loop, and of the bare loop again."""
 
     subject: str
@@ -80,7 +68,7 @@ class Row:
         return "kept" if self.overhead <= LIMIT else "missed"
 
 
-def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1) -> Row:
+def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1) -> Overhead:
     """Let the runner and the bare loop take turns on a graph.
 
     Args:
@@ -98,8 +86,9 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
     compiler = find_compiler(abi) if abi else None
     if compiler is None:
         raise RequestError("this needs a C compiler for an x86_64 or arm64 host")
-    setting = Setting(threads, (), "cpu", runs, 0.0, _WARMUP_S)
-    plan = graph_plan(bundle, graph, Here(), abi, setting)
+    method = Method(threads=threads, runs=runs, seconds=0.0, warmup_seconds=_WARMUP_S)
+    setting = Setting.of(method, ())
+    plan = graph_plan(bundle, graph, _library(abi, bundle.manifest.target), setting)
     medians: dict[str, list[float]] = {"runner": [], "bare": [], "again": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,19 +100,29 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
     least = {who: round(min(values)) for who, values in medians.items()}
     version = f"{plan.job.runtime} {plan.job.version}"
     subject = f"{bundle.path.name} {graph}"
-    return Row(subject, version, least["runner"], least["bare"], least["again"])
+    return Overhead(subject, version, least["runner"], least["bare"], least["again"])
 
 
-def _prepare(folder: Path, plan: Plan, compiler: Compiler) -> None:
+def _library(abi: str, target: str) -> Library:
+    """Of the installed package. RequestError where it is not the pinned version."""
+    runtime = needed_runtime(target)
+    wheel = runtime.wheel
+    path = wheels.installed(wheel, abi)
+    if path is None:
+        raise RequestError(f"pip install {wheel.project}=={wheel.version}")
+    return Library(runtime.name, str(path), wheel.version)
+
+
+def _prepare(folder: Path, plan: DevicePlan, compiler: Compiler) -> None:
     compiler.build(folder / "runner")
-    replace(compiler, source=BARE).build(folder / "bare")
+    compiler.build(folder / "bare", [BARE])
     for name, content in {**plan.files, "job.txt": plan.job.text().encode()}.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def _times(who: str, job: Job, folder: Path) -> Sequence[int]:
+def _times(who: str, job: RunnerJob, folder: Path) -> Sequence[int]:
     """The calls of one process, in nanoseconds."""
     if who == "runner":
         return parse_report(_run(["./runner", "job.txt"], folder)).samples_ns
@@ -150,7 +149,7 @@ def _run(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def table(rows: Sequence[Row], rounds: int, runs: int) -> str:
+def table(rows: Sequence[Overhead], rounds: int, runs: int) -> str:
     """Markdown."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     lines = [
@@ -176,7 +175,7 @@ def table(rows: Sequence[Row], rounds: int, runs: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 1 where the runner costs more than LIMIT, or nobody can tell."""
-    parser = argparse.ArgumentParser("python -m android_harness.runner.bench")
+    parser = argparse.ArgumentParser("python -m profiles.lab.bench.runner")
     parser.add_argument("bundles", type=Path, nargs="+", help="for onnx or tflite")
     parser.add_argument("--rounds", type=int, default=40, help="turns of each program")
     parser.add_argument("--runs", type=int, default=15, help="calls in a turn")
