@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-import os
 import platform
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import exporter
+from exporter import child
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import (
     LOG,
@@ -239,9 +236,7 @@ class Work:
         log = folder / LOG
         try:
             with interruptible(log), quiet(log):
-                file = self.target.lower(
-                    graph, self.order.precision.name, folder, self.order.options
-                )
+                file = self.target.lower(graph, self.order.precision, folder, self.order.options)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
             raise
@@ -254,17 +249,18 @@ class Work:
                 f"{first}; the toolkit's log is {log}"
             ) from error
 
+    def _parity(self, folder: Path) -> list[str]:
+        row = self.order.precision.floors
+        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
+
     def _check(self, folder: Path) -> tuple[Figure, ...]:
         """Parity in a process of its own; `on_miss` hears of figures that miss their floors."""
-        command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
-        environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
-        ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        lines, name = ran.stdout.strip().splitlines(), self.folder.name
-        if not lines:
-            last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-            self.on_miss(f"{name}: the check did not finish: {last}")
+        name = self.folder.name
+        try:
+            answer = child.call(self._parity(folder), what="parity")
+        except SamExportError as error:
+            self.on_miss(f"{name}: the check did not finish: {error}")
             return ()
-        answer: dict[str, Any] = json.loads(lines[-1])
         figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
         if answer["missed"]:
             self.on_miss(f"{name}: {'; '.join(answer['missed'])}; nothing was written")

@@ -1,16 +1,18 @@
-"""The formats a graph can be lowered to, one file each.
+"""The formats a graph can be lowered to, one folder each.
 
-To add a target: a file here with `TARGET`, a `Target`. Its `lower` writes one file (or folder) and
-returns its `GraphFile`; it changes nothing else. If nothing here can run the format yet, add an
-engine in `runtimes/engines/`. Toolkits are imported inside functions.
+To add a target: a folder here with `TARGET`, a `Target`, and one file a precision. Its `lower`
+writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
+can run the format yet, add an engine in `runtimes/engines/`. Only a precision's file imports the
+toolkit: it may be missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -18,12 +20,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import Interpolation, Preprocess
-from exporter.errors import LoweringError, RequestError
+from exporter.errors import RequestError
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
+    from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+EVERY_EXPORT = ("torch", "safetensors")
+"""Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
 ImageInput = Literal["image", "tensor"]
 IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
@@ -50,27 +55,46 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Lowering:
+    """One graph to be written in one format.
+
+    Attributes:
+        folder: where to.
+    """
+
+    graph: Graph
+    precision: Precision
+    folder: Path
+    options: Options
+
+
+@dataclass(frozen=True)
 class Target:
     """One format.
 
     Attributes:
         name: what `--target` takes.
-        precisions: what `--precision` may be.
         packages: distributions it needs; their versions go into the manifest.
         extra: what to install to get them.
         image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
             turn it down.
         platform: where the result runs.
-        lower: (graph, precision, folder, options) -> the file it wrote in `folder`.
+        lowers: precision -> what writes a graph in it. A precision that is not here is refused.
     """
 
     name: str
-    precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
     image_type: bool
     platform: Callable[[Options], str]
-    lower: Callable[[Graph, str, Path, Options], GraphFile]
+    lowers: Mapping[str, Callable[[Lowering], GraphFile]]
+
+    def lower(
+        self, graph: Graph, precision: Precision, folder: Path, options: Options
+    ) -> GraphFile:
+        """Write a graph into `folder`. RequestError if the format has no such precision."""
+        self._require_precision(precision.name)
+        return self.lowers[precision.name](Lowering(graph, precision, folder, options))
 
     def takes_bytes(self, options: Options) -> bool:
         """Whether `image` holds whole numbers from 0 to 255."""
@@ -92,16 +116,20 @@ class Target:
 
     def require(self, precision: str) -> None:
         """RequestError if the toolkit is not installed or has no such precision."""
-        if precision not in self.precisions:
-            raise RequestError(
-                f"{self.name} cannot be exported in {precision}; "
-                f"it can in: {', '.join(self.precisions)}"
-            )
-        absent = [p for p in self.packages if importlib.util.find_spec(p.replace("-", "_")) is None]
+        self._require_precision(precision)
+        needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
+        absent = [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
         if absent:
             raise RequestError(
                 f"--target {self.name} needs {', '.join(absent)}: "
                 f"pip install 'sam-export[{self.extra}]'"
+            )
+
+    def _require_precision(self, precision: str) -> None:
+        if precision not in self.lowers:
+            raise RequestError(
+                f"{self.name} cannot be exported in {precision}; choose from "
+                f"{', '.join(self.lowers)}"
             )
 
     def versions(self) -> dict[str, str]:
@@ -109,16 +137,32 @@ class Target:
         return {name: importlib.metadata.version(name) for name in self.packages}
 
 
+def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
+    """The `lowers` of a target's folder: one file a precision, each with a `lower`.
+
+    A file is imported when its `lower` is called: its toolkit may be missing.
+    """
+
+    def later(module: str) -> Callable[[Lowering], GraphFile]:
+        def lower(work: Lowering) -> GraphFile:
+            file: GraphFile = importlib.import_module(f"{package}.{module}").lower(work)
+            return file
+
+        return lower
+
+    return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
+
+
 def _pads_with_bytes(rule: Preprocess) -> bool:
     """Whether bytes hold the padding, if there is any.
 
     Raises:
-        LoweringError: neither do bytes hold it nor can a graph write it.
+        RequestError: neither do bytes hold it nor can a graph write it.
     """
     if rule.resize == "stretch" or all(value.is_integer() for value in rule.pad_value):
         return True
     if rule.resize != "longest_side" or rule.pad_value != rule.mean:
-        raise LoweringError(
+        raise RequestError(
             f"an 8-bit image cannot hold padding of {rule.pad_value}, and a graph writes only the "
             "mean, right and below: give --image-input tensor"
         )

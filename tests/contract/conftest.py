@@ -65,7 +65,10 @@ def fake(monkeypatch):
     """Put another `lower` into the onnx target."""
 
     def use(lower):
-        target = dataclasses.replace(load_target("onnx"), lower=lower)
+        def each(work):
+            return lower(work.graph, work.precision.name, work.folder, work.options)
+
+        target = dataclasses.replace(load_target("onnx"), lowers={"fp32": each, "fp16": each})
         monkeypatch.setattr("exporter.job.load_target", lambda name: target)
 
     return use

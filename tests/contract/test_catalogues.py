@@ -14,6 +14,7 @@ import exporter
 from exporter import catalog, targets
 from exporter.cli import listing
 from exporter.precision import load_precision
+from exporter.precision import names as precision_names
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Detections, Slots, Variant, families, variants
 from runtimes.engines import engine_kinds
@@ -62,7 +63,7 @@ def test_every_target_can_hold_the_padding(variant: Variant, options: Options) -
 def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
     target: Target = load_target(name)
     assert target.name == name
-    assert [load_precision(p).name for p in target.precisions] == list(target.precisions)
+    assert [load_precision(p).name for p in target.lowers] == list(target.lowers)
     assert target.platform(Options())
     assert target.versions().keys() == set(target.packages)
     assert any(kind.target == name for kind in engine_kinds())
@@ -72,7 +73,7 @@ def test_the_readme_lists_every_variant_target_and_precision() -> None:
     for variant in variants().values():
         assert f"`{variant.name}`" in README
         assert variant.licence.name in README
-    for name in (*targets.names(), *catalog.names("exporter.precision")):
+    for name in (*targets.names(), *precision_names()):
         assert f"`{name}`" in README
 
 

@@ -17,6 +17,7 @@ import torch
 from exporter.graphs import Graph
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
 from exporter.variants import Slots, Variant, families, variants
@@ -137,7 +138,7 @@ def test_torch(family: Family) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("target", target_names())
 def test_lowered(family: Family, target: str, tmp_path: Path) -> None:
-    file = load_target(target).lower(family.static, "fp32", tmp_path, Options())
+    file = load_target(target).lower(family.static, load_precision("fp32"), tmp_path, Options())
     kind = choose_engine(target)
     session = CheckedSession(file.spec, kind.open(tmp_path / file.file, file, 2))
     _check(family, lambda inputs: list(session.run(inputs).values()))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from runtimes.engines import choose_engine, run_canonical
 from tests.conformance import test_published_numbers as published
@@ -21,7 +22,7 @@ def test_the_package_gives_the_published_masks(tmp_path):
     """On bytes, with noise in the padding."""
     ran = published.run_case("mobile_sam")
     graph, inputs = ran.core_ml
-    file = load_target("coreml").lower(graph, "fp32", tmp_path, Options())
+    file = load_target("coreml").lower(graph, load_precision("fp32"), tmp_path, Options())
     session = choose_engine("coreml").open(tmp_path / file.file, file, 2)
     given = {t.name: x.numpy() for t, x in zip(graph.spec.inputs, inputs, strict=True)}
     outputs = run_canonical(session, file.spec, given)

@@ -17,6 +17,7 @@ import torch
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.graphs.image_encoder import as_padded
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.variants import load_variant
 from profiles.lab.bench.rows import COUNTED, PLAIN, Row
@@ -60,7 +61,8 @@ def _ours(row: Row, subject: Subject, key: str, to: Path) -> dict[str, Any]:
     name, precision = COUNTED[key]
     target, options = load_target(name), Options()
     rule = target.preprocess(load_variant(row.variant).preprocess, options)
-    file = target.lower(as_padded(subject.ours, rule), precision, to, options)
+    graph, number = as_padded(subject.ours, rule), load_precision(precision)
+    file = target.lower(graph, number, to, options)
     return {"file": dataclasses.asdict(file)}
 
 

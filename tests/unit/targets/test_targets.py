@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,14 @@ import pytest
 import torch
 
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.errors import LoweringError, RequestError
+from exporter.errors import RequestError
 from exporter.graphs import Graph
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
-from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names
-from exporter.variants.sam import MEAN, PREPROCESS, STD
+from exporter.precision import load_precision
+from exporter.targets import MINIMUM_IOS, Options, load_target, names
+from exporter.targets.coreml import fp32 as coreml
+from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
 
@@ -34,7 +35,7 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
         with pytest.raises(RequestError) as error:
             load_target(name).require("int4-weights")
         assert (
-            str(error.value) == f"{name} cannot be exported in int4-weights; it can in: fp32, fp16"
+            str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp16, fp32"
         )
 
 
@@ -49,47 +50,9 @@ def test_a_missing_toolkit_is_refused_with_what_to_install():
 
 def test_an_installed_toolkit_is_accepted():
     for name in names():
-        for precision in load_target(name).precisions:
+        for precision in load_target(name).lowers:
             load_target(name).require(precision)
         assert set(load_target(name).versions()) == set(load_target(name).packages)
-
-
-TENSOR = Options(image_input="tensor")
-
-
-def test_only_core_mls_graph_writes_a_padding_that_bytes_cannot_hold():
-    padded = load_target("coreml").preprocess(PREPROCESS, Options())
-    assert padded == dataclasses.replace(PREPROCESS, padded_by="graph")
-    assert load_target("coreml").preprocess(PREPROCESS, TENSOR) == PREPROCESS
-    for name, options in itertools.product(("onnx", "tflite"), (Options(), TENSOR)):
-        assert load_target(name).preprocess(PREPROCESS, options) == PREPROCESS
-
-
-@pytest.mark.parametrize(
-    ("change", "interpolation"),
-    [
-        ({"resize": "letterbox", "pad_value": (114.0,) * 3}, "pillow_bilinear"),
-        ({"pad_value": (0.0,) * 3}, "pillow_bilinear"),
-        ({"resize": "stretch"}, "pillow_bilinear"),
-        ({"resize": "stretch", "interpolation": "float_bilinear"}, "pillow_bilinear"),
-        ({"resize": "stretch", "interpolation": "float_bilinear_plain"}, "bilinear_plain"),
-    ],
-)
-def test_the_host_pads_if_bytes_hold_the_colour_or_there_is_no_padding(change, interpolation):
-    rule = dataclasses.replace(PREPROCESS, **change)
-    expected = dataclasses.replace(rule, interpolation=interpolation)
-    assert load_target("coreml").preprocess(rule, Options()) == expected
-    assert load_target("coreml").preprocess(rule, TENSOR) == rule
-
-
-@pytest.mark.parametrize(
-    "change", [{"resize": "letterbox"}, {"pad_value": (114.5, 114.5, 114.5)}], ids=str
-)
-def test_a_padding_that_neither_bytes_nor_a_graph_can_write_is_refused(change):
-    rule = dataclasses.replace(PREPROCESS, **change)
-    with pytest.raises(LoweringError, match="give --image-input tensor"):
-        load_target("coreml").preprocess(rule, Options())
-    assert load_target("coreml").preprocess(rule, TENSOR) == rule
 
 
 # ------------------------------------------------------------------------------- two tiny networks
@@ -147,6 +110,7 @@ DECODER = graph_of(
     (tensor("low_res_masks", 1, 3, 5), tensor("iou_predictions", 1, 3)),
 )
 GRAPHS = {graph.spec.name: graph for graph in (ENCODER, DECODER)}
+FP32 = load_precision("fp32")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +122,9 @@ def lowered(tmp_path_factory):
         key = (target, precision, name)
         if key not in made:
             folder = tmp_path_factory.mktemp("-".join(key))
-            file = load_target(target).lower(GRAPHS[name], precision, folder, Options())
+            file = load_target(target).lower(
+                GRAPHS[name], load_precision(precision), folder, Options()
+            )
             made[key] = folder, file
         return made[key]
 
@@ -217,7 +183,7 @@ def test_a_lowered_graph_writes_one_file_and_says_its_size(lowered, target):
 def test_lowering_again_gives_the_same_bytes(lowered, tmp_path, target, precision):
     for name in GRAPHS:
         folder, _ = lowered(target, precision, name)
-        load_target(target).lower(GRAPHS[name], precision, tmp_path, Options())
+        load_target(target).lower(GRAPHS[name], load_precision(precision), tmp_path, Options())
         for path in (p for p in folder.rglob("*") if p.is_file()):
             assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
 
@@ -240,7 +206,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
     indices = []
     for part in ("a", "b"):
         (tmp_path / part).mkdir()
-        file = coreml.lower(ENCODER, "fp32", tmp_path / part, Options())
+        file = load_target("coreml").lower(ENCODER, FP32, tmp_path / part, Options())
         indices.append((tmp_path / part / file.file / "Manifest.json").read_bytes())
     assert indices[0] != indices[1]
     monkeypatch.undo()
@@ -261,7 +227,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
 def test_the_package_states_the_oldest_ios(tmp_path, ios, version):
     assert ios in MINIMUM_IOS
     options = Options(minimum_ios=ios)
-    file = coreml.lower(DECODER, "fp16", tmp_path, options)
+    file = load_target("coreml").lower(DECODER, load_precision("fp16"), tmp_path, options)
     assert model_of(tmp_path / file.file).specificationVersion == version
     assert load_target("coreml").platform(options) == f"iOS {ios} or later"
     counts = load_package(tmp_path / file.file).operation_counts
@@ -282,31 +248,11 @@ def test_core_ml_takes_an_rgb_image_and_float32_arrays(lowered, precision):
     assert (kind.width, kind.height) == (8, 8)
     assert (file.spec.inputs[0].dtype, file.spec.inputs[0].layout) == ("uint8", "RGB image")
 
-    check_float_arrays(lowered("coreml", precision, "mask_decoder"), DECODER)
-
-
-def check_float_arrays(lowered, graph):
-    from coremltools.proto import FeatureTypes_pb2
-
-    folder, file = lowered
+    folder, file = lowered("coreml", precision, "mask_decoder")
     described = model_of(folder / file.file).description
     for given in (*described.input, *described.output):
         assert given.type.multiArrayType.dataType == FeatureTypes_pb2.ArrayFeatureType.FLOAT32
-    assert [f.name for f in described.output] == [t.name for t in graph.spec.outputs]
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_core_ml_takes_a_float_image_on_request(tmp_path, precision):
-    """Pixels with fractions give the numbers of torch: nothing rounds them."""
-    file = coreml.lower(ENCODER, precision, tmp_path, TENSOR)
-    assert file.spec == ENCODER.spec
-    check_float_arrays((tmp_path, file), ENCODER)
-    image = canonical_inputs(ENCODER)["image"] + np.float32(0.25)
-    got = run_lowered("coreml", tmp_path, file, {"image": image})["image_embeddings"]
-    expected = ENCODER.module(torch.from_numpy(image)).numpy()
-    limit = {"fp32": 1e-5, "fp16": 4e-3}[precision] * np.abs(expected).max()
-    np.testing.assert_allclose(got, expected, atol=limit, rtol=0)
+    assert [f.name for f in described.output] == [t.name for t in DECODER.spec.outputs]
 
 
 # -------------------------------------------------------------------------------------------- ONNX
@@ -328,7 +274,7 @@ def test_onnx_files_tell_nothing_about_this_machine(lowered, precision, name):
 @pytest.mark.parity
 def test_the_exporters_own_onnx_would_tell():
     """Why `_strip` is there."""
-    from exporter.targets.onnx import _export
+    from exporter.targets.onnx.fp32 import _export
 
     assert b"test_targets.py" in _export(ENCODER).SerializeToString()
 
@@ -345,7 +291,7 @@ def test_onnx_uses_standard_operations_of_opset_20(lowered, precision):
 
 @pytest.mark.parity
 def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
-    from exporter.targets import onnx as target
+    from exporter.targets.onnx import fp32 as target
 
     seen = []
 
@@ -355,7 +301,7 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 
     monkeypatch.setattr(target, "_export", fails)
     with pytest.raises(RuntimeError, match="lowering failed"):
-        target.lower(DECODER, "fp32", tmp_path, Options())
+        load_target("onnx").lower(DECODER, FP32, tmp_path, Options())
     assert seen == [True]
     assert DECODER.module.attention.absorbed is False
 
