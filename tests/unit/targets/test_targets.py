@@ -13,8 +13,8 @@ import torch
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 from exporter.graphs import Graph
+from exporter.models.attention import Attention
 from exporter.models.layers import Normalise
-from exporter.models.mask_decoder import Attention
 from exporter.precision import load_precision
 from exporter.targets import MINIMUM_IOS, Options, load_target, names
 from exporter.targets.coreml import fp32 as coreml
