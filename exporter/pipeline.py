@@ -222,6 +222,8 @@ class Work:
         final = self.folder
         with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
             files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
+            if rule.padded_by == "graph":
+                self.report(f"{final.name}: recording a padded golden in torch")
             arrays = goldens | record_padding(graphs, rule)
             np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))

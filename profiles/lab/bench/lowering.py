@@ -61,8 +61,7 @@ def _ours(row: Row, subject: Subject, key: str, to: Path) -> dict[str, Any]:
     name, precision = COUNTED[key]
     target, options = load_target(name), Options()
     rule = target.preprocess(load_variant(row.variant).preprocess, options)
-    graph, number = as_padded(subject.ours, rule), load_precision(precision)
-    file = target.lower(graph, number, to, options)
+    file = target.lower(as_padded(subject.ours, rule), load_precision(precision), to, options)
     return {"file": dataclasses.asdict(file)}
 
 
