@@ -162,7 +162,7 @@ def parse_id(line: str, where: str) -> str:
     """
     found = _of_this_version(line, where).get("id")
     if not isinstance(found, str):
-        raise RequestError(f"{where} lacks the field 'id'")
+        raise RequestError(f"{where} is missing the field 'id'")
     return found
 
 

@@ -20,7 +20,7 @@ from exporter.bundle.folder import Bundle, open_bundle
 from exporter.bundle.preprocess import Bools, Bytes, fit
 from exporter.bundle.prompts import Prompts
 from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.signals import ended_by, terminable
+from exporter.signals import describe_end, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
 from runtimes.masks import Masks
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return _check(arguments) if arguments.check else _segment(arguments)
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         print(f"sam-run: {word}", file=sys.stderr)
         return status
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback

@@ -21,7 +21,7 @@ from time import process_time_ns
 from typing import Any
 
 from exporter import child
-from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
@@ -104,7 +104,7 @@ def run_session(job: HostJob) -> SessionRun:
     """
     hold_to(job.cores)
     bundle, kind, runtime = _open(job)
-    graphs = in_order(bundle.manifest.graphs)
+    graphs = order_graphs(bundle.manifest.graphs)
     inputs = {graph.spec.name: golden_inputs(bundle, graph) for graph in graphs}
     before = peak_bytes()
     start = clock_ns()
@@ -113,7 +113,7 @@ def run_session(job: HostJob) -> SessionRun:
     _chain(graphs, sessions, inputs)
     first_mask_ns = clock_ns() - start
     clicks: tuple[int, ...] = ()
-    clicked = repeated(graphs)
+    clicked = repeated_graph(graphs)
     if clicked is not None:
         session, given = sessions[graphs.index(clicked)], inputs[clicked.spec.name]
         clicks = time_calls(lambda: session.run(given), job.method).counted

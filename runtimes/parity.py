@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from exporter import child
-from exporter.bundle.flow import Feed, feeds, in_order
+from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import Figure, Manifest
@@ -115,7 +115,7 @@ def check_parity(
     tally = Tally(manifest.mask.threshold)
     extra: list[Figure] = []
     given: dict[str, Array] = {}
-    graphs = in_order(manifest.graphs)
+    graphs = order_graphs(manifest.graphs)
     for at, graph in enumerate(graphs):
         spec, earlier = graph.spec, graphs[:at]
         # One session at a time: the next graph is opened when this one's memory is free again.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
@@ -135,13 +135,13 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
     """Load every graph, run each once, then again and again the one that answers prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
-    for graph in in_order(bundle.manifest.graphs):
+    for graph in order_graphs(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | _links(graph, jobs)
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    answers = repeated(jobs)
+    answers = repeated_graph(jobs)
     job = _job(SESSION, library, setting, tuple(jobs))
     return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
 
@@ -154,7 +154,7 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     written: dict[tuple[str, str], str] = {}
-    for graph in in_order(bundle.manifest.graphs):
+    for graph in order_graphs(bundle.manifest.graphs):
         name = graph.spec.name
         cases = [
             _writing(graph, RunnerCase(case, draft.inputs(graph, case)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import SamExportError
-from exporter.progress import Report, on_stderr
+from exporter.progress import Progress, on_stderr
 from profiles.lab.bench.cost import export_cost, run, startup_cost
 from profiles.lab.bench.machine import circumstances
 from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, Row, parse_row
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if "failed" in results else 0
 
 
-def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, command: str, report: Progress) -> dict[str, Any]:
     """All that was asked for, one row at a time, each step in a process of its own.
 
     A row that fails is kept under `failed`: it does not cost the others their figures.
@@ -81,7 +81,7 @@ def _row(
     folder: Path,
     arguments: argparse.Namespace,
     results: dict[str, Any],
-    report: Report,
+    report: Progress,
 ) -> None:
     wanted = arguments.only or SECTIONS
     report(f"{row.name}: lowering")
@@ -95,7 +95,7 @@ def _row(
         results.setdefault("speed", []).append(_child("time", row, folder, rounds))
 
 
-def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:
+def _costs(rows: Sequence[Row], folder: Path, report: Progress) -> dict[str, Any]:
     report("start-up of sam-export")
     startup = startup_cost(folder)
     exports = []

@@ -14,8 +14,8 @@ from typing import Any
 from exporter import targets
 from exporter.bundle.folder import hash_file
 from exporter.errors import SamExportError
-from exporter.progress import Report, on_stderr
-from exporter.signals import ended_by, terminable
+from exporter.progress import Progress, on_stderr
+from exporter.signals import describe_end, terminable
 from exporter.variants import load_variant
 from profiles.lab.bench.machine import circumstances
 from profiles.lab.matrix import jobs, sources
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"matrix: error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         print(f"matrix: {word}; the finished exports are kept", file=sys.stderr)
         return status
     report(work.status())
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Work:
     """The exports that were asked for, and what is known of them."""
 
-    def __init__(self, arguments: argparse.Namespace, report: Report) -> None:
+    def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.arguments, self.report = arguments, report
         self.wanted = jobs.plan(arguments.only, arguments.target, arguments.precision)
         self.state = State(arguments.folder / "rows", RESULTS / "matrix.json")
@@ -177,7 +177,7 @@ def _answer(folder: Path, step: str) -> Any:
     return json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
 
 
-def _step(arguments: argparse.Namespace, report: Report) -> None:
+def _step(arguments: argparse.Namespace, report: Progress) -> None:
     """What a child does."""
     (job,) = jobs.plan(arguments.only, arguments.target, arguments.precision)
     folder = arguments.folder

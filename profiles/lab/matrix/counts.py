@@ -15,7 +15,7 @@ from typing import Any
 
 from exporter.arithmetic import multiply_accumulates
 from exporter.errors import SamExportError
-from exporter.listing import COUNTED, counted, readme_table, rows
+from exporter.listing import COUNTED, read_counts, readme_table, rows
 from exporter.progress import on_stderr
 from exporter.variants import Variant, load_variant, variants
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = on_stderr()
     try:
         chosen = [load_variant(name) for name in arguments.variant] or list(variants().values())
-        found = counted()
+        found = read_counts()
         for variant in [] if arguments.sizes_only else chosen:
             report(variant.name)
             found[variant.name] = count(variant)

@@ -11,7 +11,7 @@ from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import Source
 from exporter.job import Job, Place, settle
 from exporter.pipeline import export, export_network
-from exporter.progress import Report
+from exporter.progress import Progress
 from exporter.variants import Variant, load_variant
 from profiles.lab.matrix.facts import facts
 from profiles.lab.matrix.jobs import EMBEDDED, FILLED, MatrixJob
@@ -25,7 +25,7 @@ def checkpoint_of(variant: Variant, folder: Path | None) -> tuple[Path, ...]:
 
 
 def export_job(
-    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Report
+    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Progress
 ) -> dict[str, Any]:
     """Export and check; floors that are missed are part of the answer.
 

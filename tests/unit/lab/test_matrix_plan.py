@@ -33,7 +33,7 @@ def test_a_variants_exports_follow_one_another():
 
 def test_a_part_of_the_matrix():
     assert jobs.plan(["demo"], ["onnx"], ["fp16"]) == [MatrixJob("demo", "onnx", "fp16")]
-    with pytest.raises(RequestError, match="no variant is called 'nosam'"):
+    with pytest.raises(RequestError, match="unknown variant 'nosam'"):
         jobs.plan(["nosam"])
     with pytest.raises(RequestError, match="no target is called 'tensorrt'; there are: coreml"):
         jobs.plan([], ["tensorrt"])

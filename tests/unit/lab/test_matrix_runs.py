@@ -186,7 +186,7 @@ def test_the_command_writes_the_page_and_its_data(work, tmp_path, monkeypatch, c
     assert (tmp_path / "results" / "matrix.md").read_text() == table.render(data)
     assert "0 of 2 exports are to be made" in capfd.readouterr().err
     assert matrix.main(["--only", "nosam"]) == 2
-    assert "no variant is called 'nosam'" in capfd.readouterr().err
+    assert "unknown variant 'nosam'" in capfd.readouterr().err
 
 
 # --------------------------------------------------------------------------------- child processes
