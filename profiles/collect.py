@@ -24,7 +24,7 @@ from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
 from profiles.store import Store
 from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
-from runtimes.measures import describe, missed
+from runtimes.measures import describe, find_misses
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _untimed(journal: Journal) -> bool:
 
 
 def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
-    under = missed(figures)
+    under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         line = describe(under[0], bundle.manifest.precision)
