@@ -105,7 +105,7 @@ def export_network(
     place = place or Place()
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
     works = [
-        Work(order, target, _draft(order, target, source), place, report, on_miss)
+        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
         for target in order.targets
     ]
     finished = [work.finished() for work in works]
@@ -165,7 +165,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingBundle:
     """One bundle to be made.
 
     Attributes:

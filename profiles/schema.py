@@ -149,7 +149,7 @@ def parse_profile(line: str, where: str) -> Profile:
     if profile.device.device_class not in CLASSES:
         raise RequestError(
             f"{where}: device.device_class is {profile.device.device_class!r}; "
-            f"there are: {', '.join(CLASSES)}"
+            f"choose from {', '.join(CLASSES)}"
         )
     return profile
 

@@ -87,4 +87,4 @@ def listing(rows: tuple[AdbRow, ...]) -> str:
         else f"android:{row.serial} ({row.state})"
         for row in rows
     ]
-    return f"there are: {', '.join(shown)}" if shown else "none is"
+    return f"choose from {', '.join(shown)}" if shown else "none is"

@@ -101,7 +101,7 @@ def test_the_readmes_table_is_the_generated_one():
 
 
 def test_a_readme_without_its_marks_is_refused():
-    with pytest.raises(counts.SamExportError, match="lacks a mark"):
+    with pytest.raises(counts.SamExportError, match="missing a mark"):
         counts.with_table("no table", "table")
 
 

@@ -94,7 +94,7 @@ class _Reader:
         return steps
 
     def _step(self, operation: Any) -> Step:
-        """Read an operation; iOS 16 weights are attributes, later ones inputs: all are arguments."""
+        """Read an operation; compressed weights, iOS 16's attributes or inputs, are arguments."""
         arguments: dict[str, tuple[str | Array, ...]] = {
             key: tuple(self._source(binding) for binding in argument.arguments)
             for key, argument in operation.inputs.items()

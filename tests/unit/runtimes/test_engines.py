@@ -210,7 +210,7 @@ def test_litert_runs_named_numbered_and_unsigned_graphs(tmp_path, signature, nam
 def test_litert_pairs_numbered_names_by_number():
     specs = tuple(TensorSpec(f"t{i}", (1,), "float32", "N") for i in range(12))
     inner = [f"args_{i}" for i in reversed(range(12))]
-    assert litert._paired(specs, inner) == {f"t{i}": f"args_{i}" for i in range(12)}
+    assert litert._pair(specs, inner) == {f"t{i}": f"args_{i}" for i in range(12)}
 
 
 def test_litert_takes_positions_where_the_signature_is_unknown(tmp_path):
