@@ -1,7 +1,8 @@
 """Record seeded inputs and float32 torch outputs of every graph, for lowered graphs to repeat.
 
 The picture comes from the scene generator, so that trained weights find something to segment. It is
-square and so has no padding: one golden serves every target, whatever padding colour it can hold.
+square and so has no padding: one golden serves every target. Only a graph that writes the padding
+itself gets a padded picture as well.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import PCG64, Generator
 
 from exporter.bundle.drawn_prompts import draw
 from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.goldens import SHARED, key
-from exporter.bundle.preprocess import Floats, Frame, mask_scores
+from exporter.bundle.preprocess import Floats, Frame, image_input, mask_scores, resized_size
 from exporter.bundle.prompts import Prompts, pack
-from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
+from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
 from exporter.scenes.scene import scene
@@ -31,6 +33,8 @@ SEED = 20_000_000
 """A held-out scene, not used to train the demo model."""
 SCENE = "scene"
 """Case name of a graph that takes no prompt."""
+PADDED = "scene_padded"
+"""Case name of a padded picture; it sorts after `SCENE`, whose outputs feed other cases."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,37 @@ def record(
         for case, ran in runs.items():
             for each, array in (own | ran.inputs | ran.outputs).items():
                 goldens[key(name, case, each)] = array
+    return goldens
+
+
+def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
+    """Record the extra goldens of graphs that write the padding themselves.
+
+    The padded case expects the outputs of the exact padding, but its input has noise there, which
+    must have no effect.
+
+    Args:
+        graphs: the variant's, which leave the padding to the host.
+        rule: the bundle's.
+
+    Returns:
+        Key -> array: `resized_size` of the scene, which fills the input; and the padded case.
+    """
+    if rule.padded_by == "host":
+        return {}
+    size = rule.size
+    exact, frame = image_input(scene(SEED, size // 2 + 5, size).image, rule)
+    image = Generator(PCG64(SEED)).integers(0, 256, exact.shape, np.uint8)
+    width, height = frame.resized
+    image[..., :height, :width] = exact[..., :height, :width]
+    goldens: Arrays = {}
+    for graph in graphs:
+        if any(tensor.name == "image" for tensor in graph.spec.inputs):
+            case: Arrays = {"image": image, "resized_size": resized_size(frame)}
+            case |= run(graph, {"image": exact})
+            name = graph.spec.name
+            goldens |= {key(name, PADDED, each): array for each, array in case.items()}
+            goldens[key(name, SCENE, "resized_size")] = np.full((1, 2), size, np.float32)
     return goldens
 
 

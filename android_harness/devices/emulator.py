@@ -244,7 +244,7 @@ def find(avd: str) -> EmulatorDevice:
         avd = known[0]
     if avd not in known:
         names = ", ".join(f"emulator:{name}" for name in known) or "none"
-        asked = f"unknown AVD {avd!r}" if avd else "which AVD?"
+        asked = f"unknown AVD {avd!r}" if avd else "no AVD was chosen"
         raise UnknownDeviceError(f"{asked}; choose from {names}")
     return EmulatorDevice(avd, adb)
 
