@@ -7,8 +7,8 @@
     segmenter.set_image(rgb)                                    # (H, W, 3) uint8
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
 
-Only `export` needs torch. Importing this module imports nothing else: each name is looked up when
-it is used.
+Only `export` needs torch. Importing this module imports nothing else: each name is imported when it
+is first used.
 """
 
 from __future__ import annotations
@@ -72,5 +72,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """List the public names."""
     return sorted(__all__)

@@ -117,8 +117,8 @@ class AndroidBench:
         loaded, plan = self._plan(bundle, CHECK)
         self._run(loaded, plan)
         pulled = runs.fetch(self.connection, self.folder, plan.outputs)
-        sessions = replay(plan, pulled)
-        return check_parity(bundle.path, bundle.manifest, sessions=sessions)
+        load = replay(plan, pulled)
+        return check_parity(bundle.path, bundle.manifest, load=load)
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
         """One process, one graph, timed. Errors as of `check`."""

@@ -1,9 +1,9 @@
-"""A Python module run in a process of its own: JSON in, JSON out, errors with their class.
+"""Run a Python module in a process of its own: JSON in, JSON out, errors with their class.
 
     parent  answer = call(["runtimes.host_run"], job, what="timing x")
-    child   sys.exit(serve(work))       work: what the parent gave -> what it gets
+    child   sys.exit(serve(work))       work: the parent's JSON -> the answer
 
-The answer is the last line of stdout, so whatever a toolkit prints before it does no harm. If the
+The answer is the last line of stdout, so a toolkit's own output before it does no harm. If the
 child fails, that line is `{"error": CLASS, "message": TEXT}` and the exit status is the error's.
 Standard library only.
 """
@@ -33,16 +33,16 @@ def call(
     """Run `python -m COMMAND`; Ctrl-C ends it with us.
 
     Args:
-        command: a module that prints its answer as `serve` does, and its arguments.
+        command: a module that answers by `serve`, and its arguments.
         given: JSON for its stdin.
         what: the work, for messages.
-        deadline: seconds; None for any time it takes.
-        advice: what to do if it was not done in time.
+        deadline: seconds; None for no limit.
+        advice: for the message if the deadline passes.
         failure: raised if the process gives no answer.
 
     Raises:
-        SamExportError: the child's own error, of the class it had there.
-        failure: it was not done in time, was ended by a signal, or failed by a bug.
+        SamExportError: the child's own error, with its class and message.
+        failure: it missed the deadline, was ended by a signal, or failed by a bug.
     """
     try:
         ran = subprocess.run(
@@ -70,7 +70,7 @@ def call(
 
 
 def serve(work: Callable[[Any], object]) -> int:
-    """In the child: give `work` the JSON of stdin and print its answer; the exit status."""
+    """In the child: call `work` with stdin's JSON, print its answer, return the exit status."""
     try:
         print_line(work(json.load(sys.stdin)))
     except SamExportError as error:
@@ -79,19 +79,19 @@ def serve(work: Callable[[Any], object]) -> int:
 
 
 def refuse(error: SamExportError) -> int:
-    """In the child: print an error for the parent; its exit status."""
+    """In the child: print an error for the parent, return its exit status."""
     print_line({"error": type(error).__name__, "message": str(error)})
     return error.exit_status
 
 
 def print_line(value: object) -> None:
-    """One line of JSON, the last that the child prints."""
+    """Print one line of JSON, the child's last line."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def _environment() -> dict[str, str]:
-    """The child imports what we do, from where we do."""
+    """Environment that lets the child import from the same places as this process."""
     path = os.pathsep.join(place for place in sys.path if place)
     return {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": path}
 
@@ -117,7 +117,7 @@ def _error(name: str, message: str, what: str, failure: type[ExportError]) -> Sa
     if kind is None:
         return failure(f"{what} failed: {name}: {message}")
     error = kind.__new__(kind)
-    Exception.__init__(error, message)  # some take more than a message, and made theirs of it
+    Exception.__init__(error, message)  # some constructors take more than the finished message
     return error
 
 

@@ -31,7 +31,7 @@ from exporter.bundle.reading import parse
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
-from exporter.progress import Report, quiet, silent
+from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
@@ -44,27 +44,27 @@ if TYPE_CHECKING:
     from exporter.graphs import Graph
 
 OnMiss = Callable[[str], None]
-"""Called with the floors that a bundle misses; it raises to refuse the bundle."""
+"""Called with the floors that a bundle misses; raises to refuse the bundle."""
 
 PARITY_MODULE = "runtimes.parity"
-"""Run by name in a process of its own: its memory returns, and imports keep flowing one way."""
+"""Run by name in a process of its own: its memory is freed, and imports keep flowing one way."""
 
 
 def refuse(reason: str) -> None:
-    """What a missed floor means for an export: ParityError, and nothing is written."""
+    """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
     raise ParityError(reason)
 
 
 def export(
-    job: Job, place: Place | None = None, report: Report = silent, on_miss: OnMiss = refuse
+    job: Job, place: Place | None = None, report: Progress = silent, on_miss: OnMiss = refuse
 ) -> list[Bundle]:
     """Read, split, record goldens; then lower, check and write one bundle a target.
 
     Args:
         job: what to export.
-        place: where to; None for `bundles/` in the working folder.
-        report: hears of every stage.
-        on_miss: called with missed floors; if it returns, the bundle is written all the same.
+        place: where to write; None for `bundles/` in the working folder.
+        report: called with each stage.
+        on_miss: called with the missed floors; raise to refuse the bundle.
 
     Raises:
         RequestError: the job cannot be done as asked; nothing was written.
@@ -72,7 +72,7 @@ def export(
     """
     checkpoint: Checkpoint | Path | None = job.checkpoint
     if job.variant is None and job.checkpoint is not None:
-        formats(job)  # a wrong name is told before a large file is read
+        formats(job)  # report a wrong name before a large file is read
         variant, checkpoint = _recognise(job.checkpoint, report)
     else:
         variant = load_variant(job.variant or DEFAULT)
@@ -86,14 +86,14 @@ def export_network(
     network: nn.Module,
     source: Source,
     place: Place | None = None,
-    report: Report = silent,
+    report: Progress = silent,
     on_miss: OnMiss = refuse,
 ) -> list[Bundle]:
-    """What `export` does once the weights are in the network, wherever they came from.
+    """Export a network that has its weights, whatever their origin.
 
     Args:
         order: the settled job.
-        network: the variant's, as its layout builds it; it is frozen here.
+        network: the variant's, as its layout builds it; this function freezes it.
         source: for the manifest.
         place: see `export`.
         report: see `export`.
@@ -105,7 +105,7 @@ def export_network(
     place = place or Place()
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
     works = [
-        Work(order, target, _draft(order, target, source), place, report, on_miss)
+        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
         for target in order.targets
     ]
     finished = [work.finished() for work in works]
@@ -114,8 +114,8 @@ def export_network(
     return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
 
 
-def _recognise(path: Path, report: Report) -> tuple[Variant, Checkpoint]:
-    """The variant that a checkpoint fits, and the checkpoint, which is read once."""
+def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
     from exporter.checkpoints.recognise import recognise
 
@@ -126,7 +126,7 @@ def _recognise(path: Path, report: Report) -> tuple[Variant, Checkpoint]:
     return variant, checkpoint
 
 
-def _record(order: Order, graphs: Sequence[Graph], report: Report) -> Arrays:
+def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
     from exporter.goldens import record
 
     report(f"{order.variant.name}: recording goldens in torch")
@@ -136,7 +136,7 @@ def _record(order: Order, graphs: Sequence[Graph], report: Report) -> Arrays:
 
 
 def _draft(order: Order, target: Target, source: Source) -> Manifest:
-    """The manifest before anything is lowered: all that the order alone decides."""
+    """Make the manifest before lowering: everything that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
     versions = {
         "sam-export": exporter.__version__,
@@ -166,27 +166,27 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
 
 
 @dataclass(frozen=True)
-class Work:
-    """One bundle that is to be made.
+class PendingBundle:
+    """One bundle to be made.
 
     Attributes:
-        draft: its manifest before anything is lowered.
+        draft: its manifest before lowering.
     """
 
     order: Order
     target: Target
     draft: Manifest
     place: Place
-    report: Report
+    report: Progress
     on_miss: OnMiss
 
     @property
     def folder(self) -> Path:
-        """Where the bundle is to stand."""
+        """The bundle's final folder."""
         return self.place.output / self.order.bundle_name(self.target)
 
     def finished(self) -> Bundle | None:
-        """The finished bundle of the same job, or None.
+        """Open the finished bundle of the same job, or None.
 
         Raises:
             RequestError: something else is in the way.
@@ -195,7 +195,7 @@ class Work:
         if self.place.force or not folder.exists():
             return None
         if not (folder / MANIFEST).is_file():
-            raise RequestError(f"{folder} is in the way and no bundle: move it, or change --output")
+            raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
         try:
             bundle = open_bundle(folder)
         except BundleError as error:
@@ -257,7 +257,7 @@ class Work:
         return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
 
     def _check(self, folder: Path) -> tuple[Figure, ...]:
-        """Parity in a process of its own; `on_miss` hears of figures that miss their floors."""
+        """Run parity in a process of its own; `on_miss` is called if figures miss their floors."""
         name = self.folder.name
         try:
             answer = child.call(self._parity(folder), what="parity")

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError, SamExportError
-from exporter.progress import Report, on_stderr, silent
-from exporter.signals import ended_by, terminable
+from exporter.progress import Progress, on_stderr, silent
+from exporter.signals import describe_end, terminable
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return work(arguments)
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         _warn(f"{word}{_how_to_go_on(arguments)}")
         return status
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
@@ -171,7 +171,7 @@ def _clean(arguments: Arguments) -> int:
     return 0
 
 
-def _telling(arguments: Arguments, progress: Report) -> AbstractContextManager[None]:
+def _telling(arguments: Arguments, progress: Progress) -> AbstractContextManager[None]:
     """Show what devices log from here on; the kinds take their options first."""
     for option in kinds.options():
         value = getattr(arguments, asked.option_of(option))

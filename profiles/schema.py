@@ -149,7 +149,7 @@ def parse_profile(line: str, where: str) -> Profile:
     if profile.device.device_class not in CLASSES:
         raise RequestError(
             f"{where}: device.device_class is {profile.device.device_class!r}; "
-            f"there are: {', '.join(CLASSES)}"
+            f"choose from {', '.join(CLASSES)}"
         )
     return profile
 
@@ -162,7 +162,7 @@ def parse_id(line: str, where: str) -> str:
     """
     found = _of_this_version(line, where).get("id")
     if not isinstance(found, str):
-        raise RequestError(f"{where} lacks the field 'id'")
+        raise RequestError(f"{where} is missing the field 'id'")
     return found
 
 

@@ -2,9 +2,9 @@
 
     python -m runtimes.host_run < JOB.json
 
-loads one graph (or, for a session, every graph) of a bundle, calls it, and prints what it took as
-one line of JSON: the fields of a `GraphRun` or a `SessionRun`. The inputs are the first golden case
-of each graph. Only they are read: the other goldens would count as memory of the bundle.
+loads one graph (or, for a session, every graph) of a bundle, calls it, and prints its times and
+memory as one line of JSON: the fields of a `GraphRun` or a `SessionRun`. The inputs are the first
+golden case of each graph. Only they are read: other goldens would count as memory of the bundle.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from time import process_time_ns
 from typing import Any
 
 from exporter import child
-from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
 from exporter.bundle.tensors import TensorSpec
 from runtimes.device import RESIDENT, GraphRun, Method, SessionRun
-from runtimes.engines import Array, EngineKind, Session, choose_engine, from_layout, to_layout
+from runtimes.engines import Array, EngineKind, LoadedGraph, choose_engine, from_layout, to_layout
 from runtimes.process import clock_ns, hold_to, peak_bytes
 
 NANO = 10**9
@@ -35,13 +35,13 @@ NANO = 10**9
 
 @dataclass(frozen=True)
 class HostJob:
-    """What one process does.
+    """The job of one process.
 
     Attributes:
-        folder: the bundle; its hashes were checked by who started us.
+        folder: the bundle; the parent has checked its hashes.
         graph: its name, or empty for a session.
-        method: how it is timed; its cores are for the parent to choose.
-        cores: to be held to; empty for all.
+        method: how it is timed; the parent has resolved its cores.
+        cores: numbers to hold the process to; empty for all.
     """
 
     folder: str
@@ -52,7 +52,7 @@ class HostJob:
 
 @dataclass(frozen=True)
 class Samples:
-    """Nanoseconds of calls: those that warmed up, those that count, and the CPU time of these."""
+    """Nanoseconds of warm-up calls and of counted calls, and the CPU time of the counted ones."""
 
     warmup: tuple[int, ...]
     counted: tuple[int, ...]
@@ -61,7 +61,7 @@ class Samples:
 
 
 def golden_inputs(bundle: Bundle, graph: GraphFile) -> dict[str, Array]:
-    """Inputs of the graph's first golden case, laid out as the graph takes them.
+    """Read the inputs of the graph's first golden case, in the graph's own layout.
 
     Raises:
         BundleError: an array is missing, or the goldens cannot be read.
@@ -79,9 +79,9 @@ def run_graph(job: HostJob) -> GraphRun:
     inputs = golden_inputs(bundle, graph)
     before = peak_bytes()
     start = clock_ns()
-    session = kind.open(bundle.file(job.graph), graph, job.method.threads)
+    loaded = kind.open(bundle.file(job.graph), graph, job.method.threads)
     load_ns = clock_ns() - start
-    samples = time_calls(lambda: session.run(inputs), job.method)
+    samples = time_calls(lambda: loaded.run(inputs), job.method)
     return GraphRun(
         graph=job.graph,
         runtime=runtime,
@@ -104,26 +104,26 @@ def run_session(job: HostJob) -> SessionRun:
     """
     hold_to(job.cores)
     bundle, kind, runtime = _open(job)
-    graphs = in_order(bundle.manifest.graphs)
+    graphs = order_graphs(bundle.manifest.graphs)
     inputs = {graph.spec.name: golden_inputs(bundle, graph) for graph in graphs}
     before = peak_bytes()
     start = clock_ns()
-    sessions = [kind.open(bundle.file(g.spec.name), g, job.method.threads) for g in graphs]
+    loaded = [kind.open(bundle.file(g.spec.name), g, job.method.threads) for g in graphs]
     load_ns = clock_ns() - start
-    _chain(graphs, sessions, inputs)
+    _chain(graphs, loaded, inputs)
     first_mask_ns = clock_ns() - start
     clicks: tuple[int, ...] = ()
-    clicked = repeated(graphs)
-    if clicked is not None:
-        session, given = sessions[graphs.index(clicked)], inputs[clicked.spec.name]
-        clicks = time_calls(lambda: session.run(given), job.method).counted
+    graph = repeated_graph(graphs)
+    if graph is not None:
+        decoder, given = loaded[graphs.index(graph)], inputs[graph.spec.name]
+        clicks = time_calls(lambda: decoder.run(given), job.method).counted
     return SessionRun(
         runtime, load_ns, first_mask_ns, clicks, peak_bytes(), notes=(_resident(before),)
     )
 
 
 def _open(job: HostJob) -> tuple[Bundle, EngineKind, str]:
-    """The bundle, the engine that runs it here, and the runtime's name and version."""
+    """Open the bundle; returns it, the engine that runs it here, the runtime's name and version."""
     bundle = Bundle(Path(job.folder), read_manifest(Path(job.folder)))
     kind = choose_engine(bundle.manifest.target)
     version = ""
@@ -137,20 +137,20 @@ def _open(job: HostJob) -> tuple[Bundle, EngineKind, str]:
 
 def _chain(
     graphs: Sequence[GraphFile],
-    sessions: Sequence[Session],
+    loaded: Sequence[LoadedGraph],
     inputs: dict[str, dict[str, Array]],
 ) -> None:
     """Run the graphs in order; each output feeds later inputs of the same name."""
     outputs: dict[str, dict[str, Array]] = {}
-    for at, (graph, session) in enumerate(zip(graphs, sessions, strict=True)):
+    for at, (graph, each) in enumerate(zip(graphs, loaded, strict=True)):
         spec, taken = graph.spec, inputs[graph.spec.name]
         tensors = {tensor.name: tensor for tensor in spec.inputs}
         for name, feed in feeds(graph, graphs[:at]).items():
-            taken[name] = _handed_on(outputs[feed.graph][name], feed.output, tensors[name])
-        outputs[spec.name] = session.run(taken)
+            taken[name] = _convert(outputs[feed.graph][name], feed.output, tensors[name])
+        outputs[spec.name] = each.run(taken)
 
 
-def _handed_on(array: Array, given: TensorSpec, taken: TensorSpec) -> Array:
+def _convert(array: Array, given: TensorSpec, taken: TensorSpec) -> Array:
     same = (given.shape, given.dtype, given.layout) == (taken.shape, taken.dtype, taken.layout)
     return array if same else to_layout(from_layout(array, given), taken)
 
@@ -158,17 +158,17 @@ def _handed_on(array: Array, given: TensorSpec, taken: TensorSpec) -> Array:
 def time_calls(
     call: Callable[[], object], method: Method, clock: Callable[[], int] = clock_ns
 ) -> Samples:
-    """Call until times are stable, then as often and as long as the method says."""
+    """Warm up until times are stable, then call as often and as long as the method says."""
     gc.collect()
     gc.disable()
-    warmup = [_timed(call, clock)]
+    warmup = [_time_call(call, clock)]
     began = clock() - warmup[0]
     while _still_warming(warmup, clock() - began, method):
-        warmup.append(_timed(call, clock))
+        warmup.append(_time_call(call, clock))
     counted: list[int] = []
     cpu, began = process_time_ns(), clock()
     while len(counted) < method.runs or clock() - began < method.seconds * NANO:
-        counted.append(_timed(call, clock))
+        counted.append(_time_call(call, clock))
     cpu = process_time_ns() - cpu
     gc.enable()
     return Samples(tuple(warmup), tuple(counted), cpu, stable(warmup, method))
@@ -190,7 +190,7 @@ def stable(times: Sequence[int], method: Method) -> bool:
     return abs(now - then) <= method.stable_within * then
 
 
-def _timed(call: Callable[[], object], clock: Callable[[], int]) -> int:
+def _time_call(call: Callable[[], object], clock: Callable[[], int]) -> int:
     start = clock()
     call()
     return clock() - start
@@ -205,7 +205,7 @@ def _unstable(method: Method) -> str:
 
 
 def work(data: Any) -> dict[str, Any]:
-    """A `HostJob` as JSON -> a `GraphRun`, or for a session a `SessionRun`, as JSON."""
+    """Do a `HostJob` (JSON); returns a `GraphRun`, or for a session a `SessionRun`, as JSON."""
     job = parse(HostJob, data, "job")
     return asdict(run_graph(job) if job.graph else run_session(job))
 

@@ -73,7 +73,7 @@ def only(rows: tuple[AdbRow, ...]) -> AdbRow:
     if len(ready) == 1:
         return ready[0]
     if len(ready) > 1:
-        raise AmbiguousError(f"several devices are attached, choose one; {listing(rows)}")
+        raise AmbiguousError(f"several devices are attached; {listing(rows)}")
     if rows:
         raise unusable(rows[0])
     raise UnknownDeviceError("no device is attached: plug one in and allow USB debugging")
@@ -87,4 +87,4 @@ def listing(rows: tuple[AdbRow, ...]) -> str:
         else f"android:{row.serial} ({row.state})"
         for row in rows
     ]
-    return f"there are: {', '.join(shown)}" if shown else "none is"
+    return f"choose from {', '.join(shown)}" if shown else "none is"

@@ -119,7 +119,7 @@ class EmulatorDevice:
         known = avds(program)
         if self.avd not in known:
             raise UnknownDeviceError(
-                f"no AVD is called {self.avd!r}; there are: {', '.join(known) or 'none'}"
+                f"unknown AVD {self.avd!r}; choose from {', '.join(known) or 'none'}"
             )
         started = start(program, self.adb, self.avd)
         self._started = started
@@ -244,8 +244,8 @@ def find(avd: str) -> EmulatorDevice:
         avd = known[0]
     if avd not in known:
         names = ", ".join(f"emulator:{name}" for name in known) or "none"
-        asked = f"no AVD is called {avd!r}" if avd else "choose an AVD"
-        raise UnknownDeviceError(f"{asked}; there are: {names}")
+        asked = f"unknown AVD {avd!r}" if avd else "no AVD was chosen"
+        raise UnknownDeviceError(f"{asked}; choose from {names}")
     return EmulatorDevice(avd, adb)
 
 

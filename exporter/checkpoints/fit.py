@@ -1,4 +1,4 @@
-"""Tensors -> a variant's module: all of them or none."""
+"""Load a checkpoint's tensors into a variant's module: all of them or none."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _COUNTER = ".num_batches_tracked"
 
 
 class NoInitialisation(TorchFunctionMode):
-    """Leaves new parameters as they are, untouched memory: all of them are assigned later.
+    """Skip random initialisation; every parameter is assigned from the file.
 
-    Unlike the meta device, it keeps the tables that a module computes when it is built.
+    Unlike the meta device, this keeps the tables that a module computes when it is built.
     """
 
     def __torch_function__(
@@ -36,7 +36,7 @@ _RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
 
 @dataclass(frozen=True)
 class Fit:
-    """How a layout's renamed tensors meet its module; `names` is ours -> published."""
+    """A layout's renamed tensors against its module; `names` is ours -> published."""
 
     layout: Layout
     model: nn.Module
@@ -48,26 +48,26 @@ class Fit:
 
     @property
     def faults(self) -> int:
-        """How many tensors do not fit; lower is closer."""
+        """Number of tensors that do not fit; lower is closer."""
         return len(self.missing) + len(self.unused) + len(self.misshapen)
 
 
 def load_strict(
     variant: Variant, checkpoint: Checkpoint, decoder: Checkpoint | None = None
 ) -> tuple[nn.Module, Layout]:
-    """The variant's module with the checkpoint's tensors, and the layout they came in.
+    """Build the variant's module with the checkpoint's tensors; returns it and their layout.
 
     The module shares its memory with the checkpoints: change neither in place.
 
     Args:
         variant: what to build.
-        checkpoint: read; the image encoder's where the decoder is published apart.
-        decoder: read; None where `variant.decoder` is.
+        checkpoint: already read; the image encoder's if the decoder has its own file.
+        decoder: already read; None if `variant.decoder` is None.
 
     Raises:
         CheckpointMismatch: tensors missing, unused or misshapen in every layout.
-        CheckpointError: two published names of one tensor hold different values; a second file is
-            lacking, or not wanted.
+        CheckpointError: two published names of one tensor hold different values; the second file
+            is missing, or the variant takes none.
     """
     fit = best_fit(variant, checkpoint.tensors)
     if fit.faults:
@@ -78,7 +78,7 @@ def load_strict(
 
 
 def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The checkpoint's tensors by our names."""
+    """Map our names to the checkpoint's tensors."""
     state = {}
     for ours, published in fit.names.items():
         first = fit.tensors[published[0]]
@@ -93,7 +93,7 @@ def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Tensor]:
-    """The second file's tensors that belong to the decoder, by our names."""
+    """Map our names to the second file's decoder tensors."""
     if variant.decoder is None:
         if decoder is not None:
             raise CheckpointError(f"{variant.name} takes no second file; {decoder.path} is one")
@@ -101,7 +101,7 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
     if decoder is None:
         raise CheckpointError(
             f"{variant.name} is published in two files, and {variant.decoder.published.file} is "
-            "lacking: pass --decoder-checkpoint FILE"
+            "missing: pass --decoder-checkpoint FILE"
         )
     fit = _best_of(variant.decoder.layouts, decoder.tensors)
     if fit.faults:
@@ -122,7 +122,7 @@ def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointM
     others = [other for other in variants().values() if other.name != variant.name]
     looks = guess_variants(checkpoint, others)
     if fits_decoder(variant, checkpoint.tensors):
-        looks = ["what --decoder-checkpoint takes"]
+        looks = ["the file for --decoder-checkpoint"]
     return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
 
 
@@ -132,10 +132,10 @@ def fits_decoder(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
-    """The names of the variants whose tensors have exactly these names and shapes.
+    """Name the variants whose tensors have exactly these names and shapes.
 
-    A layout that takes a part of the network from the file counts where none takes all of it, and
-    one that takes its widths from the file, which fits many files, where no other does.
+    A layout for a part of the network counts only if no layout fits the whole file. A layout that
+    takes its widths from the file, and so fits many files, counts only if no other layout fits.
     """
     ranks: dict[str, int] = {}
     for variant in candidates:
@@ -147,14 +147,14 @@ def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> lis
 
 
 def _rank(layout: Layout) -> int:
-    """How little a fit says; lower is surer."""
+    """Rank a layout by how many files it fits; lower is surer."""
     if layout.build_for is not None:
         return 2
     return 1 if layout.parts else 0
 
 
 def best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> Fit:
-    """The layout of the variant that the tensors come nearest to."""
+    """Find the variant's layout with the fewest faults."""
     if not variant.layouts:
         raise CheckpointError(f"{variant.name} has no published layout")
     return _best_of(variant.layouts, tensors)
@@ -175,18 +175,18 @@ def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     with NoInitialisation():
         fit = Fit(layout, layout.module(shapes), tensors)
     parts = layout.parts or ("",)
-    wanted = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
+    parameters = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
     for published, tensor in tensors.items():
         ours = layout.rename(published)
         if ours is None:
             continue
-        if ours not in wanted:
+        if ours not in parameters:
             if not ours.endswith(_COUNTER):
                 fit.unused.append(published)
             continue
         fit.names.setdefault(ours, []).append(published)
-        fit.misshapen.extend(_difference(published, tensor, wanted[ours]))
-    fit.missing.extend(n for n in wanted if n not in fit.names and not n.endswith(_COUNTER))
+        fit.misshapen.extend(_difference(published, tensor, parameters[ours]))
+    fit.missing.extend(n for n in parameters if n not in fit.names and not n.endswith(_COUNTER))
     fit.missing.extend(name for name in layout.marks if name not in tensors)
     return fit
 

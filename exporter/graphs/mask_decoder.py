@@ -23,8 +23,8 @@ class MaskDecoder(nn.Module):
     """Prompts and the encoder's outputs -> `low_res_masks`, `iou_predictions`.
 
     Static in B and N. A slot with label -2 is left out of every attention as a key; as a query it
-    only computes values that nothing reads. So the outputs equal those of the published code, which
-    is called with the real prompts alone.
+    only computes values that nothing reads. So the outputs equal the published code's, called with
+    the real prompts alone.
 
     Args:
         sam: the whole network; its image encoder takes no part.
@@ -50,7 +50,7 @@ class MaskDecoder(nn.Module):
         self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """`decode`, with inputs in the order of the graph's spec."""
+        """Call `decode` with inputs in the order of the graph's spec."""
         named = dict(zip(self.inputs, inputs, strict=True))
         high_res = [named.pop(name) for name in self.inputs if name.startswith(HIGH_RES)]
         return self.decode(high_res, **named)
@@ -67,13 +67,13 @@ class MaskDecoder(nn.Module):
         """Predict every mask token's mask.
 
         Args:
-            high_res: what else the encoder gives.
-            image_embeddings: (1, C, h, w), as the encoder gives it.
+            high_res: the encoder's other outputs.
+            image_embeddings: (1, C, h, w), the encoder's.
             point_coords: (B, N, 2) x, y in pixels of the S x S input.
             point_labels: (B, N) 1, 0, 2, 3, -1 or -2, whole numbers as floats.
             mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros; None for a network
                 that takes none and has no dense prompt at all.
-            has_mask_input: (B,) 1 or 0; None likewise.
+            has_mask_input: (B,) 1 or 0; None if `mask_input` is.
 
         Returns:
             `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M).
@@ -82,8 +82,8 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([self.output_tokens, prompts], dim=1)
         key_bias = torch.cat([self.output_bias, empty_bias], dim=1).unsqueeze(1).unsqueeze(1)
         if mask_input is None or has_mask_input is None:
-            # Taken apart and joined: TFLite's converter takes a plain transpose for the weights of
-            # a fully connected layer, and XNNPACK does not run one with computed weights.
+            # Split and joined: TFLite's converter takes a plain transpose for the weights of a
+            # fully connected layer, and XNNPACK does not run one with computed weights.
             halves = (half.flatten(2).transpose(1, 2) for half in image_embeddings.chunk(2, dim=2))
             image = torch.cat([torch.cat(tuple(halves), dim=1)] * self.batch, dim=0)
         else:
@@ -119,7 +119,7 @@ def _spec(variant: Variant, prompts: PromptRule) -> GraphSpec:
 
 
 def masks(batch: int, tokens: int, low: int) -> tuple[TensorSpec, TensorSpec]:
-    """What every graph that answers prompts gives."""
+    """Specs of the outputs of a graph that answers prompts."""
     return (
         TensorSpec("low_res_masks", (batch, tokens, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (batch, tokens), "float32", "BM"),

@@ -15,7 +15,7 @@ class Geometry:
     """Sides of the square input image (pixels) and of the embedding (cells).
 
     Attributes:
-        frame_size: side of the square in which the published code encodes positions, where that is
+        frame_size: side of the square in which the published code encodes positions, if that is
             not the input image; see `exporter.bundle.rules.Preprocess`.
     """
 

@@ -1,9 +1,9 @@
 """EfficientSAM (Xiong et al. 2023, arXiv 2312.00863): a plain ViT pretrained to see as SAM does.
 
 A set holds six prompts, corners of a box included; the published code reads no more. It takes no
-earlier mask. Its `forward` returns mask tokens 1..3 and its examples take the one of the highest
-predicted IoU, hence `single` is -1: token 0 is there, but the authors advise against it
-(yformer/EfficientSAM, issue 36). The small variant is published inside a .zip: unpack it and give
+earlier mask. Its `forward` returns mask tokens 1..3 and its examples take the one with the highest
+predicted IoU, hence `single` is -1: token 0 exists, but the authors advise against it
+(yformer/EfficientSAM, issue 36). The small variant is published inside a .zip: unpack it and pass
 the file by `--checkpoint`.
 """
 
@@ -74,7 +74,7 @@ _ROWS = (
 
 
 def rename(name: str) -> str:
-    """A published tensor's name -> ours."""
+    """Translate a published tensor's name to ours."""
     for pattern, ours in _NAMES:
         name = re.sub(pattern, ours, name)
     return name

@@ -2,7 +2,7 @@
 
 All files of one width hold tensors of the same names and shapes: `_1` and `_2` look back at frames
 in other ways, and the 512 x 512 forms resize the position embedding to a smaller grid. So a file
-does not tell which it is. The decoder gets no maps of higher resolution.
+does not reveal its form. The decoder gets no maps of higher resolution.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def rename(name: str) -> str | None:
-    """TinyViT's classifier (`norm_head`, `head`) takes no part in SAM: None."""
+    """Drop TinyViT's classifier (`norm_head`, `head`), which takes no part in SAM."""
     unused = ("image_encoder.norm_head.", "image_encoder.head.")
     return None if name.startswith(unused) else name
 
 
 def build() -> Sam:
-    """An untrained MobileSAM (TinySAM has the same network)."""
+    """Build an untrained MobileSAM (TinySAM has the same network)."""
     from exporter.models.sam import Sam
     from exporter.models.tiny_vit import TinyViT, TinyViTSize
 

@@ -1,7 +1,8 @@
 """SAM (Kirillov et al. 2023, arXiv 2304.02643): ViT-B, ViT-L, ViT-H.
 
 Two layouts are published: segment-anything's own files, and Hugging Face `SamModel`. They differ in
-names and in one number: the decoder's layer norms use epsilon 1e-5 there and 1e-6 here.
+names and in one number, the epsilon of the decoder's layer norms: 1e-5 in the first, 1e-6 in the
+second.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PREPROCESS = Preprocess(
 )
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=256)
 STABLE = dataclasses.replace(MASK, score="stability")
-"""`--use-stability-score` of segment-anything's ONNX export, which others took over."""
+"""`--use-stability-score` of segment-anything's ONNX export, which other projects adopted."""
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
 
 
@@ -85,15 +86,15 @@ _HUGGING_FACE = (
 
 
 def published_names(name: str) -> str:
-    """segment-anything's own names are ours."""
+    """Keep segment-anything's own names."""
     return name
 
 
 def hugging_face_names(name: str) -> str:
-    """`SamModel`'s name of a tensor -> segment-anything's.
+    """Translate `SamModel`'s name of a tensor to segment-anything's.
 
     The positional embedding is one tied tensor that a file may hold under either name or both;
-    `load_strict` accepts two names for one tensor where their values are equal.
+    `load_strict` accepts two names for one tensor if their values are equal.
     """
     for pattern, ours in _HUGGING_FACE:
         renamed, count = re.subn(pattern, ours, name)

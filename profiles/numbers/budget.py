@@ -134,11 +134,11 @@ def read_budget(name: str) -> Budget:
 def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
     unknown = sorted(set(data) - {"device_class", "limits"})
     if unknown:
-        raise RequestError(f"{path}: unknown {unknown[0]!r}; there are: device_class, limits")
+        raise RequestError(f"{path}: unknown {unknown[0]!r}; choose from device_class, limits")
     device_class = data.get("device_class")
     if device_class not in CLASSES:
         known = ", ".join(CLASSES)
-        raise RequestError(f"{path}: device_class is {device_class!r}; there are: {known}")
+        raise RequestError(f"{path}: unknown device_class {device_class!r}; choose from {known}")
     table = data.get("limits")
     limits = tuple(_limits(table, path)) if isinstance(table, dict) else ()
     if not limits:
@@ -159,7 +159,7 @@ def _limit(
     graph: str, measure: str, value: Any, known: Mapping[str, object], path: Path
 ) -> BudgetLimit:
     if measure not in known:
-        raise RequestError(f"{path}: unknown limit {measure!r}; there are: {', '.join(known)}")
+        raise RequestError(f"{path}: unknown limit {measure!r}; choose from {', '.join(known)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise RequestError(f"{path}: {measure} should be a number above 0, not {value!r}")
     return BudgetLimit(graph, measure, float(value))

@@ -151,7 +151,7 @@ def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:
     strangers = [str(core) for core in wanted if core not in here]
     if strangers:
         known = ", ".join(str(core) for core in here)
-        raise RequestError(f"the host has no core {strangers[0]} for us; there are: {known}")
+        raise RequestError(f"the host has no core {strangers[0]} for us; choose from {known}")
     return wanted
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
-from runtimes.engines import Array, Session, to_layout
+from runtimes.engines import Array, LoadedGraph, to_layout
 from runtimes.remote.job import (
     CHECK,
     GRAPH,
@@ -135,13 +135,13 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
     """Load every graph, run each once, then again and again the one that answers prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
-    for graph in in_order(bundle.manifest.graphs):
+    for graph in order_graphs(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | _links(graph, jobs)
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    answers = repeated(jobs)
+    answers = repeated_graph(jobs)
     job = _job(SESSION, library, setting, tuple(jobs))
     return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
 
@@ -149,12 +149,12 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
     """Every golden case of every graph; a fed graph runs again on the device's own outputs.
 
-    `replay` turns what it wrote into sessions for the parity check.
+    `replay` turns its outputs into loaded graphs for the parity check.
     """
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     written: dict[tuple[str, str], str] = {}
-    for graph in in_order(bundle.manifest.graphs):
+    for graph in order_graphs(bundle.manifest.graphs):
         name = graph.spec.name
         cases = [
             _writing(graph, RunnerCase(case, draft.inputs(graph, case)))
@@ -171,8 +171,8 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
     return DevicePlan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
-def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Session]:
-    """Graph name -> a session that answers as the device did in `plan`, a `check_plan`.
+def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], LoadedGraph]:
+    """Map a graph name to a loaded graph that answers as the device did in `plan`, a `check_plan`.
 
     It answers the inputs of the plan's cases, by their bytes, and no others.
 
@@ -187,8 +187,8 @@ def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], Ses
     if missing:
         raise RunnerError(f"the device gave no {missing[0]}, one of {len(plan.outputs)} outputs")
     inputs = {n: c for n, c in plan.files.items() if isinstance(c, bytes)} | dict(pulled)
-    sessions = {job.spec.name: _Recorded(job, inputs) for job in plan.job.graphs}
-    return sessions.__getitem__
+    graphs = {job.spec.name: _Recorded(job, inputs) for job in plan.job.graphs}
+    return graphs.__getitem__
 
 
 class _Recorded:
@@ -204,7 +204,7 @@ class _Recorded:
             }
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Session`. RunnerError for inputs that were not in the plan."""
+        """See `LoadedGraph`. RunnerError for inputs that were not in the plan."""
         asked = b"".join(np.ascontiguousarray(inputs[t.name]).tobytes() for t in self.spec.inputs)
         answer = self.answers.get(hashlib.sha256(asked).digest())
         if answer is None:

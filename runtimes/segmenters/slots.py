@@ -13,7 +13,7 @@ from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, open_session, run_canonical
+from runtimes.engines import Array, load_graph, run_canonical
 from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter, read_logits
 
@@ -30,8 +30,8 @@ class SlotSegmenter(Segmenter):
             raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
         self.manifest = bundle.manifest
         self._rule = slot_rule(bundle.manifest)
-        self._encoder = open_session(bundle, ENCODER, engine, threads)
-        self._decoder = open_session(bundle, DECODER, engine, threads)
+        self._encoder = load_graph(bundle, ENCODER, engine, threads)
+        self._decoder = load_graph(bundle, DECODER, engine, threads)
         self._embedded: dict[str, Array] | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 

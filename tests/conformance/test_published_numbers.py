@@ -33,7 +33,7 @@ from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.targets import Options, load_target
 from exporter.variants import Variant, load_variant
-from runtimes.masks import chosen_tokens
+from runtimes.masks import choose_tokens
 from tests.conformance import fill, published_case
 from tests.conformance.published_case import PublishedCase
 from tests.unit.small_networks import split
@@ -198,7 +198,7 @@ def check_prompts(ran: Ran) -> None:
         _check_all(ran.case, name, every, scores)
         single = SINGLE.get(ran.variant.family, ran.variant.mask.single)
         rule, several = replace(ran.variant.mask, single=single), prompt["multimask"]
-        tokens = list(chosen_tokens(rule, every, scores, multimask=several))
+        tokens = list(choose_tokens(rule, every, scores, multimask=several))
         masks, iou = every[tokens], scores[tokens]
         fed[name] = masks[int(iou.argmax())]
         expected, ours, most = ran.case.stored(f"{name}.low_res_masks", masks)
@@ -260,10 +260,10 @@ def test_what_forward_returns_for_the_box(ran: Ran) -> None:
         pytest.skip("the case has none")
     every, scores = _decode(ran, ran.case.facts["prompts"]["box"], {})
     rule = ran.variant.mask
-    tokens = list(chosen_tokens(rule, every, scores, multimask=True))
+    tokens = list(choose_tokens(rule, every, scores, multimask=True))
     expected, ours, _ = ran.case.stored("forward_box.iou", scores[tokens])
     assert np.abs(ours - expected).max() <= IOU
-    best = chosen_tokens(rule, every, scores, multimask=False)
+    best = choose_tokens(rule, every, scores, multimask=False)
     assert best == (tokens[int(expected.argmax())],)
     final = upscale(every[tokens], ran.frame, rule.upscale) > rule.threshold
     expected, ours, _ = ran.case.stored("forward_box.mask", final)

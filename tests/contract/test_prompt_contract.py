@@ -23,7 +23,7 @@ from exporter.targets import names as target_names
 from exporter.variants import Slots, Variant, families, variants
 from profiles.lab.bench.published import PublishedDecoder
 from profiles.lab.bench.published_efficient_sam import published_decoder
-from runtimes.engines import CheckedSession, choose_engine
+from runtimes.engines import CheckedGraph, choose_engine
 from tests.conformance import fill
 from tests.unit.small_networks import split
 
@@ -140,7 +140,7 @@ def test_torch(family: Family) -> None:
 def test_lowered(family: Family, target: str, tmp_path: Path) -> None:
     file = load_target(target).lower(family.static, load_precision("fp32"), tmp_path, Options())
     kind = choose_engine(target)
-    session = CheckedSession(file.spec, kind.open(tmp_path / file.file, file, 2))
+    session = CheckedGraph(file.spec, kind.open(tmp_path / file.file, file, 2))
     _check(family, lambda inputs: list(session.run(inputs).values()))
 
 

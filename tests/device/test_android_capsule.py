@@ -19,7 +19,7 @@ from exporter.errors import DownloadError, RequestError
 from exporter.job import Job, Place
 from exporter.pipeline import export
 from runtimes.device import Method
-from runtimes.measures import missed
+from runtimes.measures import find_misses
 from tests.device.android_kit import assert_tidy, look_at
 from tests.device.runner_kit import tiny_tflite
 from tests.unit.tiny_bundle import Recipe, build, reseal
@@ -59,7 +59,7 @@ def use(device, bundle, method=QUICK):
 
 def test_a_tiny_onnx_bundle(device, phone, tiny_onnx):
     figures, runs, session = use(device, tiny_onnx)
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert len(figures) == 10
     assert {figure.graph for figure in figures} == {
         "image_encoder",
@@ -81,7 +81,7 @@ def test_a_bundle_that_computes_something_else_is_found_on_the_device(device, tm
     build(tmp_path / "scaled", Recipe(flaw="scaled"))
     with device.open(QUICK) as bench:
         figures = bench.check(open_bundle(tmp_path / "scaled"))
-    assert {figure.output for figure in missed(figures)} == {"low_res_masks"}
+    assert {figure.output for figure in find_misses(figures)} == {"low_res_masks"}
 
 
 def test_all_golden_cases_of_all_graphs_take_one_process_and_one_pull(device, phone, tiny_onnx):
@@ -137,7 +137,7 @@ def test_a_model_with_its_weights_beside_it(device, phone, tmp_path):
     assert (tmp_path / "two/mask_decoder.onnx.data").stat().st_size >= 512
     reseal(tmp_path / "two")
     figures, _, session = use(device, open_bundle(tmp_path / "two"))
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert session.click_ns
     assert_tidy(phone)
 
@@ -155,7 +155,7 @@ def test_a_tiny_tflite_bundle(device, phone, tmp_path):
     np.savez(bundle.path / "goldens.npz", **arrays)
     seal(bundle.path, bundle.manifest)
     figures, runs, session = use(device, open_bundle(bundle.path))
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert all(run.runtime.startswith("LiteRT 2.") for run in (*runs, session))
     assert_tidy(phone)
 
@@ -172,7 +172,7 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
             bench.prepare(tiny_onnx)
         except DownloadError as error:
             pytest.skip(str(error))
-        assert missed(bench.check(tiny_onnx)) == []
+        assert find_misses(bench.check(tiny_onnx)) == []
         assert bench.run_session(tiny_onnx).click_ns
     assert_tidy(phone_arm64)
 
@@ -182,7 +182,7 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
 def test_the_embedded_default(device, phone, tmp_path):
     (bundle,) = export(Job(("onnx",), "fp16", "demo", WEIGHTS), Place(tmp_path))
     figures, runs, session = use(device, bundle)
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert all(run.runtime.startswith("onnxruntime 1.") for run in (*runs, session))
     assert session.first_mask_ns > max(session.click_ns)
     assert_tidy(phone)

@@ -12,7 +12,7 @@ from android_harness.runner.compilers import find_compiler
 from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
-from runtimes.engines import open_session, run_canonical
+from runtimes.engines import load_graph, run_canonical
 from runtimes.remote.job import Link, RunnerCase
 from runtimes.remote.plans import check_plan, graph_plan, replay, session_plan
 from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
@@ -57,14 +57,14 @@ def test_it_proves_that_it_starts(runner):
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
     plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
-    sessions = replay(plan, folder.pull(plan))
+    load = replay(plan, folder.pull(plan))
     goldens, compared = bundle.goldens(), 0
     for graph in bundle.manifest.graphs:
-        engine = open_session(bundle, graph.spec.name, threads=1)
+        engine = load_graph(bundle, graph.spec.name, threads=1)
         for case in goldens.cases(graph.spec.name):
             inputs = goldens.inputs(graph.spec, case)
             expected = run_canonical(engine, graph.spec, inputs)
-            got = run_canonical(sessions(graph.spec.name), graph.spec, inputs)
+            got = run_canonical(load(graph.spec.name), graph.spec, inputs)
             for name, array in expected.items():
                 assert np.abs(array - got[name]).max() <= SAME
                 assert np.abs(array).max() > 0.1

@@ -81,8 +81,8 @@ def arm64(target, tmp_path):
 def compared(capsule, bundle):
     plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
-    sessions = replay(plan, capsule.work.pull(plan))
-    device = check_parity(bundle.path, bundle.manifest, sessions=sessions)
+    load = replay(plan, capsule.work.pull(plan))
+    device = check_parity(bundle.path, bundle.manifest, load=load)
     host = check_parity(bundle.path, bundle.manifest)
     assert len(device) == len(host) >= 3
     for here, there in zip(host, device, strict=True):
@@ -185,7 +185,7 @@ def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
 
 
 def test_the_arrays_of_a_check_are_the_specs(tmp_path):
-    """`replay` gives what a session gives: shapes and dtypes of the spec."""
+    """`replay` gives what a loaded graph gives: shapes and dtypes of the spec."""
     if not ABI:
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)

@@ -33,7 +33,7 @@ from exporter.targets import Options
 from exporter.variants import load_variant
 from runtimes.engines import open_session, run_canonical
 from runtimes.engines.mil.package import load_package
-from runtimes.measures import missed
+from runtimes.measures import find_misses
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.small_networks import split
 
@@ -138,7 +138,7 @@ def inside(instance):
 
 def test_the_bundle_is_whole_and_every_figure_reaches_its_floor(bundle):
     manifest = open_bundle(bundle.path).manifest
-    assert missed(manifest.parity) == []
+    assert find_misses(manifest.parity) == []
     floors = {f.measure for f in manifest.parity if f.floor is not None}
     assert {"psnr_db", "mask_iou", "prompt_sensitivity"} <= floors
     assert {(f.graph, f.output) for f in manifest.parity} == {
@@ -252,7 +252,7 @@ def test_refinement_reads_the_previous_mask(segmenter):
 def test_two_prompt_sets_of_four_slots(target, tmp_path, weights, model):
     job = Job((target,), "fp32", "demo", weights, batch=2, slots=4)
     (bundle,) = export(job, Place(tmp_path))
-    assert missed(bundle.manifest.parity) == []
+    assert find_misses(bundle.manifest.parity) == []
     decoder = bundle.manifest.graph("mask_decoder").spec
     assert [t.shape for t in decoder.inputs if t.name == "point_coords"] == [(2, 4, 2)]
     picture = scene(HELD_OUT + 501, 192, 192)
@@ -326,7 +326,7 @@ def test_the_goldens_hold_a_padded_picture_for_core_ml_alone(exported):
 def test_a_float_image_holds_the_published_padding(tmp_path, weights, model):
     job = Job(("coreml",), "fp32", "demo", weights, options=Options(image_input="tensor"))
     (bundle,) = export(job, Place(tmp_path))
-    assert missed(bundle.manifest.parity) == []
+    assert find_misses(bundle.manifest.parity) == []
     assert bundle.manifest.preprocess == model.variant.preprocess
     assert bundle.manifest.graph("image_encoder").spec == model.encoder.spec
     picture = scene(HELD_OUT + 510, 200, 320)
@@ -342,7 +342,7 @@ def test_a_float_image_holds_the_published_padding(tmp_path, weights, model):
 def test_ios_18_keeps_attention_whole(tmp_path, weights):
     job = Job(("coreml",), "fp16", "demo", weights, options=Options(minimum_ios=18))
     (bundle,) = export(job, Place(tmp_path))
-    assert missed(bundle.manifest.parity) == []
+    assert find_misses(bundle.manifest.parity) == []
     assert bundle.manifest.platform == "iOS 18 or later"
     counts = load_package(bundle.file("mask_decoder")).operation_counts
     # Two blocks of three attentions, and the last one.

@@ -1,11 +1,11 @@
-"""What the runner itself costs: its median against that of a bare C loop over the same runtime.
+"""Measure the runner's overhead: its median against a bare C loop's over the same runtime.
 
     python -m profiles.lab.bench.runner BUNDLE... --write FILE
 
 Both are built with the same compiler, load the same library and model, and get the same inputs.
 They take turns, many times over, because other work on the machine comes and goes; each keeps the
-least of its medians. The bare loop runs twice a round: how far its two results are apart is what
-this machine can tell at all. Times of this host; they say nothing of a phone.
+least of its medians. The bare loop runs twice a round: the distance of its two results is this
+machine's noise. Times of this host; they say nothing of a phone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMIT = 0.02
 """The share by which the runner's median may be above the bare loop's."""
 _ABIS = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}
 _WARMUP_S = 0.3
-"""Of either: the runner never waits for less, and here for no more."""
+"""Warm-up of either: the runner's minimum, and here also its maximum."""
 _TIMEOUT_S = 600
 
 
@@ -57,12 +57,12 @@ class Overhead:
 
     @property
     def noise(self) -> float:
-        """How far the same program is from itself."""
+        """Difference of the same program from itself."""
         return abs(self.bare_ns / self.again_ns - 1)
 
     @property
     def verdict(self) -> str:
-        """Whether the runner keeps LIMIT, if this machine can tell."""
+        """Whether the runner keeps within LIMIT, if this machine can tell."""
         if self.noise > LIMIT:
             return "too noisy to tell"
         return "kept" if self.overhead <= LIMIT else "missed"
@@ -94,7 +94,7 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
         folder = Path(name)
         _prepare(folder, plan, compiler)
         for turn in range(rounds):
-            # Whoever comes first finds the machine as the last one left it: so they swap places.
+            # The first one finds the machine as the last one left it, so they swap places.
             for who in sorted(medians, reverse=turn % 2 == 1):
                 medians[who].append(statistics.median(_times(who, plan.job, folder)))
     least = {who: round(min(values)) for who, values in medians.items()}
@@ -104,7 +104,7 @@ def measure(bundle: Bundle, graph: str, rounds: int, runs: int, threads: int = 1
 
 
 def _library(abi: str, target: str) -> Library:
-    """Of the installed package. RequestError where it is not the pinned version."""
+    """Find the installed package's library. RequestError if it is not the pinned version."""
     runtime = needed_runtime(target)
     wheel = runtime.wheel
     path = wheels.installed(wheel, abi)
@@ -123,7 +123,7 @@ def _prepare(folder: Path, plan: DevicePlan, compiler: Compiler) -> None:
 
 
 def _times(who: str, job: RunnerJob, folder: Path) -> Sequence[int]:
-    """The calls of one process, in nanoseconds."""
+    """Time the calls of one process, in nanoseconds."""
     if who == "runner":
         return parse_report(_run(["./runner", "job.txt"], folder)).samples_ns
     graph = job.graphs[0]
@@ -150,7 +150,7 @@ def _run(words: list[str], folder: Path) -> str:
 
 
 def table(rows: Sequence[Overhead], rounds: int, runs: int) -> str:
-    """Markdown."""
+    """Format the results as Markdown."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     lines = [
         "# What the runner costs",
@@ -174,7 +174,7 @@ def table(rows: Sequence[Overhead], rounds: int, runs: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 1 where the runner costs more than LIMIT, or nobody can tell."""
+    """Measure and print; exit status 1 if the runner costs more than LIMIT, or noise hides it."""
     parser = argparse.ArgumentParser("python -m profiles.lab.bench.runner")
     parser.add_argument("bundles", type=Path, nargs="+", help="for onnx or tflite")
     parser.add_argument("--rounds", type=int, default=40, help="turns of each program")

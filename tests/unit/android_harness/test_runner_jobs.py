@@ -148,7 +148,7 @@ def test_a_report_of_another_mode_or_graph_is_no_run():
         ('{"runner": 2, "error": "cannot open x: gone"}', "the runner failed: cannot open x: gone"),
         (
             json.dumps({k: v for k, v in REPORT.items() if k != "cpu_ns"}),
-            "lacks the field 'cpu_ns'",
+            "is missing the field 'cpu_ns'",
         ),
         (json.dumps({**REPORT, "samples_ns": [1, "2"]}), r"samples_ns\[1\] should be"),
         (json.dumps({**REPORT, "more": 1}), "unknown field 'more'"),

@@ -92,7 +92,7 @@ def test_a_missing_field_is_named(data, path):
     for key in parents:
         holder = holder[key]
     del holder[last]
-    with pytest.raises(BundleError, match=f"lacks the field '{last}'"):
+    with pytest.raises(BundleError, match=f"is missing the field '{last}'"):
         Manifest.from_json(json.dumps(data))
 
 

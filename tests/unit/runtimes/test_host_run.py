@@ -27,7 +27,7 @@ from runtimes.devices import host
 from runtimes.devices.host import KIND, chosen_cores
 from runtimes.host_facts import clusters, host_condition, host_facts
 from runtimes.host_run import HostJob, golden_inputs, stable, time_calls
-from runtimes.measures import missed
+from runtimes.measures import find_misses
 from runtimes.process import clock_ns, hold_to, peak_bytes
 from tests.unit.profile_making import PHONE, plan
 from tests.unit.tiny_bundle import Recipe, build, goldens, reseal
@@ -170,7 +170,7 @@ def test_a_bundle_is_measured_end_to_end(tmp_path, layout) -> None:
     [profile] = outcome.profiles
     assert profile.device.device_class == "host"
     assert profile.parity
-    assert missed(profile.parity) == []
+    assert find_misses(profile.parity) == []
     assert len(profile.repeats) == 2
     for repeat in profile.repeats:
         assert [run.graph for run in repeat.runs] == ["image_encoder", "mask_decoder"]

@@ -154,7 +154,7 @@ def test_a_device_that_cannot_be_used_says_why(tmp_path, row, kind, words, seria
 
 def test_a_device_that_is_not_there(tmp_path):
     with pytest.raises(
-        UnknownDeviceError, match=r"no device 'B' is attached; there are: android:A"
+        UnknownDeviceError, match=r"no device 'B' is attached; choose from android:A"
     ):
         adb_that_lists(tmp_path, "A device").choose("B")
     with pytest.raises(UnknownDeviceError, match="no device is attached: plug one in"):

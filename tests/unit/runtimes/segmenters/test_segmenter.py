@@ -10,7 +10,7 @@ from exporter.bundle.preprocess import fit, image_input, upscale
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from runtimes.masks import as_prompts, chosen_tokens, clamp_logits
+from runtimes.masks import as_prompts, choose_tokens, clamp_logits
 from runtimes.segmenters.slots import SlotSegmenter, mask_inputs
 from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
 
@@ -128,8 +128,8 @@ def test_without_a_single_token_the_best_of_the_others_is_taken(tmp_path, twin):
 def test_token_zero_is_never_the_best_of_multi(tiny):
     rule = replace(tiny.manifest.mask, single=-1)
     logits, iou = np.zeros((4, 2, 2), np.float32), np.array([9, 1, 2, 3], np.float32)
-    assert chosen_tokens(rule, logits, iou, multimask=False) == (3,)
-    assert chosen_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
+    assert choose_tokens(rule, logits, iou, multimask=False) == (3,)
+    assert choose_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
 
 
 def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others():
@@ -139,10 +139,10 @@ def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others():
     for undecided, wanted in ((2, (0,)), (3, (2,)), (100, (2,))):
         logits[0] = 1.0
         logits[0].flat[:undecided] = 0.05  # not above delta
-        assert chosen_tokens(rule, logits, iou, multimask=False) == wanted, undecided
+        assert choose_tokens(rule, logits, iou, multimask=False) == wanted, undecided
     logits[0] = -1.0  # nothing at all: as stable as can be
-    assert chosen_tokens(rule, logits, iou, multimask=False) == (0,)
-    assert chosen_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
+    assert choose_tokens(rule, logits, iou, multimask=False) == (0,)
+    assert choose_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
     assert np.ptp(clamp_logits(np.array([-99, 99], np.float32), rule)) == 64.0
 
 
