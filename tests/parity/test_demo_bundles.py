@@ -1,14 +1,12 @@
 """The embedded default, lowered to every target in both precisions, then used as an app uses it.
 
-The weights are copied first: they may be replaced while the tests run. Nothing here depends on how
-good they are, only on the bundles giving what torch gives.
+Nothing here depends on how good its weights are, only on the bundles giving what torch gives.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,7 +22,6 @@ from exporter.bundle.prompts import LABELS, Prompts, pack
 from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import read_checkpoint
-from exporter.demo.network import WEIGHTS
 from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.pipeline import Job, export
@@ -85,32 +82,13 @@ class Torch:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return Path(shutil.copy(WEIGHTS, tmp_path_factory.mktemp("weights") / WEIGHTS.name))
-
-
-@pytest.fixture(scope="session")
 def model(weights):
     return Torch(weights)
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory, weights):
-    """(target, precision) -> bundle. A precision's three targets are exported in one go."""
-    folder, made = tmp_path_factory.mktemp("demo"), {}
-
-    def get(target, precision):
-        if (target, precision) not in made:
-            job = Job("demo", TARGETS, precision, weights, folder)
-            made.update({(b.manifest.target, precision): b for b in export(job)})
-        return made[target, precision]
-
-    return get
-
-
 @pytest.fixture(params=[(t, p) for p in PRECISIONS for t in TARGETS], ids="-".join)
-def bundle(request, exported):
-    return exported(*request.param)
+def bundle(request, demo_bundle):
+    return demo_bundle(*request.param)
 
 
 @pytest.fixture
@@ -155,10 +133,11 @@ def test_the_bundle_is_whole_and_every_figure_reaches_its_floor(bundle):
         assert graph.bytes == sum((bundle.path / n).stat().st_size for n in whole)
 
 
-def test_half_precision_halves_the_files(exported):
+def test_half_precision_halves_the_files(demo_bundle):
     for target in TARGETS:
         single, half = (
-            {g.spec.name: g.bytes for g in exported(target, p).manifest.graphs} for p in PRECISIONS
+            {g.spec.name: g.bytes for g in demo_bundle(target, p).manifest.graphs}
+            for p in PRECISIONS
         )
         assert half["image_encoder"] < 0.65 * single["image_encoder"]
 
@@ -178,8 +157,8 @@ def again(tmp_path_factory, weights):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_same_job_gives_the_same_bytes(target, exported, again):
-    first = exported(target, "fp16")
+def test_the_same_job_gives_the_same_bytes(target, demo_bundle, again):
+    first = demo_bundle(target, "fp16")
     second = open_bundle(again / first.path.name)
     assert second.manifest.files == first.manifest.files
     assert same_job(first.manifest, second.manifest)
@@ -268,12 +247,12 @@ def test_two_prompt_sets_of_four_slots(target, tmp_path, weights, model):
         )
 
 
-def test_whole_number_padding_moves_no_mask(exported, model):
+def test_whole_number_padding_moves_no_mask(demo_bundle, model):
     """Core ML's pixel buffer pads with 124, 116, 104 where the mean is 123.675, 116.28, 103.53.
 
     Measured on 18 boxes in 4 scenes: IoU 0.9970 at worst, 0.9997 in the median.
     """
-    bundle = exported("coreml", "fp32")
+    bundle = demo_bundle("coreml", "fp32")
     assert bundle.manifest.preprocess.pad_value == (124.0, 116.0, 104.0)
     assert model.variant.preprocess.pad_value == (123.675, 116.28, 103.53)
     segmenter, measured = Segmenter(bundle), []
@@ -301,7 +280,7 @@ def test_ios_18_keeps_attention_whole(tmp_path, weights):
     assert "softmax" not in counts
 
 
-def test_ios_16_has_no_attention_operation(exported):
-    counts = load_package(exported("coreml", "fp16").file("mask_decoder")).operation_counts
+def test_ios_16_has_no_attention_operation(demo_bundle):
+    counts = load_package(demo_bundle("coreml", "fp16").file("mask_decoder")).operation_counts
     assert "scaled_dot_product_attention" not in counts
     assert counts["softmax"] == 7
