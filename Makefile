@@ -61,7 +61,7 @@ counts: $(READY)  ## count multiply-accumulates again, for --list and the README
 	$(BIN)/python -m profiles.lab.matrix.counts
 
 bench-runner: $(READY)  ## what the Android runner costs beside a bare loop; after `make demo`
-	$(BIN)/python -m android_harness.runner.bench $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
+	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md

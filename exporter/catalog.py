@@ -25,5 +25,5 @@ def load(package: str, name: str, symbol: str) -> Any:
     known = names(package)
     if name not in known:
         kind = package.rsplit(".", 1)[-1].rstrip("s")
-        raise RequestError(f"no {kind} is called {name!r}; there are: {', '.join(known)}")
+        raise RequestError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
     return getattr(importlib.import_module(f"{package}.{name}"), symbol)

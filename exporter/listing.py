@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter import catalog, targets
+from exporter import targets
 from exporter.precision import PLANNED
+from exporter.precision import names as precision_names
 from exporter.variants import variants
 
 COUNTED = Path(__file__).with_name("variants") / "counted.json"
@@ -35,7 +36,7 @@ def rows() -> list[dict[str, Any]]:
     is TARGET-PRECISION -> bytes of the graphs' files, where they were measured.
     """
     counts, names = counted(), list(targets.names())
-    precisions = list(catalog.names("exporter.precision"))
+    precisions = list(precision_names())
     found = []
     for variant in variants().values():
         count = counts.get(variant.name, {})

@@ -28,7 +28,7 @@ from runtimes.measures import describe, missed
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What is to be measured, whatever the device.
 
     Attributes:
@@ -52,7 +52,7 @@ class Outcome:
     failures: list[tuple[str, SamExportError]] = field(default_factory=list)
 
 
-def collect(plan: Plan, devices: Sequence[Device], report: Report) -> Outcome:
+def collect(plan: BenchPlan, devices: Sequence[Device], report: Report) -> Outcome:
     """Measure on every device; one that fails costs the others nothing.
 
     Phones work side by side. What runs on this machine's own cores - the host, an emulator, a
@@ -83,7 +83,7 @@ def _take(outcome: Outcome, facts: DeviceFacts, work: partial[list[Profile]]) ->
 
 
 def _side_by_side(
-    plan: Plan, phones: Sequence[tuple[DeviceFacts, Device]], outcome: Outcome, report: Report
+    plan: BenchPlan, phones: Sequence[tuple[DeviceFacts, Device]], outcome: Outcome, report: Report
 ) -> None:
     """Each phone in a thread. Ctrl-C reaches only this one, so it tells the others to stop."""
     with ThreadPoolExecutor(max_workers=len(phones)) as pool:
@@ -99,7 +99,7 @@ def _side_by_side(
             raise
 
 
-def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> list[Profile]:
+def measure(plan: BenchPlan, facts: DeviceFacts, device: Device, report: Report) -> list[Profile]:
     """Everything on one device: a stored profile for each bundle."""
     say: Report = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
     taken = plan.store.ids()
@@ -127,7 +127,7 @@ def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> l
 
 @dataclass(frozen=True)
 class _Run:
-    plan: Plan
+    plan: BenchPlan
     bench: Bench
     turns: list[tuple[Bundle, Journal]]
     say: Report
@@ -199,7 +199,7 @@ def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
 
 
 def _stored(
-    plan: Plan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Report
+    plan: BenchPlan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Report
 ) -> Profile:
     profile = Profile(
         schema_version=SCHEMA_VERSION,

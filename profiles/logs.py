@@ -17,7 +17,7 @@ LOGGER = "sam_export"
 
 
 @contextmanager
-def told(progress: Report, warn: Report, *, debug: bool) -> Iterator[None]:
+def show(progress: Report, warn: Report, *, debug: bool) -> Iterator[None]:
     """Say every line of our loggers while the block runs.
 
     Args:

@@ -20,7 +20,6 @@ from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RequestError
 from runtimes.device import (
     CLASSES,
-    THERMAL_STATUS,
     THROTTLED,
     Condition,
     DeviceFacts,
@@ -29,7 +28,7 @@ from runtimes.device import (
     SessionRun,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 T = TypeVar("T")
 TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
@@ -247,7 +246,6 @@ def throttled(
 
 def _warmth(before: Condition, after: Condition) -> str:
     for when, condition in (("before", before), ("after", after)):
-        if condition.thermal_status:
-            word = THERMAL_STATUS[min(condition.thermal_status, len(THERMAL_STATUS) - 1)]
-            return f"thermal status {word} {when} the repeat"
+        if condition.thermal_status and condition.thermal_status.level:
+            return f"thermal status {condition.thermal_status.word} {when} the repeat"
     return ""

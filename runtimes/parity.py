@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exporter import child
 from exporter.bundle.flow import Feed, feeds, in_order
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
@@ -206,6 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest = read_manifest(arguments.folder)
         figures = check_parity(arguments.folder, manifest, arguments.engine, arguments.threads)
     except SamExportError as error:
+        if arguments.json:
+            return child.refuse(error)
         sys.stderr.write(f"parity: error: {error}\n")
         return error.exit_status
     if arguments.json:

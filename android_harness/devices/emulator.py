@@ -15,15 +15,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import Adb, find_adb
+from android_harness.devices import android
 from android_harness.devices.android import AndroidDevice
 from android_harness.errors import AdbTimeoutError, UnknownDeviceError
 from exporter.errors import DeviceError, DeviceLostError, RequestError
-from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
+from runtimes.device import Bench, DeviceFacts, Listed, Method
 
 LOG = logging.getLogger("sam_export.device")
 BOOT_SECONDS = 300.0
@@ -268,4 +269,4 @@ def clean(avd: str) -> str:
     return f"{freed / 2**20:.1f} MB removed"
 
 
-KIND = DeviceKind("emulator", find, listed, clean)
+KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean)

@@ -57,13 +57,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: {error}") from None
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path | str) -> Bundle:
     """Read a bundle and prove that every file is the one that was exported.
+
+    Args:
+        path: the bundle's folder.
 
     Raises:
         BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
             path that leaves the folder; a symbolic link.
     """
+    path = Path(path)
     manifest = read_manifest(path)
     for name in manifest.files:
         safe_path(name)
@@ -132,8 +136,12 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
-    """Whether two manifests are equal but for the time of their creation."""
-    return dataclasses.replace(a, created="") == dataclasses.replace(b, created="")
+    """Whether two manifests are equal in all that is known before anything is lowered."""
+    return _job_of(a) == _job_of(b)
+
+
+def _job_of(manifest: Manifest) -> Manifest:
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
 
 
 @contextmanager

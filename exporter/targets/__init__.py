@@ -1,16 +1,18 @@
-"""The formats a graph can be lowered to, one file each.
+"""The formats a graph can be lowered to, one folder each.
 
-To add a target: a file here with `TARGET`, a `Target`. Its `lower` writes one file (or folder) and
-returns its `GraphFile`; it changes nothing else. If nothing here can run the format yet, add an
-engine in `runtimes/engines/`. Toolkits are imported inside functions.
+To add a target: a folder here (or a file) with `TARGET`, a `Target`. Each function of its `lowers`
+writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
+can run the format yet, add an engine in `runtimes/engines/`. The toolkit may be missing: name the
+functions with `later`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +24,11 @@ from exporter.errors import RequestError
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
+    from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+EVERY_EXPORT = ("torch", "safetensors")
+"""Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
 _OF_BYTES: dict[Interpolation, Interpolation] = {
     "float_bilinear": "pillow_bilinear",
@@ -44,26 +49,45 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Lowering:
+    """One graph to be written in one format.
+
+    Attributes:
+        folder: where to.
+    """
+
+    graph: Graph
+    precision: Precision
+    folder: Path
+    options: Options
+
+
+@dataclass(frozen=True)
 class Target:
     """One format.
 
     Attributes:
         name: what `--target` takes.
-        precisions: what `--precision` may be.
         packages: distributions it needs; their versions go into the manifest.
         extra: what to install to get them.
         whole_pixels: whether the image input holds bytes, so that padding must be whole numbers.
         platform: where the result runs.
-        lower: (graph, precision, folder, options) -> the file it wrote in `folder`.
+        lowers: precision -> what writes a graph in it. A precision that is not here is refused.
     """
 
     name: str
-    precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
     whole_pixels: bool
     platform: Callable[[Options], str]
-    lower: Callable[[Graph, str, Path, Options], GraphFile]
+    lowers: Mapping[str, Callable[[Lowering], GraphFile]]
+
+    def lower(
+        self, graph: Graph, precision: Precision, folder: Path, options: Options
+    ) -> GraphFile:
+        """Write a graph into `folder`. RequestError if the format has no such precision."""
+        self._require_precision(precision.name)
+        return self.lowers[precision.name](Lowering(graph, precision, folder, options))
 
     def preprocess(self, published: Preprocess) -> Preprocess:
         """The published rule as this target's image input can hold it.
@@ -83,21 +107,35 @@ class Target:
 
     def require(self, precision: str) -> None:
         """RequestError if the toolkit is not installed or has no such precision."""
-        if precision not in self.precisions:
-            raise RequestError(
-                f"{self.name} cannot be exported in {precision}; "
-                f"it can in: {', '.join(self.precisions)}"
-            )
-        absent = [p for p in self.packages if importlib.util.find_spec(p.replace("-", "_")) is None]
+        self._require_precision(precision)
+        needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
+        absent = [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
         if absent:
             raise RequestError(
                 f"--target {self.name} needs {', '.join(absent)}: "
                 f"pip install 'sam-export[{self.extra}]'"
             )
 
+    def _require_precision(self, precision: str) -> None:
+        if precision not in self.lowers:
+            raise RequestError(
+                f"{self.name} cannot be exported in {precision}; choose from "
+                f"{', '.join(self.lowers)}"
+            )
+
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
         return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+def later(module: str) -> Callable[[Lowering], GraphFile]:
+    """The `lower` of a module that is imported when it is called: its toolkit may be missing."""
+
+    def lower(work: Lowering) -> GraphFile:
+        file: GraphFile = importlib.import_module(module).lower(work)
+        return file
+
+    return lower
 
 
 def names() -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
 from runtimes.engines import Array, EngineKind
 
+INSTALL = "pip install 'sam-export[tflite]', or ai-edge-litert alone to run without exporting"
 # The same Interpreter under its present and its former name.
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")
 
@@ -58,7 +59,7 @@ def _package() -> str | None:
 
 
 def _missing() -> str | None:
-    return None if _package() else "pip install ai-edge-litert"
+    return None if _package() else INSTALL
 
 
 def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _PositionalSession:

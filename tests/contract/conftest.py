@@ -56,8 +56,11 @@ def fake(monkeypatch):
     """Put another `lower` into the onnx target."""
 
     def use(lower):
-        target = dataclasses.replace(load_target("onnx"), lower=lower)
-        monkeypatch.setattr("exporter.pipeline.load_target", lambda name: target)
+        def each(work):
+            return lower(work.graph, work.precision.name, work.folder, work.options)
+
+        target = dataclasses.replace(load_target("onnx"), lowers={"fp32": each, "fp16": each})
+        monkeypatch.setattr("exporter.job.load_target", lambda name: target)
 
     return use
 

@@ -14,8 +14,9 @@ import exporter
 from exporter import catalog, targets
 from exporter.cli import listing
 from exporter.precision import load_precision
+from exporter.precision import names as precision_names
 from exporter.targets import Options, Target, load_target
-from exporter.variants import Variant, families, variants
+from exporter.variants import Detections, Slots, Variant, families, variants
 from runtimes.engines import engine_kinds
 
 ROOT = Path(exporter.__file__).parents[1]
@@ -37,10 +38,10 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     sam = variant.layouts[0].build()
     assert sum(p.numel() for p in sam.parameters()) == variant.parameters
     assert not sam.training
-    if not variant.one_graph:
-        assert variant.mask.low_res_size == 4 * variant.embedding[-1]
-    if variant.detections is None:
-        assert set(variant.mask.multi) < set(range(variant.mask_tokens))
+    if isinstance(variant.prompting, Slots):
+        assert variant.mask.low_res_size == 4 * variant.prompting.embedding[-1]
+    if not isinstance(variant.prompting, Detections):
+        assert set(variant.mask.multi) < set(range(variant.prompting.mask_tokens))
     assert variant.published.url.startswith("https://") or variant.name == "demo"
 
 
@@ -48,7 +49,7 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
 def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
     target: Target = load_target(name)
     assert target.name == name
-    assert [load_precision(p).name for p in target.precisions] == list(target.precisions)
+    assert [load_precision(p).name for p in target.lowers] == list(target.lowers)
     assert target.platform(Options())
     assert target.versions().keys() == set(target.packages)
     assert any(kind.target == name for kind in engine_kinds())
@@ -58,7 +59,7 @@ def test_the_readme_lists_every_variant_target_and_precision() -> None:
     for variant in variants().values():
         assert f"`{variant.name}`" in README
         assert variant.licence.name in README
-    for name in (*targets.names(), *catalog.names("exporter.precision")):
+    for name in (*targets.names(), *precision_names()):
         assert f"`{name}`" in README
 
 

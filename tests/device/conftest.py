@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.runner.capsule import Capsule
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule
 from exporter.progress import silent
 from profiles import cli
 from tests.device.android_kit import look_at
@@ -125,7 +126,7 @@ def sam_bench(
     """
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
-    missing = Capsule().missing("x86_64", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("x86_64", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     monkeypatch.setattr(cli, "on_stderr", lambda: silent)

@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 from android_harness.devices import android
-from android_harness.runner.capsule import Capsule
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule
 from exporter.bundle.folder import open_bundle, seal
 from exporter.errors import DownloadError, RequestError
 from runtimes.device import Method
@@ -29,7 +30,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 def device(phone, adb_environment, monkeypatch):
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
-    missing = Capsule().missing("x86_64", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("x86_64", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     return android.find(phone.serial)
@@ -98,14 +99,17 @@ def test_the_process_is_held_to_the_cores_that_were_chosen(device, phone, tiny_o
 
 def test_a_delegate_that_a_capsule_has_not(device, phone, tiny_onnx):
     method = replace(QUICK, delegate="gpu")
-    with device.open(method) as bench, pytest.raises(RequestError, match="the CPU alone, not gpu"):
+    with (
+        device.open(method) as bench,
+        pytest.raises(RequestError, match="a capsule offers cpu for onnx bundles, not gpu"),
+    ):
         bench.prepare(tiny_onnx)
     assert_tidy(phone)
 
 
 def test_a_way_that_there_is_not(device, tiny_onnx):
     method = replace(QUICK, way="engine")
-    with device.open(method) as bench, pytest.raises(RequestError, match="no way is called"):
+    with device.open(method) as bench, pytest.raises(RequestError, match="unknown way"):
         bench.prepare(tiny_onnx)
 
 
@@ -157,7 +161,7 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
     """Under qemu: that it computes the same is what this proves; its times mean nothing."""
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
-    missing = Capsule().missing("arm64-v8a", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("arm64-v8a", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     with android.find("").open(replace(QUICK, warmup_seconds=0.0, seconds=0.0)) as bench:

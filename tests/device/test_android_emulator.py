@@ -102,7 +102,7 @@ def test_it_is_started_waited_for_used_and_stopped(sdk, phone):
     with device.open(replace(Method(), cores="all")) as bench:
         told = started(sdk)
         assert runs(told["pid"])
-        assert bench.condition().thermal_status == 0
+        assert bench.condition().thermal_status.level == 0
     assert not runs(told["pid"])
     port = told["argv"][-1]
     assert told["argv"] == [

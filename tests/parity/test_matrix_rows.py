@@ -53,16 +53,16 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
     elsewhere = dataclasses.replace(DEMO, published=Published("demo.pt", "https://example.org"))
     monkeypatch.setattr(measure, "load_variant", lambda name: elsewhere)
 
-    def off(graph, precision, folder, options):
+    def off(work):
         with torch.no_grad():  # after the goldens were recorded
-            for parameter in graph.module.parameters():
+            for parameter in work.graph.module.parameters():
                 parameter.mul_(1.02)
-        return lower(graph, precision, folder, options)
+        return lower(work)
 
     target = load_target("onnx")
-    lower = target.lower
-    wrong = dataclasses.replace(target, lower=off)
-    monkeypatch.setattr("exporter.pipeline.load_target", lambda name: wrong)
+    lower = target.lowers["fp16"]
+    wrong = dataclasses.replace(target, lowers={"fp16": off})
+    monkeypatch.setattr("exporter.job.load_target", lambda name: wrong)
     row = measure.export_job(MatrixJob("demo", "onnx", "fp32"), tmp_path, None, silent)
     assert row["weights"] == FILLED
     assert "under the floor" in row["missed"][0]

@@ -16,6 +16,7 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from profiles.lab.bench.rows import COUNTED, PLAIN, Row
 from profiles.lab.bench.subjects import Subject, build
@@ -56,7 +57,7 @@ def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
 
 def _ours(subject: Subject, key: str, to: Path) -> dict[str, Any]:
     target, precision = COUNTED[key]
-    file = load_target(target).lower(subject.ours, precision, to, Options())
+    file = load_target(target).lower(subject.ours, load_precision(precision), to, Options())
     return {"file": dataclasses.asdict(file)}
 
 

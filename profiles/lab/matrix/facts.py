@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from exporter.islands import COORDINATES, Step, leads_to
 from profiles.lab.bench.operations import count
 from runtimes.engines.mil import load_package
 
 WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
 """Core ML operations that a converter often takes apart."""
-SINES = frozenset({"sin", "cos"})
 PARAMETERS = frozenset({"scale_factor_height", "scale_factor_width"})
 """Arguments that are float32 numbers by the operation's definition, whatever it computes in."""
 
@@ -85,17 +85,20 @@ def float32_constants(steps: Iterable[Any], constants: Mapping[str, Any]) -> dic
     """See `coreml`; a constant that both kinds of operation read is one of `others`."""
     coordinates: set[str] = set()
     others: set[str] = set()
-    to_sine: set[str] = set()
-    # Backwards: what a step reads leads to a sine if the step does.
-    for step in reversed(list(steps)):
-        leads = step.operation in SINES or any(port.name in to_sine for port in step.outputs)
-        to_sine |= set(step.reads()) if leads else set()
+    steps = list(steps)
+    ports = (tuple(port.name for port in step.outputs) for step in steps)
+    bare = [
+        Step(step.operation, tuple(step.reads()), outputs)
+        for step, outputs in zip(steps, ports, strict=True)
+    ]
+    inside = leads_to(bare, (COORDINATES,))
+    for place, step in enumerate(steps):
         for name, group in step.arguments.items():
-            for place, source in enumerate(group):
+            for at, source in enumerate(group):
                 array = constants.get(source) if isinstance(source, str) else source
                 if array is None or str(array.dtype) != "float32" or name in PARAMETERS:
                     continue
-                inline = f"{step.outputs[0].name}.{name}.{place}"
+                inline = f"{step.outputs[0].name}.{name}.{at}"
                 label = source if isinstance(source, str) else inline
-                (coordinates if leads else others).add(label)
+                (coordinates if place in inside else others).add(label)
     return {"coordinates": len(coordinates - others), "others": len(others)}

@@ -35,6 +35,8 @@ ENGINES = {
     "tflite": ("runtimes.engines.litert",),
     "onnx": ("runtimes.engines.ort",),
 }
+LOADED_BY_NAME = ("exporter.graphs", "exporter.targets.", "runtimes.engines.")
+"""Packages whose other files count with them: they load them by name."""
 CARRIERS = frozenset(
     f"exporter{name}"
     for name in (
@@ -48,6 +50,7 @@ CARRIERS = frozenset(
         ".bundle.rules",
         ".bundle.tensors",
         ".catalog",
+        ".child",
         ".errors",
         ".progress",
         ".variants",
@@ -98,10 +101,9 @@ _version = functools.cache(importlib.metadata.version)
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
     tree = _tree(module)
-    # A package's other files count with it: it loads them by name.
     names = [] if tree is None else list(_imported(tree))
     file = _file(module)
-    if file is not None and file.name == "__init__.py" and module.startswith("runtimes.engines."):
+    if file is not None and file.name == "__init__.py" and module.startswith(LOADED_BY_NAME):
         names += [f"{module}.{path.stem}" for path in file.parent.glob("*.py")]
     return tuple(name for name in names if name.startswith(("exporter", "runtimes")))
 

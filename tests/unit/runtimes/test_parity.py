@@ -295,10 +295,13 @@ def test_main_prints_a_table_and_fails_on_a_miss(tmp_path, capsys, tiny_folder):
 
 
 def test_main_fails_in_one_line(tmp_path, capsys):
+    said = f"{tmp_path} is not a bundle: it has no manifest.json"
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", f"parity: error: {said}\n")
     assert main([str(tmp_path), "--json"]) == 2
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == f"parity: error: {tmp_path} is not a bundle: it has no manifest.json\n"
+    assert json.loads(captured.out) == {"error": "BundleError", "message": said}
+    assert captured.err == ""
 
 
 def test_the_module_runs_without_torch(tiny_folder):

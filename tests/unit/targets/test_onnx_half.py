@@ -7,9 +7,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.targets._onnx_half import to_half
+from exporter.islands import COORDINATES
+from exporter.targets.onnx.half import to_half
 
-SINES = frozenset({"Sin", "Cos"})
+ISLANDS = (COORDINATES,)
 HALF = 2e-3  # of the maximum: a few float16 roundings
 
 
@@ -80,7 +81,7 @@ def fourier():
 
 
 def test_the_island_keeps_float32_and_has_no_cast_inside():
-    model = to_half(fourier(), SINES)
+    model = to_half(fourier(), ISLANDS)
     order = [node.op_type for node in model.graph.node]
     assert order == ["MatMul", "Mul", "Sin", "Cast", "Mul", "Add", "Cast"]
     types = types_of(model)
@@ -90,15 +91,15 @@ def test_the_island_keeps_float32_and_has_no_cast_inside():
 
 
 def test_the_island_computes_in_float32():
-    (got,) = run_onnx(to_half(fourier(), SINES), points=POINTS)
+    (got,) = run_onnx(to_half(fourier(), ISLANDS), points=POINTS)
     expected = np.sin((POINTS @ WEIGHT) * np.float32(0.1)) * 0.1 + 0.3
     np.testing.assert_allclose(got, expected, atol=5e-4)
-    (lost,) = run_onnx(to_half(fourier(), frozenset()), points=POINTS)
+    (lost,) = run_onnx(to_half(fourier(), ()), points=POINTS)
     assert np.abs(lost - expected).max() > 5e-3
 
 
 def test_a_weight_of_both_sides_is_kept_twice():
-    model = to_half(fourier(), SINES)
+    model = to_half(fourier(), ISLANDS)
     stored = {t.name: t.data_type for t in model.graph.initializer}
     assert stored == {
         "weight": TensorProto.FLOAT,
@@ -118,7 +119,7 @@ def test_without_an_island_inputs_and_outputs_are_cast_once():
         {},
         [floats("two", (3,))],
     )
-    half = to_half(model, SINES)
+    half = to_half(model, ISLANDS)
     assert [node.op_type for node in half.graph.node] == ["Cast", "Add", "Mul", "Cast"]
     types = types_of(half)
     assert (types["x"], types["two"], types["y"]) == (
@@ -143,7 +144,7 @@ def test_a_resizes_scales_stay_float32():
         {"factors": np.array([1, 1, 1, 1], np.float32)},
         [floats("large", (1, 1, 1, 4))],
     )
-    half = to_half(model, SINES)
+    half = to_half(model, ISLANDS)
     inputs = {node.op_type: list(node.input) for node in half.graph.node}
     assert inputs["Resize"] == ["x_half", "", "factors"]
     assert inputs["Mul"] == ["large", "factors_half"]
@@ -164,7 +165,7 @@ def test_outputs_keep_their_names_order_and_type():
         {"w": np.array([1.0, -2.0, 3.0, 0.5], np.float32)},
         [],
     )
-    half = to_half(model, SINES)
+    half = to_half(model, ISLANDS)
     assert [o.name for o in half.graph.output] == ["b", "a", "s"]
     kinds = {o.type.tensor_type.elem_type for o in half.graph.output}
     assert kinds == {TensorProto.FLOAT}
@@ -195,7 +196,7 @@ def test_casts_follow_their_side():
             helper.make_tensor_value_info("k", TensorProto.INT64, (3,)),
         ],
     )
-    half = to_half(model, SINES)
+    half = to_half(model, ISLANDS)
     types = types_of(half)
     assert types["f"] == types["y"] == TensorProto.FLOAT16
     assert types["g"] == TensorProto.FLOAT
@@ -218,7 +219,7 @@ def test_one_weight_in_two_places_of_one_node():
         {"w": np.array([1.5, -2.0], np.float32)},
         [floats("sq", (2,))],
     )
-    half = to_half(model, SINES)
+    half = to_half(model, ISLANDS)
     assert list(half.graph.node[[n.op_type for n in half.graph.node].index("Mul")].input) == [
         "w_half",
         "w_half",

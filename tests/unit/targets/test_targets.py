@@ -15,8 +15,9 @@ from exporter.errors import RequestError
 from exporter.graphs import Graph
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
-from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names
-from exporter.variants import variants
+from exporter.precision import load_precision
+from exporter.targets import MINIMUM_IOS, Options, load_target, names
+from exporter.targets.coreml import lower as coreml
 from exporter.variants.sam import MEAN, PREPROCESS, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
@@ -34,7 +35,7 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
         with pytest.raises(RequestError) as error:
             load_target(name).require("int4-weights")
         assert (
-            str(error.value) == f"{name} cannot be exported in int4-weights; it can in: fp32, fp16"
+            str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp32, fp16"
         )
 
 
@@ -49,7 +50,7 @@ def test_a_missing_toolkit_is_refused_with_what_to_install():
 
 def test_an_installed_toolkit_is_accepted():
     for name in names():
-        for precision in load_target(name).precisions:
+        for precision in load_target(name).lowers:
             load_target(name).require(precision)
         assert set(load_target(name).versions()) == set(load_target(name).packages)
 
@@ -117,6 +118,7 @@ DECODER = graph_of(
     (tensor("low_res_masks", 1, 3, 5), tensor("iou_predictions", 1, 3)),
 )
 GRAPHS = {graph.spec.name: graph for graph in (ENCODER, DECODER)}
+FP32 = load_precision("fp32")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +130,9 @@ def lowered(tmp_path_factory):
         key = (target, precision, name)
         if key not in made:
             folder = tmp_path_factory.mktemp("-".join(key))
-            file = load_target(target).lower(GRAPHS[name], precision, folder, Options())
+            file = load_target(target).lower(
+                GRAPHS[name], load_precision(precision), folder, Options()
+            )
             made[key] = folder, file
         return made[key]
 
@@ -187,7 +191,7 @@ def test_a_lowered_graph_writes_one_file_and_says_its_size(lowered, target):
 def test_lowering_again_gives_the_same_bytes(lowered, tmp_path, target, precision):
     for name in GRAPHS:
         folder, _ = lowered(target, precision, name)
-        load_target(target).lower(GRAPHS[name], precision, tmp_path, Options())
+        load_target(target).lower(GRAPHS[name], load_precision(precision), tmp_path, Options())
         for path in (p for p in folder.rglob("*") if p.is_file()):
             assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
 
@@ -210,7 +214,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
     indices = []
     for part in ("a", "b"):
         (tmp_path / part).mkdir()
-        file = coreml.lower(ENCODER, "fp32", tmp_path / part, Options())
+        file = load_target("coreml").lower(ENCODER, FP32, tmp_path / part, Options())
         indices.append((tmp_path / part / file.file / "Manifest.json").read_bytes())
     assert indices[0] != indices[1]
     monkeypatch.undo()
@@ -231,7 +235,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
 def test_the_package_states_the_oldest_ios(tmp_path, ios, version):
     assert ios in MINIMUM_IOS
     options = Options(minimum_ios=ios)
-    file = coreml.lower(DECODER, "fp16", tmp_path, options)
+    file = load_target("coreml").lower(DECODER, load_precision("fp16"), tmp_path, options)
     assert model_of(tmp_path / file.file).specificationVersion == version
     assert load_target("coreml").platform(options) == f"iOS {ios} or later"
     counts = load_package(tmp_path / file.file).operation_counts
@@ -278,7 +282,7 @@ def test_onnx_files_tell_nothing_about_this_machine(lowered, precision, name):
 @pytest.mark.parity
 def test_the_exporters_own_onnx_would_tell():
     """Why `_strip` is there."""
-    from exporter.targets.onnx import _export
+    from exporter.targets.onnx.lower import _export
 
     assert b"test_targets.py" in _export(ENCODER).SerializeToString()
 
@@ -295,7 +299,7 @@ def test_onnx_uses_standard_operations_of_opset_20(lowered, precision):
 
 @pytest.mark.parity
 def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
-    from exporter.targets import onnx as target
+    from exporter.targets.onnx import lower as target
 
     seen = []
 
@@ -305,58 +309,12 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 
     monkeypatch.setattr(target, "_export", fails)
     with pytest.raises(RuntimeError, match="lowering failed"):
-        target.lower(DECODER, "fp32", tmp_path, Options())
+        load_target("onnx").lower(DECODER, FP32, tmp_path, Options())
     assert seen == [True]
     assert DECODER.module.attention.absorbed is False
 
 
 # ------------------------------------------------------------------------------------------ TFLite
-
-
-class WideDecoder(torch.nn.Module):
-    """Weights of 1 MB, too much in both precisions for the quantizer to keep in a flatbuffer."""
-
-    def __init__(self):
-        super().__init__()
-        self.wide = torch.nn.Linear(512, 512)
-
-    def forward(self, tokens):
-        seen = self.wide(tokens)
-        return seen, seen.mean(dim=-1)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tflite_keeps_weights_behind_a_flatbuffer_that_cannot_hold_them(
-    tmp_path, monkeypatch, precision
-):
-    from ai_edge_litert import schema_py_generated as schema
-
-    from exporter.targets import tflite as target
-
-    outputs = (tensor("low_res_masks", 1, 3, 512), tensor("iou_predictions", 1, 3))
-    graph = graph_of(WideDecoder, "mask_decoder", (tensor("tokens", 1, 3, 512),), outputs)
-    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", 100_000)
-    file = target.lower(graph, precision, tmp_path, Options())
-    model = schema.Model.GetRootAs((tmp_path / file.file).read_bytes())
-    behind = [model.Buffers(i).Size() for i in range(model.BuffersLength())]
-    assert max(behind) == 512 * 512 * (4 if precision == "fp32" else 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["mask_decoder.tflite"]
-    given = canonical_inputs(graph)
-    found = run_lowered("tflite", tmp_path, file, given)
-    with torch.no_grad():
-        wanted = graph.module(torch.from_numpy(given["tokens"]))
-    for spec, values in zip(outputs, wanted, strict=True):
-        # Sums of 512 terms of at most 0.2: rounded to 24 bits, or with weights of 11 bits.
-        atol = 1e-5 if precision == "fp32" else 1e-3
-        np.testing.assert_allclose(found[spec.name], values.numpy(), atol=atol)
-
-
-def test_only_vit_h_is_above_what_a_flatbuffer_holds():
-    from exporter.targets.tflite import FLATBUFFER_LIMIT
-
-    large = {name for name, v in variants().items() if 4 * v.parameters > FLATBUFFER_LIMIT}
-    assert large == {"sam_vit_h", "hq_vit_h", "mobilesam_v2_sam_vit_h"}
 
 
 @pytest.mark.parity

@@ -1,0 +1,17 @@
+"""TFLite (LiteRT): NHWC image, one named signature a graph, one XNNPACK partition."""
+
+from __future__ import annotations
+
+from exporter.targets import Target, later
+
+TARGET = Target(
+    name="tflite",
+    packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    extra="tflite",
+    whole_pixels=False,
+    platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
+    lowers={
+        "fp32": later("exporter.targets.tflite.lower"),
+        "fp16": later("exporter.targets.tflite.half"),
+    },
+)
