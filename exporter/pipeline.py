@@ -237,11 +237,15 @@ class Work:
                 f"{first}; the toolkit's log is {log}"
             ) from error
 
+    def _parity(self, folder: Path) -> list[str]:
+        row = self.order.precision.floors
+        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
+
     def _check(self, folder: Path) -> tuple[Figure, ...]:
         """Parity in a process of its own; `on_miss` hears of figures that miss their floors."""
         name = self.folder.name
         try:
-            answer = child.call([PARITY_MODULE, str(folder), "--json"], what="parity")
+            answer = child.call(self._parity(folder), what="parity")
         except SamExportError as error:
             self.on_miss(f"{name}: the check did not finish: {error}")
             return ()

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
 from runtimes.engines import Array, Session, open_session, run_canonical
 from runtimes.measures import (
+    FLOORS,
     IOU,
     MASKS,
     PSNR,
@@ -49,6 +51,8 @@ from runtimes.process import peak_bytes
 __all__ = ["Figure", "check_parity", "describe", "missed"]
 
 CLICK = "click"
+Floors = Callable[[str, str, str], float | None]
+"""Graph, output, measure -> the floor, or None if the figure is only reported."""
 
 
 @dataclass
@@ -65,8 +69,8 @@ class Tally:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
 
-    def figures(self, precision: str) -> Iterator[Figure]:
-        """The worst of each."""
+    def figures(self, floors: Floors) -> Iterator[Figure]:
+        """The worst of each, with its floor."""
         for (graph, output, measure), values in self.values.items():
             yield Figure(
                 graph=graph,
@@ -75,7 +79,7 @@ class Tally:
                 value=measure.worst(values),
                 unit=measure.unit,
                 better=measure.better,
-                floor=floor_of(precision, graph, output, measure.name),
+                floor=floors(graph, output, measure.name),
             )
 
 
@@ -84,6 +88,7 @@ def check_parity(
     manifest: Manifest,
     engine: str | None = None,
     threads: int = 2,
+    floors: str = "",
     sessions: Callable[[str], Session] | None = None,
 ) -> tuple[Figure, ...]:
     """Run every golden case through the lowered graphs.
@@ -93,6 +98,7 @@ def check_parity(
         manifest: of that bundle.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
+        floors: see `floors_of`.
         sessions: graph name -> who runs it, instead of an engine here: a device, say.
 
     Returns:
@@ -103,6 +109,7 @@ def check_parity(
         BundleError: the goldens lack something, or are not what the specs say.
         RequestError: no engine here can run the bundle.
     """
+    floor = floors_of(manifest, floors)
     bundle = Bundle(folder, manifest)
     goldens = bundle.goldens()
     tally = Tally(manifest.mask.threshold)
@@ -120,7 +127,7 @@ def check_parity(
         for case, got in outputs.items():
             _compare(tally, spec.name, spec, goldens, case, got)
         if any(tensor.name == MASKS for tensor in spec.outputs):
-            extra.append(_sensitivity(spec, goldens, outputs, manifest.precision))
+            extra.append(_sensitivity(spec, goldens, outputs, floor))
         fed = feeds(graph, earlier)
         for case in _fed_cases(spec, goldens, fed) if fed else []:
             got = _run(session, spec, goldens, case, {name: given[name] for name in fed})
@@ -128,7 +135,22 @@ def check_parity(
             _compare(tally, end_to_end(graph, earlier), spec, goldens, case, shown)
         given |= outputs[cases[0]]
         del session, outputs
-    return (*tally.figures(manifest.precision), *extra)
+    return (*tally.figures(floor), *extra)
+
+
+def floors_of(manifest: Manifest, row: str = "") -> Floors:
+    """Where a bundle's floors come from.
+
+    Args:
+        manifest: the bundle's.
+        row: of `runtimes.measures.FLOORS`; empty for the precision's own. If there is none for it,
+            the floors that the export wrote beside its figures count.
+    """
+    row = row or manifest.precision
+    if row in FLOORS or not manifest.parity:
+        return partial(floor_of, row)
+    written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
+    return lambda graph, output, measure: written.get((graph, output, measure))
 
 
 def _fed_cases(spec: GraphSpec, goldens: Goldens, fed: Mapping[str, Feed]) -> list[str]:
@@ -178,14 +200,14 @@ def _check_size(graph: str, case: str, tensor: TensorSpec, array: Array) -> None
 
 
 def _sensitivity(
-    spec: GraphSpec, goldens: Goldens, outputs: dict[str, dict[str, Array]], precision: str
+    spec: GraphSpec, goldens: Goldens, outputs: dict[str, dict[str, Array]], floors: Floors
 ) -> Figure:
     clicks = [case for case in outputs if case.startswith(CLICK)]
     value = prompt_sensitivity(
         [goldens.expected(spec, case, MASKS) for case in clicks],
         [outputs[case][MASKS] for case in clicks],
     )
-    floor = floor_of(precision, spec.name, MASKS, SENSITIVITY)
+    floor = floors(spec.name, MASKS, SENSITIVITY)
     return Figure(spec.name, MASKS, SENSITIVITY, value, "", "higher", floor)
 
 
@@ -200,12 +222,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
     parser.add_argument("--engine", help="default: the first that can run here")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--floors", default="", help="default: the precision's own")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     arguments = parser.parse_args(argv)
     start = time.perf_counter()
     try:
         manifest = read_manifest(arguments.folder)
-        figures = check_parity(arguments.folder, manifest, arguments.engine, arguments.threads)
+        options = (arguments.engine, arguments.threads, arguments.floors)
+        figures = check_parity(arguments.folder, manifest, *options)
     except SamExportError as error:
         if arguments.json:
             return child.refuse(error)

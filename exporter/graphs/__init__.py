@@ -22,7 +22,7 @@ from exporter import catalog
 from exporter.bundle.flow import in_order
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
-from exporter.models.mask_decoder import Attention
+from exporter.models.attention import Attention
 from exporter.variants import Variant
 
 

@@ -43,6 +43,10 @@ class PlainSize:
         return self.image_size // self.patch
 
 
+SIZES = {"tiny": PlainSize(192, 3), "small": PlainSize()}
+"""The two widths that EfficientSAM and EfficientTAM are published in."""
+
+
 class PlainViT(nn.Module):
     """Normalised image -> feature map."""
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models.mask_decoder import DecoderSize, MaskDecoder, unfold_children
-from exporter.models.sam import Geometry, Sam
+from exporter.models.sam import SAM_DECODER, SAM_GEOMETRY, Geometry, Sam
 
 WIDTH = 256
 """Channels of every level of the neck."""
@@ -194,6 +194,6 @@ def fold_grandchildren(x: Tensor, grid: int) -> Tensor:
 class Sam2(Sam):
     """An image encoder with SAM's prompt encoder and SAM 2's mask decoder."""
 
-    def __init__(self, encoder: nn.Module, geometry: Geometry) -> None:
-        super().__init__(encoder, geometry, DecoderSize())
-        self.mask_decoder = Sam2MaskDecoder(DecoderSize(), geometry.grid)
+    def __init__(self, encoder: nn.Module, geometry: Geometry = SAM_GEOMETRY) -> None:
+        super().__init__(encoder, geometry)
+        self.mask_decoder = Sam2MaskDecoder(SAM_DECODER, geometry.grid)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from exporter.models.layers import MLP, LayerNorm2d
 from exporter.models.mask_decoder import DecoderSize, MaskDecoder, Upscale2x, unfold_children
-from exporter.models.sam import Geometry, Sam
+from exporter.models.sam import SAM_DECODER, SAM_GEOMETRY, Geometry, Sam
 from exporter.models.tiny_vit import TinyViT
 from exporter.models.vit import ViT
 
@@ -140,7 +140,10 @@ class HqSam(Sam):
     """A tapped encoder with SAM's prompt encoder and SAM-HQ's mask decoder."""
 
     def __init__(
-        self, trunk: TappedViT | TappedTinyViT, geometry: Geometry, decoder: DecoderSize
+        self,
+        trunk: TappedViT | TappedTinyViT,
+        geometry: Geometry = SAM_GEOMETRY,
+        decoder: DecoderSize = SAM_DECODER,
     ) -> None:
         super().__init__(HqEncoder(trunk, decoder.width, geometry.grid), geometry, decoder)
         self.mask_decoder = HqMaskDecoder(decoder, geometry.grid)

@@ -79,6 +79,14 @@ class ViTSize:
         return tuple(BlockSize(self.heads, head, mlp, window) for window in windows)
 
 
+SIZES = {
+    "B": ViTSize(),
+    "L": ViTSize(1024, 24, 16, (5, 11, 17, 23)),
+    "H": ViTSize(1280, 32, 16, (7, 15, 23, 31)),
+}
+"""ViT-B, ViT-L and ViT-H of segment-anything (`segment_anything/build_sam.py`)."""
+
+
 LARGEST = BlockSize(heads=16, head=80, mlp=5120, window=64)
 """ViT-H's widths. A pruned SAM has none above these, so a file cannot ask for endless memory."""
 MOST_BLOCKS = 32

@@ -1,7 +1,7 @@
 """What a precision means; one file each.
 
-To add a precision: a file here with `PRECISION`, a function for it in `lowers` of each target that
-can keep it, and its floors in `runtimes.measures.FLOORS`.
+To add a precision: a file here with `PRECISION`, a file of the same name in the folder of each
+target that can keep it, and its floors in `runtimes.measures.FLOORS`.
 """
 
 from __future__ import annotations

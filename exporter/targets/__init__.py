@@ -1,9 +1,9 @@
 """The formats a graph can be lowered to, one folder each.
 
-To add a target: a folder here (or a file) with `TARGET`, a `Target`. Each function of its `lowers`
+To add a target: a folder here with `TARGET`, a `Target`, and one file a precision. Its `lower`
 writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
-can run the format yet, add an engine in `runtimes/engines/`. The toolkit may be missing: name the
-functions with `later`.
+can run the format yet, add an engine in `runtimes/engines/`. Only a precision's file imports the
+toolkit: it may be missing.
 """
 
 from __future__ import annotations
@@ -128,14 +128,20 @@ class Target:
         return {name: importlib.metadata.version(name) for name in self.packages}
 
 
-def later(module: str) -> Callable[[Lowering], GraphFile]:
-    """The `lower` of a module that is imported when it is called: its toolkit may be missing."""
+def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
+    """The `lowers` of a target's folder: one file a precision, each with a `lower`.
 
-    def lower(work: Lowering) -> GraphFile:
-        file: GraphFile = importlib.import_module(module).lower(work)
-        return file
+    A file is imported when its `lower` is called: its toolkit may be missing.
+    """
 
-    return lower
+    def later(module: str) -> Callable[[Lowering], GraphFile]:
+        def lower(work: Lowering) -> GraphFile:
+            file: GraphFile = importlib.import_module(f"{package}.{module}").lower(work)
+            return file
+
+        return lower
+
+    return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
 
 
 def names() -> tuple[str, ...]:

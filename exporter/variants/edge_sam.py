@@ -35,11 +35,10 @@ def rename(name: str) -> str | None:
 
 def build() -> Sam:
     """An untrained EdgeSAM."""
-    from exporter.models.mask_decoder import DecoderSize
     from exporter.models.repvit import EdgeRepViT
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    return Sam(EdgeRepViT(), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(EdgeRepViT()).eval()
 
 
 def _variant(name: str, summary: str) -> Variant:

@@ -61,10 +61,9 @@ def _block(match: re.Match[str]) -> str:
 def build() -> Sam:
     """An untrained EdgeTAM without its memory."""
     from exporter.models.edge_tam import EdgeTamTrunk
-    from exporter.models.sam import Geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
-    return Sam2(Sam2Encoder(EdgeTamTrunk()), Geometry(1024, 64)).eval()
+    return Sam2(Sam2Encoder(EdgeTamTrunk())).eval()
 
 
 VARIANTS = (

@@ -9,6 +9,7 @@ the file by `--checkpoint`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -63,14 +64,12 @@ class _Row:
     letter: str
     word: str
     parameters: int
-    width: int
-    heads: int
     zipped: bool
 
 
 _ROWS = (
-    _Row("t", "tiny", 10_223_204, 192, 3, zipped=False),
-    _Row("s", "small", 26_413_028, 384, 6, zipped=True),
+    _Row("t", "tiny", 10_223_204, zipped=False),
+    _Row("s", "small", 26_413_028, zipped=True),
 )
 
 
@@ -83,9 +82,10 @@ def rename(name: str) -> str:
 
 def _build(row: _Row) -> EfficientSam:
     from exporter.models.efficient_sam import EfficientSam
-    from exporter.models.efficient_tam import PlainSize
+    from exporter.models.efficient_tam import SIZES
 
-    return EfficientSam(PlainSize(row.width, row.heads, global_blocks=tuple(range(12)))).eval()
+    size = SIZES[row.word]
+    return EfficientSam(dataclasses.replace(size, global_blocks=tuple(range(size.depth)))).eval()
 
 
 def _published(row: _Row) -> Published:

@@ -19,11 +19,10 @@ def rename(name: str) -> str | None:
 
 def build() -> Sam:
     """An untrained MobileSAM (TinySAM has the same network)."""
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
     from exporter.models.tiny_vit import TinyViT, TinyViTSize
 
-    return Sam(TinyViT(TinyViTSize()), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(TinyViT(TinyViTSize())).eval()
 
 
 LAYOUTS = (Layout("segment-anything", rename, build),)

@@ -58,11 +58,10 @@ def decoder_names(name: str) -> str:
 
 def _build_efficientvit() -> Sam:
     from exporter.models.efficientvit import EfficientViTSize, HalvedEfficientViT
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
     size = EfficientViTSize(512, depths=(1, 2, 2, 8, 8), neck_depth=12)
-    return Sam(HalvedEfficientViT(size), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(HalvedEfficientViT(size)).eval()
 
 
 def _variant(name: str, parameters: int, encoder: str, file: str, layout: Layout) -> Variant:

@@ -116,12 +116,10 @@ def onnx_names(name: str) -> str:
 
 
 def _build(*, folded: bool) -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
     from exporter.models.resnet import NanoSamEncoder, ResNetSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    size = ResNetSize(folded=folded)
-    return Sam(NanoSamEncoder(size), Geometry(size.image_size, size.grid), DecoderSize()).eval()
+    return Sam(NanoSamEncoder(ResNetSize(folded=folded))).eval()
 
 
 def build() -> Sam:

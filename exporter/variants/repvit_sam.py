@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 def build() -> Sam:
     """An untrained RepViT-SAM."""
-    from exporter.models.mask_decoder import DecoderSize
     from exporter.models.repvit import RepViT
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    return Sam(RepViT(), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(RepViT()).eval()
 
 
 VARIANTS = (

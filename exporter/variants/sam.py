@@ -41,17 +41,13 @@ class _Row:
     name: str
     size: str
     parameters: int
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
     file: str
 
 
 _ROWS = (
-    _Row("sam_vit_b", "B", 93_735_472, 768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth"),
-    _Row("sam_vit_l", "L", 312_342_832, 1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth"),
-    _Row("sam_vit_h", "H", 641_090_608, 1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth"),
+    _Row("sam_vit_b", "B", 93_735_472, "sam_vit_b_01ec64.pth"),
+    _Row("sam_vit_l", "L", 312_342_832, "sam_vit_l_0b3195.pth"),
+    _Row("sam_vit_h", "H", 641_090_608, "sam_vit_h_4b8939.pth"),
 )
 
 # Hugging Face's name -> segment-anything's, first match wins; applied to the whole name.
@@ -106,15 +102,12 @@ def hugging_face_names(name: str) -> str:
     return name
 
 
-def _build(row: _Row, layer_eps: float) -> Sam:
+def _build(size: str, layer_eps: float) -> Sam:
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
-    from exporter.models.vit import ViT, ViTSize
+    from exporter.models.sam import Sam
+    from exporter.models.vit import SIZES, ViT
 
-    size = ViTSize(row.width, row.depth, row.heads, row.global_blocks)
-    encoder = ViT(size)
-    geometry = Geometry(size.image_size, size.grid)
-    return Sam(encoder, geometry, DecoderSize(layer_eps=layer_eps)).eval()
+    return Sam(ViT(SIZES[size]), decoder=DecoderSize(layer_eps=layer_eps)).eval()
 
 
 def _variant(row: _Row) -> Variant:
@@ -135,8 +128,8 @@ def _variant(row: _Row) -> Variant:
             row.file.rsplit("_", 1)[1].removesuffix(".pth"),
         ),
         layouts=(
-            Layout("segment-anything", published_names, functools.partial(_build, row, 1e-5)),
-            Layout("hugging-face", hugging_face_names, functools.partial(_build, row, 1e-6)),
+            Layout("segment-anything", published_names, functools.partial(_build, row.size, 1e-5)),
+            Layout("hugging-face", hugging_face_names, functools.partial(_build, row.size, 1e-6)),
         ),
         stability=STABLE,
     )

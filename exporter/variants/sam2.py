@@ -94,11 +94,10 @@ def layouts(size: Mapping[str, int | tuple[int, ...]]) -> tuple[Layout, Layout]:
 
 def _build(size: Mapping[str, int | tuple[int, ...]]) -> Sam:
     from exporter.models.hiera import Hiera, HieraSize
-    from exporter.models.sam import Geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
     trunk = HieraSize(**size)  # type: ignore[arg-type]
-    return Sam2(Sam2Encoder(Hiera(trunk)), Geometry(1024, 64)).eval()
+    return Sam2(Sam2Encoder(Hiera(trunk))).eval()
 
 
 @dataclass(frozen=True)

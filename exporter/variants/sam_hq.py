@@ -28,19 +28,15 @@ class _Row:
     name: str
     encoder: str
     parameters: int
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
     file: str
 
 
 _ROWS = (
-    _Row("hq_vit_b", "ViT-B", 94_806_576, 768, 12, 12, (2, 5, 8, 11), "sam_hq_vit_b.pth"),
-    _Row("hq_vit_l", "ViT-L", 313_676_080, 1024, 24, 16, (5, 11, 17, 23), "sam_hq_vit_l.pth"),
-    _Row("hq_vit_h", "ViT-H", 642_686_000, 1280, 32, 16, (7, 15, 23, 31), "sam_hq_vit_h.pth"),
+    _Row("hq_vit_b", "ViT-B", 94_806_576, "sam_hq_vit_b.pth"),
+    _Row("hq_vit_l", "ViT-L", 313_676_080, "sam_hq_vit_l.pth"),
+    _Row("hq_vit_h", "ViT-H", 642_686_000, "sam_hq_vit_h.pth"),
 )
-_LIGHT = _Row("light_hq", "TinyViT-5M", 10_256_964, 0, 0, 0, (), "sam_hq_vit_tiny.pth")
+_LIGHT = _Row("light_hq", "TinyViT-5M", 10_256_964, "sam_hq_vit_tiny.pth")
 
 # Hugging Face's name -> the authors', for what SAM does not have; first match wins.
 _HUGGING_FACE = (
@@ -85,24 +81,18 @@ def light_names(name: str) -> str | None:
     return None if kept is None else published_names(kept)
 
 
-def _build(row: _Row) -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry
+def _build(size: str) -> Sam:
     from exporter.models.sam_hq import HqSam, TappedViT
-    from exporter.models.vit import ViTSize
+    from exporter.models.vit import SIZES
 
-    size = ViTSize(row.width, row.depth, row.heads, row.global_blocks)
-    geometry = Geometry(size.image_size, size.grid)
-    return HqSam(TappedViT(size), geometry, DecoderSize()).eval()
+    return HqSam(TappedViT(SIZES[size])).eval()
 
 
 def _build_light() -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry
     from exporter.models.sam_hq import HqSam, TappedTinyViT
     from exporter.models.tiny_vit import TinyViTSize
 
-    return HqSam(TappedTinyViT(TinyViTSize()), Geometry(1024, 64), DecoderSize()).eval()
+    return HqSam(TappedTinyViT(TinyViTSize())).eval()
 
 
 def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
@@ -125,7 +115,7 @@ def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
 
 
 def _layouts(row: _Row) -> tuple[Layout, ...]:
-    build = functools.partial(_build, row)
+    build = functools.partial(_build, row.encoder.removeprefix("ViT-"))
     return (
         Layout("segment-anything", published_names, build),
         Layout("hugging-face", hugging_face_layout, build),

@@ -43,11 +43,10 @@ _ROWS = (_Row(50, 27_961_776, 384, 1536), _Row(77, 9_723_528, 168, 696))
 
 def _sam(size: ViTSize, layer_eps: float) -> Sam:
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
     from exporter.models.vit import ViT
 
-    geometry = Geometry(size.image_size, size.grid)
-    return Sam(ViT(size), geometry, DecoderSize(layer_eps=layer_eps)).eval()
+    return Sam(ViT(size), decoder=DecoderSize(layer_eps=layer_eps)).eval()
 
 
 def _uniform(row: _Row, layer_eps: float) -> Sam:

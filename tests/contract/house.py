@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED, LINKED = ("runtimes", "android_harness", "profiles"), ("exporter",)
+COPIED = ("exporter", "runtimes", "android_harness", "profiles")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "results", "lab")
 
 
@@ -51,6 +51,4 @@ def build_house(root: Path) -> House:
     """In `root`, which is empty."""
     for name in COPIED:
         shutil.copytree(ROOT / name, root / name, ignore=_LEFT_OUT)
-    for name in LINKED:
-        (root / name).symlink_to(ROOT / name)
     return House(root)

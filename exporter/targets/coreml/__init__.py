@@ -6,7 +6,7 @@ and, on a Mac, by Core ML itself.
 
 from __future__ import annotations
 
-from exporter.targets import Target, later
+from exporter.targets import Target, by_precision
 
 TARGET = Target(
     name="coreml",
@@ -14,8 +14,5 @@ TARGET = Target(
     extra="coreml",
     whole_pixels=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
-    lowers={
-        "fp32": later("exporter.targets.coreml.lower"),
-        "fp16": later("exporter.targets.coreml.half"),
-    },
+    lowers=by_precision(__name__),
 )

@@ -6,7 +6,7 @@ has windows or a bias. So there is no option for them.
 
 from __future__ import annotations
 
-from exporter.targets import Target, later
+from exporter.targets import Target, by_precision
 
 OPSET = 20
 
@@ -16,8 +16,5 @@ TARGET = Target(
     extra="onnx",
     whole_pixels=False,
     platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
-    lowers={
-        "fp32": later("exporter.targets.onnx.lower"),
-        "fp16": later("exporter.targets.onnx.half"),
-    },
+    lowers=by_precision(__name__),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.targets import Target, later
+from exporter.targets import Target, by_precision
 
 TARGET = Target(
     name="tflite",
@@ -10,8 +10,5 @@ TARGET = Target(
     extra="tflite",
     whole_pixels=False,
     platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
-    lowers={
-        "fp32": later("exporter.targets.tflite.lower"),
-        "fp16": later("exporter.targets.tflite.half"),
-    },
+    lowers=by_precision(__name__),
 )

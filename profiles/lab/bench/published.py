@@ -27,8 +27,9 @@ from exporter.models.tiny_vit import TinyViT, TinyViTBlock, WindowAttention
 from exporter.models.vit import Block, RelPosAttention, ViT
 
 if TYPE_CHECKING:
+    from exporter.models.attention import Attention
     from exporter.models.layers import LayerNorm2d
-    from exporter.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
+    from exporter.models.mask_decoder import MaskDecoder, TwoWayBlock
     from exporter.models.prompt_encoder import PromptEncoder
     from exporter.models.sam import Sam
 

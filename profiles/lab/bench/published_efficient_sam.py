@@ -17,8 +17,9 @@ from exporter.models.efficient_sam import POINTS, EfficientSamMaskDecoder
 from profiles.lab.bench.published import PublishedDecoder
 
 if TYPE_CHECKING:
+    from exporter.models.attention import Attention
     from exporter.models.efficient_sam import EfficientSamPromptEncoder
-    from exporter.models.mask_decoder import Attention, TwoWayBlock
+    from exporter.models.mask_decoder import TwoWayBlock
     from exporter.models.sam import Sam
 
 

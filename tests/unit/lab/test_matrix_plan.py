@@ -98,7 +98,7 @@ def test_the_real_closure_holds_what_decides_the_numbers_and_not_the_rest():
     roots = [*sources.EVERYWHERE, "exporter.variants.edgetam", "exporter.targets.onnx"]
     found = sources.closure([*roots, *sources.ENGINES["onnx"]])
     assert {"exporter.models.edge_tam", "exporter.variants.sam2", "exporter.models.hiera"} <= found
-    assert {"exporter.targets.onnx.half", "exporter.scenes.scene", "runtimes.measures"} <= found
+    assert {"exporter.targets.onnx.fp16", "exporter.scenes.scene", "runtimes.measures"} <= found
     assert not {"exporter.cli", "exporter.pipeline", "exporter.bundle.manifest"} & found
     assert not {"exporter.models.efficientvit", "profiles.lab.bench.published"} & found
     mil = sources.closure(sources.ENGINES["coreml"])

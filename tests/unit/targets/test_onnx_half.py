@@ -8,7 +8,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.islands import COORDINATES
-from exporter.targets.onnx.half import to_half
+from exporter.targets.onnx.fp16 import to_half
 
 ISLANDS = (COORDINATES,)
 HALF = 2e-3  # of the maximum: a few float16 roundings

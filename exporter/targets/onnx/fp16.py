@@ -17,7 +17,7 @@ import numpy as np
 from exporter.bundle.manifest import GraphFile
 from exporter.islands import Island, Step, leads_to
 from exporter.targets import Lowering
-from exporter.targets.onnx.lower import exported, write
+from exporter.targets.onnx.fp32 import exported, write
 
 SINGLE_INPUTS = {"Resize": (1, 2)}
 """Operation type -> inputs that are float32 whatever the first one is: region and scales."""

@@ -8,7 +8,7 @@ from typing import Any
 from exporter.bundle.manifest import GraphFile
 from exporter.islands import Island, Step, leads_to
 from exporter.targets import Lowering
-from exporter.targets.coreml.lower import convert
+from exporter.targets.coreml.fp32 import convert
 
 
 def lower(work: Lowering) -> GraphFile:

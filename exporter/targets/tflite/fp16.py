@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter.bundle.manifest import GraphFile
 from exporter.islands import Island, Step, leads_to
 from exporter.targets import Lowering
-from exporter.targets.tflite.lower import lower as in_float32
+from exporter.targets.tflite.fp32 import lower as in_float32
 
 
 def lower(work: Lowering) -> GraphFile:
