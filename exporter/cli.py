@@ -17,7 +17,7 @@ from exporter.errors import SamExportError
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
 from exporter.signals import ended_by, terminable
-from exporter.targets import MINIMUM_IOS, Options
+from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(minimum_ios=arguments.minimum_ios),
+        options=Options(arguments.minimum_ios, arguments.image_input),
     )
     bundles = export(job, Place(arguments.output, arguments.force), report)
     seconds = time.perf_counter() - start
@@ -172,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=MINIMUM_IOS,
         default=MINIMUM_IOS[0],
         help="oldest iOS for --target coreml (default: 16; 18 keeps attention one operation)",
+    )
+    add(
+        "--image-input",
+        choices=IMAGE_INPUTS,
+        default=IMAGE_INPUTS[0],
+        help="what --target coreml takes as the image: an RGB image of 8 bits (default), or a "
+        "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
+        "EdgeTAM)",
     )
     add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")

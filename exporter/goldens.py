@@ -1,7 +1,8 @@
 """Seeded inputs and the float32 torch outputs of every graph: what a lowered graph must repeat.
 
 The picture comes from the scene generator, so that trained weights segment something in it. It is
-square: no padding, so one golden serves every target, whatever its padding can hold.
+square: no padding, so one golden serves every target. Only a graph that writes the padding itself
+gets a padded picture besides.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import PCG64, Generator
 
 from exporter.bundle.drawn_prompts import draw
 from exporter.bundle.flow import feeds, in_order
 from exporter.bundle.goldens import SHARED, key
-from exporter.bundle.preprocess import Floats, Frame, mask_scores
+from exporter.bundle.preprocess import Floats, Frame, image_input, mask_scores, resized_size
 from exporter.bundle.prompts import Prompts, pack
-from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
+from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
 from exporter.scenes.scene import scene
@@ -31,6 +33,8 @@ SEED = 20_000_000
 """A held-out scene: the demo model was not trained on it."""
 SCENE = "scene"
 """The case of a graph that takes no prompt."""
+PADDED = "scene_padded"
+"""The same of a picture that is padded; it stands after `SCENE`, whose outputs feed other cases."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,37 @@ def record(
         for case, ran in runs.items():
             for each, array in (own | ran.inputs | ran.outputs).items():
                 goldens[key(name, case, each)] = array
+    return goldens
+
+
+def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
+    """The goldens that a graph needs besides if it writes the padding itself.
+
+    The padded case expects the outputs of the exact padding, and has noise in its place, which must
+    have no effect.
+
+    Args:
+        graphs: the variant's, which leave the padding to the host.
+        rule: the bundle's.
+
+    Returns:
+        Key -> array: `resized_size` of the scene, which fills the input, and the padded case.
+    """
+    if rule.padded_by == "host":
+        return {}
+    size = rule.size
+    exact, frame = image_input(scene(SEED, size // 2 + 5, size).image, rule)
+    image = Generator(PCG64(SEED)).integers(0, 256, exact.shape, np.uint8)
+    width, height = frame.resized
+    image[..., :height, :width] = exact[..., :height, :width]
+    goldens: Arrays = {}
+    for graph in graphs:
+        if any(tensor.name == "image" for tensor in graph.spec.inputs):
+            case: Arrays = {"image": image, "resized_size": resized_size(frame)}
+            case |= run(graph, {"image": exact})
+            name = graph.spec.name
+            goldens |= {key(name, PADDED, each): array for each, array in case.items()}
+            goldens[key(name, SCENE, "resized_size")] = np.full((1, 2), size, np.float32)
     return goldens
 
 

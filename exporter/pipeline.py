@@ -152,7 +152,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         licence=variant.licence,
         source=source,
         graphs=(),
-        preprocess=target.preprocess(variant.preprocess),
+        preprocess=target.preprocess(variant.preprocess, order.options),
         prompts=order.prompts,
         mask=order.mask,
         parity=(),
@@ -199,19 +199,33 @@ class Work:
             bundle = open_bundle(folder)
         except BundleError as error:
             raise RequestError(f"{error}; or give --force to replace it") from None
-        if not same_job(bundle.manifest, self.draft):
+        if not self._made(bundle.manifest):
             raise RequestError(
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
         return bundle
 
+    def _made(self, manifest: Manifest) -> bool:
+        """Whether a finished bundle is of the same job, down to its image input."""
+        inputs = [tensor for graph in manifest.graphs for tensor in graph.spec.inputs]
+        bytes_in = any(tensor.dtype == "uint8" for tensor in inputs)
+        same = bytes_in == self.target.takes_bytes(self.order.options)
+        return same and same_job(manifest, self.draft)
+
     def write(self, graphs: Sequence[Graph], goldens: Arrays) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
+        from exporter.goldens import record_padding
+        from exporter.graphs.image_encoder import as_padded
+
+        rule = self.draft.preprocess
         final = self.folder
         with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
-            files = [self._lower(graph, folder) for graph in graphs]
-            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **goldens)
+            files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
+            if rule.padded_by == "graph":
+                self.report(f"{final.name}: recording a padded golden in torch")
+            arrays = goldens | record_padding(graphs, rule)
+            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
             (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
             self.report(f"{final.name}: running the lowered graphs against torch")

@@ -15,6 +15,7 @@ Interpolation = Literal[
     "opencv_bilinear",
 ]
 Rounding = Literal["half_up", "truncate"]
+PaddedBy = Literal["host", "graph"]
 PromptScale = Literal["each_side", "longest_side"]
 Upscale = Literal[
     "bilinear", "bilinear_once", "bicubic_once", "crop_bilinear", "letterbox_bilinear"
@@ -36,7 +37,7 @@ class Preprocess:
             antialiased, two neighbours each way with half-pixel centres: `float_bilinear_plain`,
             never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
             `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.bundle.opencv_resize` says.
-        pad_value: RGB the padding is filled with, in 0..255: mostly zero after normalisation.
+        pad_value: RGB of the padding, in 0..255: mostly zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
         frame_size: side F of the square that the published code fits the image to for prompts and
@@ -48,6 +49,9 @@ class Preprocess:
         prompt_scale: from original pixels to the resized image. `each_side`: x by its width and y
             by its height. `longest_side`: both by S over the longer original side, so that rounding
             moves no prompt.
+        padded_by: who writes the padding. `host`: it fills the padding with `pad_value`. `graph`:
+            the graph does, exactly, and takes `resized_size`; the pixels that the host leaves
+            there have no effect.
     """
 
     resize: Resize
@@ -59,6 +63,7 @@ class Preprocess:
     frame_size: int | None = None
     rounding: Rounding = "half_up"
     prompt_scale: PromptScale = "each_side"
+    padded_by: PaddedBy = "host"
 
 
 @dataclass(frozen=True)

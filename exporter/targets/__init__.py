@@ -15,7 +15,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
@@ -30,6 +30,9 @@ MINIMUM_IOS = (16, 17, 18)
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
+ImageInput = Literal["image", "tensor"]
+IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
+
 _OF_BYTES: dict[Interpolation, Interpolation] = {
     "float_bilinear": "pillow_bilinear",
     "float_bilinear_plain": "bilinear_plain",
@@ -43,9 +46,12 @@ class Options:
 
     Attributes:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
+        image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
+            as every other target.
     """
 
     minimum_ios: int = 16
+    image_input: ImageInput = "image"
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class Target:
         name: what `--target` takes.
         packages: distributions it needs; their versions go into the manifest.
         extra: what to install to get them.
-        whole_pixels: whether the image input holds bytes, so that padding must be whole numbers.
+        image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
+            turn it down.
         platform: where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
     """
@@ -78,7 +85,7 @@ class Target:
     name: str
     packages: tuple[str, ...]
     extra: str
-    whole_pixels: bool
+    image_type: bool
     platform: Callable[[Options], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
 
@@ -89,20 +96,22 @@ class Target:
         self._require_precision(precision.name)
         return self.lowers[precision.name](Lowering(graph, precision, folder, options))
 
-    def preprocess(self, published: Preprocess) -> Preprocess:
+    def takes_bytes(self, options: Options) -> bool:
+        """Whether `image` holds whole numbers from 0 to 255."""
+        return self.image_type and options.image_input == "image"
+
+    def preprocess(self, published: Preprocess, options: Options) -> Preprocess:
         """The published rule as this target's image input can hold it.
 
-        Padding is zero after normalisation, so its colour is the mean. A pixel buffer holds whole
-        numbers only: there the mean is rounded, and so is every resized pixel; at most 0.009 after
-        normalisation.
+        Bytes hold no fractions: resized pixels are rounded, by 0.009 at most after normalisation,
+        and if the padding's colour has fractions, the graph writes the padding.
         """
-        if not self.whole_pixels:
+        if not self.takes_bytes(options):
             return published
-        red, green, blue = (float(round(v)) for v in published.pad_value)
         return dataclasses.replace(
             published,
             interpolation=_OF_BYTES.get(published.interpolation, published.interpolation),
-            pad_value=(red, green, blue),
+            padded_by="host" if _pads_with_bytes(published) else "graph",
         )
 
     def require(self, precision: str) -> None:
@@ -142,6 +151,22 @@ def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
         return lower
 
     return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
+
+
+def _pads_with_bytes(rule: Preprocess) -> bool:
+    """Whether bytes hold the padding, if there is any.
+
+    Raises:
+        RequestError: neither do bytes hold it nor can a graph write it.
+    """
+    if rule.resize == "stretch" or all(value.is_integer() for value in rule.pad_value):
+        return True
+    if rule.resize != "longest_side" or rule.pad_value != rule.mean:
+        raise RequestError(
+            f"an 8-bit image cannot hold padding of {rule.pad_value}, and a graph writes only the "
+            "mean, right and below: give --image-input tensor"
+        )
+    return False
 
 
 def names() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
-from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
@@ -38,7 +38,8 @@ class SlotSegmenter(Segmenter):
     def set_image(self, rgb: Bytes) -> None:
         """Run the image encoder and keep its float32 outputs."""
         image, frame = image_input(rgb, self.manifest.preprocess)
-        self._embedded = run_canonical(self._encoder, self._spec(ENCODER), {"image": image})
+        given = {"image": image, "resized_size": resized_size(frame)}
+        self._embedded = run_canonical(self._encoder, self._spec(ENCODER), given)
         self._frame = frame
 
     def predict_prompts(

@@ -47,6 +47,21 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     assert variant.published.url.startswith("https://") or variant.name == "demo"
 
 
+@pytest.mark.parametrize("options", [Options(), Options(image_input="tensor")], ids=str)
+@pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
+def test_every_target_can_hold_the_padding(variant: Variant, options: Options) -> None:
+    published = variant.preprocess
+    for target in map(load_target, targets.names()):
+        rule = target.preprocess(published, options)
+        if not target.takes_bytes(options):
+            assert rule == published
+            continue
+        assert rule.pad_value == published.pad_value
+        whole = all(value.is_integer() for value in rule.pad_value)
+        by_host = rule.resize == "stretch" or whole
+        assert rule.padded_by == ("host" if by_host else "graph")
+
+
 @pytest.mark.parametrize("name", targets.names())
 def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
     target: Target = load_target(name)

@@ -67,7 +67,7 @@ TARGET = Target(
     name="boxed",
     packages=("torch", "onnx"),
     extra="onnx",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: "a box",
     lowers=by_precision(__name__),
 )

@@ -1,4 +1,4 @@
-"""Core ML: an mlprogram in an .mlpackage, with an RGB image input.
+"""Core ML: an mlprogram in an .mlpackage, with an RGB image input unless a tensor is asked for.
 
 The converter runs on Linux; the package is checked by our own interpreter (`runtimes.engines.mil`)
 and, on a Mac, by Core ML itself.
@@ -12,7 +12,7 @@ TARGET = Target(
     name="coreml",
     packages=("torch", "coremltools"),
     extra="coreml",
-    whole_pixels=True,
+    image_type=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
     lowers=by_precision(__name__),
 )

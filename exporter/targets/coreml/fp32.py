@@ -1,4 +1,4 @@
-"""A torch graph -> an .mlpackage, by coremltools, with an RGB image input."""
+"""A torch graph -> an .mlpackage, by coremltools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
-from exporter.targets import Lowering
+from exporter.targets import Lowering, Options
+from exporter.targets.coreml import TARGET
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -44,7 +45,8 @@ def convert(work: Lowering, compute_precision: Any) -> GraphFile:
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module, graph.example, check_trace=False
         )
-    spec = dataclasses.replace(graph.spec, inputs=tuple(map(_declared, graph.spec.inputs)))
+    inputs = tuple(_declared(tensor, work.options) for tensor in graph.spec.inputs)
+    spec = dataclasses.replace(graph.spec, inputs=inputs)
     model = ct.convert(
         traced,
         convert_to="mlprogram",
@@ -80,8 +82,8 @@ def _parameters_named(graph: Graph) -> Iterator[None]:
         del module.forward
 
 
-def _declared(tensor: TensorSpec) -> TensorSpec:
-    if tensor.name != "image":
+def _declared(tensor: TensorSpec, options: Options) -> TensorSpec:
+    if tensor.name != "image" or not TARGET.takes_bytes(options):
         return tensor
     return dataclasses.replace(tensor, dtype="uint8", layout="RGB image")
 

@@ -14,7 +14,7 @@ TARGET = Target(
     name="onnx",
     packages=("torch", "onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
     lowers=by_precision(__name__),
 )

@@ -8,7 +8,7 @@ TARGET = Target(
     name="tflite",
     packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     extra="tflite",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
     lowers=by_precision(__name__),
 )

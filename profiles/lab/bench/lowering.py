@@ -16,8 +16,10 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.graphs.image_encoder import as_padded
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target
+from exporter.variants import load_variant
 from profiles.lab.bench.rows import COUNTED, PLAIN, Row
 from profiles.lab.bench.subjects import Subject, build
 
@@ -46,7 +48,7 @@ def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
         to.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
-            answer = makers[key](to) if key in makers else _ours(subject, key, to)
+            answer = makers[key](to) if key in makers else _ours(row, subject, key, to)
         except Exception as error:
             if key not in makers:
                 raise
@@ -55,9 +57,11 @@ def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
     return done
 
 
-def _ours(subject: Subject, key: str, to: Path) -> dict[str, Any]:
-    target, precision = COUNTED[key]
-    file = load_target(target).lower(subject.ours, load_precision(precision), to, Options())
+def _ours(row: Row, subject: Subject, key: str, to: Path) -> dict[str, Any]:
+    name, precision = COUNTED[key]
+    target, options = load_target(name), Options()
+    rule = target.preprocess(load_variant(row.variant).preprocess, options)
+    file = target.lower(as_padded(subject.ours, rule), load_precision(precision), to, options)
     return {"file": dataclasses.asdict(file)}
 
 

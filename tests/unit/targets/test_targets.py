@@ -18,7 +18,7 @@ from exporter.models.layers import Normalise
 from exporter.precision import load_precision
 from exporter.targets import MINIMUM_IOS, Options, load_target, names
 from exporter.targets.coreml import fp32 as coreml
-from exporter.variants.sam import MEAN, PREPROCESS, STD
+from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
 
@@ -53,14 +53,6 @@ def test_an_installed_toolkit_is_accepted():
         for precision in load_target(name).lowers:
             load_target(name).require(precision)
         assert set(load_target(name).versions()) == set(load_target(name).packages)
-
-
-def test_only_core_ml_pads_with_whole_numbers():
-    assert load_target("coreml").preprocess(PREPROCESS).pad_value == (124.0, 116.0, 104.0)
-    for name in ("onnx", "tflite"):
-        assert load_target(name).preprocess(PREPROCESS) == PREPROCESS
-    rest = dataclasses.replace(load_target("coreml").preprocess(PREPROCESS), pad_value=MEAN)
-    assert rest == PREPROCESS
 
 
 # ------------------------------------------------------------------------------- two tiny networks
