@@ -274,8 +274,8 @@ def test_core_mls_padding_is_exact(demo_bundle, model, size):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_core_mls_padding_may_hold_anything(exported, precision):
-    bundle = exported("coreml", precision)
+def test_core_mls_padding_may_hold_anything(demo_bundle, precision):
+    bundle = demo_bundle("coreml", precision)
     spec = bundle.manifest.graph("image_encoder").spec
     session = open_session(bundle, "image_encoder")
     picture = scene(HELD_OUT + 510, 200, 320).image
@@ -296,9 +296,9 @@ def noise_like(image):
     return np.random.default_rng(0).integers(0, 256, image.shape).astype(np.float32)
 
 
-def test_the_goldens_hold_a_padded_picture_for_core_ml_alone(exported):
+def test_the_goldens_hold_a_padded_picture_for_core_ml_alone(demo_bundle):
     for target in TARGETS:
-        cases = exported(target, "fp16").goldens().cases("image_encoder")
+        cases = demo_bundle(target, "fp16").goldens().cases("image_encoder")
         assert cases == (["scene", "scene_padded"] if target == "coreml" else ["scene"])
 
 
