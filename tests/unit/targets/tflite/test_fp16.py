@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from exporter.targets.tflite.half import LEAST_BYTES, to_half
 
 from exporter.islands import COORDINATES
+from exporter.targets.tflite.fp16 import LEAST_BYTES, to_half
 from profiles.lab.bench.operations import count_tflite
 
 pytestmark = [
