@@ -10,7 +10,6 @@ from pathlib import Path
 
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.cli import main
-from exporter.demo.network import WEIGHTS
 
 
 class Exports:
@@ -22,6 +21,8 @@ class Exports:
 
     def weights(self) -> Path:
         """A copy of the embedded file, which may be replaced while the tests run."""
+        from exporter.demo.network import WEIGHTS  # torch: not before a worker has its threads
+
         copy = self._folder / WEIGHTS.name
         with _alone(copy):
             if not copy.exists():
