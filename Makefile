@@ -30,8 +30,8 @@ demo: $(READY)  ## export the embedded model to all three targets, segment the s
 	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
 	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png and report.html."
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, on two workers; `pytest` alone runs it on one
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -119,6 +119,7 @@ def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     from exporter.checkpoints.reading import read_checkpoint
     from exporter.checkpoints.recognise import recognise
 
+    report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")

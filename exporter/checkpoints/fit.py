@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,6 @@ class Fit:
     """A layout's renamed tensors against its module; `names` is ours -> published."""
 
     layout: Layout
-    model: nn.Module
     tensors: Mapping[str, Tensor]
     names: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -50,6 +50,10 @@ class Fit:
     def faults(self) -> int:
         """Number of tensors that do not fit; lower is closer."""
         return len(self.missing) + len(self.unused) + len(self.misshapen)
+
+    def module(self) -> nn.Module:
+        """The layout's module for these tensors, untrained."""
+        return _module(self.layout, self.tensors)
 
 
 def load_strict(
@@ -72,9 +76,10 @@ def load_strict(
     fit = best_fit(variant, checkpoint.tensors)
     if fit.faults:
         raise _mismatch(variant, fit, checkpoint)
-    state = fit.model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
-    fit.model.load_state_dict(state, assign=True)
-    return fit.model.eval(), fit.layout
+    model = fit.module()
+    state = model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
+    model.load_state_dict(state, assign=True)
+    return model.eval(), fit.layout
 
 
 def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -171,11 +176,9 @@ def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
 
 def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     tensors = layout.restore(tensors) if layout.restore else tensors
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    with NoInitialisation():
-        fit = Fit(layout, layout.module(shapes), tensors)
-    parts = layout.parts or ("",)
-    parameters = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
+    fit, parts = Fit(layout, tensors), layout.parts or ("",)
+    ours_of = _tensors_of(layout) if layout.build_for is None else fit.module().state_dict()
+    parameters = {n: t for n, t in ours_of.items() if n.startswith(parts)}
     for published, tensor in tensors.items():
         ours = layout.rename(published)
         if ours is None:
@@ -189,6 +192,18 @@ def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     fit.missing.extend(n for n in parameters if n not in fit.names and not n.endswith(_COUNTER))
     fit.missing.extend(name for name in layout.marks if name not in tensors)
     return fit
+
+
+def _module(layout: Layout, tensors: Mapping[str, Tensor]) -> nn.Module:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    with NoInitialisation():
+        return layout.module(shapes)
+
+
+@functools.cache
+def _tensors_of(layout: Layout) -> Mapping[str, Tensor]:
+    """Names, shapes and types without values: the module is built for the first file only."""
+    return {n: t.to("meta") for n, t in _module(layout, {}).state_dict().items()}
 
 
 def _difference(name: str, given: Tensor, wanted: Tensor) -> Iterator[str]:

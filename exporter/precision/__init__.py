@@ -49,7 +49,9 @@ def load_precision(name: str) -> Precision:
     if name not in names():
         known = ", ".join(names())
         if name in PLANNED:
-            raise RequestError(f"precision {name} is not in this release; choose from {known}")
+            raise RequestError(
+                f"precision {name} is not available in this release; choose from {known}"
+            )
         raise RequestError(f"unknown precision {name!r}; choose from {known}")
     precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
     return precision

@@ -20,10 +20,10 @@ from tests.fakes.phone import Phone
 from tests.fakes.server import AdbError, AdbServer, Farm
 from tests.fakes.system import ARM64, X86_64, Model
 from tests.unit.tiny_bundle import build
+from tests.workers import LINES
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.2", "--repeats", "2", "--threads", "1")
-TOLD = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -58,14 +58,14 @@ class Shelf:
     def __init__(self, server: AdbServer, farm: Farm) -> None:
         self._server, self._farm = server, farm
         self._phones: dict[str, Phone] = {}
-        self.told: list[str] = []
+        self.lines: list[str] = []
 
     def lend(self, name: str, model: Model) -> Iterator[Phone]:
         """A phone as new, connected; disconnected afterwards."""
         phone = self._phones.get(name)
         if phone is None:
             phone = self._phones[name] = self._farm.phone(model)
-            self.told.append(f"{name}: {phone.sandbox.name} {phone.sandbox.why}".strip())
+            self.lines.append(f"simulated {name}: {phone.sandbox.name} {phone.sandbox.why}".strip())
         phone.reset()
         self._server.connect(phone)
         yield phone
@@ -77,16 +77,8 @@ class Shelf:
 def shelf(adb_server: AdbServer, farm: Farm, request: pytest.FixtureRequest) -> Shelf:
     """Phones made once and used by many tests."""
     shelf = Shelf(adb_server, farm)
-    request.config.stash[TOLD] = shelf.told
+    request.config.stash[LINES] = shelf.lines
     return shelf
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Says how the simulated phones ran their commands, and what was missing for the better way."""
-    for line in config.stash.get(TOLD, []):
-        terminalreporter.write_line(f"simulated {line}")
 
 
 @pytest.fixture

@@ -14,10 +14,7 @@ from android_harness.devices import android
 from android_harness.ways import Wanted
 from android_harness.ways.capsule import Capsule
 from exporter.bundle.folder import open_bundle, seal
-from exporter.demo.network import WEIGHTS
 from exporter.errors import DownloadError, RequestError
-from exporter.job import Job, Place
-from exporter.pipeline import export
 from runtimes.device import Method
 from runtimes.measures import find_misses
 from tests.device.android_kit import assert_tidy, look_at
@@ -179,9 +176,8 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
-def test_the_embedded_default(device, phone, tmp_path):
-    (bundle,) = export(Job(("onnx",), "fp16", "demo", WEIGHTS), Place(tmp_path))
-    figures, runs, session = use(device, bundle)
+def test_the_embedded_default(device, phone, demo_bundle):
+    figures, runs, session = use(device, demo_bundle("onnx", "fp16"))
     assert find_misses(figures) == []
     assert all(run.runtime.startswith("onnxruntime 1.") for run in (*runs, session))
     assert session.first_mask_ns > max(session.click_ns)

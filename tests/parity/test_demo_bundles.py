@@ -1,14 +1,12 @@
 """The embedded default, lowered to every target in both precisions, then used as an app uses it.
 
-The weights are copied first: they may be replaced while the tests run. Nothing here depends on how
-good they are, only on the bundles giving what torch gives.
+Nothing here depends on how good its weights are, only on the bundles giving what torch gives.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,14 +22,13 @@ from exporter.bundle.prompts import LABELS, Prompts, pack
 from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import read_checkpoint
-from exporter.demo.network import WEIGHTS
 from exporter.job import Job, Place
 from exporter.models.layers import freeze
 from exporter.pipeline import export
 from exporter.scenes.scene import HELD_OUT, scene
 from exporter.targets import Options
 from exporter.variants import load_variant
-from runtimes.engines import open_session, run_canonical
+from runtimes.engines import load_graph, run_canonical
 from runtimes.engines.mil.package import load_package
 from runtimes.measures import find_misses
 from runtimes.segmenters.slots import SlotSegmenter
@@ -87,32 +84,13 @@ class Torch:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return Path(shutil.copy(WEIGHTS, tmp_path_factory.mktemp("weights") / WEIGHTS.name))
-
-
-@pytest.fixture(scope="session")
 def model(weights):
     return Torch(weights)
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory, weights):
-    """(target, precision) -> bundle. A precision's three targets are exported in one go."""
-    folder, made = tmp_path_factory.mktemp("demo"), {}
-
-    def get(target, precision):
-        if (target, precision) not in made:
-            job = Job(TARGETS, precision, "demo", weights)
-            made.update({(b.manifest.target, precision): b for b in export(job, Place(folder))})
-        return made[target, precision]
-
-    return get
-
-
 @pytest.fixture(params=[(t, p) for p in PRECISIONS for t in TARGETS], ids="-".join)
-def bundle(request, exported):
-    return exported(*request.param)
+def bundle(request, demo_bundle):
+    return demo_bundle(*request.param)
 
 
 @pytest.fixture
@@ -157,10 +135,11 @@ def test_the_bundle_is_whole_and_every_figure_reaches_its_floor(bundle):
         assert graph.bytes == sum((bundle.path / n).stat().st_size for n in whole)
 
 
-def test_half_precision_halves_the_files(exported):
+def test_half_precision_halves_the_files(demo_bundle):
     for target in TARGETS:
         single, half = (
-            {g.spec.name: g.bytes for g in exported(target, p).manifest.graphs} for p in PRECISIONS
+            {g.spec.name: g.bytes for g in demo_bundle(target, p).manifest.graphs}
+            for p in PRECISIONS
         )
         assert half["image_encoder"] < 0.65 * single["image_encoder"]
 
@@ -180,8 +159,8 @@ def again(tmp_path_factory, weights):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_same_job_gives_the_same_bytes(target, exported, again):
-    first = exported(target, "fp16")
+def test_the_same_job_gives_the_same_bytes(target, demo_bundle, again):
+    first = demo_bundle(target, "fp16")
     second = open_bundle(again / first.path.name)
     assert second.manifest.files == first.manifest.files
     assert same_job(first.manifest, second.manifest)
@@ -271,9 +250,9 @@ def test_two_prompt_sets_of_four_slots(target, tmp_path, weights, model):
 
 
 @pytest.mark.parametrize("size", [(200, 320), (320, 200), (31, 320)], ids=str)
-def test_core_mls_padding_is_exact(exported, model, size):
+def test_core_mls_padding_is_exact(demo_bundle, model, size):
     """Its image holds 124, 116, 104 where the mean is 123.675, 116.28, 103.53."""
-    bundle = exported("coreml", "fp32")
+    bundle = demo_bundle("coreml", "fp32")
     rule = bundle.manifest.preprocess
     assert rule == dataclasses.replace(model.variant.preprocess, padded_by="graph")
     encoder = bundle.manifest.graph("image_encoder").spec
@@ -295,10 +274,10 @@ def test_core_mls_padding_is_exact(exported, model, size):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_core_mls_padding_may_hold_anything(exported, precision):
-    bundle = exported("coreml", precision)
+def test_core_mls_padding_may_hold_anything(demo_bundle, precision):
+    bundle = demo_bundle("coreml", precision)
     spec = bundle.manifest.graph("image_encoder").spec
-    session = open_session(bundle, "image_encoder")
+    session = load_graph(bundle, "image_encoder")
     picture = scene(HELD_OUT + 510, 200, 320).image
     image, frame = image_input(picture, bundle.manifest.preprocess)
     size = resized_size(frame)
@@ -317,9 +296,9 @@ def noise_like(image):
     return np.random.default_rng(0).integers(0, 256, image.shape).astype(np.float32)
 
 
-def test_the_goldens_hold_a_padded_picture_for_core_ml_alone(exported):
+def test_the_goldens_hold_a_padded_picture_for_core_ml_alone(demo_bundle):
     for target in TARGETS:
-        cases = exported(target, "fp16").goldens().cases("image_encoder")
+        cases = demo_bundle(target, "fp16").goldens().cases("image_encoder")
         assert cases == (["scene", "scene_padded"] if target == "coreml" else ["scene"])
 
 
@@ -350,7 +329,7 @@ def test_ios_18_keeps_attention_whole(tmp_path, weights):
     assert "softmax" not in counts
 
 
-def test_ios_16_has_no_attention_operation(exported):
-    counts = load_package(exported("coreml", "fp16").file("mask_decoder")).operation_counts
+def test_ios_16_has_no_attention_operation(demo_bundle):
+    counts = load_package(demo_bundle("coreml", "fp16").file("mask_decoder")).operation_counts
     assert "scaled_dot_product_attention" not in counts
     assert counts["softmax"] == 7

@@ -60,8 +60,8 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
         return lower(work)
 
     target = load_target("onnx")
-    lower = target.lowers["fp16"]
-    wrong = dataclasses.replace(target, lowers={"fp16": off})
+    lower = target.lowers["fp32"]
+    wrong = dataclasses.replace(target, lowers={"fp32": off})
     monkeypatch.setattr("exporter.job.load_target", lambda name: wrong)
     row = measure.export_job(MatrixJob("demo", "onnx", "fp32"), tmp_path, None, silent)
     assert row["weights"] == FILLED

@@ -14,7 +14,7 @@ from android_harness.ways.capsule import Capsule
 from android_harness.ways.ndk import API, Ndk, find_ndk
 from exporter.errors import ExportError, RequestError
 from runtimes.remote.job import Library
-from tests.unit.android_harness.small_jobs import JOB
+from tests.unit.runtimes.remote.small_jobs import JOB
 
 # --------------------------------------------------------------------------------------- which way
 

@@ -20,7 +20,7 @@ from runtimes.device import Method
 from runtimes.remote.job import Library, Link, RunnerCase
 from runtimes.remote.plans import Setting, check_plan, graph_plan, session_plan
 from runtimes.remote.report import parse_report
-from tests.unit.android_harness.small_jobs import GRAPH, JOB
+from tests.unit.runtimes.remote.small_jobs import GRAPH, JOB
 
 TEXT = """\
 sam-runner 2
