@@ -148,7 +148,7 @@ def parse_profile(line: str, where: str) -> Profile:
     profile = parse_as(Profile, _of_this_version(line, where), where)
     if profile.device.device_class not in CLASSES:
         raise RequestError(
-            f"{where}: device.device_class is {profile.device.device_class!r}; "
+            f"{where}: unknown device.device_class {profile.device.device_class!r}; "
             f"choose from {', '.join(CLASSES)}"
         )
     return profile

@@ -148,7 +148,10 @@ def _changed(change):
             r"profile line 4.bundle has an unknown field 'size'",
         ),
         (lambda d: d["repeats"][0]["runs"][0].update(load_ns="x"), r"runs\[0\].load_ns should be"),
-        (lambda d: d["device"].update(device_class="tablet"), "device_class is 'tablet'"),
+        (
+            lambda d: d["device"].update(device_class="tablet"),
+            "unknown device.device_class 'tablet'",
+        ),
     ],
 )
 def test_a_wrong_line_names_its_place(change, message) -> None:
