@@ -174,6 +174,8 @@ def _content(value: Any) -> Any:
         return type(value)  # its own settings follow
     if isinstance(value, dict):
         return {key: _content(inner) for key, inner in value.items()}
+    if isinstance(value, set):
+        return sorted(value)
     return value
 
 

@@ -168,5 +168,5 @@ def test_a_constant_that_nobody_knows_is_refused(exported, tmp_path) -> None:
 
 def test_as_the_encoders_file_it_is_told_from_one(exported) -> None:
     second = Checkpoint(exported, "0" * 64, CASE.decoder_checkpoint().tensors)
-    with pytest.raises(CheckpointMismatch, match="looks like what --decoder-checkpoint takes"):
+    with pytest.raises(CheckpointMismatch, match="looks like the file for --decoder-checkpoint"):
         load_strict(NANOSAM, read_checkpoint(exported), second)
