@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +13,14 @@ from exporter.bundle.folder import Bundle
 from tests.exports import Exports
 from tests.workers import LINES, WORKER, share_out_cores, shared_folder
 
-share_out_cores(os.environ)
 
-
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What tests start heeds SIGHUP and SIGINT, whatever started the tests.
 
     `nohup` and a script's `&` make a process ignore them, and what is ignored stays so in all that
     it starts; what has a handler here has the default there.
     """
+    share_out_cores(config)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,12 @@ LINES = pytest.StashKey[list[str]]()
 """In a config's stash: lines for the end of the output."""
 
 
-def share_out_cores(environment: MutableMapping[str, str]) -> None:
-    """For torch and for what tests start: both read it as they begin."""
-    if WORKER:
-        cores = (os.cpu_count() or 1) // int(environment["PYTEST_XDIST_WORKER_COUNT"])
-        environment.setdefault("OMP_NUM_THREADS", str(max(cores, 1)))
+def share_out_cores(config: pytest.Config) -> None:
+    """Before the workers start: torch, and what tests start, take as many threads each."""
+    workers = getattr(config.option, "numprocesses", None)
+    if workers and not WORKER:
+        cores = max((os.cpu_count() or 1) // workers, 1)
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

@@ -175,7 +175,7 @@ def _content(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _content(inner) for key, inner in value.items()}
     if isinstance(value, set):
-        return sorted(value)  # a copy keeps another order
+        return sorted(value)
     return value
 
 
