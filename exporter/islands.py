@@ -12,8 +12,8 @@ class Island:
 
     Attributes:
         name: for messages and tables.
-        ends: kinds of operation, in small letters and without a format's underscores.
-        why: what rounding would cost.
+        ends: kinds of operation, in lower case and without a format's underscores.
+        why: the cost of rounding them.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Step:
 
 
 def leads_to(steps: Iterable[Step], islands: Iterable[Island]) -> set[int]:
-    """Which steps belong to the islands.
+    """Find the steps that belong to the islands.
 
     Args:
-        steps: in the order of their execution.
+        steps: in execution order.
         islands: of a precision.
 
     Returns:
-        Places in `steps`: operations of the islands' kinds, and those whose values reach one.
+        Indices into `steps`: operations of the islands' kinds, and all whose values reach one.
     """
     ends = frozenset().union(*(island.ends for island in islands))
     found: set[int] = set()

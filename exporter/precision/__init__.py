@@ -1,7 +1,7 @@
-"""What a precision means; one file each.
+"""Precisions, one file each.
 
-To add a precision: a file here with `PRECISION`, a function for it in `lowers` of each target that
-can keep it, and its floors in `runtimes.measures.FLOORS`.
+To add a precision: a file here with `PRECISION`, a file of the same name in the folder of each
+target that supports it, and its floors in `runtimes.measures.FLOORS`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Precision:
     """A named precision.
 
     Attributes:
-        name: what `--precision` takes.
-        summary: what is stored and what is computed.
-        weights: how weights are stored.
-        activations: what is computed in, by a runtime that can.
+        name: for `--precision`.
+        summary: its storage and arithmetic, in words.
+        weights: number format that weights are stored in.
+        activations: number format of the arithmetic, if the runtime can.
         keeps_float: parts of a graph that stay float32.
-        floors: the row of `runtimes.measures.FLOORS` it is held to; empty for its own.
+        floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
     """
 
     name: str
@@ -40,16 +40,18 @@ class Precision:
 
 
 def names() -> tuple[str, ...]:
-    """Every precision of this release."""
+    """List every precision of this release."""
     return tuple(name.replace("_", "-") for name in catalog.names(__name__))
 
 
 def load_precision(name: str) -> Precision:
-    """The precision called `name`; RequestError with the list of those there are."""
+    """Load a precision by name. RequestError lists the choices if there is none."""
     if name not in names():
         known = ", ".join(names())
         if name in PLANNED:
-            raise RequestError(f"precision {name} is not in this release; choose from {known}")
+            raise RequestError(
+                f"precision {name} is not available in this release; choose from {known}"
+            )
         raise RequestError(f"unknown precision {name!r}; choose from {known}")
     precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
     return precision

@@ -5,7 +5,7 @@ from exporter.precision import Precision
 
 PRECISION = Precision(
     "fp16",
-    "weights in float16; arithmetic in float16 where the runtime does it (Core ML, ONNX Runtime), "
+    "weights in float16; arithmetic in float16 if the runtime does it (Core ML, ONNX Runtime), "
     "in float32 in XNNPACK",
     "float16",
     "float16",

@@ -12,6 +12,7 @@ import pytest
 
 import exporter
 from exporter import catalog, targets
+from exporter.checkpoints.fit import NoInitialisation
 from exporter.cli import listing
 from exporter.precision import load_precision
 from exporter.precision import names as precision_names
@@ -35,7 +36,8 @@ def test_a_family_file_defines_variants_of_that_family(family: str) -> None:
 
 @pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
 def test_a_variant_is_what_it_says(variant: Variant) -> None:
-    sam = variant.layouts[0].build()
+    with NoInitialisation():  # as for a checkpoint
+        sam = variant.layouts[0].build()
     assert sum(p.numel() for p in sam.parameters()) == variant.parameters
     assert not sam.training
     if isinstance(variant.prompting, Slots):
@@ -43,6 +45,21 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     if not isinstance(variant.prompting, Detections):
         assert set(variant.mask.multi) < set(range(variant.prompting.mask_tokens))
     assert variant.published.url.startswith("https://") or variant.name == "demo"
+
+
+@pytest.mark.parametrize("options", [Options(), Options(image_input="tensor")], ids=str)
+@pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
+def test_every_target_can_hold_the_padding(variant: Variant, options: Options) -> None:
+    published = variant.preprocess
+    for target in map(load_target, targets.names()):
+        rule = target.preprocess(published, options)
+        if not target.takes_bytes(options):
+            assert rule == published
+            continue
+        assert rule.pad_value == published.pad_value
+        whole = all(value.is_integer() for value in rule.pad_value)
+        by_host = rule.resize == "stretch" or whole
+        assert rule.padded_by == ("host" if by_host else "graph")
 
 
 @pytest.mark.parametrize("name", targets.names())

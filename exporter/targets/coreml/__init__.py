@@ -1,4 +1,4 @@
-"""Core ML: an mlprogram in an .mlpackage, with an RGB image input.
+"""Core ML: an mlprogram in an .mlpackage, with an RGB image input unless a tensor is asked for.
 
 The converter runs on Linux; the package is checked by our own interpreter (`runtimes.engines.mil`)
 and, on a Mac, by Core ML itself.
@@ -6,14 +6,13 @@ and, on a Mac, by Core ML itself.
 
 from __future__ import annotations
 
-from exporter.targets import Target
-from exporter.targets.coreml import half, lower
+from exporter.targets import Target, by_precision
 
 TARGET = Target(
     name="coreml",
     packages=("torch", "coremltools"),
     extra="coreml",
-    whole_pixels=True,
+    image_type=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
-    lowers={"fp32": lower.lower, "fp16": half.lower},
+    lowers=by_precision(__name__),
 )

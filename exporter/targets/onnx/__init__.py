@@ -6,14 +6,15 @@ has windows or a bias. So there is no option for them.
 
 from __future__ import annotations
 
-from exporter.targets import Target
-from exporter.targets.onnx import half, lower
+from exporter.targets import Target, by_precision
+
+OPSET = 20
 
 TARGET = Target(
     name="onnx",
     packages=("torch", "onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
-    whole_pixels=False,
-    platform=lambda options: f"ONNX opset {lower.OPSET}, standard operations only",
-    lowers={"fp32": lower.lower, "fp16": half.lower},
+    image_type=False,
+    platform=lambda options: f"ONNX opset {OPSET}, standard operations only",
+    lowers=by_precision(__name__),
 )

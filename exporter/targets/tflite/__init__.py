@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from exporter.targets import Target
-from exporter.targets.tflite import half, lower
+from exporter.targets import Target, by_precision
 
 TARGET = Target(
     name="tflite",
     packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     extra="tflite",
-    whole_pixels=False,
+    image_type=False,
     platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
-    lowers={"fp32": lower.lower, "fp16": half.lower},
+    lowers=by_precision(__name__),
 )

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import SamExportError
-from exporter.progress import Report, on_stderr
+from exporter.progress import Progress, on_stderr
 from profiles.lab.bench.cost import export_cost, run, startup_cost
 from profiles.lab.bench.machine import circumstances
-from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, Row, parse_row
+from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, BenchRow, parse_row
 from profiles.lab.bench.table import render
 
 RESULTS = Path(__file__).resolve().parents[3] / "profiles" / "results"
@@ -34,7 +34,7 @@ exit status: 0 measured, 1 a contender could not be built or gives other numbers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure as asked."""
+    """Run the benchmark; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
     try:
@@ -56,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if "failed" in results else 0
 
 
-def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict[str, Any]:
-    """All that was asked for, one row at a time, each step in a process of its own.
+def measure(arguments: argparse.Namespace, command: str, report: Progress) -> dict[str, Any]:
+    """Measure everything asked for, one row at a time, each step in a process of its own.
 
-    A row that fails is kept under `failed`: it does not cost the others their figures.
+    A row that fails is kept under `failed`, so that the others keep their figures.
     """
     rows = [parse_row(name) for name in arguments.row] or list(ROWS)
     results = circumstances(command)
@@ -80,11 +80,11 @@ def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict
 
 
 def _row(
-    row: Row,
+    row: BenchRow,
     folder: Path,
     arguments: argparse.Namespace,
     results: dict[str, Any],
-    report: Report,
+    report: Progress,
 ) -> None:
     wanted = arguments.only or SECTIONS
     report(f"{row.name}: lowering")
@@ -107,7 +107,7 @@ def _turns(arguments: argparse.Namespace) -> list[str]:
     return [word for pair in given for word in pair]
 
 
-def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:
+def _costs(rows: Sequence[BenchRow], folder: Path, report: Progress) -> dict[str, Any]:
     report("start-up of sam-export")
     startup = startup_cost(folder)
     exports = []
@@ -121,15 +121,15 @@ def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:
     return {"startup": startup, "export": exports}
 
 
-def _child(step: str, row: Row, folder: Path, extra: Sequence[str]) -> Any:
-    """Run one step of one row in a process of its own; its answer comes back as JSON."""
+def _child(step: str, row: BenchRow, folder: Path, extra: Sequence[str]) -> Any:
+    """Run one step of one row in a process of its own; returns its JSON answer."""
     command = [sys.executable, "-m", "profiles.lab.bench", "--step", step, "--row", row.name]
     run([*command, "--folder", str(folder), *extra], folder / f"{step}.log")
     return json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
 
 
 def _step(arguments: argparse.Namespace) -> None:
-    """What a child does; heavy imports stay in it."""
+    """Do a child's step; heavy imports stay in it."""
     row, folder = parse_row(arguments.row[0]), arguments.folder
     answer: Any = None
     if arguments.step == "checkpoint":
@@ -141,32 +141,32 @@ def _step(arguments: argparse.Namespace) -> None:
 
         answer = lower_row(row, folder, _keys(arguments.only))
     elif arguments.step == "time":
-        from profiles.lab.bench.speed import Plan
+        from profiles.lab.bench.speed import TurnPlan
         from profiles.lab.bench.speed import measure as time_row
 
-        plan = Plan(arguments.rounds or row.rounds, arguments.calls or row.calls)
+        plan = TurnPlan(arguments.rounds or row.rounds, arguments.calls or row.calls)
         if arguments.pause is not None:
             plan = dataclasses.replace(plan, pause_s=arguments.pause / 1e3)
-        answer = time_row(row, folder, _lowered(folder), plan)
+        answer = time_row(row, folder, _read_lowered(folder), plan)
     elif arguments.step == "breakdown":
         from profiles.lab.bench.breakdown import break_down_row
 
-        answer = break_down_row(row, folder, _lowered(folder))
+        answer = break_down_row(row, folder, _read_lowered(folder))
     else:
         from profiles.lab.bench.operations import count_row
 
-        answer = count_row(row, folder, _lowered(folder))
+        answer = count_row(row, folder, _read_lowered(folder))
     (folder / f"{arguments.step}.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
-    """Which files the sections need."""
+    """List the files that the sections need."""
     if set(wanted) <= {"breakdown", "export"}:
         return ["tflite"]
     return [*(COUNTED if "operations" in wanted else LOWERINGS), *PLAIN.values()]
 
 
-def _lowered(folder: Path) -> Any:
+def _read_lowered(folder: Path) -> Any:
     return json.loads((folder / "lower.json").read_text(encoding="utf-8"))
 
 
@@ -180,7 +180,7 @@ def _positive(text: str) -> int:
 def _milliseconds(text: str) -> float:
     pause = float(text)
     if not 0 <= pause < math.inf:
-        raise argparse.ArgumentTypeError(f"must be 0 ms or more, not {text}")
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return pause
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from profiles.lab.bench.rows import Row
+from profiles.lab.bench.rows import BenchRow
 
 THREADS = 1
 """One, so that processor time says how long a call takes whatever else the machine does."""
@@ -46,7 +46,7 @@ class Operation:
     gflop: float
 
 
-def break_down_row(row: Row, folder: Path, lowered: Mapping[str, Any]) -> dict[str, Any]:
+def break_down_row(row: BenchRow, folder: Path, lowered: Mapping[str, Any]) -> dict[str, Any]:
     """Time the row's float32 .tflite file and its operations."""
     path = folder / "tflite" / lowered["tflite"]["file"]["file"]
     parts = [asdict(operation) for operation in break_down(path)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED
-from profiles.lab.bench.speed import Plan, ratios
+from profiles.lab.bench.speed import TurnPlan, ratios
 
 TITLES = {
     PUBLISHED: "published code, torch eager",
@@ -26,7 +26,7 @@ Data = Mapping[str, Any]
 
 
 def render(results: Data) -> str:
-    """The whole page."""
+    """Render the whole page."""
     parts = [_heading(results)]
     parts += [f"**Failed**: {line}" for line in results.get("failed", ())]
     if results.get("speed"):
@@ -42,13 +42,13 @@ def render(results: Data) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a bar in a cell is escaped."""
+    """Format a table; a bar in a cell is escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in r)} |" for r in lines)
 
 
 def verdict(ratio: float, goal: float | None) -> str:
-    """`2.91x (goal 2.7x: met)`. Judged on the figure itself, not on the rounded one."""
+    """Format a ratio: `2.91x (goal 2.7x: met)`, judged before rounding."""
     shown = f"{ratio:.2f}x"
     return shown if goal is None else f"{shown} (goal {goal:g}x: {RIGHT[ratio >= goal]})"
 
@@ -84,7 +84,7 @@ def _cell(row: Data, ratio: Mapping[str, float], key: str) -> str:
 
 
 def _speed(rows: Sequence[Data]) -> str:
-    threads, pause_s = rows[0]["threads"], rows[0].get("pause_s", Plan.pause_s)
+    threads, pause_s = rows[0]["threads"], rows[0].get("pause_s", TurnPlan.pause_s)
     body = []
     for row in rows:
         ratio = ratios(row["samples_ms"])
@@ -110,12 +110,12 @@ def _speed(rows: Sequence[Data]) -> str:
 
 
 def _times(rows: Sequence[Data]) -> str:
-    def shown(row: Data, key: str) -> str:
+    def show(row: Data, key: str) -> str:
         values = row["samples_ms"].get(key)
         return f"{min(values):.1f}" if values else ""
 
     body = [
-        [row["row"], f"{row['rounds']} x {row['calls']}", *(shown(row, key) for key in TITLES)]
+        [row["row"], f"{row['rounds']} x {row['calls']}", *(show(row, key) for key in TITLES)]
         for row in rows
     ]
     head = ["graph", "rounds x calls", *TITLES.values()]
@@ -148,7 +148,7 @@ def _operations(counts: Sequence[Data]) -> str:
                 str(sum(count["operations"].values())),
                 str(count["max_rank"]),
                 "" if count["partitions"] is None else str(count["partitions"]),
-                "" if outside is None else _listed(outside) or "0",
+                "" if outside is None else _list(outside) or "0",
                 ", ".join(f"{name} {number}" for name, number in types),
             ]
         )
@@ -160,7 +160,7 @@ def _operations(counts: Sequence[Data]) -> str:
     )
 
 
-def _listed(outside: Mapping[str, int]) -> str:
+def _list(outside: Mapping[str, int]) -> str:
     types = ", ".join(f"{name} {number}" for name, number in outside.items())
     return f"{sum(outside.values())} ({types})" if outside else ""
 

@@ -78,7 +78,7 @@ def test_one_changed_byte_is_found_and_named(folder):
 
 def test_a_missing_file_is_named(folder):
     (folder / "glue" / "Segmenter.kt").unlink()
-    with pytest.raises(BundleError, match=r"lacks file 'glue/Segmenter\.kt'"):
+    with pytest.raises(BundleError, match=r"is missing file 'glue/Segmenter\.kt'"):
         open_bundle(folder)
 
 
@@ -151,7 +151,7 @@ def test_a_graph_may_be_a_folder_and_its_files_are_hashed(folder):
     [
         (lambda data: data.update(colour="red"), "unknown field 'colour'"),
         (lambda data: data.update(schema_version=3), "schema version 3"),
-        (lambda data: data.pop("mask"), "lacks the field 'mask'"),
+        (lambda data: data.pop("mask"), "is missing the field 'mask'"),
     ],
 )
 def test_a_manifest_that_is_not_ours_is_refused(folder, change, message):

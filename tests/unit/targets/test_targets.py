@@ -13,12 +13,12 @@ import torch
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 from exporter.graphs import Graph
+from exporter.models.attention import Attention
 from exporter.models.layers import Normalise
-from exporter.models.mask_decoder import Attention
 from exporter.precision import load_precision
 from exporter.targets import MINIMUM_IOS, Options, load_target, names
-from exporter.targets.coreml import lower as coreml
-from exporter.variants.sam import MEAN, PREPROCESS, STD
+from exporter.targets.coreml import fp32 as coreml
+from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
 
@@ -35,7 +35,7 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
         with pytest.raises(RequestError) as error:
             load_target(name).require("int4-weights")
         assert (
-            str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp32, fp16"
+            str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp16, fp32"
         )
 
 
@@ -53,14 +53,6 @@ def test_an_installed_toolkit_is_accepted():
         for precision in load_target(name).lowers:
             load_target(name).require(precision)
         assert set(load_target(name).versions()) == set(load_target(name).packages)
-
-
-def test_only_core_ml_pads_with_whole_numbers():
-    assert load_target("coreml").preprocess(PREPROCESS).pad_value == (124.0, 116.0, 104.0)
-    for name in ("onnx", "tflite"):
-        assert load_target(name).preprocess(PREPROCESS) == PREPROCESS
-    rest = dataclasses.replace(load_target("coreml").preprocess(PREPROCESS), pad_value=MEAN)
-    assert rest == PREPROCESS
 
 
 # ------------------------------------------------------------------------------- two tiny networks
@@ -282,7 +274,7 @@ def test_onnx_files_tell_nothing_about_this_machine(lowered, precision, name):
 @pytest.mark.parity
 def test_the_exporters_own_onnx_would_tell():
     """Why `_strip` is there."""
-    from exporter.targets.onnx.lower import _export
+    from exporter.targets.onnx.fp32 import _export
 
     assert b"test_targets.py" in _export(ENCODER).SerializeToString()
 
@@ -299,7 +291,7 @@ def test_onnx_uses_standard_operations_of_opset_20(lowered, precision):
 
 @pytest.mark.parity
 def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
-    from exporter.targets.onnx import lower as target
+    from exporter.targets.onnx import fp32 as target
 
     seen = []
 
