@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,11 +20,12 @@ from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, Ben
 from profiles.lab.bench.table import render
 
 RESULTS = Path(__file__).resolve().parents[3] / "profiles" / "results"
-SECTIONS = ("speed", "operations", "export")
+SECTIONS = ("speed", "operations", "breakdown", "export")
 EXAMPLES = """examples:
   python -m profiles.lab.bench --write                          everything; about half an hour
   python -m profiles.lab.bench --only speed --row mobile_sam:image_encoder --rounds 3
   python -m profiles.lab.bench --only operations --json         counts alone, as JSON
+  python -m profiles.lab.bench --only breakdown --row mobile_sam:mask_decoder
   python -m profiles.lab.bench --only export --row mobile_sam:image_encoder
 
 Host timings, not phone timings. Nothing is judged: the table says which goals are met.
@@ -64,7 +67,7 @@ def measure(arguments: argparse.Namespace, command: str, report: Progress) -> di
     with tempfile.TemporaryDirectory(prefix="sam-bench-") as temporary:
         if "export" in wanted:
             results |= _costs(rows, Path(temporary), report)
-        for row in rows if set(wanted) & {"speed", "operations"} else ():
+        for row in rows if set(wanted) - {"export"} else ():
             folder = Path(temporary) / row.name.replace(":", "-")
             folder.mkdir()
             try:
@@ -91,8 +94,17 @@ def _row(
         results.setdefault("operations", []).extend(_child("count", row, folder, []))
     if "speed" in wanted:
         report(f"{row.name}: timing")
-        rounds = ["--rounds", str(arguments.rounds)] if arguments.rounds else []
-        results.setdefault("speed", []).append(_child("time", row, folder, rounds))
+        results.setdefault("speed", []).append(_child("time", row, folder, _turns(arguments)))
+    if "breakdown" in wanted:
+        report(f"{row.name}: timing single operations")
+        results.setdefault("breakdown", []).append(_child("breakdown", row, folder, []))
+
+
+def _turns(arguments: argparse.Namespace) -> list[str]:
+    """The options of a plan, for the child that times."""
+    asked = {name: getattr(arguments, name) for name in ("rounds", "calls", "pause")}
+    given = ((f"--{name}", str(value)) for name, value in asked.items() if value is not None)
+    return [word for pair in given for word in pair]
 
 
 def _costs(rows: Sequence[BenchRow], folder: Path, report: Progress) -> dict[str, Any]:
@@ -129,9 +141,17 @@ def _step(arguments: argparse.Namespace) -> None:
 
         answer = lower_row(row, folder, _keys(arguments.only))
     elif arguments.step == "time":
+        from profiles.lab.bench.speed import TurnPlan
         from profiles.lab.bench.speed import measure as time_row
 
-        answer = time_row(row, folder, _read_lowered(folder), arguments.rounds)
+        plan = TurnPlan(arguments.rounds or row.rounds, arguments.calls or row.calls)
+        if arguments.pause is not None:
+            plan = dataclasses.replace(plan, pause_s=arguments.pause / 1e3)
+        answer = time_row(row, folder, _read_lowered(folder), plan)
+    elif arguments.step == "breakdown":
+        from profiles.lab.bench.breakdown import break_down_row
+
+        answer = break_down_row(row, folder, _read_lowered(folder))
     else:
         from profiles.lab.bench.operations import count_row
 
@@ -141,6 +161,8 @@ def _step(arguments: argparse.Namespace) -> None:
 
 def _keys(wanted: Sequence[str]) -> list[str]:
     """List the files that the sections need."""
+    if set(wanted) <= {"breakdown", "export"}:
+        return ["tflite"]
     return [*(COUNTED if "operations" in wanted else LOWERINGS), *PLAIN.values()]
 
 
@@ -148,11 +170,18 @@ def _read_lowered(folder: Path) -> Any:
     return json.loads((folder / "lower.json").read_text(encoding="utf-8"))
 
 
-def _rounds(text: str) -> int:
-    rounds = int(text)
-    if rounds < 1:
-        raise argparse.ArgumentTypeError(f"rounds must be 1 or more, not {rounds}")
-    return rounds
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
+def _milliseconds(text: str) -> float:
+    pause = float(text)
+    if not 0 <= pause < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return pause
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,11 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(row.name for row in ROWS)
     add("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
     add("--row", action="append", default=[], metavar="ROW", help=f"repeatable; of {names}")
-    add("--rounds", type=_rounds, help="instead of each row's own (10, 4 and 20)")
+    add("--rounds", type=_positive, help="instead of each row's own (10, 4 and 20)")
+    add("--calls", type=_positive, help="in a turn, instead of each row's own (1, 1 and 3)")
+    add("--pause", type=_milliseconds, metavar="MS", help="before a turn (default: 50)")
     add("--write", action="store_true", help=f"also write {RESULTS.name}/NAME.md and NAME.json")
     add("--name", default="bench", help="of the files --write makes (default: bench)")
     add("--json", action="store_true", help="print JSON instead of Markdown")
-    steps = ("checkpoint", "lower", "time", "count")
+    steps = ("checkpoint", "lower", "time", "count", "breakdown")
     add("--step", choices=steps, help=argparse.SUPPRESS)
     add("--folder", type=Path, help=argparse.SUPPRESS)
     return parser

@@ -37,7 +37,8 @@ class TurnPlan:
     Attributes:
         rounds: turns of each contender.
         calls: timed calls in a turn.
-        pause_s: before a turn, so that the last contender's threads have gone to sleep.
+        pause_s: before a turn, so that the last contender's threads have gone to sleep: torch's
+            wait for work on a core that the next contender needs.
     """
 
     rounds: int
@@ -71,14 +72,14 @@ def ratios(samples: Mapping[str, list[float]], against: str = PUBLISHED) -> dict
     return {name: base / min(values) for name, values in samples.items()}
 
 
-def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], rounds: int | None) -> Any:
+def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], plan: TurnPlan) -> Any:
     """Check every contender against the published code, then time all of them.
 
     Args:
         row: what to measure.
         folder: written by `lower_row`.
         lowered: returned by `lower_row`.
-        rounds: instead of the row's own number.
+        plan: how turns are taken.
 
     Raises:
         ParityError: a contender gives other numbers, so that its time would mean nothing.
@@ -94,12 +95,12 @@ def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], rounds: int
             for name, call in contenders.items()
             if name != PUBLISHED
         }
-        plan = TurnPlan(rounds or row.rounds, row.calls)
         samples = interleave(contenders, plan)
     return {
         "row": row.name,
         "rounds": plan.rounds,
         "calls": plan.calls,
+        "pause_s": plan.pause_s,
         "threads": THREADS,
         "goals": row.goals,
         "samples_ms": samples,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED
-from profiles.lab.bench.speed import ratios
+from profiles.lab.bench.speed import TurnPlan, ratios
 
 TITLES = {
     PUBLISHED: "published code, torch eager",
@@ -16,6 +16,8 @@ TITLES = {
     PLAIN["onnx"]: "plain export, ONNX Runtime",
     PLAIN["tflite"]: "plain export, LiteRT",
 }
+LARGEST = 8
+"""Operations that a breakdown names one by one."""
 BUSY = 1.0
 """Load average at the start above which other work may have disturbed the times."""
 
@@ -31,6 +33,7 @@ def render(results: Data) -> str:
         parts += [_speed(results["speed"]), _times(results["speed"]), _plain(results["speed"])]
     if results.get("operations"):
         parts.append(_operations(results["operations"]))
+    parts += [_breakdown(row) for row in results.get("breakdown", ())]
     if results.get("export"):
         parts.append(_export(results["export"]))
     if results.get("startup"):
@@ -81,7 +84,7 @@ def _cell(row: Data, ratio: Mapping[str, float], key: str) -> str:
 
 
 def _speed(rows: Sequence[Data]) -> str:
-    threads = rows[0]["threads"]
+    threads, pause_s = rows[0]["threads"], rows[0].get("pause_s", TurnPlan.pause_s)
     body = []
     for row in rows:
         ratio = ratios(row["samples_ms"])
@@ -92,10 +95,10 @@ def _speed(rows: Sequence[Data]) -> str:
         "## Speed",
         "",
         "Times the speed of the published code (higher is faster): float32, the same random "
-        f"weights, {threads} threads, all contenders of a graph in one process and in turns, the "
-        "minimum of each divided by the minimum of each. Both sides normalise the image. The "
-        'decoder has 3 points and SAM\'s "not a point" token: the published call takes these 4, '
-        "ours has 8 static slots.",
+        f"weights, {threads} threads, all contenders of a graph in one process and in turns, "
+        f"{1e3 * pause_s:.0f} ms apart, the minimum of each divided by the minimum of each. Both "
+        'sides normalise the image. The decoder has 3 points and SAM\'s "not a point" token: the '
+        "published call takes these 4, ours has 8 static slots.",
         "",
         markdown(["graph", *TITLES.values()], body),
         "",
@@ -160,6 +163,50 @@ def _operations(counts: Sequence[Data]) -> str:
 def _list(outside: Mapping[str, int]) -> str:
     types = ", ".join(f"{name} {number}" for name, number in outside.items())
     return f"{sum(outside.values())} ({types})" if outside else ""
+
+
+def _breakdown(row: Data) -> str:
+    """Where the time goes: by kind of operation, then the largest kinds and shapes."""
+    operations = row["operations"]
+    total = sum(one["count"] * one["ms"] for one in operations)
+    kinds: dict[str, list[Data]] = {}
+    for one in operations:
+        kinds.setdefault(one["kind"], []).append(one)
+    body = sorted((_share(kind, ones, total) for kind, ones in kinds.items()), key=_by_time)
+    largest = sorted(operations, key=lambda one: one["count"] * one["ms"], reverse=True)[:LARGEST]
+    each = [
+        [
+            f"{one['kind']} {' '.join('x'.join(map(str, shape)) for shape in one['shapes'])}",
+            str(one["count"]),
+            f"{one['ms']:.2f}",
+            f"{one['gflop'] / one['ms'] * 1e3:.0f}" if one["gflop"] else "",
+        ]
+        for one in largest
+    ]
+    threads = f"{row['threads']} thread{'' if row['threads'] == 1 else 's'}"
+    return "\n\n".join(
+        [
+            f"## Where the time goes: {row['row']}, LiteRT",
+            f"float32, {threads}, each operation as a file of its own, processor time of its "
+            f"fastest call. Together they take {total:.1f} ms, the whole graph "
+            f"{row['whole_ms']:.1f} ms: it reshapes in place.",
+            markdown(["operations", "number", "ms", "share", "GFLOP/s"], body),
+            "The largest, with the shapes they read and write:",
+            markdown(["operation", "number", "ms each", "GFLOP/s"], each),
+        ]
+    )
+
+
+def _share(kind: str, ones: Sequence[Data], total: float) -> list[str]:
+    ms = sum(one["count"] * one["ms"] for one in ones)
+    gflop = sum(one["count"] * one["gflop"] for one in ones)
+    rate = f"{gflop / ms * 1e3:.0f}" if gflop else ""
+    number = str(sum(one["count"] for one in ones))
+    return [kind, number, f"{ms:.2f}", f"{100 * ms / total:.1f} %", rate]
+
+
+def _by_time(cells: Sequence[str]) -> float:
+    return -float(cells[2])
 
 
 def _export(costs: Sequence[Data]) -> str:

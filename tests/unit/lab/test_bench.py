@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from exporter.errors import ExportError, ParityError, RequestError
 from profiles.lab.bench import __main__ as bench
-from profiles.lab.bench import cost, machine, operations, rows, speed, table
+from profiles.lab.bench import breakdown, cost, machine, operations, rows, speed, table
 from tests.unit.tiny_tflite import write_adder
 
 ROOT = Path(__file__).parents[3]
@@ -87,8 +87,9 @@ def test_rows_are_found_by_name():
 def test_the_command_line_refuses_by_name(capfd):
     assert bench.main(["--row", "vit:x"]) == 2
     assert "bench: error: unknown row 'vit:x'" in capfd.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        bench.main(["--rounds", "0"])
+    for wrong in (["--rounds", "0"], ["--calls", "0"], ["--pause", "-1"], ["--pause", "inf"]):
+        with pytest.raises(SystemExit, match="2"):
+            bench.main(wrong)
     with pytest.raises(SystemExit, match="0"):
         bench.main(["--help"])
     assert "Host timings, not phone timings" in capfd.readouterr().out
@@ -97,6 +98,7 @@ def test_the_command_line_refuses_by_name(capfd):
 def test_only_what_a_section_needs_is_lowered():
     assert bench._keys(["speed"]) == ["onnx", "tflite", "plain_onnx", "plain_tflite"]
     assert bench._keys(["speed", "operations"]) == [*rows.COUNTED, "plain_onnx", "plain_tflite"]
+    assert bench._keys(["breakdown"]) == ["tflite"]
 
 
 def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
@@ -104,21 +106,25 @@ def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
 
     def child(step, row, folder, extra):
         steps.append((step, row.name, *extra))
-        return {"time": SPEED, "count": [COUNT], "lower": None}[step]
+        return {"time": SPEED, "count": [COUNT], "breakdown": PARTS, "lower": None}[step]
 
     monkeypatch.setattr(bench, "_child", child)
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     name = "mobile_sam:image_encoder"
-    asked = ["--only", "speed", "operations", "--row", name, "--rounds", "3"]
+    only = ["speed", "operations", "breakdown"]
+    turns = ["--rounds", "3", "--calls", "1", "--pause", "0.0"]
+    asked = ["--only", *only, "--row", name, *turns]
     assert bench.main([*asked, "--json", "--write"]) == 0
     assert steps == [
-        ("lower", name, "--only", "speed", "operations"),
+        ("lower", name, "--only", *only),
         ("count", name),
-        ("time", name, "--rounds", "3"),
+        ("time", name, *turns),
+        ("breakdown", name),
     ]
     results = json.loads(capfd.readouterr().out)
     assert results["speed"] == [SPEED]
     assert results["operations"] == [COUNT]
+    assert results["breakdown"] == [PARTS]
     assert results["command"] == " ".join(
         ["python -m profiles.lab.bench", *asked, "--json --write"]
     )
@@ -163,6 +169,38 @@ def test_a_tflite_file_is_counted(tmp_path):
     write_adder(tmp_path / "a.tflite", "main", ("image", "bias", "total"))
     counted = operations.count(tmp_path / "a.tflite")
     assert counted == operations.Count({"ADD": 1}, 4, partitions=1, outside={})
+
+
+def test_a_tflite_file_is_broken_down_to_operations_that_run_alone(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    path = tmp_path / "adder.tflite"
+    write_adder(path, "", ("a", "b", "sum"))
+    (found,) = breakdown.break_down(path)
+    assert (found.kind, found.count, found.gflop) == ("ADD", 1, 0.0)
+    assert found.shapes == ((1, 2, 2, 3),) * 3
+    assert found.ms > 0
+
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    # The second input becomes a constant, and an operation reads the first's result.
+    model.buffers.append(type(model.buffers[0])())
+    model.buffers[1].data = np.full(12, 0.5, np.float32).tobytes()
+    graph.tensors[1].buffer, graph.inputs = 1, [0]
+    alone = breakdown.alone(model, graph.operators[0])
+    interpreter = Interpreter(model_content=alone)
+    interpreter.allocate_tensors()
+    (given,), (got,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(given["index"], np.ones((1, 2, 2, 3), np.float32))
+    interpreter.invoke()
+    assert (interpreter.get_tensor(got["index"]) == 1.5).all()
+
+
+def test_a_product_has_two_operations_for_each_of_its_terms():
+    shapes = ((1, 40, 8), (16, 8), (16,), (1, 40, 16))
+    assert breakdown._gflop("FULLY_CONNECTED", shapes) == 2e-9 * 40 * 16 * 8
+    assert breakdown._gflop("SOFTMAX", shapes) == 0
 
 
 def test_an_onnx_file_is_counted(tmp_path):
@@ -218,6 +256,7 @@ SPEED = {
     "row": "mobile_sam:image_encoder",
     "rounds": 2,
     "calls": 1,
+    "pause_s": 0.05,
     "threads": 2,
     "goals": {"onnx": 2.7, "tflite": 4.2},
     "samples_ms": {
@@ -239,6 +278,16 @@ COUNT = {
     "max_rank": 4,
     "partitions": 2,
     "outside": {"MUL": 1},
+}
+PARTS = {
+    "row": "mobile_sam:mask_decoder",
+    "threads": 1,
+    "whole_ms": 20.0,
+    "operations": [
+        {"kind": "ADD", "shapes": [[1, 8], [8], [1, 8]], "count": 3, "ms": 1.0, "gflop": 0.0},
+        {"kind": "BATCH_MATMUL", "shapes": [[9, 8]], "count": 2, "ms": 8.0, "gflop": 0.8},
+        {"kind": "BATCH_MATMUL", "shapes": [[9, 9]], "count": 1, "ms": 5.0, "gflop": 0.2},
+    ],
 }
 COST = {
     "variant": "mobile_sam",
@@ -286,6 +335,7 @@ def test_the_table_shows_each_goal_beside_its_figure():
     assert "default opset (20)" in text
     assert "Host timings, not phone timings" in text
     assert "2 threads" in text
+    assert "in turns, 50 ms apart" in text
     assert "## Operations" not in text
 
 
@@ -311,6 +361,21 @@ def test_operations_costs_and_startup_are_shown():
     assert "80.00 s (limit 90 s: met) | 2.60 GB (limit 2.5 GB: MISSED) | 70.0 s |" in text
     assert "| `sam-export --help` | 0.20 s (limit 0.5 s: met) |" in text
     assert "## Speed" not in text
+
+
+def test_a_breakdown_gives_shares_and_rates_the_largest_first():
+    text = table.render(results(breakdown=[PARTS]))
+    assert "## Where the time goes: mobile_sam:mask_decoder, LiteRT" in text
+    assert "they take 24.0 ms, the whole graph 20.0 ms" in text
+    lines = [ln for ln in text.splitlines() if ln.startswith("| ") and "---" not in ln]
+    assert lines[1:] == [
+        "| BATCH_MATMUL | 3 | 21.00 | 87.5 % | 86 |",
+        "| ADD | 3 | 3.00 | 12.5 % |  |",
+        "| operation | number | ms each | GFLOP/s |",
+        "| BATCH_MATMUL 9x8 | 2 | 8.00 | 100 |",
+        "| BATCH_MATMUL 9x9 | 1 | 5.00 | 40 |",
+        "| ADD 1x8 8 1x8 | 3 | 1.00 |  |",
+    ]
 
 
 def test_a_bar_does_not_break_a_table():
