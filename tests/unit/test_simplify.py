@@ -98,6 +98,19 @@ def test_rounds_fit_the_time_within_their_limits():
     assert measure.rounds_within(10, 0.001) == measure.MOST
 
 
+def test_an_operation_that_is_not_standard_is_named_with_its_domain(tmp_path):
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
+    nodes = [
+        helper.make_node("Constant", [], ["one"], value_float=1.0),
+        helper.make_node("Add", ["x", "one"], ["sum"]),
+        helper.make_node("QuickGelu", ["sum"], ["y"], domain="com.microsoft"),
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
+    counts = measure._operations(tmp_path / "a.onnx")
+    assert counts == {"Add": 1, "com.microsoft.QuickGelu": 1}
+
+
 def redundant(path):
     """`y = (x + (1 + 1)) * 1`, where the sum of constants and the product are to no purpose."""
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]

@@ -55,6 +55,7 @@ def render(results: Data) -> str:
         "## Every graph",
         markdown(HEAD, (_cells(row, graph) for row, graph in whole)),
         "## Operations that onnxsim adds and removes",
+        "An operation with a dot in its name is not a standard one: only ONNX Runtime has it.",
         _changes(whole),
         "## Not measured",
         _failures(results["rows"]),
