@@ -112,12 +112,12 @@ def summary(bundle: Bundle) -> str:
     """One line: graph sizes and the parity figures that matter."""
     manifest = bundle.manifest
     sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
-    last = manifest.graphs[-1].spec.name
-    figures = {(f.output, f.measure): f.value for f in manifest.parity if f.graph == last}
-    if ("low_res_masks", "psnr_db") not in figures:
-        shown = (f"{o} PSNR {v:.1f} dB" for (o, m), v in figures.items() if m == "psnr_db")
+    names = {graph.spec.name for graph in manifest.graphs}
+    own = [figure for figure in manifest.parity if figure.graph in names]
+    values = {f.measure: f.value for f in own if f.output == "low_res_masks"}
+    if not values:
+        shown = (f"{f.output} PSNR {f.value:.1f} dB" for f in own if f.measure == "psnr_db")
         return f"{bundle.path}: {sizes}; {', '.join(shown)}"
-    values = {measure: v for (output, measure), v in figures.items() if output == "low_res_masks"}
     return (
         f"{bundle.path}: {sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
         f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "

@@ -14,13 +14,15 @@ import numpy.typing as npt
 import torch
 
 from exporter.bundle.drawn_prompts import draw
+from exporter.bundle.goldens import SHARED, key
 from exporter.bundle.preprocess import Floats, Frame, mask_scores
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
 from exporter.graphs import Graph
 from exporter.scenes.scene import scene
 
-Goldens = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[np.generic]]
+"""Key -> array, as `exporter.bundle.goldens` keeps them."""
 
 SEED = 20_000_000
 """A held-out scene: the demo model was not trained on it."""
@@ -35,22 +37,21 @@ class Case:
     refines: str = ""
 
 
-def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Goldens:
+def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Arrays:
     """Run the image encoder and the mask decoder in torch.
 
     Returns:
-        `GRAPH/CASE/NAME` -> array; `mask_decoder/*/image_embeddings` (and what else the encoder
-        hands to the decoder) is every case's.
+        Key -> array; what the encoder gives is shared by every case of the decoder.
     """
     encoder, decoder = graphs
     size = encoder.spec.inputs[0].shape[-1]
     picture = scene(SEED, size, size)
     image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
     embedded = run(encoder, {"image": image.astype(np.float32)})
-    goldens: Goldens = {"image_encoder/scene/image": image}
+    goldens: Arrays = {key(encoder.spec.name, "scene", "image"): image}
     for name, array in embedded.items():
-        goldens[f"image_encoder/scene/{name}"] = array
-        goldens[f"mask_decoder/*/{name}"] = array
+        goldens[key(encoder.spec.name, "scene", name)] = array
+        goldens[key(decoder.spec.name, SHARED, name)] = array
     frame = Frame((size, size), (size, size), size)
     best: dict[str, Floats] = {}
     taken = {tensor.name for tensor in decoder.spec.inputs}
@@ -60,11 +61,11 @@ def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Gold
         named = run(decoder, embedded | inputs)
         best[case.name] = _best(named, mask)
         for name, array in (inputs | named).items():
-            goldens[f"mask_decoder/{case.name}/{name}"] = array
+            goldens[key(decoder.spec.name, case.name, name)] = array
     return goldens
 
 
-def record_alone(graph: Graph, drawn: DrawnPrompts | None) -> Goldens:
+def record_alone(graph: Graph, drawn: DrawnPrompts | None) -> Arrays:
     """Run a variant's only graph in torch.
 
     Args:
@@ -77,11 +78,11 @@ def record_alone(graph: Graph, drawn: DrawnPrompts | None) -> Goldens:
     size, name = graph.spec.inputs[0].shape[-1], graph.spec.name
     picture = scene(SEED, size, size)
     image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
-    goldens: Goldens = {f"{name}/*/image": image}
+    goldens: Arrays = {key(name, SHARED, "image"): image}
     frame = Frame((size, size), (size, size), size)
     for case, inputs in _drawn_cases(picture.instances, frame, drawn).items():
         named = run(graph, {"image": image.astype(np.float32), **inputs})
-        goldens |= {f"{name}/{case}/{key}": array for key, array in (inputs | named).items()}
+        goldens |= {key(name, case, tensor): array for tensor, array in (inputs | named).items()}
     return goldens
 
 

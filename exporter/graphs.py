@@ -62,14 +62,14 @@ def _segmenter(network: nn.Module, variant: Variant) -> Graph:
             TensorSpec("prototypes", (1, masks, low, low), "float32", "BKHW"),
         )
         detector = Detector(network, rule.mean, rule.std)
-        return graph_of(GraphSpec("segmenter", (image,), found), detector)
+        return graph_of(GraphSpec("segmenter", (image,), found, "image"), detector)
     drawn = TensorSpec("prompt_masks", (1, 2, rule.size, rule.size), "float32", "NCHW")
     results = (
         TensorSpec("low_res_masks", (1, variant.mask_tokens, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (1, variant.mask_tokens), "float32", "BM"),
     )
     segmenter = DrawnSegmenter(network, rule.mean, rule.std)
-    return graph_of(GraphSpec("segmenter", (image, drawn), results), segmenter)
+    return graph_of(GraphSpec("segmenter", (image, drawn), results, "prompt"), segmenter)
 
 
 def _encoder_and_decoder(sam: Sam, variant: Variant, batch: int, slots: int) -> tuple[Graph, ...]:
@@ -99,8 +99,8 @@ def _encoder_and_decoder(sam: Sam, variant: Variant, batch: int, slots: int) -> 
     encoder = ImageEncoder(sam, variant.preprocess.mean, variant.preprocess.std)
     decoder = _DECODERS[len(variant.high_res), variant.takes_mask](sam, batch)
     return (
-        graph_of(GraphSpec("image_encoder", (image,), features), encoder),
-        graph_of(GraphSpec("mask_decoder", (*features, *prompts), results), decoder),
+        graph_of(GraphSpec("image_encoder", (image,), features, "image"), encoder),
+        graph_of(GraphSpec("mask_decoder", (*features, *prompts), results, "prompt"), decoder),
     )
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 import exporter
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.folder import GOLDENS, LOG, MANIFEST, Bundle, open_bundle, seal, staging
+from exporter.bundle.folder import LOG, MANIFEST, Bundle, open_bundle, seal, staging
+from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
 from exporter.bundle.prompts import LABELS
 from exporter.bundle.reading import parse
@@ -34,7 +35,7 @@ from exporter.variants import Published, Variant, load_variant, variants
 if TYPE_CHECKING:
     from torch import nn
 
-    from exporter.goldens import Goldens
+    from exporter.goldens import Arrays
     from exporter.graphs import Graph
 
 DEFAULT_SLOTS = 8
@@ -220,7 +221,7 @@ def _prepare(variant: Variant, path: Path, decoder_path: Path | None) -> tuple[n
     return network, source
 
 
-def _record(job: Job, variant: Variant, graphs: tuple[Graph, ...]) -> Goldens:
+def _record(job: Job, variant: Variant, graphs: tuple[Graph, ...]) -> Arrays:
     from exporter.goldens import record, record_alone
 
     if variant.one_graph:
@@ -293,7 +294,7 @@ def _write(
     target: Target,
     draft: Manifest,
     graphs: Sequence[Graph],
-    goldens: Goldens,
+    goldens: Arrays,
     report: Report,
 ) -> Bundle:
     final = job.folder(target.name)

@@ -14,7 +14,6 @@ import importlib
 import json
 import statistics
 import sys
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,12 +21,11 @@ from pathlib import Path
 from time import process_time_ns
 from typing import Any
 
-import numpy as np
-
-from exporter.bundle.folder import GOLDENS, Bundle, read_manifest
+from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
-from exporter.errors import BundleError, SamExportError
+from exporter.errors import SamExportError
 from runtimes.device import RESIDENT, GraphRun, SessionRun
 from runtimes.engines import Array, EngineKind, Session, choose_engine, from_layout, to_layout
 from runtimes.process import clock_ns, hold_to, peak_bytes
@@ -72,36 +70,12 @@ class Samples:
 def golden_inputs(bundle: Bundle, graph: GraphFile) -> dict[str, Array]:
     """Inputs of the graph's first golden case, laid out as the graph takes them.
 
-    A tensor that the case does not bring is what an earlier graph gave in its own first case.
-
     Raises:
-        BundleError: the goldens lack a tensor, or cannot be read.
+        BundleError: an array is missing, or the goldens cannot be read.
     """
-    try:
-        with np.load(bundle.path / GOLDENS, allow_pickle=False) as stored:
-            return {
-                t.name: to_layout(_golden(stored, bundle, graph.spec.name, t), t)
-                for t in graph.spec.inputs
-            }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{bundle.path / GOLDENS} cannot be read: {error}") from None
-
-
-def _golden(stored: Any, bundle: Bundle, graph: str, tensor: TensorSpec) -> Array:
-    earlier = [g.spec.name for g in bundle.manifest.graphs if g.spec.name != graph]
-    for owner in [graph, *earlier]:
-        for case in [*_first_case(stored.files, owner), "*"]:
-            if f"{owner}/{case}/{tensor.name}" in stored.files:
-                array: Array = stored[f"{owner}/{case}/{tensor.name}"]
-                return array.astype(np.float32)
-    raise BundleError(
-        f"{bundle.path / GOLDENS} lacks {graph}/*/{tensor.name}; export the bundle again"
-    )
-
-
-def _first_case(names: Sequence[str], graph: str) -> list[str]:
-    cases = {name.split("/")[1] for name in names if name.startswith(f"{graph}/")}
-    return sorted(cases - {"*"})[:1]
+    goldens, spec = bundle.goldens(), graph.spec
+    inputs = goldens.inputs(spec, goldens.cases(spec.name)[0])
+    return {tensor.name: to_layout(inputs[tensor.name], tensor) for tensor in spec.inputs}
 
 
 def run_graph(job: Job) -> GraphRun:
@@ -131,13 +105,13 @@ def run_graph(job: Job) -> GraphRun:
 
 
 def run_session(job: Job) -> SessionRun:
-    """Load every graph, encode, decode; then decode again and again.
+    """Load every graph, run each once in order, then run again the one that answers prompts.
 
     A bundle of one graph has no click of its own: every answer takes the whole graph.
     """
     hold_to(job.cores)
     bundle, kind, runtime = _open(job)
-    graphs = bundle.manifest.graphs
+    graphs = in_order(bundle.manifest.graphs)
     inputs = {graph.spec.name: golden_inputs(bundle, graph) for graph in graphs}
     before = peak_bytes()
     start = clock_ns()
@@ -145,10 +119,11 @@ def run_session(job: Job) -> SessionRun:
     load_ns = clock_ns() - start
     _chain(graphs, sessions, inputs)
     first_mask_ns = clock_ns() - start
-    last, given = sessions[-1], inputs[graphs[-1].spec.name]
     clicks: tuple[int, ...] = ()
-    if len(graphs) > 1:
-        clicks = time_calls(lambda: last.run(given), job).counted
+    clicked = repeated(graphs)
+    if clicked is not None:
+        session, given = sessions[graphs.index(clicked)], inputs[clicked.spec.name]
+        clicks = time_calls(lambda: session.run(given), job).counted
     return SessionRun(
         runtime, load_ns, first_mask_ns, clicks, peak_bytes(), notes=(_resident(before),)
     )
@@ -172,15 +147,14 @@ def _chain(
     sessions: Sequence[Session],
     inputs: dict[str, dict[str, Array]],
 ) -> None:
-    """Run each graph once; what a graph gives is what later ones take under the same name."""
+    """Run the graphs in order; each output feeds later inputs of the same name."""
+    outputs: dict[str, dict[str, Array]] = {}
     for at, (graph, session) in enumerate(zip(graphs, sessions, strict=True)):
-        outputs = session.run(inputs[graph.spec.name])
-        given = {t.name: t for t in graph.spec.outputs}
-        for later in graphs[at + 1 :]:
-            for tensor in later.spec.inputs:
-                if tensor.name in given:
-                    array = _handed_on(outputs[tensor.name], given[tensor.name], tensor)
-                    inputs[later.spec.name][tensor.name] = array
+        spec, taken = graph.spec, inputs[graph.spec.name]
+        tensors = {tensor.name: tensor for tensor in spec.inputs}
+        for name, feed in feeds(graph, graphs[:at]).items():
+            taken[name] = _handed_on(outputs[feed.graph][name], feed.output, tensors[name])
+        outputs[spec.name] = session.run(taken)
 
 
 def _handed_on(array: Array, given: TensorSpec, taken: TensorSpec) -> Array:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from exporter.bundle.flow import HasSpec
 from exporter.bundle.manifest import Figure
 from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
 
-ENCODER = "image_encoder"
-DECODER = "mask_decoder"
-END_TO_END = "image_encoder+mask_decoder"
+JOINED = "+"
+"""Between the names of a chain of graphs, in the label of its figures."""
 MASKS = "low_res_masks"
 BOXES = "boxes"
 
@@ -34,7 +35,7 @@ class Measure:
 
     name: str
     unit: str
-    better: str
+    better: Literal["higher", "lower"]
     function: Callable[[Floats, Floats, float], float]
 
     def worst(self, values: list[float]) -> float:
@@ -145,11 +146,21 @@ def floor_of(precision: str, graph: str, output: str, measure: str) -> float | N
         raise BundleError(
             f"no floors are set for precision {precision!r}; there are: {', '.join(FLOORS)}"
         )
-    if graph == END_TO_END and measure == PSNR.name:
+    if is_end_to_end(graph) and measure == PSNR.name:
         return None
     table = FLOORS[precision]
     floor = table.get((output, measure)) or table.get((ANY, measure))
     return floor.value if floor else None
+
+
+def end_to_end(graph: HasSpec, earlier: Iterable[HasSpec]) -> str:
+    """`image_encoder+mask_decoder`: names the figures of a graph on lowered inputs."""
+    return JOINED.join(each.spec.name for each in (*earlier, graph))
+
+
+def is_end_to_end(graph: str) -> bool:
+    """Whether a figure's `graph` names a chain of graphs."""
+    return JOINED in graph
 
 
 def missed(figures: tuple[Figure, ...]) -> list[Figure]:

@@ -5,8 +5,8 @@
 works on a bundle that is not sealed yet (no hash is checked): the export runs it in a process of
 its own, so that no toolkit that lowered a graph is there to help it run.
 
-The goldens are stored as `GRAPH/CASE/NAME`; a tensor that all cases of a graph share is stored once
-as `GRAPH/*/NAME`. Images are NCHW whatever the graph takes.
+A graph that an earlier one feeds is compared twice: on the goldens' inputs, and end to end, on what
+the lowered graphs before it gave.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from exporter.bundle.flow import Feed, feeds, in_order
 from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
 from runtimes.engines import Array, Session, open_session, run_canonical
 from runtimes.measures import (
-    DECODER,
-    ENCODER,
-    END_TO_END,
     IOU,
     MASKS,
     PSNR,
@@ -38,7 +37,9 @@ from runtimes.measures import (
     WORST,
     Measure,
     describe,
+    end_to_end,
     floor_of,
+    is_end_to_end,
     missed,
     prompt_sensitivity,
 )
@@ -46,45 +47,7 @@ from runtimes.process import peak_bytes
 
 __all__ = ["Figure", "check_parity", "describe", "missed"]
 
-EMBEDDING = "image_embeddings"
-SCENE = "scene"
 CLICK = "click"
-
-
-@dataclass(frozen=True)
-class Goldens:
-    """The stored arrays, by graph, case and name."""
-
-    arrays: dict[str, Array]
-
-    def cases(self, graph: str) -> list[str]:
-        """The cases of a graph, sorted. BundleError if there is none."""
-        keys = [key.split("/") for key in self.arrays]
-        found = {k[1] for k in keys if len(k) == 3 and k[0] == graph and k[1] != "*"}
-        if not found:
-            raise BundleError(
-                f"goldens.npz has no case of graph {graph!r}; export the bundle again"
-            )
-        return sorted(found)
-
-    def owns(self, graph: str, case: str, name: str) -> bool:
-        """Whether the case has an array of its own, not the shared one."""
-        return f"{graph}/{case}/{name}" in self.arrays
-
-    def array(self, graph: str, case: str, name: str) -> Array:
-        """The case's array, or the one its graph's cases share."""
-        for key in (f"{graph}/{case}/{name}", f"{graph}/*/{name}"):
-            if key in self.arrays:
-                return self.arrays[key]
-        raise BundleError(f"goldens.npz lacks {graph}/{case}/{name}; export the bundle again")
-
-    def inputs(self, spec: GraphSpec, case: str) -> dict[str, Array]:
-        """Canonical inputs of a case, as floats; a graph's own dtype comes with its layout."""
-        return {t.name: self.array(spec.name, case, t.name).astype(np.float32) for t in spec.inputs}
-
-    def expected(self, spec: GraphSpec, case: str, name: str) -> Floats:
-        """What torch gave, float32."""
-        return self.array(spec.name, case, name).astype(np.float32)
 
 
 @dataclass
@@ -96,7 +59,7 @@ class Tally:
 
     def add(self, graph: str, output: str, expected: Floats, actual: Floats) -> None:
         """Measure one output of one case."""
-        measures = [PSNR] if graph == END_TO_END else [PSNR, WORST]
+        measures = [PSNR] if is_end_to_end(graph) else [PSNR, WORST]
         for measure in [*measures, *([IOU] if output == MASKS else [])]:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
@@ -140,35 +103,37 @@ def check_parity(
         RequestError: no engine here can run the bundle.
     """
     bundle = Bundle(folder, manifest)
-    goldens = Goldens(bundle.goldens())
+    goldens = bundle.goldens()
     tally = Tally(manifest.mask.threshold)
     extra: list[Figure] = []
-    embedded: dict[str, Array] = {}
-    # The encoder first: the decoder is run on its embedding too.
-    specs = sorted((graph.spec for graph in manifest.graphs), key=lambda s: s.name != ENCODER)
-    for spec in specs:
+    given: dict[str, Array] = {}
+    graphs = in_order(manifest.graphs)
+    for at, graph in enumerate(graphs):
+        spec, earlier = graph.spec, graphs[:at]
         # One session at a time: the next graph is opened when this one's memory is free again.
         session = (
             sessions(spec.name) if sessions else open_session(bundle, spec.name, engine, threads)
         )
-        outputs = {c: _run(session, spec, goldens, c, {}) for c in goldens.cases(spec.name)}
+        cases = goldens.cases(spec.name)
+        outputs = {case: _run(session, spec, goldens, case, {}) for case in cases}
         for case, got in outputs.items():
             _compare(tally, spec.name, spec, goldens, case, got)
-        if spec.name == ENCODER:
-            embedded = outputs.get(SCENE) or next(iter(outputs.values()))
         if any(tensor.name == MASKS for tensor in spec.outputs):
             extra.append(_sensitivity(spec, goldens, outputs, manifest.precision))
-        if spec.name == DECODER:
-            for case in _scene_cases(spec, goldens) if embedded else []:
-                got = _run(session, spec, goldens, case, embedded)
-                _compare(tally, END_TO_END, spec, goldens, case, {MASKS: got[MASKS]})
+        fed = feeds(graph, earlier)
+        for case in _fed_cases(spec, goldens, fed) if fed else []:
+            got = _run(session, spec, goldens, case, {name: given[name] for name in fed})
+            shown = {name: array for name, array in got.items() if name == MASKS} or got
+            _compare(tally, end_to_end(graph, earlier), spec, goldens, case, shown)
+        given |= outputs[cases[0]]
         del session, outputs
     return (*tally.figures(manifest.precision), *extra)
 
 
-def _scene_cases(spec: GraphSpec, goldens: Goldens) -> list[str]:
-    """The decoder's cases on the scene: those that bring no embedding of their own."""
-    return [c for c in goldens.cases(spec.name) if not goldens.owns(spec.name, c, EMBEDDING)]
+def _fed_cases(spec: GraphSpec, goldens: Goldens, fed: Mapping[str, Feed]) -> list[str]:
+    """The cases that bring nothing of their own for what earlier graphs give."""
+    cases = goldens.cases(spec.name)
+    return [c for c in cases if not any(goldens.owns(spec.name, c, name) for name in fed)]
 
 
 def _run(

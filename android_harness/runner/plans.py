@@ -11,14 +11,14 @@ import numpy as np
 
 from android_harness.runner.delivery import Runtimes
 from android_harness.runner.job import CHECK, GRAPH, SESSION, Case, GraphJob, Job, Link
+from exporter.bundle.flow import feeds, in_order
 from exporter.bundle.folder import Bundle
+from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import Array, Session, to_layout
-from runtimes.measures import ENCODER
-from runtimes.parity import SCENE, Goldens
 
 _DIGITS = 16
 """Of a sha256 in a name on the device."""
@@ -110,7 +110,7 @@ class _Draft:
 
 def graph_plan(bundle: Bundle, graph: str, way: Runtimes, abi: str, setting: Setting) -> Plan:
     """Load one graph and time it on its first golden case."""
-    draft = _Draft(bundle, Goldens(bundle.goldens()))
+    draft = _Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
     jobs = (draft.entry(entry, (Case(case, draft.inputs(entry, case)),)),)
@@ -118,10 +118,10 @@ def graph_plan(bundle: Bundle, graph: str, way: Runtimes, abi: str, setting: Set
 
 
 def session_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
-    """Load every graph, encode, decode; then decode again and again."""
-    draft = _Draft(bundle, Goldens(bundle.goldens()))
+    """Load every graph, run each once, then again and again the one that answers prompts."""
+    draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
-    for graph in _in_order(bundle):
+    for graph in in_order(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | _links(graph, jobs)
         jobs.append(draft.entry(graph, (Case(case, inputs),)))
@@ -131,26 +131,25 @@ def session_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> P
 
 
 def check_plan(bundle: Bundle, way: Runtimes, abi: str, setting: Setting) -> Plan:
-    """Every golden case of every graph; the cases on the scene once more on the device's encoding.
+    """Every golden case of every graph; a fed graph's once more on what the device gave before.
 
     `recorded` turns what it wrote into sessions for the parity check.
     """
-    draft = _Draft(bundle, Goldens(bundle.goldens()))
+    draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
-    encoded: dict[str, str] = {}
-    for graph in _in_order(bundle):
+    written: dict[tuple[str, str], str] = {}
+    for graph in in_order(bundle.manifest.graphs):
+        name = graph.spec.name
         cases = [
-            _writing(graph, Case(name, draft.inputs(graph, name)))
-            for name in draft.goldens.cases(graph.spec.name)
+            _writing(graph, Case(case, draft.inputs(graph, case)))
+            for case in draft.goldens.cases(name)
         ]
-        for case in tuple(cases) if encoded else ():
-            own = [n for n in encoded if draft.goldens.owns(graph.spec.name, case.name, n)]
-            instead = {n: f for n, f in encoded.items() if n in case.inputs}
-            if instead and not own:
+        written |= {(name, output): file for output, file in cases[0].outputs.items()}
+        instead = {n: written[feed.graph, n] for n, feed in feeds(graph, jobs).items()}
+        for case in tuple(cases) if instead else ():
+            if not any(draft.goldens.owns(name, case.name, n) for n in instead):
                 again = Case(f"{case.name}+encoded", {**case.inputs, **instead})
                 cases.append(_writing(graph, again))
-        if graph.spec.name == ENCODER:
-            encoded = dict(next((c for c in cases if c.name == SCENE), cases[0]).outputs)
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
     return Plan(_job(CHECK, bundle, way, abi, setting, tuple(jobs)), draft.files, outputs)
@@ -209,27 +208,17 @@ def _writing(graph: GraphFile, case: Case) -> Case:
     return replace(case, outputs={t.name: f"{stem}-{t.name}.bin" for t in graph.spec.outputs})
 
 
-def _in_order(bundle: Bundle) -> list[GraphFile]:
-    """Graphs that need no other's outputs first."""
-    graphs = bundle.manifest.graphs
-    given = {tensor.name for graph in graphs for tensor in graph.spec.outputs}
-    return sorted(graphs, key=lambda graph: any(t.name in given for t in graph.spec.inputs))
-
-
 def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
-    """The inputs that earlier graphs give. BundleError where one would need another layout."""
+    """The inputs that earlier graphs give. BundleError if one would need another layout."""
+    taken = {tensor.name: tensor for tensor in graph.spec.inputs}
     links: dict[str, str | Link] = {}
-    wanted = {tensor.name: tensor for tensor in graph.spec.inputs}
-    for job in earlier:
-        for tensor in job.spec.outputs:
-            if tensor.name not in wanted:
-                continue
-            if tensor != wanted[tensor.name]:
-                raise BundleError(
-                    f"{graph.spec.name} takes {tensor.name} in another shape, dtype or layout than "
-                    f"{job.spec.name} gives it: it cannot be handed on as it is"
-                )
-            links[tensor.name] = Link(job.spec.name, tensor.name)
+    for name, feed in feeds(graph, earlier).items():
+        if feed.output != taken[name]:
+            raise BundleError(
+                f"{graph.spec.name} takes {name} in another shape, dtype or layout than "
+                f"{feed.graph} gives it: it cannot be handed on as it is"
+            )
+        links[name] = Link(feed.graph, name)
     return links
 
 

@@ -12,20 +12,16 @@ import hashlib
 import os
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import numpy.typing as npt
-
+from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError, ExportError, RequestError
 
 MANIFEST = "manifest.json"
-GOLDENS = "goldens.npz"
 LOG = "toolkit.log"
 # Finder drops this into any folder it shows; it is the one stranger that proves nothing.
 IGNORED = frozenset({".DS_Store"})
@@ -43,13 +39,9 @@ class Bundle:
         """The lowered graph; a folder for an .mlpackage. BundleError if there is none."""
         return self.path / safe_path(self.manifest.graph(graph_name).file)
 
-    def goldens(self) -> dict[str, npt.NDArray[np.generic]]:
-        """`GRAPH/CASE/NAME` -> seeded inputs and float32 torch outputs, as stored."""
-        try:
-            with np.load(self.path / GOLDENS, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{self.path / GOLDENS} cannot be read: {error}") from None
+    def goldens(self) -> Goldens:
+        """Seeded inputs and float32 torch outputs. BundleError if they cannot be read."""
+        return Goldens.open(self.path / GOLDENS)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from exporter.bundle.reading import parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Figure:
     measure: str
     value: float
     unit: str
-    better: str
+    better: Literal["higher", "lower"]
     floor: float | None
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from exporter.bundle.opencv_resize import opencv_bilinear
-from exporter.bundle.rules import MaskRule, Preprocess
-from exporter.errors import BundleError, ImageError
+from exporter.bundle.rules import Interpolation, MaskRule, Preprocess, Upscale
+from exporter.errors import ImageError
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -64,8 +64,6 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
         )
     resized = _fitted(width, height, rule, rule.size)
     offset = _centred(resized, rule.size) if rule.resize == "letterbox" else (0, 0)
-    if rule.prompt_scale not in ("each_side", "longest_side"):
-        raise BundleError(f"no prompt scale is called {rule.prompt_scale!r}; get a newer release")
     one_scale = rule.prompt_scale == "longest_side"
     return Frame((width, height), resized, rule.size, published, offset, one_scale)
 
@@ -81,8 +79,6 @@ def _fitted(width: int, height: int, rule: Preprocess, size: int) -> tuple[int, 
         return size, size
     if rule.rounding == "truncate":
         return _truncated(width / height, size)
-    if rule.rounding != "half_up":
-        raise BundleError(f"no rounding is called {rule.rounding!r}; get a newer release")
     scale = size / max(width, height)
     if rule.resize == "letterbox":
         return max(1, round(width * scale)), max(1, round(height * scale))
@@ -101,7 +97,6 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
 
     Raises:
         ImageError: not an RGB uint8 array with pixels.
-        BundleError: an interpolation, rounding or prompt scale this release does not know.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise ImageError(
@@ -117,7 +112,7 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
     return np.ascontiguousarray(square.transpose(2, 0, 1)[None]), frame
 
 
-def _resize(rgb: Bytes, size: tuple[int, int], interpolation: str) -> Floats:
+def _resize(rgb: Bytes, size: tuple[int, int], interpolation: Interpolation) -> Floats:
     """(H, W, 3) -> (height, width, 3), `size` being (width, height)."""
     if interpolation in _PILLOW:
         return np.asarray(Image.fromarray(rgb).resize(size, _PILLOW[interpolation]), np.float32)
@@ -129,9 +124,7 @@ def _resize(rgb: Bytes, size: tuple[int, int], interpolation: str) -> Floats:
     if interpolation in ("float_bilinear_plain", "bilinear_plain"):
         plain = _bilinear_plain(rgb.astype(np.float32), size)
         return np.rint(plain) if interpolation == "bilinear_plain" else plain
-    if interpolation == "opencv_bilinear":
-        return opencv_bilinear(rgb, *size).astype(np.float32)
-    raise BundleError(f"no interpolation is called {interpolation!r}; get a newer release")
+    return opencv_bilinear(rgb, *size).astype(np.float32)
 
 
 def _bilinear_plain(image: Floats, size: tuple[int, int]) -> Floats:
@@ -144,7 +137,7 @@ def _bilinear_plain(image: Floats, size: tuple[int, int]) -> Floats:
     return image
 
 
-def upscale(low_res_masks: Floats, frame: Frame, how: str = "bilinear") -> Floats:
+def upscale(low_res_masks: Floats, frame: Frame, how: Upscale = "bilinear") -> Floats:
     """Logits (M, h, w) -> (M, height, width) at the original size.
 
     The published code interpolates to its square, crops the padding, and interpolates to the
@@ -185,14 +178,9 @@ def mask_scores(logits: Floats, iou: Floats, rule: MaskRule) -> Floats:
         logits: (..., h, w) `low_res_masks`.
         iou: (...) their `iou_predictions`.
         rule: the manifest's.
-
-    Raises:
-        BundleError: a score this release does not know.
     """
     if rule.score == "iou_predictions":
         return iou
-    if rule.score != "stability":
-        raise BundleError(f"no score is called {rule.score!r}; get a newer release")
     edges = (rule.threshold + rule.score_offset, rule.threshold - rule.score_offset)
     strict, loose = ((logits > edge).sum(axis=(-2, -1)) for edge in edges)
     # The published code divides 0 by 0 where a mask has no pixel at all; such a one is never best.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from exporter.errors import BundleError
 
@@ -37,13 +37,27 @@ def _value(kind: Any, data: Any, where: str) -> Any:
         return _tuple(arguments, data, where)
     if origin is dict and isinstance(data, dict):
         return {str(k): _value(arguments[1], v, f"{where}[{k}]") for k, v in data.items()}
+    if origin is Literal:
+        return _word(arguments, data, where)
     if origin is types.UnionType:
         return None if data is None else _value(arguments[0], data, where)
+    return _plain(kind, data, where)
+
+
+def _plain(kind: Any, data: Any, where: str) -> Any:
     if kind is float and type(data) in (int, float):
         return float(data)
-    if origin is None and type(data) is kind:
+    if type(data) is kind:
         return data
     raise BundleError(f"{where} should be {kind}, not {type(data).__name__}")
+
+
+def _word(words: tuple[str, ...], data: Any, where: str) -> str:
+    if data not in words:
+        raise BundleError(
+            f"{where} is {data!r}; this release knows {', '.join(words)}: get a newer release"
+        )
+    return str(data)
 
 
 def _tuple(arguments: tuple[Any, ...], data: list[Any], where: str) -> tuple[Any, ...]:

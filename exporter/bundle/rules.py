@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Resize = Literal["longest_side", "letterbox", "stretch"]
+Interpolation = Literal[
+    "pillow_bilinear",
+    "pillow_bicubic",
+    "float_bilinear",
+    "float_bilinear_plain",
+    "bilinear_plain",
+    "opencv_bilinear",
+]
+Rounding = Literal["half_up", "truncate"]
+PromptScale = Literal["each_side", "longest_side"]
+Upscale = Literal[
+    "bilinear", "bilinear_once", "bicubic_once", "crop_bilinear", "letterbox_bilinear"
+]
+Score = Literal["iou_predictions", "stability"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +50,15 @@ class Preprocess:
             moves no prompt.
     """
 
-    resize: str
+    resize: Resize
     size: int
-    interpolation: str
+    interpolation: Interpolation
     pad_value: tuple[float, float, float]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     frame_size: int | None = None
-    rounding: str = "half_up"
-    prompt_scale: str = "each_side"
+    rounding: Rounding = "half_up"
+    prompt_scale: PromptScale = "each_side"
 
 
 @dataclass(frozen=True)
@@ -111,11 +128,11 @@ class MaskRule:
     threshold: float
     single: int
     multi: tuple[int, ...]
-    upscale: str
+    upscale: Upscale
     low_res_size: int
     stability: Stability | None = None
     logit_limit: float | None = None
-    score: str = "iou_predictions"
+    score: Score = "iou_predictions"
     score_offset: float = 1.0
 
 

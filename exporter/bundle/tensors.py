@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,15 @@ class TensorSpec:
     layout: str
 
 
+Runs = Literal["image", "prompt", "frame"]
+"""How often a graph runs: once an image, once a prompt, once a frame of a video."""
+
+
 @dataclass(frozen=True)
 class GraphSpec:
-    """The ordered inputs and outputs of one graph."""
+    """The ordered inputs and outputs of one graph, and how often it runs."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    runs: Runs

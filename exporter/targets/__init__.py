@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
-from exporter.bundle.rules import Preprocess
+from exporter.bundle.rules import Interpolation, Preprocess
 from exporter.errors import RequestError
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 MINIMUM_IOS = (16, 17, 18)
 
-_OF_BYTES = {"float_bilinear": "pillow_bilinear", "float_bilinear_plain": "bilinear_plain"}
+_OF_BYTES: dict[Interpolation, Interpolation] = {
+    "float_bilinear": "pillow_bilinear",
+    "float_bilinear_plain": "bilinear_plain",
+}
 """An interpolation that is never rounded -> the one that gives whole numbers."""
 
 

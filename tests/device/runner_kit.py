@@ -102,11 +102,13 @@ def tiny_tflite(folder: Path) -> Bundle:
             "image_encoder",
             (_tensor("image"), _tensor("point_labels")),
             (_tensor("image_embeddings"),),
+            "image",
         ),
         GraphSpec(
             "mask_decoder",
             (_tensor("image_embeddings"), _tensor("point_coords")),
             (_tensor("low_res_masks"),),
+            "prompt",
         ),
     )
     graphs = tuple(GraphFile(s, f"{s.name}.tflite", 0, signature=s.name) for s in specs)

@@ -14,7 +14,6 @@ from android_harness.runner.job import Case, Link
 from android_harness.runner.plans import check_plan, graph_plan, recorded, session_plan
 from exporter.errors import RunnerError
 from runtimes.engines import open_session, run_canonical
-from runtimes.parity import Goldens
 from tests.device.runner_kit import ABI, QUICK, Folder, HostWay, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import write_adder
@@ -58,7 +57,7 @@ def test_every_output_is_what_the_engine_here_gives(bundle, folder):
     plan = check_plan(bundle, HostWay(), ABI, QUICK)
     folder.run(plan)
     sessions = recorded(plan, folder.pull(plan))
-    goldens, compared = Goldens(bundle.goldens()), 0
+    goldens, compared = bundle.goldens(), 0
     for graph in bundle.manifest.graphs:
         engine = open_session(bundle, graph.spec.name, threads=1)
         for case in goldens.cases(graph.spec.name):
@@ -144,7 +143,7 @@ def test_a_session_loads_everything_and_hands_the_encoding_on(bundle, folder):
     assert set(report.load_ns) == {"image_encoder", "mask_decoder"}
     assert run.first_mask_ns > run.load_ns + sum(report.first_ns.values())
     got = np.fromfile(folder.path / "masks.bin", "<f4")
-    goldens = Goldens(bundle.goldens())
+    goldens = bundle.goldens()
     assert (
         np.abs(got - goldens.expected(decoder.spec, case.name, "low_res_masks").ravel()).max()
         < 1e-4

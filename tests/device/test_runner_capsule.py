@@ -189,7 +189,7 @@ def test_the_arrays_of_a_check_are_the_specs(tmp_path):
     capsule.run(plan)
     session = recorded(plan, capsule.work.pull(plan))("image_encoder")
     stored = bundle.goldens()
-    inputs = {n: stored[f"image_encoder/scene/{n}"] for n in ("image", "point_labels")}
+    inputs = {n: stored.array("image_encoder", "scene", n) for n in ("image", "point_labels")}
     (got,) = session.run(inputs).values()
     assert (got.shape, got.dtype) == ((1, 2, 2, 3), np.float32)
     assert np.array_equal(got, inputs["image"] + inputs["point_labels"])

@@ -19,7 +19,7 @@ from tests.device.runner_kit import ABI, Folder
 SOURCE = Path(__file__).with_name("fake_ort.c")
 ONE = (1,)
 SPEC = GraphSpec(
-    "g", (TensorSpec("x", ONE, "float32", "N"),), (TensorSpec("y", ONE, "float32", "N"),)
+    "g", (TensorSpec("x", ONE, "float32", "N"),), (TensorSpec("y", ONE, "float32", "N"),), "image"
 )
 
 
@@ -43,7 +43,9 @@ def start(runner, tmp_path):
         (tmp_path / "x.bin").write_bytes(bytes(4))
         jobs = tuple(
             GraphJob(
-                GraphSpec(f"g{i}", SPEC.inputs, SPEC.outputs), "m", (Case("c", {"x": "x.bin"}),)
+                GraphSpec(f"g{i}", SPEC.inputs, SPEC.outputs, "image"),
+                "m",
+                (Case("c", {"x": "x.bin"}),),
             )
             for i in range(graphs)
         )

@@ -23,7 +23,7 @@ class Call(nn.Module):
 
 def counted(module, *shapes):
     example = tuple(torch.zeros(shape) for shape in shapes)
-    return multiply_accumulates(Graph(GraphSpec("g", (), ()), module, example))
+    return multiply_accumulates(Graph(GraphSpec("g", (), (), "image"), module, example))
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,8 @@ def specs(recipe: Recipe) -> tuple[GraphSpec, GraphSpec]:
     outputs = (_tensor("low_res_masks", b, TOKENS, LOW, LOW), _tensor("iou_predictions", b, TOKENS))
     image = TensorSpec("image", shape, "float32", recipe.layout)
     return (
-        GraphSpec("image_encoder", (image,), (embeddings,)),
-        GraphSpec("mask_decoder", inputs, outputs),
+        GraphSpec("image_encoder", (image,), (embeddings,), "image"),
+        GraphSpec("mask_decoder", inputs, outputs, "prompt"),
     )
 
 

@@ -93,7 +93,7 @@ def _plain_tflite(subject: Subject, to: Path) -> dict[str, Any]:
 
 def _plain_spec(subject: Subject) -> GraphSpec:
     inputs = tuple(_tensor_spec(name, tensor) for name, tensor in subject.given.items())
-    return GraphSpec(subject.ours.spec.name, inputs, subject.ours.spec.outputs)
+    return dataclasses.replace(subject.ours.spec, inputs=inputs)
 
 
 def _tensor_spec(name: str, tensor: Tensor) -> TensorSpec:

@@ -37,7 +37,21 @@ ENGINES = {
 }
 CARRIERS = frozenset(
     f"exporter{name}"
-    for name in ("", ".bundle", ".catalog", ".errors", ".manifest", ".progress", ".variants")
+    for name in (
+        "",
+        ".bundle",
+        ".bundle.flow",
+        ".bundle.folder",
+        ".bundle.goldens",
+        ".bundle.manifest",
+        ".bundle.reading",
+        ".bundle.rules",
+        ".bundle.tensors",
+        ".catalog",
+        ".errors",
+        ".progress",
+        ".variants",
+    )
 )
 """Modules that carry figures and do not make them; what they import does not count either."""
 

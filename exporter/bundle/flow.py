@@ -1,0 +1,86 @@
+"""The order of a bundle's graphs, and which output feeds which input: from names alone.
+
+    image -> [image_encoder] -> image_embeddings -> [mask_decoder] -> low_res_masks
+                   point_coords, point_labels, ... -------^
+
+An output feeds every input of the same name in a later graph. A graph that runs once an image comes
+before one that runs once a prompt, and that before one that runs once a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, get_args
+
+from exporter.bundle.tensors import GraphSpec, Runs, TensorSpec
+
+_RANK = {runs: rank for rank, runs in enumerate(get_args(Runs))}
+
+
+class HasSpec(Protocol):
+    """A graph in any form: torch, a file, a job for a runner."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Its inputs and outputs."""
+        ...
+
+
+G = TypeVar("G", bound=HasSpec)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where an input comes from: `output` of an earlier graph called `graph`."""
+
+    graph: str
+    output: TensorSpec
+
+
+def in_order(graphs: Iterable[G]) -> tuple[G, ...]:
+    """The graphs, each after those that feed it; otherwise as they are given."""
+    waiting = sorted(graphs, key=lambda graph: _RANK[graph.spec.runs])
+    ordered: list[G] = []
+    while waiting:
+        ready = (graph for graph in waiting if not _fed_by(graph, waiting))
+        following = next(ready, waiting[0])  # in a ring, each feeds the next run of another
+        waiting.remove(following)
+        ordered.append(following)
+    return tuple(ordered)
+
+
+def _fed_by(graph: HasSpec, others: Iterable[HasSpec]) -> bool:
+    taken = {tensor.name for tensor in graph.spec.inputs}
+    return any(
+        other is not graph
+        and other.spec.runs == graph.spec.runs
+        and any(tensor.name in taken for tensor in other.spec.outputs)
+        for other in others
+    )
+
+
+def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
+    """Input name -> where it comes from, for the inputs that earlier graphs give.
+
+    Args:
+        graph: that takes them.
+        earlier: graphs that ran before it, in order; the last one to give a name wins.
+    """
+    taken = {tensor.name for tensor in graph.spec.inputs}
+    return {
+        tensor.name: Feed(other.spec.name, tensor)
+        for other in earlier
+        for tensor in other.spec.outputs
+        if tensor.name in taken
+    }
+
+
+def repeated(graphs: Sequence[G]) -> G | None:
+    """The graph that answers each prompt on an image that is encoded already.
+
+    None if no graph can be run so: a prompt takes every graph, or there are no prompts.
+    """
+    ordered = in_order(graphs)
+    answering = (graph for graph in ordered[1:] if graph.spec.runs == "prompt")
+    return next(answering, None)

@@ -1,0 +1,175 @@
+"""Which way leads to which device, and what each says that it lacks."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from android_harness.runner import compilers
+from android_harness.runner.capsule import Capsule
+from android_harness.runner.ndk import API, Ndk, find_ndk
+from android_harness.runner.ways import Library, Supplies, all_ways, find_way
+from exporter.errors import ExportError, RequestError
+from tests.unit.android_harness.small_jobs import JOB
+
+# --------------------------------------------------------------------------------------- which way
+
+
+def test_the_ways_are_found_by_name():
+    assert [way.name for way in all_ways(Supplies())] == ["ndk", "capsule", "benchmark_model"]
+    with pytest.raises(RequestError, match="no way is called 'magic'; there are: auto, ndk"):
+        find_way("magic", "x86_64", "onnx", "cpu", Supplies())
+    with pytest.raises(RequestError, match="no delegate 'dsp'"):
+        find_way("auto", "x86_64", "onnx", "dsp", Supplies())
+
+
+@pytest.fixture
+def no_ndk(monkeypatch):
+    for name in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def a_compiler(monkeypatch):
+    found = compilers.Compiler(("cc",), libraries=True)
+    monkeypatch.setattr("android_harness.runner.capsule.find_compiler", lambda abi: found)
+
+
+@pytest.mark.usefixtures("no_ndk", "a_compiler")
+def test_without_an_ndk_the_capsule_is_taken():
+    assert find_way("auto", "arm64-v8a", "tflite", "cpu", Supplies()).name == "capsule"
+
+
+@pytest.mark.usefixtures("no_ndk", "a_compiler")
+@pytest.mark.parametrize(
+    ("abi", "target", "delegate", "said"),
+    [
+        ("armeabi-v7a", "onnx", "cpu", "arm64-v8a and x86_64, not armeabi-v7a"),
+        ("x86_64", "coreml", "cpu", "nothing on Android runs a coreml bundle"),
+        ("x86_64", "onnx", "xnnpack", "onnxruntime has no XNNPACK"),
+        ("x86_64", "tflite", "gpu", "the CPU alone, not gpu"),
+        ("x86_64", "onnx", "qnn", "offers cpu, xnnpack, nnapi for onnx bundles, not qnn"),
+        ("x86_64", "tflite", "nnapi", "offers cpu, xnnpack for tflite bundles, not nnapi"),
+    ],
+)
+def test_what_no_way_can_do_is_refused_with_every_reason(abi, target, delegate, said):
+    with pytest.raises(RequestError, match=said) as caught:
+        find_way("auto", abi, target, delegate, Supplies())
+    assert all(f"{way}: " in str(caught.value) for way in ("ndk", "capsule", "benchmark_model"))
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("android_harness.runner.compilers.shutil.which", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = Capsule().missing("arm64-v8a", "onnx", "cpu")
+    assert said == (
+        "no C compiler for arm64-v8a: apt install gcc-aarch64-linux-gnu, or pip install ziglang"
+    )
+
+
+def test_zig_is_taken_where_there_is_no_gcc(monkeypatch):
+    monkeypatch.setattr("android_harness.runner.compilers.shutil.which", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "ziglang" or None)
+    compiler = compilers.find_compiler("arm64-v8a")
+    assert compiler.words[1:] == ("-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.28")
+    assert not compiler.libraries
+
+
+# ----------------------------------------------------------------------------------------- the NDK
+
+
+CLANG = """\
+#!/bin/sh
+echo "$@" >> "{log}"
+[ "$1" = --version ] || [ "$2" = --version ] && echo "Android clang version 19.0" && exit 0
+while [ $# -gt 0 ]; do [ "$1" = -o ] && echo runner > "$2"; shift; done
+"""
+
+
+@pytest.fixture
+def ndk(tmp_path):
+    """An NDK whose clang writes down what it is asked."""
+    folder = tmp_path / "sdk/ndk/27.1.1"
+    tools = folder / "toolchains/llvm/prebuilt/linux-x86_64"
+    clang = tools / f"bin/aarch64-linux-android{API}-clang"
+    clang.parent.mkdir(parents=True)
+    clang.write_text(CLANG.format(log=tmp_path / "log"))
+    clang.chmod(0o755)
+    cxx = tools / "sysroot/usr/lib/aarch64-linux-android/libc++_shared.so"
+    cxx.parent.mkdir(parents=True)
+    cxx.write_bytes(b"cxx")
+    return folder
+
+
+def aar(path, member="jni/arm64-v8a/libLiteRt.so"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, b"bionic library")
+    return path
+
+
+def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
+    supplies = Supplies((aar(tmp_path / "litert-2.3.0.aar"),), ndk, cache=tmp_path / "cache")
+    way = find_way("auto", "arm64-v8a", "tflite", "cpu", supplies)
+    assert way.name == "ndk"
+    files = {file.remote: file for file in way.files("arm64-v8a", "tflite")}
+    assert set(files) == {"ndk/runner", "ndk/libLiteRt.so", "ndk/libc++_shared.so"}
+    assert [name for name, file in files.items() if file.executable] == ["ndk/runner"]
+    assert files["ndk/libLiteRt.so"].sha256 == hashlib.sha256(b"bionic library").hexdigest()
+    asked = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in asked if "runner.c" in line and "max-page-size=16384" in line]
+    way.files("arm64-v8a", "tflite")
+    again = (tmp_path / "log").read_text().splitlines()
+    assert sum("runner.c" in line for line in again) == sum("runner.c" in line for line in asked)
+    assert way.library("arm64-v8a", "tflite") == Library("litert", "ndk/libLiteRt.so", "2.3.0")
+    line = way.command("/data/local/tmp/x", JOB, "job.txt", prefix="timeout 9")
+    assert line.endswith("exec timeout 9 ndk/runner job.txt")
+    assert "LD_LIBRARY_PATH=/data/local/tmp/x/ndk" in line
+
+
+@pytest.mark.parametrize(
+    ("aars", "abi", "said"),
+    [
+        ((), "arm64-v8a", "no litert-VERSION.aar"),
+        (("onnxruntime-android-1.31.1.aar",), "arm64-v8a", "no litert-VERSION.aar"),
+        (("litert-2.1.3.aar",), "arm64-v8a", "is not LiteRT 2.3.x"),
+        (("litert-2.3.0.aar",), "x86_64", "has no clang for x86_64"),
+    ],
+)
+def test_what_the_ndk_way_lacks_is_named(ndk, tmp_path, aars, abi, said):
+    paths = tuple(aar(tmp_path / name) for name in aars)
+    assert said in Ndk(Supplies(paths, ndk)).missing(abi, "tflite", "cpu")
+
+
+def test_what_the_user_brought_is_named_by_the_environment(tmp_path):
+    first = aar(tmp_path / "litert-2.3.0.aar")
+    (tmp_path / "more").mkdir()
+    second = aar(tmp_path / "more/onnxruntime-android-1.31.1.aar")
+    given = {"SAM_EXPORT_AARS": f"{first}:{tmp_path / 'more'}", "SAM_EXPORT_BENCHMARK_MODEL": "b"}
+    assert Supplies.of(given) == Supplies((first, second), benchmark_model=Path("b"))
+    assert Supplies.of({}) == Supplies()
+
+
+def test_an_aar_that_is_not_there_is_asked_for(ndk, tmp_path):
+    supplies = Supplies((tmp_path / "litert-2.3.0.aar",), ndk)
+    said = Ndk(supplies).missing("arm64-v8a", "tflite", "cpu")
+    assert (
+        said
+        == "no litert-VERSION.aar: download it from Maven and set SAM_EXPORT_AARS to its folder"
+    )
+
+
+def test_an_aar_without_the_library_is_named(ndk, tmp_path):
+    wrong = aar(tmp_path / "litert-2.3.0.aar", "jni/x86/libLiteRt.so")
+    with pytest.raises(ExportError, match=r"holds no jni/arm64-v8a/libLiteRt\.so"):
+        Ndk(Supplies((wrong,), ndk, cache=tmp_path)).files("arm64-v8a", "tflite")
+
+
+def test_the_ndk_is_where_the_environment_says(ndk, tmp_path):
+    (ndk.parent / "9.0.0").mkdir()
+    assert find_ndk(None, {"ANDROID_NDK_HOME": str(ndk)}) == ndk
+    assert find_ndk(None, {"ANDROID_HOME": str(tmp_path / "sdk")}) == ndk
+    assert find_ndk(None, {"ANDROID_NDK_ROOT": str(tmp_path / "gone")}) is None
+    assert find_ndk(tmp_path / "gone", {"ANDROID_NDK_HOME": str(ndk)}) is None

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from exporter.errors import ExportError, ParityError, RequestError
+from profiles.lab.bench import __main__ as bench
+from profiles.lab.bench import cost, machine, operations, rows, speed, table
+from tests.unit.tiny_tflite import write_adder
+
+ROOT = Path(__file__).parents[3]
+
+
+class FakeClock:
+    """Nanoseconds; every contender moves it by its own time."""
+
+    def __init__(self):
+        self.now = 0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def takes(self, *milliseconds):
+        times = itertools.cycle(milliseconds)
+
+        def call():
+            self.now += int(next(times) * 1e6)
+
+        return call
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += int(seconds * 1e9)
+
+
+def test_every_contender_has_its_turns_and_the_pause_is_not_timed():
+    clock = FakeClock()
+    contenders = {"torch_published": clock.takes(30, 24), "onnx": clock.takes(8)}
+    plan = speed.Plan(rounds=2, calls=2, pause_s=0.5)
+    samples = speed.interleave(contenders, plan, clock, clock.sleep)
+    assert samples == {"torch_published": [30, 24, 30, 24], "onnx": [8, 8, 8, 8]}
+    assert clock.slept == [0.5] * 4
+
+
+def test_each_round_begins_with_the_next_contender():
+    order = []
+    contenders = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    speed.interleave(contenders, speed.Plan(3), lambda: 0, lambda _: None)
+    assert "".join(order) == "abcbcacab"
+
+
+def test_ratios_divide_minimum_by_minimum():
+    samples = {"torch_published": [30.0, 24.0], "onnx": [12.0, 8.0], "plain_onnx": [16.0, 20.0]}
+    assert speed.ratios(samples) == {"torch_published": 1.0, "onnx": 3.0, "plain_onnx": 1.5}
+    assert speed.ratios(samples, against="plain_onnx")["onnx"] == 2.0
+
+
+def test_other_numbers_are_not_timed():
+    expected = (np.array([1.0, -2.0]),)
+    worst = speed.check("r", expected, (np.array([1.0, -2.0001]),), 1e-4)
+    assert worst == pytest.approx(5e-5)
+    with pytest.raises(ParityError, match=r"r differs .* by 5\.0e-04 .* at most 1e-04"):
+        speed.check("r", expected, (np.array([1.0, -2.001]),), 1e-4)
+    with pytest.raises(ParityError, match="inf"):
+        speed.check("r", expected, (np.array([1.0, np.nan]),), 1e-4)
+    with pytest.raises(ParityError, match=r"gives \(1,\)"):
+        speed.check("r", expected, (np.array([1.0]),), 1e-4)
+    assert speed._tolerance("torch_ours") < speed._tolerance("onnx")
+
+
+def test_rows_are_found_by_name():
+    assert [rows.parse_row(row.name) for row in rows.ROWS] == list(rows.ROWS)
+    assert rows.parse_row("sam_vit_b:image_encoder").goals == {"onnx": 2.2, "tflite": 3.3}
+    with pytest.raises(RequestError, match=r"'vit:x'; there are: mobile_sam:image_encoder, "):
+        rows.parse_row("vit:x")
+
+
+def test_the_command_line_refuses_by_name(capfd):
+    assert bench.main(["--row", "vit:x"]) == 2
+    assert "bench: error: no row is called 'vit:x'" in capfd.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["--rounds", "0"])
+    with pytest.raises(SystemExit, match="0"):
+        bench.main(["--help"])
+    assert "Host timings, not phone timings" in capfd.readouterr().out
+
+
+def test_only_what_a_section_needs_is_lowered():
+    assert bench._keys(["speed"]) == ["onnx", "tflite", "plain_onnx", "plain_tflite"]
+    assert bench._keys(["speed", "operations"]) == [*rows.COUNTED, "plain_onnx", "plain_tflite"]
+
+
+def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
+    steps = []
+
+    def child(step, row, folder, extra):
+        steps.append((step, row.name, *extra))
+        return {"time": SPEED, "count": [COUNT], "lower": None}[step]
+
+    monkeypatch.setattr(bench, "_child", child)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    name = "mobile_sam:image_encoder"
+    asked = ["--only", "speed", "operations", "--row", name, "--rounds", "3"]
+    assert bench.main([*asked, "--json", "--write"]) == 0
+    assert steps == [
+        ("lower", name, "--only", "speed", "operations"),
+        ("count", name),
+        ("time", name, "--rounds", "3"),
+    ]
+    results = json.loads(capfd.readouterr().out)
+    assert results["speed"] == [SPEED]
+    assert results["operations"] == [COUNT]
+    assert results["command"] == " ".join(
+        ["python -m profiles.lab.bench", *asked, "--json --write"]
+    )
+    assert json.loads((tmp_path / "results" / "bench.json").read_text()) == results
+    assert (tmp_path / "results" / "bench.md").read_text() == table.render(results)
+
+
+def test_a_row_that_fails_does_not_cost_the_others_their_figures(monkeypatch, capfd):
+    def child(step, row, folder, extra):
+        if row.variant == "sam_vit_b":
+            raise ExportError("killed")
+        return {"time": SPEED, "lower": None}[step]
+
+    monkeypatch.setattr(bench, "_child", child)
+    assert bench.main(["--only", "speed"]) == 1
+    text = capfd.readouterr().out
+    assert "**Failed**: sam_vit_b:image_encoder: killed" in text
+    assert "## Speed" in text
+
+
+def node(name, inputs, outputs):
+    return {"op_name": name, "inputs": np.array(inputs), "outputs": np.array(outputs)}
+
+
+def test_nodes_outside_the_partitions_are_found():
+    # 0 -ADD-> 1 -SIN-> 2 -MUL-> 3 -SUB-> 4, where XNNPACK takes ADD, MUL and SUB; -1 is no input.
+    own = [
+        node("ADD", [0, 10], [1]),
+        node("SIN", [1, -1], [2]),
+        node("MUL", [2, 10], [3]),
+        node("SUB", [3, 1], [4]),
+    ]
+    first, second = node("DELEGATE", [0, 10], [1]), node("DELEGATE", [2, 1, 10], [4])
+    left = operations.outside_delegates([*own, first, second])
+    assert [n["op_name"] for n in left] == ["SIN"]
+    assert operations.outside_delegates(own) == own
+    whole = node("DELEGATE", [0, 10], [4])
+    assert operations.outside_delegates([*own, whole]) == []
+
+
+def test_a_tflite_file_is_counted(tmp_path):
+    write_adder(tmp_path / "a.tflite", "main", ("image", "bias", "total"))
+    counted = operations.count(tmp_path / "a.tflite")
+    assert counted == operations.Count({"ADD": 1}, 4, partitions=1, outside={})
+
+
+def test_an_onnx_file_is_counted(tmp_path):
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2, 3]) for n in "xy"]
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value_float=1.0),
+        helper.make_node("Add", ["x", "c"], ["a"]),
+        helper.make_node("Add", ["a", "c"], ["y"]),
+    ]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [0.0])
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [weight])
+    onnx.save(helper.make_model(graph), str(tmp_path / "a.onnx"))
+    assert operations.count(tmp_path / "a.onnx") == operations.Count({"Add": 2}, 4)
+
+
+def test_a_plain_export_that_failed_has_no_counts(tmp_path):
+    write_adder(tmp_path / "a.tflite", "main", ("image", "bias", "total"))
+    (tmp_path / "tflite-fp16").mkdir()
+    (tmp_path / "a.tflite").rename(tmp_path / "tflite-fp16" / "a.tflite")
+    lowered = {"tflite-fp16": {"file": {"file": "a.tflite"}}, "plain_tflite": {"error": "no"}}
+    (found,) = operations.count_row(rows.ROWS[0], tmp_path, lowered)
+    assert (found["file"], found["precision"]) == ("tflite-fp16", "fp16")
+    assert found["row"] == "mobile_sam:image_encoder"
+
+
+def test_usage_covers_what_a_process_waits_for(tmp_path):
+    inner = "x = bytearray(60_000_000); sum(range(10**6))"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    usage = cost.run([sys.executable, "-c", outer], tmp_path / "log")
+    assert usage.peak_gb > 0.06
+    assert usage.cpu_s > 0
+    assert usage.wall_s > 0
+
+
+def test_a_failed_process_is_one_line(tmp_path):
+    code = "import sys; print('first'); sys.exit('no such checkpoint')"
+    with pytest.raises(ExportError, match=r"exit status 1: no such checkpoint$"):
+        cost.run([sys.executable, "-c", code], tmp_path / "log")
+
+
+def test_the_processor_has_a_name(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: Imaginary 9000\n")
+    assert machine.cpu_model(path) == "Imaginary 9000"
+    assert machine.cpu_model(tmp_path / "none")
+    facts = machine.circumstances("bench")
+    assert len(facts["machine"]["load_average"]) == 3
+    assert facts["versions"]["numpy"] == np.__version__
+    assert facts["date"].endswith("+00:00")
+
+
+SPEED = {
+    "row": "mobile_sam:image_encoder",
+    "rounds": 2,
+    "calls": 1,
+    "threads": 2,
+    "goals": {"onnx": 2.7, "tflite": 4.2},
+    "samples_ms": {
+        "torch_published": [900.0, 1000.0],
+        "torch_ours": [600.0, 700.0],
+        "onnx": [300.0, 310.0],
+        "tflite": [225.0, 220.0],
+        "plain_onnx": [290.0, 305.0],
+    },
+    "worst_error": {"torch_ours": 1e-6},
+    "notes": {"plain_tflite": "SomeError: a | b"},
+    "plain_opset": 20,
+}
+COUNT = {
+    "row": "mobile_sam:image_encoder",
+    "file": "tflite",
+    "precision": "fp32",
+    "operations": {"ADD": 2, "MUL": 9},
+    "max_rank": 4,
+    "partitions": 2,
+    "outside": {"MUL": 1},
+}
+COST = {
+    "variant": "mobile_sam",
+    "command": "sam-export --variant mobile_sam",
+    "cpu_s": 80.0,
+    "wall_s": 70.0,
+    "peak_gb": 2.6,
+    "cpu_s_limit": 90.0,
+    "peak_gb_limit": 2.5,
+}
+STARTUP = {"command": "sam-export --help", "wall_s": [0.9, 0.2, 0.1], "wall_s_limit": 0.5}
+
+
+def results(load=0.2, **sections):
+    return {
+        "command": "python -m profiles.lab.bench",
+        "date": "2026-01-01T00:00:00+00:00",
+        "machine": {
+            "cpu": "Imaginary",
+            "cores": 2,
+            "system": "Linux",
+            "load_average": [load, 0, 0],
+        },
+        "versions": {"torch": "2.13.0"},
+        **sections,
+    }
+
+
+def test_the_table_shows_each_goal_beside_its_figure():
+    text = table.render(results(speed=[SPEED]))
+    line = next(ln for ln in text.splitlines() if ln.startswith("| mobile_sam:image_encoder"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:] == [
+        "1.00x",
+        "1.50x",
+        "3.00x (goal 2.7x: met)",
+        "4.09x (goal 4.2x: MISSED)",
+        "3.10x",
+        "does not lower",
+    ]
+    assert "mobile_sam:image_encoder | ours, ONNX Runtime | 0.97x (goal 1x: MISSED) |" in text
+    assert "mobile_sam:image_encoder | ours, LiteRT | the published code does not lower |" in text
+    assert "| 2 x 1 | 900.0 | 600.0 | 300.0 | 220.0 | 290.0 |  |" in text
+    assert "plain export, LiteRT: `SomeError: a | b`" in text
+    assert "default opset (20)" in text
+    assert "Host timings, not phone timings" in text
+    assert "2 threads" in text
+    assert "## Operations" not in text
+
+
+def test_a_goal_is_judged_before_rounding():
+    assert table.verdict(2.6999, 2.7) == "2.70x (goal 2.7x: MISSED)"
+    assert table.verdict(2.7, 2.7) == "2.70x (goal 2.7x: met)"
+    assert table.verdict(2.0, None) == "2.00x"
+
+
+def test_a_busy_machine_is_said():
+    assert "**Warning" not in table.render(results(load=1.0))
+    assert "**Warning: the machine was busy (load average 1.50" in table.render(results(load=1.5))
+
+
+def test_operations_costs_and_startup_are_shown():
+    onnx_count = COUNT | {"file": "onnx", "partitions": None, "outside": None}
+    clean = COUNT | {"file": "tflite-fp16", "partitions": 1, "outside": {}}
+    sections = {"operations": [COUNT, onnx_count, clean], "export": [COST], "startup": [STARTUP]}
+    text = table.render(results(**sections))
+    assert "| tflite | 11 | 4 | 2 | 1 (MUL 1) | MUL 9, ADD 2 |" in text
+    assert "| onnx | 11 | 4 |  |  | MUL 9, ADD 2 |" in text
+    assert "| tflite-fp16 | 11 | 4 | 1 | 0 | MUL 9, ADD 2 |" in text
+    assert "80.00 s (limit 90 s: met) | 2.60 GB (limit 2.5 GB: MISSED) | 70.0 s |" in text
+    assert "| `sam-export --help` | 0.20 s (limit 0.5 s: met) |" in text
+    assert "## Speed" not in text
+
+
+def test_a_bar_does_not_break_a_table():
+    assert table.markdown(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
+
+
+def test_the_parent_imports_no_toolkit():
+    code = (
+        "import sys, profiles.lab.bench.__main__\n"
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'coremltools', 'ai_edge_litert'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
