@@ -14,7 +14,6 @@ from exporter.progress import Report
 from profiles.lab.bench.speed import THREADS, Plan, interleave
 from runtimes.engines import Array, CheckedSession, choose_engine, run_canonical, to_layout
 from runtimes.measures import psnr_db, worst_error
-from runtimes.parity import Goldens
 
 RAW, SIMPLIFIED = "raw", "simplified"
 CONTROL = "control"
@@ -120,7 +119,7 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
         worst case) and `psnr_db` of both files against torch, the worst case; and if it was timed,
         `samples_ms` by contender.
     """
-    entry, goldens = files.bundle.manifest.graph(files.graph), Goldens(files.bundle.goldens())
+    entry, goldens = files.bundle.manifest.graph(files.graph), files.bundle.goldens()
     cases = goldens.cases(files.graph)
     inputs = {case: goldens.inputs(entry.spec, case) for case in cases}
     sessions, outputs = {}, {}

@@ -241,7 +241,10 @@ def test_goldens_that_do_not_move_prove_nothing(folder):
     ("change", "message"),
     [
         (lambda a: a.pop("mask_decoder/*/mask_input"), "is missing mask_decoder/box/mask_input"),
-        (lambda a: a.pop("mask_decoder/box/low_res_masks"), "is missing mask_decoder/box/low_res_masks"),
+        (
+            lambda a: a.pop("mask_decoder/box/low_res_masks"),
+            "is missing mask_decoder/box/low_res_masks",
+        ),
         (
             lambda a: [a.pop(key) for key in list(a) if key.startswith("image_encoder")],
             "no case of graph 'image_encoder'",

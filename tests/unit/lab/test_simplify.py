@@ -27,7 +27,7 @@ from profiles.lab.simplify.measure import CONTROL, RAW, SIMPLIFIED
 from tests.unit import tiny_bundle
 from tests.unit.tiny_bundle import Recipe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def silent(line):
