@@ -5,23 +5,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.tensors import GraphSpec
 from exporter.progress import Report
 from profiles.lab.bench.speed import THREADS, Plan, interleave
-from runtimes.engines import Array, CheckedSession, choose_engine, run_canonical, to_layout
+from runtimes.engines import Array, CheckedSession, run_canonical, to_layout
 from runtimes.measures import psnr_db, worst_error
+from runtimes.process import peak_bytes
 
 RAW, SIMPLIFIED = "raw", "simplified"
 CONTROL = "control"
 """A second session of the raw file: its ratio says what two equal graphs differ by here."""
-SLOW_S = 3.0
-"""A call above this has no control: it would take minutes, and the weights' memory once more."""
-LEAST, MOST = 5, 60
+HEAVY = 2 * 10**9
+"""Bytes. A graph that takes more has no control, and gives its memory back after every call."""
+LEAST, MOST = 6, 60
 """Rounds of a graph."""
+FEWEST = 2
+"""Rounds of a heavy one, at least."""
 _ERRORS_ONLY = 3
 PROTOBUF_LIMIT = 2_000_000_000
 """Bytes; above it a model keeps its weights in a file beside it."""
@@ -111,7 +116,7 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
 
     Args:
         files: both written.
-        seconds: to spend on the timing, as far as `LEAST` and `MOST` rounds allow; 0 for none.
+        seconds: to spend on the timing, as far as the limits of rounds allow; 0 for none.
         report: hears of every stage.
 
     Returns:
@@ -119,43 +124,75 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
         worst case) and `psnr_db` of both files against torch, the worst case; and if it was timed,
         `samples_ms` by contender.
     """
-    entry, goldens = files.bundle.manifest.graph(files.graph), files.bundle.goldens()
+    spec, goldens = files.bundle.manifest.graph(files.graph).spec, files.bundle.goldens()
     cases = goldens.cases(files.graph)
-    inputs = {case: goldens.inputs(entry.spec, case) for case in cases}
-    sessions, outputs = {}, {}
-    start = time.perf_counter()
+    inputs = {case: goldens.inputs(spec, case) for case in cases}
+    loaded, outputs, call_s = {}, {}, 0.0
     for name, path in ((RAW, files.raw), (SIMPLIFIED, files.simplified)):
         report(f"{files.graph}: {name}")
-        sessions[name] = CheckedSession(entry.spec, _open(path, entry))
+        loaded[name] = load(path, spec)
+        session = CheckedSession(spec, loaded[name])
         start = time.perf_counter()
-        outputs[name] = {c: run_canonical(sessions[name], entry.spec, inputs[c]) for c in cases}
-    call_s = (time.perf_counter() - start) / len(cases)
+        outputs[name] = {case: run_canonical(session, spec, inputs[case]) for case in cases}
+        call_s = (time.perf_counter() - start) / len(cases)
     expected = {
-        c: {t.name: goldens.expected(entry.spec, c, t.name) for t in entry.spec.outputs}
-        for c in cases
+        case: {t.name: goldens.expected(spec, case, t.name) for t in spec.outputs} for case in cases
     }
     answer: dict[str, Any] = {"parity": _parity(expected, outputs)}
     if seconds:
-        if call_s < SLOW_S:
-            sessions[CONTROL] = CheckedSession(entry.spec, _open(files.raw, entry))
-        first = {t.name: to_layout(inputs[cases[0]][t.name], t) for t in entry.spec.inputs}
-        plan = Plan(rounds_within(seconds, call_s * len(sessions)))
+        first = {t.name: to_layout(inputs[cases[0]][t.name], t) for t in spec.inputs}
+        heavy = peak_bytes() > HEAVY
+        if not heavy:
+            loaded[CONTROL] = load(files.raw, spec)
+            loaded = {name: replace(graph, frugal=False) for name, graph in loaded.items()}
+        plan = Plan(rounds_within(seconds, call_s, len(loaded), least=FEWEST if heavy else LEAST))
         report(f"{files.graph}: {plan.rounds} rounds")
-        calls = {
-            name: lambda session=session: session.run(first) for name, session in sessions.items()
-        }
+        calls = {name: partial(graph.run, first) for name, graph in loaded.items()}
         samples = interleave(calls, plan)
         answer["samples_ms"] = {name: [round(v, 3) for v in ms] for name, ms in samples.items()}
     return answer
 
 
-def rounds_within(seconds: float, round_s: float) -> int:
-    """How many rounds fit, between `LEAST` and `MOST`."""
-    return max(LEAST, min(MOST, int(seconds / round_s)))
+def rounds_within(seconds: float, call_s: float, contenders: int, least: int) -> int:
+    """How many rounds fit, from `least` to `MOST`: each contender comes first equally often."""
+    fitting = max(least, min(MOST, int(seconds / (call_s * contenders))))
+    return -(-fitting // contenders) * contenders
 
 
-def _open(path: Path, entry: Any) -> Any:
-    return choose_engine("onnx").open(path, entry, THREADS)
+@dataclass(frozen=True)
+class Loaded:
+    """A file in ONNX Runtime.
+
+    Attributes:
+        session: its InferenceSession.
+        outputs: names.
+        frugal: give the memory of a call back after it; else it is kept for the next call.
+    """
+
+    session: Any
+    outputs: tuple[str, ...]
+    frugal: bool = True
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `runtimes.engines.Session`."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        if self.frugal:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        values = self.session.run(list(self.outputs), dict(inputs), options)
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def load(path: Path, spec: GraphSpec) -> Loaded:
+    """A file with `THREADS` threads; frugal."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.log_severity_level = _ERRORS_ONLY
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Loaded(session, tuple(tensor.name for tensor in spec.outputs))
 
 
 Outputs = Mapping[str, Mapping[str, Array]]

@@ -10,7 +10,7 @@ from typing import Any
 from exporter.listing import three_digits
 from profiles.lab.bench.speed import THREADS
 from profiles.lab.bench.table import markdown
-from profiles.lab.simplify.measure import CONTROL, LEAST, MOST, RAW, SIMPLIFIED, SLOW_S
+from profiles.lab.simplify.measure import CONTROL, FEWEST, HEAVY, MOST, RAW, SIMPLIFIED
 
 Data = Mapping[str, Any]
 
@@ -93,8 +93,9 @@ def _heading(results: Data) -> str:
         "- latency: time of the simplified graph over the raw one, **below 1 is faster**; minimum: "
         "fastest call over fastest call; median: of the ratio in each round",
         "- control: the same ratios for a second session of the *raw* file, so what this machine's "
-        f"noise alone gives; empty if a call takes more than {SLOW_S:g} s",
-        f"- a round is one call of each, in turn, in one process with {THREADS} threads; {LEAST} "
+        f"noise alone gives; empty if a graph takes more than {HEAVY / 1e9:g} GB, and there memory "
+        "is given back after each call",
+        f"- a round is one call of each, in turn, in one process with {THREADS} threads; {FEWEST} "
         f"to {MOST} rounds, as the time allows. **Host timings, not phone timings**, beside "
         "whatever else ran there",
         "- difference: largest |simplified - raw| over the largest |raw|, worst output and golden "
