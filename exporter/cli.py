@@ -15,15 +15,13 @@ import exporter
 from exporter import targets
 from exporter.errors import SamExportError
 from exporter.listing import listing
-from exporter.precision import load_precision
-from exporter.progress import Report, on_stderr, silent
+from exporter.progress import on_stderr, silent
 from exporter.signals import ended_by, terminable
 from exporter.targets import MINIMUM_IOS, Options
-from exporter.variants import DEFAULT, load_variant
+from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
-    from exporter.pipeline import Job
 
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
@@ -60,12 +58,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from exporter.job import Job, Place
     from exporter.pipeline import export
 
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
-    job = _job(arguments, report)
-    bundles = export(job, report)
+    job = Job(
+        targets=targets.names() if arguments.target == "all" else (arguments.target,),
+        precision=arguments.precision,
+        variant=arguments.variant,
+        checkpoint=arguments.checkpoint,
+        decoder_checkpoint=arguments.decoder_checkpoint,
+        batch=arguments.batch,
+        slots=arguments.max_points,
+        score=arguments.score,
+        options=Options(minimum_ios=arguments.minimum_ios),
+    )
+    bundles = export(job, Place(arguments.output, arguments.force), report)
     seconds = time.perf_counter() - start
     if arguments.json:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
@@ -74,38 +83,6 @@ def _export(arguments: argparse.Namespace) -> int:
         print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
-
-
-def _variant(arguments: argparse.Namespace, report: Report) -> str:
-    """What was asked for, or what the checkpoint is of; without either the embedded model."""
-    if arguments.variant is not None or arguments.checkpoint is None:
-        return load_variant(arguments.variant or DEFAULT).name
-    from exporter.checkpoints.reading import read_checkpoint
-    from exporter.checkpoints.recognise import recognise
-
-    name = recognise(read_checkpoint(arguments.checkpoint))
-    report(f"{name} fits {arguments.checkpoint}")
-    return name
-
-
-def _job(arguments: argparse.Namespace, report: Report) -> Job:
-    from exporter.pipeline import Job
-
-    names = targets.names() if arguments.target == "all" else (arguments.target,)
-    precision = load_precision(arguments.precision).name  # before a large file is read
-    return Job(
-        variant=_variant(arguments, report),
-        targets=names,
-        precision=precision,
-        checkpoint=arguments.checkpoint,
-        decoder_checkpoint=arguments.decoder_checkpoint,
-        output=arguments.output,
-        batch=arguments.batch,
-        slots=arguments.max_points,
-        options=Options(minimum_ios=arguments.minimum_ios),
-        force=arguments.force,
-        score=arguments.score,
-    )
 
 
 def summary(bundle: Bundle) -> str:

@@ -1,4 +1,4 @@
-"""Seeded inputs and the float32 torch outputs of both graphs: what every lowered graph must repeat.
+"""Seeded inputs and the float32 torch outputs of every graph: what a lowered graph must repeat.
 
 The picture comes from the scene generator, so that trained weights segment something in it. It is
 square: no padding, so one golden serves every target, whatever its padding can hold.
@@ -7,18 +7,21 @@ square: no padding, so one golden serves every target, whatever its padding can 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from exporter.bundle.drawn_prompts import draw
+from exporter.bundle.flow import feeds, in_order
 from exporter.bundle.goldens import SHARED, key
 from exporter.bundle.preprocess import Floats, Frame, mask_scores
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
-from exporter.graphs import Graph
+from exporter.errors import LoweringError
+from exporter.graphs import Graph, Named
 from exporter.scenes.scene import scene
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -26,9 +29,11 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 SEED = 20_000_000
 """A held-out scene: the demo model was not trained on it."""
+SCENE = "scene"
+"""The case of a graph that takes no prompt."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Case:
     """Prompts of one decoder call; `refines` names the case whose best mask is fed back."""
 
@@ -37,79 +42,133 @@ class Case:
     refines: str = ""
 
 
-def record(graphs: Sequence[Graph], prompts: PromptRule, mask: MaskRule) -> Arrays:
-    """Run the image encoder and the mask decoder in torch.
+@dataclass(frozen=True)
+class Run:
+    """One case of one graph: the inputs of its own, and what torch gave."""
 
-    Returns:
-        Key -> array; what the encoder gives is shared by every case of the decoder.
+    case: str
+    inputs: Arrays
+    outputs: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """The scene, and how a bundle's prompts are given on it.
+
+    Attributes:
+        size: side S of the input, in pixels.
+        rule: prompts in slots, drawn prompts, or None for a network that takes none.
+        mask: the bundle's.
     """
-    encoder, decoder = graphs
-    size = encoder.spec.inputs[0].shape[-1]
-    picture = scene(SEED, size, size)
-    image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
-    embedded = run(encoder, {"image": image.astype(np.float32)})
-    goldens: Arrays = {key(encoder.spec.name, "scene", "image"): image}
-    for name, array in embedded.items():
-        goldens[key(encoder.spec.name, "scene", name)] = array
-        goldens[key(decoder.spec.name, SHARED, name)] = array
-    frame = Frame((size, size), (size, size), size)
-    best: dict[str, Floats] = {}
-    taken = {tensor.name for tensor in decoder.spec.inputs}
-    for case in cases(picture.instances, prompts, refine="mask_input" in taken):
-        inputs = _inputs(case, frame, prompts, best.get(case.refines), mask.low_res_size)
-        inputs = {name: array for name, array in inputs.items() if name in taken}
-        named = run(decoder, embedded | inputs)
-        best[case.name] = _best(named, mask)
-        for name, array in (inputs | named).items():
-            goldens[key(decoder.spec.name, case.name, name)] = array
-    return goldens
+
+    size: int
+    rule: PromptRule | DrawnPrompts | None
+    mask: MaskRule
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """(1, 3, S, S) RGB."""
+        picture = scene(SEED, self.size, self.size).image
+        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+
+    @property
+    def instances(self) -> npt.NDArray[np.bool_]:
+        """(K, S, S): the scene's objects."""
+        return scene(SEED, self.size, self.size).instances
+
+    @property
+    def frame(self) -> Frame:
+        """The scene fills the input."""
+        return Frame((self.size, self.size), (self.size, self.size), self.size)
+
+    def runs(self, graph: Graph, given: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[Run]:
+        """Run every case of a graph.
+
+        Args:
+            graph: any.
+            given: inputs that its cases share.
+        """
+        taken = {tensor.name for tensor in graph.spec.inputs}
+        if isinstance(self.rule, PromptRule) and "point_coords" in taken:
+            yield from self._slots(graph, given, self.rule)
+        elif isinstance(self.rule, DrawnPrompts) and "prompt_masks" in taken:
+            for name, prompts in drawn_cases(self.instances).items():
+                inputs = {"prompt_masks": draw(prompts, self.frame, self.rule)}
+                yield Run(name, dict(inputs), run(graph, {**given, **inputs}))
+        else:
+            yield Run(SCENE, {}, run(graph, given))
+
+    def _slots(
+        self, graph: Graph, given: Mapping[str, npt.NDArray[np.generic]], rule: PromptRule
+    ) -> Iterator[Run]:
+        taken = {tensor.name for tensor in graph.spec.inputs}
+        best: dict[str, Floats] = {}
+        for case in cases(self.instances, rule, refine="mask_input" in taken):
+            previous, side = best.get(case.refines), self.mask.low_res_size
+            inputs = _slot_inputs(case, self.frame, rule, previous, side)
+            inputs = {name: array for name, array in inputs.items() if name in taken}
+            outputs = run(graph, {**given, **inputs})
+            if "low_res_masks" in outputs:
+                best[case.name] = _best(outputs, self.mask)
+            yield Run(case.name, dict(inputs), outputs)
 
 
-def record_alone(graph: Graph, drawn: DrawnPrompts | None) -> Arrays:
-    """Run a variant's only graph in torch.
+def record(
+    graphs: Sequence[Graph], rule: PromptRule | DrawnPrompts | None, mask: MaskRule
+) -> Arrays:
+    """Run every graph in torch: on the scene, and on what the graphs before it gave.
 
     Args:
-        graph: `segmenter`.
-        drawn: how it takes prompts; None where it takes none.
+        graphs: the variant's.
+        rule: see `Recorder`.
+        mask: the bundle's.
 
     Returns:
-        As `record` does; `segmenter/*/image` is every case's.
+        Key -> array. What an earlier graph gives is shared by every case of a later one.
     """
-    size, name = graph.spec.inputs[0].shape[-1], graph.spec.name
-    picture = scene(SEED, size, size)
-    image = np.ascontiguousarray(picture.image.transpose(2, 0, 1)[None])
-    goldens: Arrays = {key(name, SHARED, "image"): image}
-    frame = Frame((size, size), (size, size), size)
-    for case, inputs in _drawn_cases(picture.instances, frame, drawn).items():
-        named = run(graph, {"image": image.astype(np.float32), **inputs})
-        goldens |= {key(name, case, tensor): array for tensor, array in (inputs | named).items()}
+    ordered = in_order(graphs)
+    size = next(t.shape[-1] for graph in ordered for t in graph.spec.inputs if t.name == "image")
+    recorder = Recorder(size, rule, mask)
+    goldens: Arrays = {}
+    first: dict[str, dict[str, Floats]] = {}
+    for at, graph in enumerate(ordered):
+        name, earlier = graph.spec.name, feeds(graph, ordered[:at])
+        shared: Arrays = {each: first[feed.graph][each] for each, feed in earlier.items()}
+        own: Arrays = {}
+        if any(tensor.name == "image" for tensor in graph.spec.inputs):
+            (shared if len(ordered) == 1 else own)["image"] = recorder.image
+        runs = {each.case: each for each in recorder.runs(graph, shared | own)}
+        first[name] = runs[min(runs)].outputs
+        goldens |= {key(name, SHARED, each): array for each, array in shared.items()}
+        for case, ran in runs.items():
+            for each, array in (own | ran.inputs | ran.outputs).items():
+                goldens[key(name, case, each)] = array
     return goldens
 
 
-def _drawn_cases(
-    instances: npt.NDArray[np.bool_], frame: Frame, drawn: DrawnPrompts | None
-) -> dict[str, dict[str, Floats]]:
-    """Inputs beside the image, by case."""
-    if drawn is None:
-        return {"scene": {}}
+def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Floats]:
+    """A graph in torch, from names to names. LoweringError if an input is given by nobody."""
+    missing = [tensor.name for tensor in graph.spec.inputs if tensor.name not in inputs]
+    if missing:
+        raise LoweringError(f"{graph.spec.name} takes {missing[0]}, which no golden case gives")
+    given = {
+        tensor.name: torch.from_numpy(np.asarray(inputs[tensor.name], np.float32))
+        for tensor in graph.spec.inputs
+    }
+    with torch.no_grad():
+        return {name: output.numpy() for name, output in Named(graph)(**given).items()}
+
+
+def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
+    """Every kind of prompt that can be drawn."""
     first, second = (_inside(mask) for mask in instances[:2])
-    sets = {
+    return {
         "click_a": Prompts((first,), (1,)),
         "click_b": Prompts((second,), (1,)),
         "points": Prompts((first, second), (1, 1)),
         "box": Prompts(box=_box(instances[0])),
         "box_point": Prompts((first,), (1,), _box(instances[0])),
     }
-    return {name: {"prompt_masks": draw(made, frame, drawn)} for name, made in sets.items()}
-
-
-def run(graph: Graph, inputs: dict[str, Floats]) -> dict[str, Floats]:
-    """A graph in torch, from names to names."""
-    given = [torch.from_numpy(inputs[tensor.name]) for tensor in graph.spec.inputs]
-    with torch.no_grad():
-        found = graph.module(*given)
-    outputs = (found,) if isinstance(found, torch.Tensor) else found
-    return {t.name: o.numpy() for t, o in zip(graph.spec.outputs, outputs, strict=True)}
 
 
 def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = True) -> list[Case]:
@@ -143,7 +202,7 @@ def _fill_batch(case: Case, clicks: list[tuple[float, float]], rule: PromptRule)
     return dataclasses.replace(case, sets=case.sets + others)
 
 
-def _inputs(
+def _slot_inputs(
     case: Case, frame: Frame, rule: PromptRule, previous: Floats | None, low: int
 ) -> dict[str, Floats]:
     packed = [pack(prompts, frame, rule) for prompts in case.sets]

@@ -23,12 +23,12 @@ from exporter.errors import ParityError, RequestError, SamExportError
 from exporter.signals import ended_by, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
+from runtimes.masks import Masks
 from runtimes.measures import describe, missed
-from runtimes.opening import Wish, checked_early, open_segmenter
 from runtimes.overlay import overlay
 from runtimes.parity import check_parity
 from runtimes.pictures import read_rgb, save_picture, write_whole
-from runtimes.segmenter import Masks
+from runtimes.segmenters import Request, open_segmenter, validate
 
 T = TypeVar("T")
 
@@ -91,15 +91,15 @@ def _segment(arguments: argparse.Namespace) -> int:
     prompts = _prompts(arguments)
     bundle = open_bundle(arguments.bundle)
     rgb = read_rgb(arguments.image)
-    wish = Wish(prompts, arguments.multimask, arguments.mask_input, files.logits is not None)
+    request = Request(prompts, arguments.multimask, arguments.mask_input, files.logits is not None)
     frame = fit(rgb.shape[1], rgb.shape[0], bundle.manifest.preprocess)
-    logits = checked_early(bundle.manifest, wish, frame)
+    logits = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms: dict[str, float] = {}
     segmenter = _timed(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
     _timed(ms, "set_image", lambda: segmenter.set_image(rgb))
-    call = partial(segmenter.predict, mask_input=logits, multimask=arguments.multimask)
-    masks = _timed(ms, "predict", lambda: call(prompts.points, prompts.labels, prompts.box))
+    call = partial(segmenter.predict_prompts, prompts, logits, multimask=arguments.multimask)
+    masks = _timed(ms, "predict", call)
     written = _write(files, rgb, masks, prompts)
     if arguments.json:
         report = _report(bundle, engine, rgb, prompts, masks)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from exporter.bundle.preprocess import Bools, Bytes
 from exporter.bundle.prompts import Prompts
-from runtimes.segmenter import Masks
+from runtimes.masks import Masks
 
 _TINT = 0.45
 # The first is rare in photographs: no sky, water, skin or leaf.

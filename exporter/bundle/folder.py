@@ -132,8 +132,12 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
-    """Whether two manifests are equal but for the time of their creation."""
-    return dataclasses.replace(a, created="") == dataclasses.replace(b, created="")
+    """Whether two manifests are equal in all that is known before anything is lowered."""
+    return _job_of(a) == _job_of(b)
+
+
+def _job_of(manifest: Manifest) -> Manifest:
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
 
 
 @contextmanager

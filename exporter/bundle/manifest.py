@@ -81,12 +81,16 @@ class Figure:
     floor: float | None
 
 
+Kind = Literal["slots", "detections", "drawn"]
+"""How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything needed to use the bundle rightly and to check it.
 
     Attributes:
-        prompts: None where no graph takes prompts in slots.
+        prompts: for a decoder with slots; else None.
         detections: for a graph that takes no prompt; else None.
         drawn_prompts: for a graph that takes prompts as pictures; else None.
     """
@@ -109,6 +113,20 @@ class Manifest:
     created: str
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Which one of `prompts`, `detections` and `drawn_prompts` is there."""
+        (kind,) = self._kinds()
+        return kind
+
+    def _kinds(self) -> list[Kind]:
+        rules: dict[Kind, object] = {
+            "slots": self.prompts,
+            "detections": self.detections,
+            "drawn": self.drawn_prompts,
+        }
+        return [kind for kind, rule in rules.items() if rule is not None]
 
     def graph(self, name: str) -> GraphFile:
         """The graph called `name`."""
@@ -134,4 +152,10 @@ class Manifest:
                 f"manifest.json has schema version {version!r}; this release reads "
                 f"{SCHEMA_VERSION}: export the bundle again"
             )
-        return parse(cls, data, "manifest")
+        manifest = parse(cls, data, "manifest")
+        if len(manifest._kinds()) != 1:
+            raise BundleError(
+                "manifest.json has to have one of prompts, detections and drawn_prompts, not "
+                f"{' and '.join(manifest._kinds()) or 'none'}"
+            )
+        return manifest

@@ -6,13 +6,13 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from exporter.bundle.manifest import GraphFile
-from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.graphs import absorbed, channels_last
+from exporter.bundle.tensors import TensorSpec
+from exporter.graphs import Named, absorbed, channels_last
 from exporter.targets import Options, Target
 
 if TYPE_CHECKING:
@@ -21,34 +21,30 @@ if TYPE_CHECKING:
 
 SINES = frozenset({"SIN", "COS"})
 """Point coordinates stay float32 up to these; see `exporter.precision.fp16`."""
-
-
-FLATBUFFER_LIMIT = 2**31 - 1
-"""Bytes of a flatbuffer: its offsets are signed and have 32 bits. Weights may lie behind it."""
+PICTURES = frozenset({"image", "prompt_masks"})
+"""Inputs that an app draws."""
 
 
 class ChannelsLast(nn.Module):
-    """An image graph that takes its `image` as (1, S, S, 3), as a camera buffer lies in memory."""
+    """A graph by names that takes its pictures as (1, S, S, C), as a camera buffer lies in memory.
 
-    def __init__(self, channels_first: nn.Module) -> None:
+    LiteRT's converter calls by keyword, and names inputs and outputs of the signature after what it
+    gives and gets.
+    """
+
+    def __init__(self, graph: Graph, pictures: frozenset[str]) -> None:
         super().__init__()
-        self.channels_first = channels_first
+        self.named = Named(graph)
+        self.pictures = pictures
 
-    def forward(self, image: Tensor) -> Any:
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """See the class."""
-        return self.channels_first(image.permute(0, 3, 1, 2))
-
-
-class DrawnChannelsLast(nn.Module):
-    """The same of a graph that takes `prompt_masks` (1, S, S, 2) too."""
-
-    def __init__(self, channels_first: nn.Module) -> None:
-        super().__init__()
-        self.channels_first = channels_first
-
-    def forward(self, image: Tensor, prompt_masks: Tensor) -> Any:
-        """See the class."""
-        return self.channels_first(image.permute(0, 3, 1, 2), prompt_masks.permute(0, 3, 1, 2))
+        first = {
+            name: tensor.permute(0, 3, 1, 2) if name in self.pictures else tensor
+            for name, tensor in inputs.items()
+        }
+        outputs: dict[str, Tensor] = self.named(**first)
+        return outputs
 
 
 def lower(graph: Graph, precision: str, folder: Path, options: Options) -> GraphFile:
@@ -57,62 +53,28 @@ def lower(graph: Graph, precision: str, folder: Path, options: Options) -> Graph
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import litert_torch
 
-    spec, module = _channels_last(graph)
-    # By keyword, so that the signature's inputs get their names.
-    example = {t.name: e for t, e in zip(spec.inputs, graph.example, strict=True)}
-    if module is not graph.module:
-        example = {name: e.permute(0, 2, 3, 1).contiguous() for name, e in example.items()}
+    spec = dataclasses.replace(graph.spec, inputs=tuple(map(_channels_last, graph.spec.inputs)))
+    pictures = frozenset(tensor.name for tensor in spec.inputs if tensor.layout == "NHWC")
+    example = {
+        tensor.name: one.permute(0, 2, 3, 1).contiguous() if tensor.name in pictures else one
+        for tensor, one in zip(spec.inputs, graph.example, strict=True)
+    }
+    module = ChannelsLast(graph, pictures).eval()
     with absorbed(graph.module), channels_last(graph.module):
-        converted = litert_torch.signature(
-            spec.name, module.eval(), sample_kwargs=example
-        ).convert()
+        converted = litert_torch.signature(spec.name, module, sample_kwargs=example).convert()
     path = folder / f"{spec.name}.tflite"
     converted.export(str(path))
-    _name_outputs(path, spec)
     if precision == "fp16":
         _half(path)
     return GraphFile(spec, path.name, path.stat().st_size, signature=spec.name)
 
 
-def _channels_last(graph: Graph) -> tuple[GraphSpec, nn.Module]:
-    if graph.spec.inputs[0].name != "image":
-        return graph.spec, graph.module
-    inputs = tuple(map(_moved, graph.spec.inputs))
-    wrapper = ChannelsLast if len(inputs) == 1 else DrawnChannelsLast
-    return dataclasses.replace(graph.spec, inputs=inputs), wrapper(graph.module)
-
-
-def _moved(tensor: TensorSpec) -> TensorSpec:
+def _channels_last(tensor: TensorSpec) -> TensorSpec:
+    """A picture of the app's has its channels last; what graphs hand on stays as it is."""
+    if tensor.name not in PICTURES:
+        return tensor
     batch, channels, height, width = tensor.shape
-    return TensorSpec(tensor.name, (batch, height, width, channels), tensor.dtype, "NHWC")
-
-
-def _name_outputs(path: Path, spec: GraphSpec) -> None:
-    """Give the signature's outputs their names; the converter calls them `output_0`, `output_1`."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model(str(path))
-    for signature in model.signatureDefs:
-        for entry in signature.outputs:
-            name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
-            entry.name = spec.outputs[int(name.removeprefix("output_"))].name
-    named = path.with_suffix(".named")
-    if path.stat().st_size > FLATBUFFER_LIMIT:
-        _write_weights_behind(model, named)
-    else:
-        flatbuffer_utils.write_model(model, str(named))
-    named.replace(path)
-
-
-def _write_weights_behind(model: Any, path: Path) -> None:
-    """Write a model that no flatbuffer holds, as the converter wrote it: its weights behind it.
-
-    `flatbuffer_utils.write_model` puts all of them inside (ViT-H: 2.5 GB). The quantizer writes
-    such files, and changes nothing where it is told of no tensor.
-    """
-    from ai_edge_quantizer import model_modifier
-
-    model_modifier.ModelModifier(model).modify_model({}, serialize_to_path=str(path))
+    return dataclasses.replace(tensor, shape=(batch, height, width, channels), layout="NHWC")
 
 
 def _half(path: Path) -> None:

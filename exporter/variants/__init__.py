@@ -95,6 +95,54 @@ class SecondFile:
 
 
 @dataclass(frozen=True)
+class Slots:
+    """An image encoder once an image, a mask decoder once a prompt; prompts fill its static slots.
+
+    Attributes:
+        embedding: shape of `image_embeddings`.
+        high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder gives.
+        mask_tokens: masks of one prompt set (M).
+        takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
+        most: prompts of a set that the published code reads; None for any number.
+        pad_without_box: see `exporter.bundle.rules.PromptRule`.
+        pad_with_box: see `exporter.bundle.rules.PromptRule`.
+        graphs: the files of `exporter/graphs/` that make its graphs.
+    """
+
+    embedding: tuple[int, int, int, int] = (1, 256, 64, 64)
+    high_res: tuple[tuple[int, int, int, int], ...] = ()
+    mask_tokens: int = 4
+    takes_mask: bool = True
+    most: int | None = None
+    pad_without_box: bool = True
+    pad_with_box: bool = False
+    graphs: tuple[str, ...] = ("image_encoder", "mask_decoder")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """One graph, once an image, that takes no prompt; the host chooses among what it finds."""
+
+    rule: DetectionRule
+    graphs: tuple[str, ...] = ("detector",)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One graph, once a prompt, that takes prompts as pictures.
+
+    Attributes:
+        rule: how prompts are drawn.
+        mask_tokens: masks of one prompt set (M).
+        graphs: the files of `exporter/graphs/` that make its graphs.
+    """
+
+    rule: DrawnPrompts
+    mask_tokens: int = 4
+    graphs: tuple[str, ...] = ("drawn_segmenter",)
+
+
+@dataclass(frozen=True)
 class Variant:
     """One published Segment Anything variant.
 
@@ -103,46 +151,25 @@ class Variant:
         family: the file it is defined in.
         summary: one line for `--list`.
         parameters: of encoder and decoder together.
-        embedding: shape of `image_embeddings`; empty where one graph does it all.
-        high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder hands to
-            the decoder (SAM 2).
-        pad_with_box: see `exporter.bundle.rules.PromptRule`.
-        detections: for a network that takes no prompt: one graph, `segmenter`; else None.
-        drawn_prompts: for a network that takes prompts as pictures, likewise; else None.
-        takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
-        most_slots: prompts of a set that the published code reads; None for any number.
-        pad_without_box: see `exporter.bundle.rules.PromptRule`.
-        decoder: None where `published` holds the decoder too.
-        stability: the mask rule of `--score stability`; None where the published code has none.
+        prompting: how it takes prompts, and so which graphs it has.
+        decoder: None if `published` holds the decoder too.
+        stability: the mask rule of `--score stability`; None if the published code has none.
     """
 
     name: str
     family: str
     summary: str
     parameters: int
-    embedding: tuple[int, ...]
     preprocess: Preprocess
     mask: MaskRule
-    mask_tokens: int
     licence: Licence
     repository: str
     paper: str
     published: Published
     layouts: tuple[Layout, ...]
-    high_res: tuple[tuple[int, int, int, int], ...] = ()
-    pad_with_box: bool = False
-    detections: DetectionRule | None = None
-    drawn_prompts: DrawnPrompts | None = None
-    takes_mask: bool = True
-    most_slots: int | None = None
-    pad_without_box: bool = True
+    prompting: Slots | Detections | Drawn = Slots()
     stability: MaskRule | None = None
     decoder: SecondFile | None = None
-
-    @property
-    def one_graph(self) -> bool:
-        """Whether it is no image encoder with a mask decoder: then it has no prompt slots."""
-        return self.detections is not None or self.drawn_prompts is not None
 
     def row(self) -> dict[str, Any]:
         """For `--list --json`."""

@@ -10,7 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Slots, Variant
 from exporter.variants.sam import APACHE, PREPROCESS, published_names
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ VARIANTS = (
         family="demo",
         summary="embedded default, trained on generated scenes: for trying and testing",
         parameters=707_824,
-        embedding=(1, 64, 24, 24),
         preprocess=dataclasses.replace(PREPROCESS, size=192),
         mask=MASK,
-        mask_tokens=4,
+        prompting=Slots(embedding=(1, 64, 24, 24)),
         licence=APACHE,
         repository="embedded (exporter/demo)",
         paper="",

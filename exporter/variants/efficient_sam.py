@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Slots, Variant
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -101,18 +101,14 @@ def _variant(row: _Row) -> Variant:
         family="efficient_sam",
         summary=f"EfficientSAM, ViT-{row.word} image encoder; six prompts, no earlier mask",
         parameters=row.parameters,
-        embedding=(1, 256, 64, 64),
         preprocess=PREPROCESS,
         mask=MASK,
-        mask_tokens=4,
+        prompting=Slots(takes_mask=False, most=6, pad_without_box=False),
         licence=APACHE,
         repository=REPOSITORY,
         paper="arXiv:2312.00863",
         published=_published(row),
         layouts=(Layout("efficient-sam", rename, functools.partial(_build, row)),),
-        takes_mask=False,
-        most_slots=6,
-        pad_without_box=False,
     )
 
 

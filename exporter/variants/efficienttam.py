@@ -12,7 +12,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant, sam2
+from exporter.variants import Layout, Published, Slots, Variant, sam2
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ def _variant(row: _Row, form: _Form) -> Variant:
         family="efficienttam",
         summary=f"EfficientTAM-{row.word}: plain ViT trunk (image path){form.what}",
         parameters=row.parameters,
-        embedding=(1, 256, grid, grid),
         preprocess=dataclasses.replace(sam2.PREPROCESS, size=form.image_size),
         mask=dataclasses.replace(sam2.MASK, low_res_size=4 * grid),
-        mask_tokens=4,
+        prompting=Slots(embedding=(1, 256, grid, grid), pad_with_box=True),
         licence=APACHE,
         repository="https://github.com/yformer/EfficientTAM",
         paper="arXiv:2411.18933",
@@ -75,7 +74,6 @@ def _variant(row: _Row, form: _Form) -> Variant:
             file, f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file}"
         ),
         layouts=(Layout("efficienttam", sam2.rename, build),),
-        pad_with_box=True,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Licence
 from exporter.bundle.rules import DetectionRule, MaskRule, Preprocess
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Detections, Layout, Published, Variant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,10 +75,9 @@ def _variant(row: _Row) -> Variant:
         family="fastsam",
         summary=f"FastSAM: YOLOv8{row.name[-1]}-seg finds everything, prompts choose",
         parameters=row.parameters,
-        embedding=(),
         preprocess=PREPROCESS,
         mask=MASK,
-        mask_tokens=0,
+        prompting=Detections(RULE),
         licence=AGPL,
         repository="https://github.com/CASIA-IVA-Lab/FastSAM",
         paper="arXiv:2306.12156",
@@ -88,7 +87,6 @@ def _variant(row: _Row) -> Variant:
             row.file, f"https://github.com/ultralytics/assets/releases/download/v8.3.0/{row.file}"
         ),
         layouts=(Layout("ultralytics", rename, build, marks=(BINS,)),),
-        detections=RULE,
     )
 
 

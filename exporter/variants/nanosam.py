@@ -24,6 +24,7 @@ from exporter.variants import (
     Layout,
     Published,
     SecondFile,
+    Slots,
     Variant,
     mobile_sam,
 )
@@ -139,7 +140,6 @@ VARIANTS = (
         family="nanosam",
         summary="NanoSAM: ResNet-18 distilled from MobileSAM, whose decoder it keeps",
         parameters=19_895_664,
-        embedding=(1, 256, 64, 64),
         preprocess=dataclasses.replace(
             PREPROCESS,
             interpolation="pillow_bicubic",
@@ -147,7 +147,7 @@ VARIANTS = (
             prompt_scale="longest_side",
         ),
         mask=dataclasses.replace(MASK, upscale="crop_bilinear"),
-        mask_tokens=4,
+        prompting=Slots(pad_without_box=False),
         licence=APACHE,
         repository="https://github.com/NVIDIA-AI-IOT/nanosam",
         paper="",
@@ -174,6 +174,5 @@ VARIANTS = (
                 ),
             ),
         ),
-        pad_without_box=False,
     ),
 )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess, Stability
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Slots, Variant
 from exporter.variants.sam import APACHE, MEAN, STD
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ MASK = MaskRule(
     stability=Stability(delta=0.05, least=0.98),
     logit_limit=32.0,
 )
-EMBEDDING = (1, 256, 64, 64)
-HIGH_RES = ((1, 32, 256, 256), (1, 64, 128, 128))
+PROMPTING = Slots(high_res=((1, 32, 256, 256), (1, 64, 128, 128)), pad_with_box=True)
 
 IMAGE_UNUSED = (
     "memory_attention.",  # looks at earlier frames
@@ -147,10 +146,9 @@ def _variant(row: _Row, release: str, folder: str) -> Variant:
         family="sam2",
         summary=f"SAM {release}, Hiera-{row.name.replace('_', ' ')} image encoder (image path)",
         parameters=row.parameters,
-        embedding=EMBEDDING,
         preprocess=PREPROCESS,
         mask=MASK,
-        mask_tokens=4,
+        prompting=PROMPTING,
         licence=APACHE,
         repository="https://github.com/facebookresearch/sam2",
         paper="arXiv:2408.00714",
@@ -158,8 +156,6 @@ def _variant(row: _Row, release: str, folder: str) -> Variant:
             file, f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/{file}"
         ),
         layouts=(layout,),
-        high_res=HIGH_RES,
-        pad_with_box=True,
     )
 
 

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant, mobile_sam
+from exporter.variants import Layout, Published, Slots, Variant, mobile_sam
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, hugging_face_names
 
 if TYPE_CHECKING:
@@ -111,11 +111,9 @@ def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
         family="sam_hq",
         summary=f"SAM-HQ, {row.encoder} image encoder: sharper masks",
         parameters=row.parameters,
-        embedding=(1, 256, 64, 64),
-        high_res=((1, 32, 256, 256),),
         preprocess=PREPROCESS,
         mask=MASK,
-        mask_tokens=4,
+        prompting=Slots(high_res=((1, 32, 256, 256),)),
         licence=APACHE,
         repository="https://github.com/SysCV/sam-hq",
         paper="arXiv:2306.01567",

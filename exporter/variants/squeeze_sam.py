@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Drawn, Layout, Published, Variant
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ VARIANTS = (
         family="squeeze_sam",
         summary="SqueezeSAM: one U-Net, the prompt drawn into its input (not verified)",
         parameters=10_159_260,
-        embedding=(),
         preprocess=Preprocess(
             resize="stretch",
             size=SIZE,
@@ -78,7 +77,9 @@ VARIANTS = (
             upscale="bicubic_once",
             low_res_size=SIZE // 2,
         ),
-        mask_tokens=4,
+        prompting=Drawn(
+            DrawnPrompts(box_channel=0, point_channel=1, radius=5.0, background_points=False)
+        ),
         licence=APACHE,
         repository=REPOSITORY,
         paper="arXiv:2312.06736",
@@ -87,8 +88,5 @@ VARIANTS = (
             f"https://raw.githubusercontent.com/yformer/EfficientSAM/{COMMIT}/weights/squeeze_sam.pt",
         ),
         layouts=(Layout("squeeze-sam", rename, build),),
-        drawn_prompts=DrawnPrompts(
-            box_channel=0, point_channel=1, radius=5.0, background_points=False
-        ),
     ),
 )

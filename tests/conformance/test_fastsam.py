@@ -17,14 +17,14 @@ import torch
 
 from exporter.bundle.preprocess import Bools, image_input
 from exporter.checkpoints.fit import load_strict
-from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.models.yolov8_seg import Yolov8Seg
 from exporter.variants import Variant, load_variant
-from runtimes.detections import Found, detect, pieces_of, to_original
 from runtimes.pieces import Piece, at_points, in_box
+from runtimes.segmenters.detections import Found, detect, pieces_of, to_original
 from tests.conformance import published_case
 from tests.conformance.published_case import PublishedCase
+from tests.unit.small_networks import split
 
 RELATIVE = 1e-4  # of the array's absolute maximum
 PREPROCESSED = 1e-3  # absolute
@@ -60,7 +60,7 @@ def predicted(case: PublishedCase) -> Predicted:
     assert width % 32 == height % 32 == 0, "the predictor would pad: crop less"
     image = image[:, :, top : top + height, left : left + width] / np.float32(255)
     outputs = _raw(_network(variant, case, (height, width), gain=True), image)
-    rule = dataclasses.replace(variant.detections, confidence=case.facts["postprocess"]["conf"])
+    rule = dataclasses.replace(variant.prompting.rule, confidence=case.facts["postprocess"]["conf"])
     found = detect(outputs, rule, (width, height))
     boxes = to_original(found.boxes, (width, height), frame.original)
     found = dataclasses.replace(found, boxes=boxes)

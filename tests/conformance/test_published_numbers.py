@@ -20,15 +20,17 @@ import pytest
 import torch
 
 from exporter.bundle.preprocess import Frame, image_input, upscale
-from exporter.bundle.prompts import LABELS, Prompts, pack
+from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
-from exporter.graphs import Graph, split
+from exporter.graphs import Graph
+from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.variants import Variant, load_variant
-from runtimes.segmenter import chosen_tokens
+from runtimes.masks import chosen_tokens
 from tests.conformance import fill, published_case
 from tests.conformance.published_case import PublishedCase
+from tests.unit.small_networks import split
 
 RELATIVE = 1e-4  # of the array's absolute maximum: embeddings and logits
 IOU = 1e-4  # absolute
@@ -203,12 +205,13 @@ def test_what_forward_returns_for_the_box(ran: Ran) -> None:
 
 
 def _slots(variant: Variant) -> int:
-    return min(SLOTS, variant.most_slots or SLOTS)
+    return min(SLOTS, variant.prompting.most or SLOTS)
 
 
 def _prompt_rule(variant: Variant, batch: int) -> PromptRule:
-    alone, boxed = variant.pad_without_box, variant.pad_with_box
-    return PromptRule(batch, _slots(variant), LABELS, pad_without_box=alone, pad_with_box=boxed)
+    rule = prompt_rule(variant, batch, _slots(variant))
+    assert rule is not None
+    return rule
 
 
 def _decode(
@@ -222,7 +225,9 @@ def _decode(
     low = ran.variant.mask.low_res_size
     previous = fed.get(prompt.get("mask_from", ""), np.zeros((low, low), np.float32))
     given = np.full(1, float("mask_from" in prompt), np.float32)
-    inputs = (coords, labels, previous[None, None], given)[: 4 if ran.variant.takes_mask else 2]
+    inputs = (coords, labels, previous[None, None], given)[
+        : 4 if ran.variant.prompting.takes_mask else 2
+    ]
     with torch.no_grad():
         given = (*ran.features.values(), *map(torch.from_numpy, inputs))
         masks, iou = (out[0].numpy() for out in ran.decoder.module(*given))

@@ -66,7 +66,7 @@ def fake(monkeypatch):
 
     def use(lower):
         target = dataclasses.replace(load_target("onnx"), lower=lower)
-        monkeypatch.setattr("exporter.pipeline.load_target", lambda name: target)
+        monkeypatch.setattr("exporter.job.load_target", lambda name: target)
 
     return use
 

@@ -15,7 +15,7 @@ from exporter import catalog, targets
 from exporter.cli import listing
 from exporter.precision import load_precision
 from exporter.targets import Options, Target, load_target
-from exporter.variants import Variant, families, variants
+from exporter.variants import Detections, Slots, Variant, families, variants
 from runtimes.engines import engine_kinds
 
 ROOT = Path(exporter.__file__).parents[1]
@@ -37,10 +37,10 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     sam = variant.layouts[0].build()
     assert sum(p.numel() for p in sam.parameters()) == variant.parameters
     assert not sam.training
-    if not variant.one_graph:
-        assert variant.mask.low_res_size == 4 * variant.embedding[-1]
-    if variant.detections is None:
-        assert set(variant.mask.multi) < set(range(variant.mask_tokens))
+    if isinstance(variant.prompting, Slots):
+        assert variant.mask.low_res_size == 4 * variant.prompting.embedding[-1]
+    if not isinstance(variant.prompting, Detections):
+        assert set(variant.mask.multi) < set(range(variant.prompting.mask_tokens))
     assert variant.published.url.startswith("https://") or variant.name == "demo"
 
 

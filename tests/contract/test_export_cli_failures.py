@@ -138,7 +138,7 @@ def test_an_unexpected_error_is_one_line_too(refused, monkeypatch):
     def broken(name):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("exporter.pipeline.load_target", broken)
+    monkeypatch.setattr("exporter.job.load_target", broken)
     line = refused(*JOB, status=1)
     assert line.startswith("ZeroDivisionError: division by zero")
     assert "--debug" in line

@@ -60,7 +60,7 @@ def test_arguments_that_cannot_be_are_refused(refused, argv, words):
 
 def test_a_target_without_its_toolkit_says_what_to_install(refused, monkeypatch, weights):
     target = dataclasses.replace(load_target("onnx"), packages=("torch", "no-such-toolkit"))
-    monkeypatch.setattr("exporter.pipeline.load_target", lambda name: target)
+    monkeypatch.setattr("exporter.job.load_target", lambda name: target)
     line = refused(*JOB, "--checkpoint", weights)
     assert line == "--target onnx needs no-such-toolkit: pip install 'sam-export[onnx]'"
 

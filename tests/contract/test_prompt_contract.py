@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.graphs import Graph, split
+from exporter.graphs import Graph
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
-from exporter.variants import Variant, families, variants
+from exporter.variants import Slots, Variant, families, variants
 from profiles.lab.bench.published import PublishedDecoder
 from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.engines import CheckedSession, choose_engine
 from tests.conformance import fill
+from tests.unit.small_networks import split
 
 SLOTS = 8
 TOLERANCE = 1e-4  # of the output's absolute maximum, in fp32
@@ -45,10 +46,12 @@ class Family:
 
 
 def _family(name: str) -> Family:
-    variant = next(v for v in variants().values() if v.family == name and not v.one_graph)
+    variant = next(
+        v for v in variants().values() if v.family == name and isinstance(v.prompting, Slots)
+    )
     sam = _filled(variant.layouts[0].build())
     published = published_decoder(copy.deepcopy(sam))
-    slots = min(SLOTS, variant.most_slots or SLOTS)
+    slots = min(SLOTS, variant.prompting.most or SLOTS)
     return Family(variant, published, split(freeze(sam), variant, batch=1, slots=slots)[1])
 
 
@@ -66,7 +69,7 @@ def _filled(sam: Sam) -> Sam:
 WITH_DECODER = [
     name
     for name in families()
-    if any(v.family == name and not v.one_graph for v in variants().values())
+    if any(v.family == name and isinstance(v.prompting, Slots) for v in variants().values())
 ]
 
 

@@ -15,7 +15,8 @@ from android_harness.runner.capsule import Capsule
 from exporter.bundle.folder import open_bundle, seal
 from exporter.demo.network import WEIGHTS
 from exporter.errors import DownloadError, RequestError
-from exporter.pipeline import Job, export
+from exporter.job import Job, Place
+from exporter.pipeline import export
 from runtimes.device import Method
 from runtimes.measures import missed
 from tests.device.android_kit import assert_tidy, look_at
@@ -175,7 +176,7 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
 def test_the_embedded_default(device, phone, tmp_path):
-    (bundle,) = export(Job("demo", ("onnx",), "fp16", WEIGHTS, tmp_path))
+    (bundle,) = export(Job(("onnx",), "fp16", "demo", WEIGHTS), Place(tmp_path))
     figures, runs, session = use(device, bundle)
     assert missed(figures) == []
     assert all(run.runtime.startswith("onnxruntime 1.") for run in (*runs, session))

@@ -25,15 +25,16 @@ from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import read_checkpoint
 from exporter.demo.network import WEIGHTS
-from exporter.graphs import split
+from exporter.job import Job, Place
 from exporter.models.layers import freeze
-from exporter.pipeline import Job, export
+from exporter.pipeline import export
 from exporter.scenes.scene import HELD_OUT, scene
 from exporter.targets import Options
 from exporter.variants import load_variant
 from runtimes.engines.mil.package import load_package
 from runtimes.measures import missed
-from runtimes.segmenter import Segmenter
+from runtimes.segmenters.slots import SlotSegmenter
+from tests.unit.small_networks import split
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("coreml", "onnx", "tflite")
@@ -101,8 +102,8 @@ def exported(tmp_path_factory, weights):
 
     def get(target, precision):
         if (target, precision) not in made:
-            job = Job("demo", TARGETS, precision, weights, folder)
-            made.update({(b.manifest.target, precision): b for b in export(job)})
+            job = Job(TARGETS, precision, "demo", weights)
+            made.update({(b.manifest.target, precision): b for b in export(job, Place(folder))})
         return made[target, precision]
 
     return get
@@ -115,7 +116,7 @@ def bundle(request, exported):
 
 @pytest.fixture
 def segmenter(bundle):
-    return Segmenter(bundle)
+    return SlotSegmenter(bundle)
 
 
 def iou(a, b) -> float:
@@ -248,13 +249,13 @@ def test_refinement_reads_the_previous_mask(segmenter):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_two_prompt_sets_of_four_slots(target, tmp_path, weights, model):
-    job = Job("demo", (target,), "fp32", weights, tmp_path, batch=2, slots=4)
-    (bundle,) = export(job)
+    job = Job((target,), "fp32", "demo", weights, batch=2, slots=4)
+    (bundle,) = export(job, Place(tmp_path))
     assert missed(bundle.manifest.parity) == []
     decoder = bundle.manifest.graph("mask_decoder").spec
     assert [t.shape for t in decoder.inputs if t.name == "point_coords"] == [(2, 4, 2)]
     picture = scene(HELD_OUT + 501, 192, 192)
-    segmenter = Segmenter(bundle)
+    segmenter = SlotSegmenter(bundle)
     segmenter.set_image(picture.image)
     model.set_image(picture.image)
     sets = (
@@ -276,7 +277,7 @@ def test_whole_number_padding_moves_no_mask(exported, model):
     bundle = exported("coreml", "fp32")
     assert bundle.manifest.preprocess.pad_value == (124.0, 116.0, 104.0)
     assert model.variant.preprocess.pad_value == (123.675, 116.28, 103.53)
-    segmenter, measured = Segmenter(bundle), []
+    segmenter, measured = SlotSegmenter(bundle), []
     for seed in range(HELD_OUT + 510, HELD_OUT + 514):
         picture = scene(seed, 200, 320)
         segmenter.set_image(picture.image)
@@ -291,8 +292,8 @@ def test_whole_number_padding_moves_no_mask(exported, model):
 
 
 def test_ios_18_keeps_attention_whole(tmp_path, weights):
-    job = Job("demo", ("coreml",), "fp16", weights, tmp_path, options=Options(minimum_ios=18))
-    (bundle,) = export(job)
+    job = Job(("coreml",), "fp16", "demo", weights, options=Options(minimum_ios=18))
+    (bundle,) = export(job, Place(tmp_path))
     assert missed(bundle.manifest.parity) == []
     assert bundle.manifest.platform == "iOS 18 or later"
     counts = load_package(bundle.file("mask_decoder")).operation_counts

@@ -62,7 +62,7 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
     target = load_target("onnx")
     lower = target.lower
     wrong = dataclasses.replace(target, lower=off)
-    monkeypatch.setattr("exporter.pipeline.load_target", lambda name: wrong)
+    monkeypatch.setattr("exporter.job.load_target", lambda name: wrong)
     row = measure.export_job(MatrixJob("demo", "onnx", "fp32"), tmp_path, None, silent)
     assert row["weights"] == FILLED
     assert "under the floor" in row["missed"][0]

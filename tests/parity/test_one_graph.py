@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.graphs import Graph, split
+from exporter.graphs import Graph
 from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import SqueezeSam
 from exporter.models.yolov8_seg import YoloSize, Yolov8Seg
@@ -19,7 +19,7 @@ from profiles.lab.bench.operations import count
 from runtimes.engines import CheckedSession, choose_engine, run_canonical
 from runtimes.measures import floor_of, psnr_db
 from tests.conformance import fill
-from tests.unit.small_networks import filled
+from tests.unit.small_networks import filled, split
 
 SALT = "one graph"
 

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from exporter.graphs import Graph, graphs_of
+from exporter.job import prompt_rule
+from exporter.variants import Slots, Variant
 from tests.conformance import fill
 
 TOLERANCE = 1e-5  # of the output's absolute maximum: float32 sums in another order
@@ -30,3 +33,11 @@ def noise(*shape: int) -> Tensor:
 def assert_equal(ours: Tensor, expected: Tensor) -> None:
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() <= TOLERANCE * expected.abs().max()
+
+
+def split(
+    network: nn.Module, variant: Variant, batch: int = 1, slots: int = 8
+) -> tuple[Graph, ...]:
+    """The network's graphs, with these slots if it has any."""
+    slotted = isinstance(variant.prompting, Slots)
+    return graphs_of(network, variant, prompt_rule(variant, batch, slots) if slotted else None)

@@ -12,10 +12,10 @@ from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import LABELS, pack
 from exporter.bundle.rules import PromptRule
 from exporter.goldens import SEED, cases, record
-from exporter.graphs import split
 from exporter.models.layers import freeze
 from exporter.scenes.scene import HELD_OUT, scene
 from exporter.variants import load_variant
+from tests.unit.small_networks import split
 
 SIZE = 192
 INPUTS = ("point_coords", "point_labels", "mask_input", "has_mask_input")

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from exporter.bundle.prompts import LABELS
-from exporter.graphs import Graph, split
+from exporter.graphs import Graph, graphs_of
+from exporter.graphs.image_encoder import slots_of
+from exporter.job import prompt_rule
 from exporter.models.layers import Normalise, freeze
 from exporter.variants import Variant, load_variant
 from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
@@ -62,7 +64,7 @@ def build(row: Row) -> Subject:
     ours = filled(variant, rng)
     theirs = copy.deepcopy(ours).requires_grad_(False)
     freeze(ours)
-    graphs = {graph.spec.name: graph for graph in split(ours, variant, 1, SLOTS)}
+    graphs = {g.spec.name: g for g in graphs_of(ours, variant, prompt_rule(variant, 1, SLOTS))}
     if row.graph == "image_encoder":
         size, rule = variant.preprocess.size, variant.preprocess
         image = torch.from_numpy(rng.integers(0, 256, (1, 3, size, size)).astype(np.float32))
@@ -77,7 +79,7 @@ def _prompts(
     variant: Variant, rng: np.random.Generator
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """The real prompts alone, and the same in static slots."""
-    drawn = rng.standard_normal(variant.embedding).astype(np.float32)
+    drawn = rng.standard_normal(slots_of(variant).embedding).astype(np.float32)
     given = {
         "image_embeddings": torch.from_numpy(drawn),
         "point_coords": torch.tensor([POINTS]),

@@ -18,13 +18,15 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from exporter.demo import network
-from exporter.graphs import ImageEncoder, MaskDecoder
+from exporter.graphs import graphs_of
+from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
 from exporter.scenes.scene import HELD_OUT, scene
+from exporter.variants import load_variant
 from profiles.lab.demo.batches import (
     BOX_HIGH,
     BOX_LOW,
@@ -94,8 +96,9 @@ class Model:
     def __init__(self, sam: Sam) -> None:
         """Freezes `sam` in place."""
         freeze(sam)
-        self.encoder: nn.Module = ImageEncoder(sam, network.MEAN, network.STD).eval()
-        self.decoder: nn.Module = MaskDecoder(sam, batch=1).eval()
+        variant = load_variant("demo")
+        encoder, decoder = graphs_of(sam, variant, prompt_rule(variant, 1, SLOTS))
+        self.encoder, self.decoder = encoder.module, decoder.module
         self.embedding, self.size = torch.zeros(0), (0, 0)
 
     @property

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from exporter.goldens import SEED
-from exporter.graphs import split
+from exporter.graphs import graphs_of
+from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.scenes.scene import scene
 from exporter.variants import Variant, load_variant
@@ -41,7 +42,7 @@ class Conditioning:
 def conditioning(variant: Variant) -> Conditioning:
     """Run the filled network three times."""
     network = freeze(filled(variant))
-    graph = split(network, variant, 1, variant.most_slots or 8)[0]
+    graph = graphs_of(network, variant, prompt_rule(variant))[0]
     side = variant.preprocess.size
     picture = scene(SEED, side, side).image.transpose(2, 0, 1)[None]
     image = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))

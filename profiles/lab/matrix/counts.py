@@ -28,15 +28,14 @@ START, END = "<!-- variants: written by make counts -->", "<!-- end of variants 
 def count(variant: Variant) -> dict[str, Any]:
     """`parameters`, and `multiply_accumulates` of each graph with batch 1 and the default slots."""
     from exporter.checkpoints.fit import NoInitialisation
-    from exporter.graphs import split
+    from exporter.graphs import graphs_of
+    from exporter.job import prompt_rule
     from exporter.models.layers import freeze
-    from exporter.pipeline import DEFAULT_SLOTS, Job, settled
 
-    job = settled(Job(variant.name, (), "fp32", None, Path()), variant)
     with NoInitialisation():
         network = variant.layouts[0].build()
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    graphs = split(freeze(network), variant, job.batch, job.slots or DEFAULT_SLOTS)
+    graphs = graphs_of(freeze(network), variant, prompt_rule(variant))
     macs = {graph.spec.name: multiply_accumulates(graph) for graph in graphs}
     return {"parameters": parameters, "multiply_accumulates": macs}
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.goldens import SEED
-from exporter.graphs import split
+from exporter.graphs import graphs_of
+from exporter.job import prompt_rule
 from exporter.scenes.scene import scene
-from exporter.variants import Variant
+from exporter.variants import Slots, Variant
 from profiles.lab.bench.weights import values
 
 LARGEST_GAINS = tuple(2.0 ** (eighths / 8) for eighths in range(41))
@@ -95,11 +96,11 @@ class _Statistics:
 
 def _run(network: nn.Module, variant: Variant, image: Tensor) -> None:
     """The picture through all that sees it; a decoder of ours has no batch norms."""
-    if not variant.one_graph:
+    if isinstance(variant.prompting, Slots):
         rule = variant.preprocess
         mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (rule.mean, rule.std))
         network.image_encoder((image - mean) / std)  # type: ignore[operator]
         return
-    for graph in split(network, variant, batch=1, slots=8):
+    for graph in graphs_of(network, variant, prompt_rule(variant)):
         named = zip(graph.spec.inputs, graph.example, strict=True)
         graph.module(*(image if spec.name == "image" else example for spec, example in named))

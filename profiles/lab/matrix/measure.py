@@ -9,7 +9,8 @@ from typing import Any
 
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import Source
-from exporter.pipeline import Job, export, export_network, settled
+from exporter.job import Job, Place, settle
+from exporter.pipeline import export, export_network
 from exporter.progress import Report
 from exporter.variants import Variant, load_variant
 from profiles.lab.matrix.facts import facts
@@ -35,19 +36,10 @@ def export_job(
     variant = load_variant(wanted.variant)
     files = checkpoint_of(variant, checkpoints)
     missed: list[str] = []
-    job = Job(
-        variant=wanted.variant,
-        targets=(wanted.target,),
-        precision=wanted.precision,
-        checkpoint=files[0] if files else None,
-        decoder_checkpoint=files[1] if files[1:] else None,
-        output=output,
-        force=True,
-        judge=missed.append,
-    )
+    job, place = _job(wanted, files), Place(output, force=True)
     if files or not variant.published.url:
         start = time.perf_counter()
-        (bundle,) = export(job, report)
+        (bundle,) = export(job, place, report, missed.append)
         weights = " and ".join(file.name for file in files) or EMBEDDED
     else:
         from profiles.lab.matrix.fill import filled
@@ -55,7 +47,8 @@ def export_job(
         report(f"{wanted.name}: filling")
         network = filled(variant)
         start = time.perf_counter()
-        (bundle,) = export_network(settled(job, variant), network, _source(variant), report)
+        order = settle(job, variant)
+        (bundle,) = export_network(order, network, _source(variant), place, report, missed.append)
         weights = FILLED
     manifest = bundle.manifest
     return {
@@ -65,6 +58,16 @@ def export_job(
         "parity": [dataclasses.asdict(figure) for figure in manifest.parity],
         "missed": missed,
     }
+
+
+def _job(wanted: MatrixJob, files: tuple[Path, ...]) -> Job:
+    return Job(
+        (wanted.target,),
+        wanted.precision,
+        wanted.variant,
+        checkpoint=files[0] if files else None,
+        decoder_checkpoint=files[1] if files[1:] else None,
+    )
 
 
 def _source(variant: Variant) -> Source:

@@ -15,10 +15,11 @@ from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Frame, mask_scores
 from exporter.bundle.rules import MaskRule
 from exporter.errors import RequestError
-from exporter.pipeline import Job, mask_rule
+from exporter.job import mask_rule
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
-from runtimes.segmenter import Segmenter, chosen_tokens, masks_of
+from runtimes.masks import chosen_tokens, masks_of
+from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.tiny_bundle import Recipe, build
 
 RGB = np.random.default_rng(7).integers(0, 256, (60, 120, 3), np.uint8)
@@ -87,14 +88,13 @@ def test_the_published_exports_that_offer_it():
             )
 
 
-def test_edge_sam_takes_the_most_stable_of_all_four(tmp_path):
+def test_edge_sam_takes_the_most_stable_of_all_four():
     variant = load_variant("edge_sam")
-    job = Job("edge_sam", ("onnx",), "fp32", None, tmp_path, score="stability")
-    rule = mask_rule(job, variant)
+    rule = mask_rule(variant, "stability")
     assert (rule.single, rule.multi) == (-1, (0, 1, 2, 3))
-    assert mask_rule(replace(job, score="iou_predictions"), variant) == variant.mask
+    assert mask_rule(variant, "iou_predictions") == variant.mask
     with pytest.raises(RequestError, match="sam2_hiera_tiny has no --score stability"):
-        mask_rule(job, load_variant("sam2_hiera_tiny"))
+        mask_rule(load_variant("sam2_hiera_tiny"), "stability")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_manifest_carries_it(stable_folder):
 
 
 def test_a_segmenter_ranks_by_it(stable_folder):
-    made = Segmenter(open_bundle(stable_folder))
+    made = SlotSegmenter(open_bundle(stable_folder))
     made.set_image(RGB)
     every = made.predict([[40, 30]], [1], multimask=True)
     wanted = published(torch.from_numpy(every.low_res_masks), 0.0, 1.0).numpy()

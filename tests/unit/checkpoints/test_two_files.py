@@ -13,7 +13,8 @@ from exporter.checkpoints.fit import guess_variants, load_strict
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.cli import main
 from exporter.errors import CheckpointError, CheckpointMismatch, RequestError
-from exporter.pipeline import Job, export
+from exporter.job import Job, Place
+from exporter.pipeline import export
 from exporter.variants import (
     DECODER_PARTS,
     ENCODER_PARTS,
@@ -200,9 +201,9 @@ def test_what_else_a_file_of_an_efficientvit_holds_is_skipped() -> None:
 
 @pytest.mark.parametrize("variant", [*mobilesam_v2.VARIANTS, *nanosam.VARIANTS])
 def test_an_encoder_on_a_cloud_drive_says_where_it_is(variant, tmp_path) -> None:
-    job = Job(variant.name, ("onnx",), "fp32", None, tmp_path)
+    job = Job(("onnx",), "fp32", variant.name)
     with pytest.raises(RequestError, match=r"drive\.google\.com/.*pass --checkpoint FILE"):
-        export(job)
+        export(job, Place(tmp_path))
 
 
 def test_a_decoder_that_is_not_there_is_downloaded(files, tmp_path, monkeypatch) -> None:
@@ -214,7 +215,7 @@ def test_a_decoder_that_is_not_there_is_downloaded(files, tmp_path, monkeypatch)
 
     monkeypatch.setattr("exporter.checkpoints.download.fetch", fetch)
     with pytest.raises(RequestError, match="no network here"):
-        export(Job(V2, ("onnx",), "fp32", files / f"{V2}.pt", tmp_path))
+        export(Job(("onnx",), "fp32", V2, files / f"{V2}.pt"), Place(tmp_path))
     assert asked == [("Prompt_guided_Mask_Decoder.pt", "--decoder-checkpoint")]
 
 

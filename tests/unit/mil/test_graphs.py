@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.graphs import ImageEncoder, MaskDecoder
+from exporter.graphs.image_encoder import ImageEncoder
+from exporter.graphs.mask_decoder import MaskDecoder
 from exporter.models.layers import freeze
 from exporter.models.mask_decoder import DecoderSize
 from exporter.models.sam import Geometry, Sam
@@ -17,6 +18,7 @@ from tests.unit.mil.building import TARGETS
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOORS_DB = {"float32": 90, "float16": 45}  # 24 and 11 bits of mantissa, a dozen layers
+INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def graphs():
         torch.ones(1),
     )
     pairs = {
-        "image_encoder": (ImageEncoder(sam, MEAN, STD).eval(), (image,)),
-        "mask_decoder": (MaskDecoder(sam, 1).eval(), prompts),
+        "image_encoder": (ImageEncoder(sam.image_encoder, MEAN, STD).eval(), (image,)),
+        "mask_decoder": (MaskDecoder(sam, INPUTS, 1).eval(), prompts),
     }
     with torch.no_grad():
         return {

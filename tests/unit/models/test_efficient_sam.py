@@ -14,7 +14,9 @@ from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import Prompts, pack
 from exporter.errors import PromptError
 from exporter.goldens import SEED, cases, record
-from exporter.graphs import Graph, MasklessMaskDecoder, split
+from exporter.graphs import Graph
+from exporter.graphs.mask_decoder import MaskDecoder
+from exporter.job import prompt_rule
 from exporter.models.efficient_sam import (
     EfficientSam,
     EfficientSamMaskDecoder,
@@ -24,14 +26,14 @@ from exporter.models.efficient_sam import (
 from exporter.models.efficient_tam import PlainSize
 from exporter.models.layers import freeze
 from exporter.models.sam2 import fold_children
-from exporter.pipeline import Job, prompt_rule, settled
 from exporter.scenes.scene import scene
 from exporter.targets import load_target
 from exporter.variants import load_variant
 from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.cli import main
-from runtimes.segmenter import Segmenter
+from runtimes.segmenters.slots import SlotSegmenter
 from tests.conformance import fill
+from tests.unit.small_networks import split
 from tests.unit.tiny_bundle import Recipe, build
 
 GRID, SIZE = 8, 128
@@ -69,7 +71,7 @@ def drawn(batch: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("slots", range(1, 7))
 def test_a_graph_of_any_slots_is_the_published_six_tokens(parts, slots, batch):
-    decoder = MasklessMaskDecoder(parts, batch)
+    decoder = MaskDecoder(parts, ("image_embeddings", "point_coords", "point_labels"), batch)
     for count in range(1, slots + 1):
         embedding, coords, labels = drawn(batch, count)
         place = torch.full((batch, slots - count, 2), 77.0)  # where an empty slot is says nothing
@@ -113,9 +115,8 @@ def test_the_norm_is_group_norm_with_one_group():
     torch.testing.assert_close(norm(tokens), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_a_job_has_six_slots_and_no_padding_of_the_hosts(tmp_path):
-    job = settled(Job(VITT.name, ("onnx",), "fp32", None, tmp_path), VITT)
-    rule = prompt_rule(job, VITT)
+def test_a_job_has_six_slots_and_no_padding_of_the_hosts():
+    rule = prompt_rule(VITT)
     assert (rule.slots, rule.pad_without_box, rule.pad_with_box) == (6, False, False)
     frame = Frame((SIZE, SIZE), (SIZE, SIZE), SIZE)
     points = tuple((float(i), 5.0) for i in range(6))
@@ -137,7 +138,7 @@ def graphs() -> tuple[Graph, ...]:
 def test_the_decoder_takes_no_mask_and_no_golden_refines(graphs):
     names = [tensor.name for tensor in graphs[1].spec.inputs]
     assert names == ["image_embeddings", "point_coords", "point_labels"]
-    rule = prompt_rule(Job(VITT.name, (), "fp32", None, None, batch=2, slots=3), VITT)
+    rule = prompt_rule(VITT, batch=2, slots=3)
     instances = scene(SEED, 192, 192).instances
     wanted = ["click_a", "click_b", "points", "box", "box_point", "full"]
     assert [case.name for case in cases(instances, rule, refine=False)] == wanted
@@ -160,7 +161,7 @@ def test_the_image_is_stretched_plainly_and_in_bytes_for_core_ml():
 
 def test_a_bundle_without_a_mask_input_refuses_one(tmp_path, monkeypatch, capsys):
     build(tmp_path / "bundle", Recipe(takes_mask=False))
-    made = Segmenter(open_bundle(tmp_path / "bundle"))
+    made = SlotSegmenter(open_bundle(tmp_path / "bundle"))
     made.set_image(RGB)
     first = made.predict([[40, 30]], [1])
     with pytest.raises(PromptError, match="tiny takes no earlier mask"):

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exporter.graphs import MaskDecoder, absorbed
+from exporter.graphs import absorbed
+from exporter.graphs.mask_decoder import MaskDecoder
 from exporter.models import absorbed_attention
 from exporter.models.layers import (
     LayerNorm2d,
@@ -48,6 +49,7 @@ VIT = ViTSize(
 """8 x 8 cells: whole windows."""
 VIT_PADDED = ViTSize(**(vars(VIT) | {"window": 3}))
 ENCODERS = {"tiny": TINY, "tiny padded": TINY_PADDED, "vit": VIT, "vit padded": VIT_PADDED}
+INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input")
 DECODER = DecoderSize(width=32, heads=4, mlp_width=48, iou_hidden=16)
 GRID, SIZE, SLOTS = 8, 64, 6
 
@@ -93,7 +95,7 @@ def sam(seed=0):
 
 
 def decoder(batch=1, seed=0):
-    return MaskDecoder(freeze(copy.deepcopy(sam(seed))), batch).eval()
+    return MaskDecoder(freeze(copy.deepcopy(sam(seed))), INPUTS, batch).eval()
 
 
 def close(actual, expected, relative=CLOSE):
@@ -140,7 +142,7 @@ def test_freezing_a_vit_gathers_the_rows_of_its_positions(name):
 
 
 def test_freezing_the_decoder_leaves_its_outputs():
-    free = MaskDecoder(copy.deepcopy(sam()), 1).eval()
+    free = MaskDecoder(copy.deepcopy(sam()), INPUTS, 1).eval()
     for actual, expected in zip(decoder()(*inputs()), free(*inputs()), strict=True):
         close(actual, expected)
 
@@ -154,8 +156,8 @@ def test_freezing_twice_is_freezing_once(name):
 
 def test_freezing_the_decoder_twice_is_freezing_once():
     whole = freeze(copy.deepcopy(sam()))
-    once = MaskDecoder(whole, 1).eval()(*inputs())
-    twice = MaskDecoder(freeze(whole), 1).eval()(*inputs())
+    once = MaskDecoder(whole, INPUTS, 1).eval()(*inputs())
+    twice = MaskDecoder(freeze(whole), INPUTS, 1).eval()(*inputs())
     assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
 
 

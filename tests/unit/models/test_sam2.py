@@ -14,7 +14,6 @@ from exporter.bundle.reading import parse
 from exporter.checkpoints.fit import guess_variants, load_strict
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointMismatch
-from exporter.graphs import split
 from exporter.models.efficient_tam import EfficientTamEncoder, PlainSize
 from exporter.models.hiera import Hiera, HieraSize
 from exporter.models.layers import freeze
@@ -29,6 +28,7 @@ from exporter.models.sam2 import (
 )
 from exporter.targets import load_target
 from exporter.variants import Layout, edgetam, load_variant, sam2
+from tests.unit.small_networks import split
 
 SMALL = HieraSize(
     width=8, depths=(1, 2, 3, 1), global_blocks=(4,), windows=(8, 4, 6, 3), image_size=128
@@ -130,8 +130,9 @@ def test_the_decoder_graph_takes_what_the_encoder_gives():
         load_variant("sam2_hiera_tiny"),
         preprocess=replace(sam2.PREPROCESS, size=128),
         mask=replace(sam2.MASK, low_res_size=32),
-        embedding=(1, 256, 8, 8),
-        high_res=((1, 32, 32, 32), (1, 64, 16, 16)),
+        prompting=replace(
+            sam2.PROMPTING, embedding=(1, 256, 8, 8), high_res=((1, 32, 32, 32), (1, 64, 16, 16))
+        ),
     )
     encoder, decoder = split(freeze(filled(build())), variant, batch=2, slots=3)
     names = ["image_embeddings", "high_res_feats_0", "high_res_feats_1"]

@@ -15,16 +15,17 @@ from exporter.bundle.prompts import Prompts
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import PromptError
-from exporter.graphs import channels_last, split
+from exporter.graphs import channels_last
 from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import WholeNorm
 from exporter.variants import load_variant
 from tests.conformance import fill
 from tests.unit.models import plain_squeeze_sam as plain
+from tests.unit.small_networks import split
 
 RELATIVE = 1e-4
 VARIANT = load_variant("squeeze_sam")
-RULE = VARIANT.drawn_prompts
+RULE = VARIANT.prompting.rule
 
 # As one asks for them here, and as the published code takes them.
 PROMPTS = {

@@ -18,7 +18,7 @@ from exporter.errors import ImageError
 from runtimes.arguments import box, parser, point
 from runtimes.cli import bounding_box, main
 from runtimes.pictures import read_rgb
-from runtimes.segmenter import Segmenter
+from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import LOW, Recipe, build
 
@@ -39,7 +39,7 @@ def run(tiny_folder, here, capsys):
 
 
 def expected(tiny, **prompts):
-    segmenter = Segmenter(tiny)
+    segmenter = SlotSegmenter(tiny)
     segmenter.set_image(RGB)
     return segmenter.predict(**prompts)
 

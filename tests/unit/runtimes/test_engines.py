@@ -329,7 +329,7 @@ def python(code, **environment):
 
 def test_importing_the_runtimes_loads_no_toolkit():
     code = (
-        "import sys, runtimes.segmenter, runtimes.cli, runtimes.parity, exporter.bundle\n"
+        "import sys, runtimes.segmenters.slots, runtimes.cli, runtimes.parity, exporter.bundle\n"
         "from runtimes.engines import engine_kinds\n"
         "[kind.missing() for kind in engine_kinds()]\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'coremltools', 'ai_edge_litert', 'scipy'}\n"

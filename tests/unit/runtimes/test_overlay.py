@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from exporter.bundle.prompts import Prompts
+from runtimes.masks import Masks
 from runtimes.overlay import overlay, tinted
-from runtimes.segmenter import Masks
 
 
 def square_mask():

@@ -16,7 +16,6 @@ from exporter.graphs import Graph
 from exporter.models.layers import Normalise
 from exporter.models.mask_decoder import Attention
 from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names
-from exporter.variants import variants
 from exporter.variants.sam import MEAN, PREPROCESS, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
@@ -311,52 +310,6 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------ TFLite
-
-
-class WideDecoder(torch.nn.Module):
-    """Weights of 1 MB, too much in both precisions for the quantizer to keep in a flatbuffer."""
-
-    def __init__(self):
-        super().__init__()
-        self.wide = torch.nn.Linear(512, 512)
-
-    def forward(self, tokens):
-        seen = self.wide(tokens)
-        return seen, seen.mean(dim=-1)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tflite_keeps_weights_behind_a_flatbuffer_that_cannot_hold_them(
-    tmp_path, monkeypatch, precision
-):
-    from ai_edge_litert import schema_py_generated as schema
-
-    from exporter.targets import tflite as target
-
-    outputs = (tensor("low_res_masks", 1, 3, 512), tensor("iou_predictions", 1, 3))
-    graph = graph_of(WideDecoder, "mask_decoder", (tensor("tokens", 1, 3, 512),), outputs)
-    monkeypatch.setattr(target, "FLATBUFFER_LIMIT", 100_000)
-    file = target.lower(graph, precision, tmp_path, Options())
-    model = schema.Model.GetRootAs((tmp_path / file.file).read_bytes())
-    behind = [model.Buffers(i).Size() for i in range(model.BuffersLength())]
-    assert max(behind) == 512 * 512 * (4 if precision == "fp32" else 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["mask_decoder.tflite"]
-    given = canonical_inputs(graph)
-    found = run_lowered("tflite", tmp_path, file, given)
-    with torch.no_grad():
-        wanted = graph.module(torch.from_numpy(given["tokens"]))
-    for spec, values in zip(outputs, wanted, strict=True):
-        # Sums of 512 terms of at most 0.2: rounded to 24 bits, or with weights of 11 bits.
-        atol = 1e-5 if precision == "fp32" else 1e-3
-        np.testing.assert_allclose(found[spec.name], values.numpy(), atol=atol)
-
-
-def test_only_vit_h_is_above_what_a_flatbuffer_holds():
-    from exporter.targets.tflite import FLATBUFFER_LIMIT
-
-    large = {name for name, v in variants().items() if 4 * v.parameters > FLATBUFFER_LIMIT}
-    assert large == {"sam_vit_h", "hq_vit_h", "mobilesam_v2_sam_vit_h"}
 
 
 @pytest.mark.parity

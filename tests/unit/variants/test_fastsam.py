@@ -14,11 +14,12 @@ from torch import nn
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
-from exporter.graphs import channels_last, split
+from exporter.graphs import channels_last
 from exporter.models.layers import freeze
 from exporter.models.yolov8_seg import MOST_JOINED, C2f, Conv, Double, YoloSize, Yolov8Seg
 from exporter.variants import load_variant
 from tests.conformance import fill
+from tests.unit.small_networks import split
 
 VARIANT = load_variant("fastsam_s")
 TINY = YoloSize(depth=0.33, width=0.125)

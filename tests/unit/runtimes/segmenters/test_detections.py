@@ -13,13 +13,20 @@ from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.cli import main
-from runtimes.detections import DetectionSegmenter, detect, iou, snapped, suppress, to_original
-from runtimes.drawn import DrawnSegmenter
 from runtimes.measures import missed
-from runtimes.opening import open_segmenter
 from runtimes.parity import check_parity
 from runtimes.pieces import Piece, at_points, in_box
-from runtimes.segmenter import Segmenter
+from runtimes.segmenters import open_segmenter
+from runtimes.segmenters.detections import (
+    DetectionSegmenter,
+    detect,
+    iou,
+    snap_boxes,
+    suppress,
+    to_original,
+)
+from runtimes.segmenters.drawn import DrawnSegmenter
+from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.runtimes.segmenters import tiny_alone
 from tests.unit.runtimes.segmenters.tiny_alone import RULE
 
@@ -85,12 +92,12 @@ def test_only_scores_above_the_confidence_count_best_first():
 
 
 def test_edges_near_the_border_go_onto_it_and_nearly_everything_is_everything():
-    moved = snapped(boxes([4.9, 5, 30, 60], [5, 4, 59, 59.1], [3, 3, 62, 55]), RULE, SIZE)
+    moved = snap_boxes(boxes([4.9, 5, 30, 60], [5, 4, 59, 59.1], [3, 3, 62, 55]), RULE, SIZE)
     np.testing.assert_allclose(moved[0], [0, 5, 30, 64])
     np.testing.assert_allclose(moved[1], [5, 0, 59, 64])
     # After snapping 64 x 55 of 64 x 64: 0.86; and with the last edge too, all of it.
     np.testing.assert_allclose(moved[2], [0, 0, 64, 55])
-    np.testing.assert_allclose(snapped(boxes([3, 3, 62, 58]), RULE, SIZE), [[0, 0, 64, 64]])
+    np.testing.assert_allclose(snap_boxes(boxes([3, 3, 62, 58]), RULE, SIZE), [[0, 0, 64, 64]])
 
 
 def test_boxes_leave_the_letterbox():
@@ -175,9 +182,9 @@ def test_a_bundle_of_another_kind_is_refused(detector, drawn, tiny):
     with pytest.raises(BundleError, match="drawn prompts"):
         DrawnSegmenter(detector)
     with pytest.raises(BundleError, match="takes no prompts"):
-        Segmenter(drawn)
+        SlotSegmenter(drawn)
     assert isinstance(open_segmenter(drawn), DrawnSegmenter)
-    assert isinstance(open_segmenter(tiny), Segmenter)
+    assert isinstance(open_segmenter(tiny), SlotSegmenter)
 
 
 def test_manifests_come_back(detector, drawn):

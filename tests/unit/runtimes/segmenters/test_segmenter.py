@@ -10,7 +10,8 @@ from exporter.bundle.preprocess import fit, image_input, upscale
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from runtimes.segmenter import Segmenter, as_prompts, chosen_tokens, limited, mask_inputs
+from runtimes.masks import as_prompts, chosen_tokens, clamp_logits
+from runtimes.segmenters.slots import SlotSegmenter, mask_inputs
 from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
 
 RGB = np.random.default_rng(5).integers(0, 256, (60, 120, 3), np.uint8)
@@ -18,7 +19,7 @@ RGB = np.random.default_rng(5).integers(0, 256, (60, 120, 3), np.uint8)
 
 @pytest.fixture
 def segmenter(tiny):
-    made = Segmenter(tiny)
+    made = SlotSegmenter(tiny)
     made.set_image(RGB)
     return made
 
@@ -116,7 +117,7 @@ def test_mask_inputs_fill_every_set():
 
 def test_without_a_single_token_the_best_of_the_others_is_taken(tmp_path, twin):
     build(tmp_path / "bundle", Recipe(single=-1))
-    made = Segmenter(open_bundle(tmp_path / "bundle"))
+    made = SlotSegmenter(open_bundle(tmp_path / "bundle"))
     made.set_image(RGB)
     result = made.predict([[40, 30]], [1])
     logits, iou = twin([(40, 30)], [1])
@@ -142,12 +143,12 @@ def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others():
     logits[0] = -1.0  # nothing at all: as stable as can be
     assert chosen_tokens(rule, logits, iou, multimask=False) == (0,)
     assert chosen_tokens(rule, logits, iou, multimask=True) == (1, 2, 3)
-    assert np.ptp(limited(np.array([-99, 99], np.float32), rule)) == 64.0
+    assert np.ptp(clamp_logits(np.array([-99, 99], np.float32), rule)) == 64.0
 
 
 def test_many_sets_in_one_call_give_what_single_calls_give(tmp_path):
     build(tmp_path / "bundle", Recipe(batch=3))
-    made = Segmenter(open_bundle(tmp_path / "bundle"))
+    made = SlotSegmenter(open_bundle(tmp_path / "bundle"))
     made.set_image(RGB)
     sets = [Prompts(((20.0, 30.0),), (1,)), Prompts(box=(10.0, 10.0, 70.0, 50.0))]
     many = made.predict_many(sets)
@@ -164,7 +165,7 @@ def test_many_sets_in_one_call_give_what_single_calls_give(tmp_path):
 
 def test_predict_needs_an_image(tiny):
     with pytest.raises(RequestError, match="call set_image before predict"):
-        Segmenter(tiny).predict([[1, 1]], [1])
+        SlotSegmenter(tiny).predict([[1, 1]], [1])
 
 
 def test_a_new_image_replaces_the_old(segmenter):
@@ -209,4 +210,4 @@ def test_a_bundle_without_the_two_graphs_takes_no_prompts(tmp_path):
     sealed = build(folder)
     reseal(folder, graphs=sealed.graphs[:1])
     with pytest.raises(BundleError, match="takes no prompts"):
-        Segmenter(open_bundle(folder))
+        SlotSegmenter(open_bundle(folder))

@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Floats, Frame, image_input, resampling
 from exporter.bundle.prompts import Prompts, check_places
 from exporter.bundle.rules import DetectionRule
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Array, open_session, run_canonical
+from runtimes.masks import Masks
 from runtimes.pieces import Piece, at_points, in_box
-from runtimes.segmenter import Masks, as_prompts
+from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"
 Size = tuple[int, int]
@@ -56,7 +58,9 @@ def detect(outputs: Mapping[str, Array], rule: DetectionRule, size: Size) -> Fou
     boxes: Floats = outputs["boxes"][0][order]
     kept = suppress(boxes, rule)
     order = order[kept]
-    return Found(snapped(boxes[kept], rule, size), scores[order], outputs["coefficients"][0][order])
+    return Found(
+        snap_boxes(boxes[kept], rule, size), scores[order], outputs["coefficients"][0][order]
+    )
 
 
 def suppress(boxes: Floats, rule: DetectionRule) -> npt.NDArray[np.int64]:
@@ -79,8 +83,8 @@ def iou(box: Floats, boxes: Floats) -> Floats:
     return np.asarray(both / np.where(either == 0, 1, either), np.float32)
 
 
-def snapped(boxes: Floats, rule: DetectionRule, size: Size) -> Floats:
-    """Edges near the input's border go onto it, and a box that is nearly all of it becomes it."""
+def snap_boxes(boxes: Floats, rule: DetectionRule, size: Size) -> Floats:
+    """Move edges near the input's border onto it; a box that is nearly all of it becomes it."""
     whole = np.array([0, 0, *size], np.float32)
     moved = boxes.copy()
     moved[:, :2][boxes[:, :2] < rule.border] = 0
@@ -135,19 +139,12 @@ def check_prompts(prompts: Prompts, frame: Frame) -> None:
         raise PromptError("this bundle takes points or a box, not both")
 
 
-class DetectionSegmenter:
-    """The twin of `runtimes.segmenter.Segmenter` for a bundle whose graph takes no prompt.
+class DetectionSegmenter(Segmenter):
+    """See `Segmenter`. The network runs once an image; a prompt chooses among what it has found.
 
-    The network runs once an image; a prompt only chooses among the masks it has found.
-
-    Args:
-        bundle: opened.
-        engine: a name, or None for the first that can run here.
-        threads: for engines that take a number.
-
-    Raises:
-        RequestError: no engine here can run the bundle.
-        BundleError: it is no such bundle, or the engine cannot load it.
+    `predict` takes points or a box and gives one mask, empty with score 0 if nothing was found
+    there; without a prompt it gives every object's. `iou_predictions` are detection scores, and
+    there are no logits, no earlier mask to refine and no multimask.
     """
 
     def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
@@ -160,14 +157,7 @@ class DetectionSegmenter:
         self._pieces: tuple[Piece, ...] = ()
 
     def set_image(self, rgb: npt.NDArray[np.uint8]) -> None:
-        """Find every object.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Raises:
-            ImageError: not such an array.
-        """
+        """Find every object."""
         spec = self.manifest.graph(GRAPH).spec
         image, frame = image_input(rgb, self.manifest.preprocess)
         outputs = run_canonical(self._session, spec, {"image": image})
@@ -184,36 +174,13 @@ class DetectionSegmenter:
         """Every object of the image, the highest score first."""
         return self._pieces
 
-    def predict(
-        self,
-        points: npt.ArrayLike | None = None,
-        labels: npt.ArrayLike | None = None,
-        box: npt.ArrayLike | None = None,
-        mask_input: Floats | None = None,
-        *,
-        multimask: bool = False,
+    def predict_prompts(
+        self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
     ) -> Masks:
-        """The mask that points or a box choose, or every mask.
-
-        Args:
-            points: (n, 2) x, y in pixels of the original image.
-            labels: (n,) 1 foreground, 0 background.
-            box: (4,) x0, y0, x1, y1 in pixels of the original image.
-            mask_input: must be None.
-            multimask: must be false.
-
-        Returns:
-            Detection scores in place of predicted IoUs, and no logits. Without a prompt K is the
-            number of objects, else 1; a mask that nothing was found for is empty and scores 0.
-
-        Raises:
-            RequestError: no image was set.
-            PromptError: prompts that the bundle cannot take.
-        """
+        """See the class and `Segmenter.predict`."""
         if self._frame is None:
             raise RequestError("no image: call set_image before predict")
         refuse_refinement(mask_input is not None, multimask=multimask)
-        prompts = as_prompts(points, labels, box)
         check_prompts(prompts, self._frame)
         size = self._frame.original
         if prompts.points:
@@ -227,6 +194,16 @@ class DetectionSegmenter:
             )
         best = in_box(self._pieces, prompts.box, size)
         return _masks([_whole(best, size)], [best.score if best else 0.0], size)
+
+    @staticmethod
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+        """See `Segmenter.validate`."""
+        del manifest
+        refuse_refinement(request.mask_input is not None, multimask=request.multimask)
+        if request.logits:
+            raise PromptError("this bundle gives no logits: leave out --save-logits")
+        check_prompts(request.prompts, frame)
+        return None
 
 
 def refuse_refinement(mask_input: bool, *, multimask: bool) -> None:  # noqa: FBT001
@@ -247,3 +224,6 @@ def _whole(piece: Piece | None, size: Size) -> npt.NDArray[np.bool_]:
 def _masks(masks: Sequence[npt.NDArray[np.bool_]], scores: Sequence[float], size: Size) -> Masks:
     stacked = np.stack(masks) if masks else np.zeros((0, size[1], size[0]), np.bool_)
     return Masks(stacked, np.array(scores, np.float32), np.zeros((0, 0, 0), np.float32))
+
+
+SEGMENTER = DetectionSegmenter

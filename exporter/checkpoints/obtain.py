@@ -1,0 +1,87 @@
+"""A variant's network with its weights: the files that were given, or the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.bundle.manifest import Source
+from exporter.errors import RequestError
+from exporter.progress import Report
+from exporter.variants import Published, Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from exporter.checkpoints.reading import Checkpoint
+
+CHECKPOINT, DECODER = "--checkpoint", "--decoder-checkpoint"
+
+
+def obtain(
+    variant: Variant, checkpoint: Checkpoint | Path | None, decoder: Path | None, report: Report
+) -> tuple[nn.Module, Source]:
+    """The network, not frozen, and where its weights came from.
+
+    Args:
+        variant: what to build.
+        checkpoint: read already, a file or folder, or None for the published or embedded one.
+        decoder: the second file of a variant published in two; None for the published one.
+        report: hears of downloads and of reading.
+
+    Raises:
+        RequestError: a second file that is not wanted, or files that are not the variant's.
+        DownloadError: a published file cannot be fetched.
+    """
+    from exporter.checkpoints.fit import load_strict
+    from exporter.checkpoints.reading import read_checkpoint
+
+    first = checkpoint or _published_file(variant, report)
+    second = _decoder_file(variant, decoder, report)
+    if isinstance(first, Path):
+        report(f"{variant.name}: reading {first.name}")
+        first = read_checkpoint(first)
+    apart = read_checkpoint(second) if second is not None else None
+    network, layout = load_strict(variant, first, apart)
+    return network, Source(
+        repository=variant.repository,
+        paper=variant.paper,
+        checkpoint=first.path.name,
+        sha256=first.sha256,
+        layout=layout.name,
+        decoder_checkpoint=apart.path.name if apart is not None else "",
+        decoder_sha256=apart.sha256 if apart is not None else "",
+    )
+
+
+def _published_file(variant: Variant, report: Report) -> Path:
+    if not variant.published.url:
+        from exporter.demo.network import WEIGHTS
+
+        return WEIGHTS
+    return _fetch(variant.name, variant.published, CHECKPOINT, report)
+
+
+def _decoder_file(variant: Variant, given: Path | None, report: Report) -> Path | None:
+    """The second file; None if the first holds the decoder too."""
+    if variant.decoder is None:
+        if given is not None:
+            raise RequestError(f"{variant.name} is published in one file: leave out {DECODER}")
+        return None
+    return given or _fetch(variant.name, variant.decoder.published, DECODER, report)
+
+
+def _fetch(variant: str, published: Published, option: str, report: Report) -> Path:
+    from exporter.checkpoints.download import fetch
+
+    name, shown = published.file, -1
+
+    def progress(received: int, total: int | None) -> None:
+        nonlocal shown
+        step = 10 * received // total if total else received // 50_000_000
+        if step != shown:
+            shown = step
+            of = f" of {total / 1e6:.0f}" if total else ""
+            report(f"{variant}: downloading {name}: {received / 1e6:.0f}{of} MB")
+
+    return fetch(published, None, progress, option)

@@ -1,0 +1,106 @@
+"""A network's static graphs, one file each.
+
+To add a graph: a file here with
+
+    def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph
+
+and its name in `graphs` of the variant's `prompting`. Its spec says what goes in and out, and how
+often it runs; an output feeds every later input of the same name (`exporter.bundle.flow`). Goldens,
+targets, manifest, parity and the harness take it from the spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from exporter import catalog
+from exporter.bundle.flow import in_order
+from exporter.bundle.rules import PromptRule
+from exporter.bundle.tensors import GraphSpec
+from exporter.models.mask_decoder import Attention
+from exporter.variants import Variant
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traceable module and its contract.
+
+    Attributes:
+        spec: its inputs and outputs in their canonical layouts.
+        module: positional inputs are `spec.inputs`, outputs are `spec.outputs`, both in order.
+        example: one tensor for each input.
+    """
+
+    spec: GraphSpec
+    module: nn.Module
+    example: tuple[Tensor, ...]
+
+
+class Named(nn.Module):
+    """A graph's module with inputs and outputs by name."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.module = graph.module
+        self.inputs = tuple(tensor.name for tensor in graph.spec.inputs)
+        self.outputs = tuple(tensor.name for tensor in graph.spec.outputs)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Every input of the spec -> every output."""
+        found = self.module(*(inputs[name] for name in self.inputs))
+        outputs = (found,) if isinstance(found, Tensor) else found
+        return dict(zip(self.outputs, outputs, strict=True))
+
+
+def graphs_of(
+    network: nn.Module, variant: Variant, prompts: PromptRule | None
+) -> tuple[Graph, ...]:
+    """The variant's graphs with static shapes, in the order in which they run.
+
+    Args:
+        network: loaded and frozen (`exporter.models.layers.freeze`).
+        variant: for its shapes and normalisation.
+        prompts: for a decoder's static slots; None if the network has none.
+    """
+    builders = (catalog.load(__name__, name, "build") for name in variant.prompting.graphs)
+    return in_order([build(network, variant, prompts) for build in builders])
+
+
+def graph_of(spec: GraphSpec, module: nn.Module) -> Graph:
+    """A graph with zeros for its example."""
+    example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
+    return Graph(spec, module.eval(), example)
+
+
+@contextmanager
+def absorbed(module: nn.Module) -> Iterator[None]:
+    """Within it, cross-attention has the form of `exporter.models.absorbed_attention`."""
+    attentions = [m for m in module.modules() if isinstance(m, Attention)]
+    try:
+        for attention in attentions:
+            attention.absorbed = True
+        yield
+    finally:
+        for attention in attentions:
+            attention.absorbed = False
+
+
+@contextmanager
+def channels_last(module: nn.Module) -> Iterator[None]:
+    """Within it, layers that have a form for channels last, as TFLite keeps them, take that one.
+
+    Such a layer has an attribute `channels_last`, false elsewhere.
+    """
+    layers = [m for m in module.modules() if isinstance(getattr(m, "channels_last", None), bool)]
+    try:
+        for layer in layers:
+            layer.channels_last = True  # type: ignore[assignment]
+        yield
+    finally:
+        for layer in layers:
+            layer.channels_last = False  # type: ignore[assignment]

@@ -1,0 +1,135 @@
+"""What one prompt set gives, chosen and scaled by the manifest's rules. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.bundle.preprocess import (
+    Bools,
+    Floats,
+    Frame,
+    binarise,
+    mask_scores,
+    upscale,
+)
+from exporter.bundle.prompts import Prompts
+from exporter.bundle.rules import MaskRule
+from exporter.errors import PromptError
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What one prompt set gave; K is 1, or with `multimask` the number of the rule's `multi`.
+
+    Attributes:
+        masks: (K, H, W) at the size of the original image.
+        iou_predictions: (K,) the network's own estimate of each mask's quality.
+        low_res_masks: (K, h, w) logits; one of them may be a later `mask_input`.
+        stability: (K,) where the bundle ranks masks by that; see `exporter.bundle.rules.MaskRule`.
+    """
+
+    masks: Bools
+    iou_predictions: Floats
+    low_res_masks: Floats
+    stability: Floats | None = None
+
+    @property
+    def scores(self) -> Floats:
+        """(K,) what ranks the masks."""
+        return self.iou_predictions if self.stability is None else self.stability
+
+    @property
+    def word(self) -> str:
+        """What to call the scores in a few letters."""
+        return "iou" if self.stability is None else "stability"
+
+    @property
+    def best(self) -> int:
+        """The mask with the highest score."""
+        return int(np.argmax(self.scores))
+
+
+def masks_of(
+    logits: Floats, iou: Floats, frame: Frame, rule: MaskRule, *, multimask: bool
+) -> Masks:
+    """(M, h, w) `low_res_masks` and (M,) of one prompt set -> what its caller asked for."""
+    tokens = list(chosen_tokens(rule, logits, iou, multimask=multimask))
+    full = upscale(logits[tokens], frame, rule.upscale)
+    scores = mask_scores(logits[tokens], iou[tokens], rule)
+    return Masks(
+        binarise(full, rule),
+        iou[tokens],
+        clamp_logits(logits[tokens], rule),
+        None if rule.score == "iou_predictions" else scores,
+    )
+
+
+def chosen_tokens(
+    rule: MaskRule, logits: Floats, iou: Floats, *, multimask: bool
+) -> tuple[int, ...]:
+    """The mask tokens a caller gets, as the variant's own code chooses them.
+
+    Args:
+        rule: the manifest's.
+        logits: (M, h, w) `low_res_masks` of one prompt set.
+        iou: (M,) its `iou_predictions`.
+        multimask: what the caller asked for.
+    """
+    if multimask:
+        return rule.multi
+    if rule.single >= 0 and stable(rule, logits[rule.single]):
+        return (rule.single,)
+    scores = mask_scores(logits, iou, rule)
+    return (max(rule.multi, key=lambda token: float(scores[token])),)
+
+
+def stable(rule: MaskRule, logits: Floats) -> bool:
+    """Whether a mask (h, w) is as stable as the rule wants it; always, where it wants nothing."""
+    if rule.stability is None:
+        return True
+    delta = rule.stability.delta
+    strict, loose = (int(np.count_nonzero(logits > edge)) for edge in (delta, -delta))
+    return loose == 0 or strict / loose >= rule.stability.least
+
+
+def clamp_logits(logits: Floats, rule: MaskRule) -> Floats:
+    """Clamp logits as the rule says; a caller gets them so."""
+    if rule.logit_limit is None:
+        return logits
+    return np.clip(logits, -rule.logit_limit, rule.logit_limit)
+
+
+def as_prompts(
+    points: npt.ArrayLike | None, labels: npt.ArrayLike | None, box: npt.ArrayLike | None
+) -> Prompts:
+    """Arrays or lists as users have them -> one prompt set. PromptError names a wrong shape."""
+    xy = _numbers([] if points is None else points, "points", (-1, 2))
+    kinds = _numbers([] if labels is None else labels, "labels", (-1,))
+    odd = [label for label in kinds.tolist() if label not in (0.0, 1.0)]
+    if odd:
+        raise PromptError(f"a point's label is 1 (foreground) or 0 (background), not {odd[0]:g}")
+    corners = None if box is None else tuple(_numbers(box, "box", (4,)).tolist())
+    return Prompts(
+        points=tuple((float(x), float(y)) for x, y in xy),
+        labels=tuple(int(label) for label in kinds),
+        box=None if corners is None else (corners[0], corners[1], corners[2], corners[3]),
+    )
+
+
+def _numbers(values: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise PromptError(f"{name} are not numbers: {values!r}") from None
+    if array.size == 0 and -1 in shape:
+        return array.reshape([0 if n == -1 else n for n in shape])
+    fits = len(array.shape) == len(shape) and all(
+        want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = " x ".join("n" if n == -1 else str(n) for n in shape)
+        raise PromptError(f"{name} should be {wanted} numbers, not an array of {array.shape}")
+    return array

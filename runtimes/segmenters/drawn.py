@@ -1,0 +1,65 @@
+"""One graph that takes the prompt, drawn, with the image: every prompt is a full run."""
+
+from __future__ import annotations
+
+from exporter.bundle.drawn_prompts import check_drawable, draw
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Manifest
+from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.prompts import Prompts
+from exporter.bundle.rules import DrawnPrompts
+from exporter.errors import BundleError, PromptError, RequestError
+from runtimes.engines import open_session, run_canonical
+from runtimes.masks import Masks, masks_of
+from runtimes.segmenters import Request, Segmenter
+
+GRAPH = "segmenter"
+
+
+class DrawnSegmenter(Segmenter):
+    """See `Segmenter`. It refines no mask, and knows background points only if the rule does."""
+
+    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+        self.manifest = bundle.manifest
+        self.rule = _rule(bundle.manifest)
+        self._session = open_session(bundle, GRAPH, engine, threads)
+        self._image: Floats | None = None
+        self._frame = Frame((0, 0), (0, 0), 0)
+
+    def set_image(self, rgb: Bytes) -> None:
+        """Resize the image and keep it; nothing is run yet."""
+        self._image, self._frame = image_input(rgb, self.manifest.preprocess)
+
+    def predict_prompts(
+        self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
+    ) -> Masks:
+        """See `Segmenter.predict`."""
+        if self._image is None:
+            raise RequestError("no image: call set_image before predict")
+        _refuse_mask(mask_input is not None)
+        drawn = draw(prompts, self._frame, self.rule)
+        spec = self.manifest.graph(GRAPH).spec
+        outputs = run_canonical(self._session, spec, {"image": self._image, "prompt_masks": drawn})
+        logits, iou = outputs["low_res_masks"][0], outputs["iou_predictions"][0]
+        return masks_of(logits, iou, self._frame, self.manifest.mask, multimask=multimask)
+
+    @staticmethod
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+        """See `Segmenter.validate`."""
+        _refuse_mask(request.mask_input is not None)
+        check_drawable(request.prompts, frame, _rule(manifest))
+        return None
+
+
+def _rule(manifest: Manifest) -> DrawnPrompts:
+    if manifest.drawn_prompts is None:
+        raise BundleError(f"{manifest.variant} takes no drawn prompts")
+    return manifest.drawn_prompts
+
+
+def _refuse_mask(given: bool) -> None:  # noqa: FBT001
+    if given:
+        raise PromptError("this bundle cannot refine a mask: leave out the mask input")
+
+
+SEGMENTER = DrawnSegmenter

@@ -1,0 +1,129 @@
+"""An image encoder and a mask decoder whose static slots hold the prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from exporter.bundle.folder import Bundle
+from exporter.bundle.manifest import Manifest
+from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.prompts import Prompts, check, pack
+from exporter.bundle.rules import PromptRule
+from exporter.bundle.tensors import GraphSpec
+from exporter.errors import BundleError, PromptError, RequestError
+from runtimes.engines import Array, open_session, run_canonical
+from runtimes.masks import Masks, masks_of
+from runtimes.segmenters import Request, Segmenter, read_logits
+
+ENCODER = "image_encoder"
+DECODER = "mask_decoder"
+
+
+class SlotSegmenter(Segmenter):
+    """See `Segmenter`. The encoder runs once an image, the decoder once a prompt."""
+
+    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+        names = {graph.spec.name for graph in bundle.manifest.graphs}
+        if not {ENCODER, DECODER} <= names:
+            raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
+        self.manifest = bundle.manifest
+        self._rule = slot_rule(bundle.manifest)
+        self._encoder = open_session(bundle, ENCODER, engine, threads)
+        self._decoder = open_session(bundle, DECODER, engine, threads)
+        self._embedded: dict[str, Array] | None = None
+        self._frame = Frame((0, 0), (0, 0), 0)
+
+    def set_image(self, rgb: Bytes) -> None:
+        """Run the image encoder and keep its float32 outputs."""
+        image, frame = image_input(rgb, self.manifest.preprocess)
+        self._embedded = run_canonical(self._encoder, self._spec(ENCODER), {"image": image})
+        self._frame = frame
+
+    def predict_prompts(
+        self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
+    ) -> Masks:
+        """See `Segmenter.predict`."""
+        if mask_input is not None:
+            require_mask_input(self.manifest)
+        return self._decode([prompts], mask_input, multimask=multimask)[0]
+
+    def predict_many(
+        self, sets: Sequence[Prompts], *, multimask: bool = False
+    ) -> tuple[Masks, ...]:
+        """Masks of up to B prompt sets in one call of the decoder, B being the bundle's batch."""
+        return self._decode(sets, None, multimask=multimask)
+
+    @staticmethod
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+        """See `Segmenter.validate`."""
+        rule = slot_rule(manifest)
+        check(request.prompts, frame, rule)
+        if request.mask_input is None:
+            return None
+        require_mask_input(manifest)
+        logits = read_logits(request.mask_input)
+        mask_inputs(logits, manifest.mask.low_res_size, rule.batch)
+        return logits
+
+    def _decode(
+        self, sets: Sequence[Prompts], mask_input: Floats | None, *, multimask: bool
+    ) -> tuple[Masks, ...]:
+        if self._embedded is None:
+            raise RequestError("no image: call set_image before predict")
+        rule, spec = self._rule, self._spec(DECODER)
+        if not 1 <= len(sets) <= rule.batch:
+            raise PromptError(f"{len(sets)} prompt sets; this bundle takes 1 to {rule.batch}")
+        packed = [pack(prompts, self._frame, rule) for prompts in sets]
+        # A static batch is always full: the last set is repeated, and its repeats are not read.
+        packed += [packed[-1]] * (rule.batch - len(packed))
+        inputs: dict[str, Array] = {
+            "point_coords": np.concatenate([coords for coords, _ in packed]),
+            "point_labels": np.concatenate([labels for _, labels in packed]),
+            **mask_inputs(mask_input, self.manifest.mask.low_res_size, rule.batch),
+            **self._embedded,
+        }
+        taken = {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
+        outputs = run_canonical(self._decoder, spec, taken)
+        logits, iou = outputs["low_res_masks"], outputs["iou_predictions"]
+        asked = (self._frame, self.manifest.mask)
+        return tuple(
+            masks_of(logits[i], iou[i], *asked, multimask=multimask) for i in range(len(sets))
+        )
+
+    def _spec(self, name: str) -> GraphSpec:
+        return self.manifest.graph(name).spec
+
+
+def slot_rule(manifest: Manifest) -> PromptRule:
+    """How prompts fill the slots. BundleError if the bundle has none."""
+    if manifest.prompts is None:
+        raise BundleError(f"{manifest.variant} has no prompt slots")
+    return manifest.prompts
+
+
+def require_mask_input(manifest: Manifest) -> None:
+    """PromptError if the bundle's decoder takes no earlier mask."""
+    if all(tensor.name != "mask_input" for tensor in manifest.graph(DECODER).spec.inputs):
+        raise PromptError(f"{manifest.variant} takes no earlier mask: leave out the mask input")
+
+
+def mask_inputs(mask_input: Floats | None, side: int, batch: int) -> dict[str, Array]:
+    """`mask_input` (B, 1, side, side) and `has_mask_input` (B,); zeros where there is none."""
+    full = np.zeros((batch, 1, side, side), np.float32)
+    if mask_input is None:
+        return {"mask_input": full, "has_mask_input": np.zeros(batch, np.float32)}
+    logits = np.asarray(mask_input)
+    if logits.shape not in ((side, side), (1, side, side)) or logits.dtype.kind != "f":
+        raise PromptError(
+            f"mask_input is one of an earlier result's low_res_masks, floats of ({side}, {side}), "
+            f"not {logits.dtype} of {logits.shape}"
+        )
+    if not np.isfinite(logits).all():
+        raise PromptError("mask_input holds values that are not finite")
+    full[:] = logits
+    return {"mask_input": full, "has_mask_input": np.ones(batch, np.float32)}
+
+
+SEGMENTER = SlotSegmenter
