@@ -1,4 +1,4 @@
-# The two commands of the README, and what takes longer.
+# The README's two commands, and longer ones.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,8 +30,8 @@ demo: $(READY)  ## export the embedded model to all three targets, segment the s
 	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
 	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png and report.html."
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, on two workers; `pytest` alone runs it on one
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -50,7 +50,7 @@ bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes pro
 		--repeats 5 --seconds 3 --store $(DEMO)/host.jsonl
 	$(BIN)/sam-bench report --markdown profiles/results/host-demo.md --store $(DEMO)/host.jsonl
 
-bench-harness: $(READY)  ## what sam-bench costs beside the runs, on a simulated phone; needs adb
+bench-harness: $(READY)  ## sam-bench's overhead beside the runs, on a simulated phone; needs adb
 	$(BIN)/python -m tests.fakes.overhead --write profiles/results/harness-overhead.md
 
 matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS='--minutes 60' for a part
@@ -64,14 +64,14 @@ onnxsim: $(READY)  ## every variant's ONNX graphs before and after onnxsim; hour
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts
 
-bench-runner: $(READY)  ## what the Android runner costs beside a bare loop; after `make demo`
-	$(BIN)/python -m android_harness.runner.bench $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
+bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
+	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
 	$(BIN)/python -m profiles.lab.demo.evaluate --scenes 200 --write
 
-demo-train: $(READY)  ## train the embedded model again: an hour on one core; goes on where it stopped
+demo-train: $(READY)  ## train the embedded model again: an hour on one core; resumes where it stopped
 	mkdir -p build
 	$(BIN)/python -m profiles.lab.demo.train --minutes 60 --state build/demo.pt --output build/demo.safetensors --resume
 

@@ -10,41 +10,44 @@ from pathlib import Path
 
 from android_harness import runs
 from android_harness.adb.connection import Connection, quoted
-from android_harness.runner.delivery import RUNTIME_OF, Supplies, Way
-from android_harness.runner.plans import (
-    Plan,
-    Setting,
-    check_plan,
-    graph_plan,
-    recorded,
-    session_plan,
-)
-from android_harness.runner.report import Report
-from android_harness.runner.ways import find_way
+from android_harness.runtimes import runtime_of, targets
 from android_harness.state import condition as conditions
 from android_harness.state.facts import WORK
-from android_harness.workspace import FILES, Item, Store
+from android_harness.ways import Supplies, Wanted, Way, find_way
+from android_harness.workspace import FILES, DeviceStore, Item
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError, RunnerError
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.parity import check_parity
+from runtimes.remote import cooling
+from runtimes.remote.job import CHECK, GRAPH, SESSION, Library
+from runtimes.remote.plans import (
+    DevicePlan,
+    Setting,
+    check_plan,
+    graph_plan,
+    replay,
+    session_plan,
+)
+from runtimes.remote.report import RunnerReport
 
 LOG = logging.getLogger("sam_export.device")
-CHECK, SESSION = "check", "session"
-FindWay = Callable[[str, str, str, str, Supplies], Way]
-"""Way, ABI, target, delegate and what the user brought -> how the runner gets there."""
+FindWay = Callable[[str, Wanted, Supplies], Way]
+"""Name of a way, what to run, and the user's supplies -> how the runner gets there."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A bundle that is on the device: how it runs there, and its plans by name.
+    """A bundle on the device.
 
-    A plan is called `check`, `session`, or `graph NAME`.
+    Attributes:
+        way: how the runner gets there.
+        plans: by mode and graph; the graph is empty for all of them.
     """
 
     way: Way
-    plans: dict[str, Plan]
+    plans: dict[tuple[str, str], DevicePlan]
 
 
 @dataclass
@@ -56,7 +59,7 @@ class AndroidBench:
         facts: of it.
         method: how to measure.
         cores: numbers to hold the runner to; empty for all.
-        supplies: what the user brought for the ways.
+        supplies: the user's own files for the ways.
         find_way: chooses one of them for a bundle.
         folder: this run's on the device.
     """
@@ -72,7 +75,7 @@ class AndroidBench:
     _known: set[str] = field(default_factory=set)
 
     def prepare(self, bundle: Bundle) -> None:
-        """Put on the device what the bundle needs and is not there yet; prove that it starts.
+        """Push the files that the bundle needs and the device does not have; prove that it starts.
 
         Raises:
             RequestError: Android does not run such a bundle, or no way leads there.
@@ -81,29 +84,26 @@ class AndroidBench:
         if bundle.path in self._loaded:
             return
         target = bundle.manifest.target
-        if target not in RUNTIME_OF:
+        if runtime_of(target) is None:
             raise RequestError(
-                f"{bundle.path} is a {target} bundle, and Android runs "
-                f"{' and '.join(sorted(RUNTIME_OF))}: export it again for one of them"
+                f"{bundle.path} is a {target} bundle, and Android runs {' and '.join(targets())}: "
+                "export it again for one of them"
             )
-        asked = (self.method.way, self.facts.abi, target, self.method.delegate)
-        way = self.find_way(*asked, self.supplies)
-        plans = self._plans(bundle, way)
-        items = [
-            Item(f.remote, f.local, f.sha256, f.executable)
-            for f in way.files(self.facts.abi, target)
-        ]
+        wanted = Wanted(self.facts.abi, target, self.method.delegate)
+        way = self.find_way(self.method.way, wanted, self.supplies)
+        plans = self._plans(bundle, way, way.library(wanted))
+        items = [Item(f.remote, f.local, f.sha256, f.executable) for f in way.files(wanted)]
         contents = {
             name: content for plan in plans.values() for name, content in plan.files.items()
         }
         items += [Item.of(*pair) for pair in contents.items() if pair[0] not in self._known]
         new = [item for item in items if item.name not in self._known]
-        store = Store(self.connection, self.facts.device)
+        store = DeviceStore(self.connection, self.facts.device)
         pushed = store.ensure(new, keep=self._known)
         self._known |= {item.name for item in new}
         LOG.info("%s: %s: %.1f MB pushed", self.facts.device, bundle.path.name, pushed / 2**20)
         self._link()
-        self._self_test(way, target)
+        self._self_test(way, wanted)
         self._loaded[bundle.path] = Loaded(way, plans)
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
@@ -117,12 +117,12 @@ class AndroidBench:
         loaded, plan = self._plan(bundle, CHECK)
         self._run(loaded, plan)
         pulled = runs.fetch(self.connection, self.folder, plan.outputs)
-        sessions = recorded(plan, pulled)
-        return check_parity(bundle.path, bundle.manifest, sessions=sessions)
+        load = replay(plan, pulled)
+        return check_parity(bundle.path, bundle.manifest, load=load)
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
         """One process, one graph, timed. Errors as of `check`."""
-        loaded, plan = self._plan(bundle, f"graph {graph}")
+        loaded, plan = self._plan(bundle, GRAPH, graph)
         report, notes = self._run(loaded, plan)
         timed = report.graph_run(graph)
         return replace(timed, notes=(*timed.notes, *notes), way=loaded.way.name)
@@ -151,35 +151,40 @@ class AndroidBench:
             return now
 
         limit = self.method.cool_seconds
-        return conditions.cool(look, start, limit, device=self.facts.device)
+        return cooling.cool(look, start, limit, device=self.facts.device)
 
-    def _plans(self, bundle: Bundle, way: Way) -> dict[str, Plan]:
+    def _plans(
+        self, bundle: Bundle, way: Way, library: Library
+    ) -> dict[tuple[str, str], DevicePlan]:
         """Every plan that the way can do."""
-        how = (way, self.facts.abi, Setting.of(self.method, self.cores))
+        how = (library, Setting.of(self.method, self.cores))
         names = [graph.spec.name for graph in bundle.manifest.graphs]
-        plans = {f"graph {name}": graph_plan(bundle, name, *how) for name in names}
+        plans = {(GRAPH, name): graph_plan(bundle, name, *how) for name in names}
         if SESSION in way.modes():
-            plans[SESSION] = session_plan(bundle, *how)
+            plans[SESSION, ""] = session_plan(bundle, *how)
         if CHECK in way.modes() and self.method.check:
-            plans[CHECK] = check_plan(bundle, *how)
+            plans[CHECK, ""] = check_plan(bundle, *how)
         return plans
 
-    def _plan(self, bundle: Bundle, name: str) -> tuple[Loaded, Plan]:
+    def _plan(self, bundle: Bundle, mode: str, graph: str = "") -> tuple[Loaded, DevicePlan]:
         self.prepare(bundle)
         loaded = self._loaded[bundle.path]
-        if name == CHECK and CHECK not in loaded.way.modes():
+        name, modes = loaded.way.name, loaded.way.modes()
+        if mode == CHECK and CHECK not in modes:
             raise RequestError(
-                f"{loaded.way.name} gives no outputs, so parity cannot be checked: take another "
-                "--way, or give --no-check, and the results say so"
+                f"{name} gives no outputs, so parity cannot be checked: take another --way, or "
+                "give --no-check, and the results say so"
             )
-        if name == CHECK and name not in loaded.plans:
+        if mode not in modes:
+            raise RequestError(f"{name} cannot do a {mode}; it can: {', '.join(modes)}")
+        if mode == CHECK and not self.method.check:
             raise RequestError("the method says that parity is not checked")
-        if name not in loaded.plans:
-            known = ", ".join(sorted(loaded.plans))
-            raise RequestError(f"{loaded.way.name} cannot do `{name}`; it can: {known}")
-        return loaded, loaded.plans[name]
+        if (mode, graph) not in loaded.plans:
+            known = ", ".join(one for which, one in loaded.plans if which == mode)
+            raise RequestError(f"{bundle.path} has no graph {graph!r}; choose from {known}")
+        return loaded, loaded.plans[mode, graph]
 
-    def _run(self, loaded: Loaded, plan: Plan) -> tuple[Report, tuple[str, ...]]:
+    def _run(self, loaded: Loaded, plan: DevicePlan) -> tuple[RunnerReport, tuple[str, ...]]:
         command = loaded.way.command(self.folder, plan.job, runs.JOB)
         ended = runs.run(
             self.connection, self.folder, command, plan.job.text(), self.method.deadline_seconds
@@ -193,8 +198,8 @@ class AndroidBench:
         lines = (f"ln -sfn {FILES}/{quoted([top])} {self.folder}/{quoted([top])}" for top in tops)
         self.connection.check(f"mkdir -p {self.folder} && " + " && ".join(lines))
 
-    def _self_test(self, way: Way, target: str) -> None:
-        command = way.self_test(self.folder, self.facts.abi, target)
+    def _self_test(self, way: Way, wanted: Wanted) -> None:
+        command = way.self_test(self.folder, wanted)
         if command is None:
             return
         answer = self.connection.shell(command)

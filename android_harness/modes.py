@@ -52,10 +52,10 @@ if [ -z "$left" ]; then rm -f {_RESTORE}; else echo "$left"; fi
 
 
 def undo(connection: Connection) -> str:
-    """End what runs, remove the run's folders, put back what was changed.
+    """End our processes, remove the run's folders, undo every change.
 
     Returns:
-        What could not be put back, in words; empty where all is as before.
+        What could not be put back, in words; empty if all is as before.
     """
     return ", ".join(connection.check(_UNDO, deadline=30).split("\n")).strip(", ")
 
@@ -95,7 +95,7 @@ def _fix(connection: Connection) -> None:
 
 
 def _undo_lost(connection: Connection) -> str:
-    """Wait a little for the device; what a reader must know if it does not come back."""
+    """Wait a little for the device; returns a warning if it does not come back."""
     with uninterrupted():
         try:
             if connection.reconnect(BACK_SECONDS):

@@ -13,11 +13,11 @@ from android_harness.adb import sections
 from android_harness.adb.connection import Connection, quoted
 from android_harness.adb.program import QUICK
 from android_harness.errors import AdbTimeoutError
-from android_harness.runner.delivery import TIMED_OUT, Answer
+from android_harness.process import TIMED_OUT, Answer
 from android_harness.state import thermal, topology
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RunnerError
-from runtimes.device import THERMAL_STATUS, THROTTLED
+from runtimes.device import THROTTLED
 
 LOG = logging.getLogger("sam_export.device")
 JOB, OUT, ERR, LATE, ALL = "job.txt", "stdout.txt", "stderr.txt", "late", "all.bin"
@@ -27,11 +27,11 @@ _HEAT = {"thermal": f"{thermal.SCRIPT} | grep -m 1 'Thermal Status'", "cores": t
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnd:
     """A process that ended by itself or was ended.
 
     Attributes:
-        answer: what it printed and its exit code; 124 where the deadline ended it.
+        answer: what it printed and its exit code; 124 if the deadline ended it.
         notes: what happened to the device meanwhile: it grew hot, cores were held back.
     """
 
@@ -39,7 +39,7 @@ class Ended:
     notes: tuple[str, ...]
 
 
-def run(connection: Connection, folder: str, command: str, job: str, deadline: float) -> Ended:
+def run(connection: Connection, folder: str, command: str, job: str, deadline: float) -> RunEnd:
     """Run a way's command in `folder`, which exists on the device.
 
     Args:
@@ -142,7 +142,7 @@ tidy
 rm -f {folder}/{OUT} {folder}/{ERR} {folder}/{LATE} {folder}/{JOB}"""
 
 
-def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> Ended:
+def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> RunEnd:
     status = told.get("status", "")
     if not status.isdigit():
         raise RunnerError(f"{serial} could not start the runner (exit status {code})")
@@ -151,18 +151,18 @@ def _ended(serial: str, code: int, told: Mapping[str, str], deadline: float) -> 
     if late:
         error = f"{error}\nstopped after {deadline:g} s"
     answer = Answer(TIMED_OUT if late else int(status), told.get("stdout", ""), error)
-    return Ended(answer, tuple(_changes(told)))
+    return RunEnd(answer, tuple(_changes(told)))
 
 
 def _changes(told: Mapping[str, str]) -> list[str]:
-    """What says that times of this run are not those of a cool device."""
+    """Notes on heat: a thermal status, and cores held to a lower clock during the run."""
     notes = []
     before, after = (
         thermal.parse("HAL Ready: true\n" + told.get(f"thermal {when}", "")).status
         for when in ("before", "after")
     )
-    if before is not None and after is not None and max(before, after) > 0:
-        path = " -> ".join(THERMAL_STATUS[status] for status in (before, after))
+    if before is not None and after is not None and max(before.level, after.level) > 0:
+        path = " -> ".join(status.word for status in (before, after))
         notes.append(f"{THROTTLED} thermal status {path}")
     held, now_held = (
         topology.parse(told.get(f"cores {when}", "")).held for when in ("before", "after")

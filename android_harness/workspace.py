@@ -32,7 +32,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("sam_export.device")
 FILES, INCOMING = f"{WORK}/files", f"{WORK}/incoming"
 BUDGET = 4 * 2**30
-"""Bytes that files/ may hold; beyond it, what was not used for longest goes first."""
+"""Bytes that files/ may hold; beyond that, the longest unused file goes first."""
 MARGIN = 16 * 2**20
 """Bytes to leave free: outputs and a report come on top of what is pushed."""
 BIG = 16 * 2**20
@@ -84,7 +84,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Store:
+class DeviceStore:
     """files/ on one device; `device` is how a user names it, for the lines on what takes long."""
 
     connection: Connection
@@ -92,7 +92,7 @@ class Store:
     budget: int = BUDGET
 
     def ensure(self, items: Sequence[Item], keep: Iterable[str] = ()) -> int:
-        """Put there what is missing or differs; a file that fails leaves nothing half done.
+        """Push the files that are missing or differ; a failure leaves no half file.
 
         Args:
             items: what is needed.
@@ -147,7 +147,7 @@ class Store:
     def _make_room(
         self, need: int, free_kb: int | None, stored: Mapping[str, Stored], keep: set[str]
     ) -> None:
-        """Remove what is not kept, the longest unused first, as far as space or budget ask."""
+        """Remove unneeded files, the longest unused first, until space and budget allow."""
         total = sum(file.size for file in stored.values())
         free = None if free_kb is None else free_kb * 1024
         going = []
@@ -185,7 +185,7 @@ class Store:
         LOG.info("%s: pushed %s at %.0f MB/s", self.device, item.name, speed)
 
     def _accept(self, items: Sequence[Item]) -> None:
-        """Check what arrived, and only then give it its name."""
+        """Check the hash of each arrival, then give it its name."""
         lines = [f"cd {INCOMING}"]
         for item in items:
             target = f"{FILES}/{item.name}"
@@ -217,7 +217,7 @@ class Store:
 
 
 def clear(connection: Connection) -> int:
-    """Remove our whole folder and end what runs in it; what was changed is undone before.
+    """Undo every change, end every process of ours and remove our folder.
 
     Returns:
         The bytes that were freed.

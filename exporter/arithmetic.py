@@ -1,4 +1,4 @@
-"""How much arithmetic a graph asks for: counted on its shapes, nothing is computed."""
+"""Count the arithmetic of a graph from its shapes; nothing is computed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def multiply_accumulates(graph: Graph) -> int:
-    """Multiplications that are summed up: convolutions, linear layers, products, attention.
+    """Count multiplications that are summed: convolutions, linear layers, products, attention.
 
     Elementwise work (norms, activations, resizing, sums) is left out, as is usual. The graph is the
-    torch one that is handed to a target: a target may do the same with fewer (see
+    torch graph before lowering; a target may do the same with fewer (see
     `exporter.models.absorbed_attention`), so speeds of two targets can be compared.
     """
     import torch
@@ -34,7 +34,7 @@ def multiply_accumulates(graph: Graph) -> int:
 
 
 def _first_three(formula: Any) -> Any:
-    """A formula of query, key and value for an operation that takes more than these."""
+    """Apply a formula of query, key and value to an operation that takes more arguments."""
 
     def flops(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:
         del rest, options

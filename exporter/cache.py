@@ -1,4 +1,4 @@
-"""Where downloads, capsules and builds are kept. Standard library only."""
+"""The folder that keeps downloads, capsules and builds. Standard library only."""
 
 from __future__ import annotations
 

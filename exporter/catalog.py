@@ -1,6 +1,6 @@
 """The only registry: a file in a catalogue folder is an entry, and its name is the entry's name.
 
-Nothing is imported until it is asked for, so a missing toolkit breaks only what needs it.
+An entry is imported when it is asked for, so a missing toolkit breaks only what needs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from exporter.errors import RequestError
 
 
 def names(package: str) -> tuple[str, ...]:
-    """The entries of a catalogue folder, sorted; a name that starts with `_` is no entry."""
+    """List the entries of a catalogue folder, sorted; a name that starts with `_` is no entry."""
     folder = Path(str(importlib.import_module(package).__file__)).parent
     files = {p.stem for p in folder.glob("*.py")}
     folders = {p.parent.name for p in folder.glob("*/__init__.py")}
@@ -21,9 +21,9 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def load(package: str, name: str, symbol: str) -> Any:
-    """The `symbol` of entry `name`. RequestError with the list of entries if there is none."""
+    """Import `symbol` of entry `name`. RequestError lists the entries if there is none."""
     known = names(package)
     if name not in known:
         kind = package.rsplit(".", 1)[-1].rstrip("s")
-        raise RequestError(f"no {kind} is called {name!r}; there are: {', '.join(known)}")
+        raise RequestError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
     return getattr(importlib.import_module(f"{package}.{name}"), symbol)

@@ -16,8 +16,8 @@ from exporter import targets
 from exporter.errors import SamExportError
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
-from exporter.signals import ended_by, terminable
-from exporter.targets import MINIMUM_IOS, Options
+from exporter.signals import describe_end, terminable
+from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
-  sam-export --checkpoint sam_vit_b_01ec64.pth        the variant that the file's tensors fit
+  sam-export --checkpoint sam_vit_b_01ec64.pth        the variant is recognised by the tensors
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
-  sam-export --list                                   --json for all that is known of each
+  sam-export --list                                   every variant; --json for all its data
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -46,15 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             return _export(arguments)
     except SamExportError as error:
-        return _failed(str(error), error.exit_status, debug=arguments.debug)
+        return _fail(str(error), error.exit_status, debug=arguments.debug)
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
-        return _failed(f"{word}; no unfinished bundle is left", status, debug=arguments.debug)
+        word, status = describe_end(end)
+        return _fail(f"{word}; no unfinished bundle is left", status, debug=arguments.debug)
     except MemoryError:
-        return _failed("out of memory; close something or take a smaller variant", 1, debug=False)
+        return _fail("out of memory; close something or take a smaller variant", 1, debug=False)
     except Exception as error:  # noqa: BLE001 - a user gets one line, --debug the rest
         line = f"{type(error).__name__}: {error} (a bug; run again with --debug and report it)"
-        return _failed(line, 1, debug=arguments.debug)
+        return _fail(line, 1, debug=arguments.debug)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(minimum_ios=arguments.minimum_ios),
+        options=Options(arguments.minimum_ios, arguments.image_input),
     )
     bundles = export(job, Place(arguments.output, arguments.force), report)
     seconds = time.perf_counter() - start
@@ -86,7 +86,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def summary(bundle: Bundle) -> str:
-    """One line: graph sizes and the parity figures that matter."""
+    """Sum a bundle up in one line: graph sizes and the main parity figures."""
     manifest = bundle.manifest
     sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
     names = {graph.spec.name for graph in manifest.graphs}
@@ -106,7 +106,7 @@ def _as_data(bundle: Bundle) -> dict[str, object]:
     return {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
 
 
-def _failed(line: str, status: int, *, debug: bool) -> int:
+def _fail(line: str, status: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"sam-export: error: {line}", file=sys.stderr)
@@ -115,7 +115,7 @@ def _failed(line: str, status: int, *, debug: bool) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
+        """Print one line, like every other error of ours."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -141,13 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
-    add("--variant", help=f"which model (default: what --checkpoint is of, else {DEFAULT})")
+    add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
     add(
         "--decoder-checkpoint",
         type=Path,
         metavar="FILE",
-        help="the decoder's own file, for variants published in two (default: likewise)",
+        help="the decoder's own file, for variants published in two files (default: as above)",
     )
     add("--target", choices=(*targets.names(), "all"), default="coreml", help="default: coreml")
     add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
@@ -163,8 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         "--score",
         choices=("iou_predictions", "stability"),
         default="iou_predictions",
-        help="what ranks masks: the network's own estimate (default), or how little a mask changes "
-        "when its threshold moves, where the published code offers that (EdgeSAM advises it)",
+        help="rank masks by the network's own estimate (default), or by how little a mask changes "
+        "when its threshold moves, if the published code offers that (EdgeSAM advises it)",
     )
     add(
         "--minimum-ios",
@@ -172,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=MINIMUM_IOS,
         default=MINIMUM_IOS[0],
         help="oldest iOS for --target coreml (default: 16; 18 keeps attention one operation)",
+    )
+    add(
+        "--image-input",
+        choices=IMAGE_INPUTS,
+        default=IMAGE_INPUTS[0],
+        help="what --target coreml takes as the image: an RGB image of 8 bits (default), or a "
+        "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
+        "EdgeTAM)",
     )
     add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")

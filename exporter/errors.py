@@ -6,17 +6,17 @@
     │   ├── ImageError            an image that cannot be read
     │   ├── CheckpointError       a checkpoint that cannot be used
     │   │   └── CheckpointMismatch    tensors missing, unused or misshapen
-    │   └── BundleError           a bundle that is not whole, or not what its manifest says
+    │   └── BundleError           a bundle that is incomplete, or differs from its manifest
     └── ExportError               exit 1: the work failed
         ├── DownloadError         a published checkpoint could not be fetched
         ├── LoweringError         a toolkit could not lower a graph
         ├── ParityError           a lowered graph misses its floor
         └── DeviceError           a device failed while it worked for us
             ├── DeviceLostError       it went away: cable, restart, adb
-            ├── RunnerError           what ran on it died, hung or answered nonsense
+            ├── RunnerError           the runner on it died, hung or answered nonsense
             └── TooHotError           it did not cool down in time
 
-A message is one line: what was wrong, where, what to do. A command line prints it and exits with
+A message is one line: the fault, its place, what to do. A command line prints it and exits with
 `exit_status`.
 """
 
@@ -50,7 +50,7 @@ class CheckpointError(RequestError):
 
 
 class CheckpointMismatch(CheckpointError):
-    """The tensors of a checkpoint are not those of the variant."""
+    """The tensors of a checkpoint do not fit the variant."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class CheckpointMismatch(CheckpointError):
 
 
 class BundleError(RequestError):
-    """A bundle that is not whole, or not what its manifest says."""
+    """A bundle that is incomplete, or differs from its manifest."""
 
 
 class ExportError(SamExportError):
@@ -108,7 +108,7 @@ class DeviceLostError(DeviceError):
 
 
 class RunnerError(DeviceError):
-    """What ran on the device died, hung or answered nonsense."""
+    """The runner on the device died, hung or answered nonsense."""
 
 
 class TooHotError(DeviceError):

@@ -1,7 +1,8 @@
-"""Seeded inputs and the float32 torch outputs of every graph: what a lowered graph must repeat.
+"""Record seeded inputs and float32 torch outputs of every graph, for lowered graphs to repeat.
 
-The picture comes from the scene generator, so that trained weights segment something in it. It is
-square: no padding, so one golden serves every target, whatever its padding can hold.
+The picture comes from the scene generator, so that trained weights find something to segment. It is
+square and so has no padding: one golden serves every target. Only a graph that writes the padding
+itself gets a padded picture as well.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import PCG64, Generator
 
 from exporter.bundle.drawn_prompts import draw
-from exporter.bundle.flow import feeds, in_order
+from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.goldens import SHARED, key
-from exporter.bundle.preprocess import Floats, Frame, mask_scores
+from exporter.bundle.preprocess import Floats, Frame, image_input, mask_scores, resized_size
 from exporter.bundle.prompts import Prompts, pack
-from exporter.bundle.rules import DrawnPrompts, MaskRule, PromptRule
+from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
 from exporter.scenes.scene import scene
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-"""Key -> array, as `exporter.bundle.goldens` keeps them."""
+"""Key -> array, as in `exporter.bundle.goldens`."""
 
 SEED = 20_000_000
-"""A held-out scene: the demo model was not trained on it."""
+"""A held-out scene, not used to train the demo model."""
 SCENE = "scene"
-"""The case of a graph that takes no prompt."""
+"""Case name of a graph that takes no prompt."""
+PADDED = "scene_padded"
+"""Case name of a padded picture; it sorts after `SCENE`, whose outputs feed other cases."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One case of one graph: the inputs of its own, and what torch gave."""
+    """One case of one graph: its own inputs and torch's outputs."""
 
     case: str
     inputs: Arrays
@@ -53,7 +57,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Recorder:
-    """The scene, and how a bundle's prompts are given on it.
+    """The scene, and a bundle's prompts on it.
 
     Attributes:
         size: side S of the input, in pixels.
@@ -86,7 +90,7 @@ class Recorder:
 
         Args:
             graph: any.
-            given: inputs that its cases share.
+            given: inputs shared by its cases.
         """
         taken = {tensor.name for tensor in graph.spec.inputs}
         if isinstance(self.rule, PromptRule) and "point_coords" in taken:
@@ -116,7 +120,7 @@ class Recorder:
 def record(
     graphs: Sequence[Graph], rule: PromptRule | DrawnPrompts | None, mask: MaskRule
 ) -> Arrays:
-    """Run every graph in torch: on the scene, and on what the graphs before it gave.
+    """Run every graph in torch, on the scene and the outputs of earlier graphs.
 
     Args:
         graphs: the variant's.
@@ -124,9 +128,9 @@ def record(
         mask: the bundle's.
 
     Returns:
-        Key -> array. What an earlier graph gives is shared by every case of a later one.
+        Key -> array. Every case of a graph shares the outputs of earlier graphs.
     """
-    ordered = in_order(graphs)
+    ordered = order_graphs(graphs)
     size = next(t.shape[-1] for graph in ordered for t in graph.spec.inputs if t.name == "image")
     recorder = Recorder(size, rule, mask)
     goldens: Arrays = {}
@@ -146,8 +150,39 @@ def record(
     return goldens
 
 
+def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
+    """Record the extra goldens of graphs that write the padding themselves.
+
+    The padded case expects the outputs of the exact padding, but its input has noise there, which
+    must have no effect.
+
+    Args:
+        graphs: the variant's, which leave the padding to the host.
+        rule: the bundle's.
+
+    Returns:
+        Key -> array: `resized_size` of the scene, which fills the input; and the padded case.
+    """
+    if rule.padded_by == "host":
+        return {}
+    size = rule.size
+    exact, frame = image_input(scene(SEED, size // 2 + 5, size).image, rule)
+    image = Generator(PCG64(SEED)).integers(0, 256, exact.shape, np.uint8)
+    width, height = frame.resized
+    image[..., :height, :width] = exact[..., :height, :width]
+    goldens: Arrays = {}
+    for graph in graphs:
+        if any(tensor.name == "image" for tensor in graph.spec.inputs):
+            case: Arrays = {"image": image, "resized_size": resized_size(frame)}
+            case |= run(graph, {"image": exact})
+            name = graph.spec.name
+            goldens |= {key(name, PADDED, each): array for each, array in case.items()}
+            goldens[key(name, SCENE, "resized_size")] = np.full((1, 2), size, np.float32)
+    return goldens
+
+
 def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Floats]:
-    """A graph in torch, from names to names. LoweringError if an input is given by nobody."""
+    """Run a graph in torch, by names. LoweringError if an input is missing."""
     missing = [tensor.name for tensor in graph.spec.inputs if tensor.name not in inputs]
     if missing:
         raise LoweringError(f"{graph.spec.name} takes {missing[0]}, which no golden case gives")
@@ -160,7 +195,7 @@ def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str
 
 
 def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
-    """Every kind of prompt that can be drawn."""
+    """Make every kind of prompt that can be drawn."""
     first, second = (_inside(mask) for mask in instances[:2])
     return {
         "click_a": Prompts((first,), (1,)),
@@ -172,7 +207,7 @@ def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
 
 
 def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = True) -> list[Case]:
-    """Every kind of prompt that fits the bundle's slots.
+    """Make every kind of prompt that fits the bundle's slots.
 
     Args:
         instances: (K, S, S) the scene's objects, at least two.
@@ -217,7 +252,7 @@ def _slot_inputs(
 
 
 def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
-    """(B, 1, h, w): the best of the `multi` masks of each set."""
+    """Select the best of the `multi` masks of each set, (B, 1, h, w)."""
     tokens = list(rule.multi)
     masks = outputs["low_res_masks"][:, tokens]
     chosen = mask_scores(masks, outputs["iou_predictions"][:, tokens], rule).argmax(axis=1)
@@ -225,7 +260,7 @@ def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
 
 
 def _inside(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """A pixel of the mask: the one nearest to its centroid."""
+    """Find the pixel of the mask nearest to its centroid."""
     rows, cols = np.nonzero(mask)
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
     return float(cols[nearest]), float(rows[nearest])

@@ -1,4 +1,4 @@
-"""What an export is of, and the same with every name looked up."""
+"""A request for bundles, and the same with every name looked up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Job:
         variant: a name of `sam-export --list`; None for the one that the checkpoint's tensors fit,
             or without a checkpoint the embedded model.
         checkpoint: the file or folder; None for the published or embedded one.
-        decoder_checkpoint: the decoder's, if it is published apart; None likewise.
+        decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
         batch: prompt sets in one decoder call (B).
         slots: slots of a prompt set (N); None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.

@@ -1,6 +1,6 @@
-"""What there is to export, for `--list` and the README. No torch: it must answer at once.
+"""List the variants, for `--list` and the README. No torch: `--list` must answer at once.
 
-Counts are read from `counted.json` beside the families; `make counts` counts them again.
+Counts come from `counted.json` beside the families; `make counts` counts again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter import catalog, targets
+from exporter import targets
 from exporter.precision import PLANNED
+from exporter.precision import names as precision_names
 from exporter.variants import variants
 
 COUNTED = Path(__file__).with_name("variants") / "counted.json"
@@ -20,23 +21,23 @@ SHOWN = "fp16"
 HEAD = ("variant", "family", "params", "GMACs", "input", "licence", "fp16 MB", "checkpoint", "from")
 
 
-def counted(path: Path = COUNTED) -> dict[str, dict[str, Any]]:
-    """Variant -> `parameters`, `multiply_accumulates` by graph, `bytes` by target and precision."""
+def read_counts(path: Path = COUNTED) -> dict[str, dict[str, Any]]:
+    """Read, by variant: `parameters`, `multiply_accumulates` by graph, `bytes` by bundle."""
     if not path.is_file():
         return {}
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    counts: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return counts
 
 
 def rows() -> list[dict[str, Any]]:
-    """All that is known of each variant, as plain data.
+    """Collect all data on each variant, as plain values.
 
     `multiply_accumulates` is graph -> number in one call with batch 1 and 8 slots; `bundle_bytes`
-    is TARGET-PRECISION -> bytes of the graphs' files, where they were measured.
+    is TARGET-PRECISION -> bytes of the graphs' files, for the bundles that were measured.
     """
-    counts, names = counted(), list(targets.names())
-    precisions = list(catalog.names("exporter.precision"))
-    found = []
+    counts, names = read_counts(), list(targets.names())
+    precisions = list(precision_names())
+    data = []
     for variant in variants().values():
         count = counts.get(variant.name, {})
         more = {
@@ -49,23 +50,23 @@ def rows() -> list[dict[str, Any]]:
             "targets": names,
             "precisions": precisions,
         }
-        found.append(variant.row() | more)
-    return found
+        data.append(variant.row() | more)
+    return data
 
 
 def listing(*, as_json: bool) -> str:
-    """Every variant: a table, or JSON with all that is known of each."""
-    found = rows()
+    """List every variant: a table, or JSON with all data."""
+    data = rows()
     if as_json:
-        return json.dumps({"variants": found, "planned_precisions": list(PLANNED)}, indent=2)
-    table = [HEAD, *map(_cells, found)]
+        return json.dumps({"variants": data, "planned_precisions": list(PLANNED)}, indent=2)
+    table = [HEAD, *map(_cells, data)]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     order = ", ".join(targets.names())
     notes = (
         "GMACs: 10^9 multiply-accumulates in one call of each graph, image_encoder + mask_decoder "
-        "where there are two.",
-        f"MB: the graphs' files of an {SHOWN} bundle for {order}; empty where not measured.",
+        "if there are two.",
+        f"MB: the graphs' files of an {SHOWN} bundle for {order}; empty if not measured.",
     )
     return "\n".join([*(line.rstrip() for line in lines), "", *notes])
 
@@ -85,43 +86,43 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def files(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and address of each published file; a decoder may have one of its own."""
+    """List name and address of each published file; a decoder may have its own."""
     pairs = [(row[f"{part}checkpoint"], row[f"{part}url"]) for part in ("", "decoder_")]
     return [(name, url) for name, url in pairs if name]
 
 
 def licence(row: Mapping[str, Any]) -> str:
-    """Its name, and what it restricts."""
+    """Name a licence and its restrictions."""
     marks = [] if row["commercial_use"] else ["not commercial"]
     marks += ["copyleft: covers the app"] if row["copyleft"] else []
     return f"{row['licence']} ({', '.join(marks)})" if marks else str(row["licence"])
 
 
 def three_digits(number: float) -> str:
-    """`1.29`, `97.7`, `409`, `1290`: never an exponent."""
+    """Format to three digits, never with an exponent: `1.29`, `97.7`, `409`, `1290`."""
     return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def macs(row: Mapping[str, Any]) -> str:
-    """`38.4 + 1.88`: 10**9 multiply-accumulates of each graph, in their order."""
+    """Format 10**9 multiply-accumulates of each graph, in order: `38.4 + 1.88`."""
     billions = (number / 1e9 for number in row["multiply_accumulates"].values())
     return " + ".join(map(three_digits, billions))
 
 
 def sizes(row: Mapping[str, Any], between: str) -> str:
-    """`20/21/20`: MB of each target's bundle in the default precision; empty without any."""
-    found = [row["bundle_bytes"].get(f"{target}-{SHOWN}") for target in row["targets"]]
-    if not any(found):
+    """Format MB of each target's bundle in the default precision: `20/21/20`; empty if unknown."""
+    known = [row["bundle_bytes"].get(f"{target}-{SHOWN}") for target in row["targets"]]
+    if not any(known):
         return ""
-    return between.join("-" if size is None else three_digits(size / 1e6) for size in found)
+    return between.join("-" if size is None else three_digits(size / 1e6) for size in known)
 
 
-def readme_table(found: Iterable[Mapping[str, Any]]) -> str:
-    """The README's table of variants."""
+def readme_table(data: Iterable[Mapping[str, Any]]) -> str:
+    """Format the README's table of variants."""
     order = ", ".join(targets.names())
     head = ["variant", "parameters", "GMACs", "input", f"{SHOWN} MB ({order})", "licence"]
     lines: list[Sequence[str]] = [[*head, "checkpoint"], ["---"] * (len(head) + 1)]
-    for row in found:
+    for row in data:
         links = [f"[{name}]({url})" if url else "in this repository" for name, url in files(row)]
         if row["url"].endswith(".zip"):
             links.append("unpack the .zip, then `--checkpoint`")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-import os
 import platform
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import exporter
+from exporter import child
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import (
     LOG,
@@ -34,7 +31,7 @@ from exporter.bundle.reading import parse
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
-from exporter.progress import Report, quiet, silent
+from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
@@ -47,27 +44,27 @@ if TYPE_CHECKING:
     from exporter.graphs import Graph
 
 OnMiss = Callable[[str], None]
-"""Called with the floors that a bundle misses; it raises to refuse the bundle."""
+"""Called with the floors that a bundle misses; raises to refuse the bundle."""
 
 PARITY_MODULE = "runtimes.parity"
-"""Run by name in a process of its own: its memory returns, and imports keep flowing one way."""
+"""Run by name in a process of its own: its memory is freed, and imports keep flowing one way."""
 
 
 def refuse(reason: str) -> None:
-    """What a missed floor means for an export: ParityError, and nothing is written."""
+    """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
     raise ParityError(reason)
 
 
 def export(
-    job: Job, place: Place | None = None, report: Report = silent, on_miss: OnMiss = refuse
+    job: Job, place: Place | None = None, report: Progress = silent, on_miss: OnMiss = refuse
 ) -> list[Bundle]:
     """Read, split, record goldens; then lower, check and write one bundle a target.
 
     Args:
         job: what to export.
-        place: where to; None for `bundles/` in the working folder.
-        report: hears of every stage.
-        on_miss: called with missed floors; if it returns, the bundle is written all the same.
+        place: where to write; None for `bundles/` in the working folder.
+        report: called with each stage.
+        on_miss: called with the missed floors; raise to refuse the bundle.
 
     Raises:
         RequestError: the job cannot be done as asked; nothing was written.
@@ -75,7 +72,7 @@ def export(
     """
     checkpoint: Checkpoint | Path | None = job.checkpoint
     if job.variant is None and job.checkpoint is not None:
-        formats(job)  # a wrong name is told before a large file is read
+        formats(job)  # report a wrong name before a large file is read
         variant, checkpoint = _recognise(job.checkpoint, report)
     else:
         variant = load_variant(job.variant or DEFAULT)
@@ -89,14 +86,14 @@ def export_network(
     network: nn.Module,
     source: Source,
     place: Place | None = None,
-    report: Report = silent,
+    report: Progress = silent,
     on_miss: OnMiss = refuse,
 ) -> list[Bundle]:
-    """What `export` does once the weights are in the network, wherever they came from.
+    """Export a network that has its weights, whatever their origin.
 
     Args:
         order: the settled job.
-        network: the variant's, as its layout builds it; it is frozen here.
+        network: the variant's, as its layout builds it; this function freezes it.
         source: for the manifest.
         place: see `export`.
         report: see `export`.
@@ -108,7 +105,7 @@ def export_network(
     place = place or Place()
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
     works = [
-        Work(order, target, _draft(order, target, source), place, report, on_miss)
+        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
         for target in order.targets
     ]
     finished = [work.finished() for work in works]
@@ -117,18 +114,19 @@ def export_network(
     return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
 
 
-def _recognise(path: Path, report: Report) -> tuple[Variant, Checkpoint]:
-    """The variant that a checkpoint fits, and the checkpoint, which is read once."""
+def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
     from exporter.checkpoints.recognise import recognise
 
+    report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint
 
 
-def _record(order: Order, graphs: Sequence[Graph], report: Report) -> Arrays:
+def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
     from exporter.goldens import record
 
     report(f"{order.variant.name}: recording goldens in torch")
@@ -138,7 +136,7 @@ def _record(order: Order, graphs: Sequence[Graph], report: Report) -> Arrays:
 
 
 def _draft(order: Order, target: Target, source: Source) -> Manifest:
-    """The manifest before anything is lowered: all that the order alone decides."""
+    """Make the manifest before lowering: everything that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
     versions = {
         "sam-export": exporter.__version__,
@@ -155,7 +153,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         licence=variant.licence,
         source=source,
         graphs=(),
-        preprocess=target.preprocess(variant.preprocess),
+        preprocess=target.preprocess(variant.preprocess, order.options),
         prompts=order.prompts,
         mask=order.mask,
         parity=(),
@@ -168,27 +166,27 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
 
 
 @dataclass(frozen=True)
-class Work:
-    """One bundle that is to be made.
+class PendingBundle:
+    """One bundle to be made.
 
     Attributes:
-        draft: its manifest before anything is lowered.
+        draft: its manifest before lowering.
     """
 
     order: Order
     target: Target
     draft: Manifest
     place: Place
-    report: Report
+    report: Progress
     on_miss: OnMiss
 
     @property
     def folder(self) -> Path:
-        """Where the bundle is to stand."""
+        """The bundle's final folder."""
         return self.place.output / self.order.bundle_name(self.target)
 
     def finished(self) -> Bundle | None:
-        """The finished bundle of the same job, or None.
+        """Open the finished bundle of the same job, or None.
 
         Raises:
             RequestError: something else is in the way.
@@ -197,24 +195,38 @@ class Work:
         if self.place.force or not folder.exists():
             return None
         if not (folder / MANIFEST).is_file():
-            raise RequestError(f"{folder} is in the way and no bundle: move it, or change --output")
+            raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
         try:
             bundle = open_bundle(folder)
         except BundleError as error:
             raise RequestError(f"{error}; or give --force to replace it") from None
-        if not same_job(bundle.manifest, self.draft):
+        if not self._made(bundle.manifest):
             raise RequestError(
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
         return bundle
 
+    def _made(self, manifest: Manifest) -> bool:
+        """Whether a finished bundle is of the same job, down to its image input."""
+        inputs = [tensor for graph in manifest.graphs for tensor in graph.spec.inputs]
+        bytes_in = any(tensor.dtype == "uint8" for tensor in inputs)
+        same = bytes_in == self.target.takes_bytes(self.order.options)
+        return same and same_job(manifest, self.draft)
+
     def write(self, graphs: Sequence[Graph], goldens: Arrays) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
+        from exporter.goldens import record_padding
+        from exporter.graphs.image_encoder import as_padded
+
+        rule = self.draft.preprocess
         final = self.folder
         with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
-            files = [self._lower(graph, folder) for graph in graphs]
-            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **goldens)
+            files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
+            if rule.padded_by == "graph":
+                self.report(f"{final.name}: recording a padded golden in torch")
+            arrays = goldens | record_padding(graphs, rule)
+            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
             (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
             self.report(f"{final.name}: running the lowered graphs against torch")
@@ -227,9 +239,7 @@ class Work:
         log = folder / LOG
         try:
             with interruptible(log), quiet(log):
-                file = self.target.lower(
-                    graph, self.order.precision.name, folder, self.order.options
-                )
+                file = self.target.lower(graph, self.order.precision, folder, self.order.options)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
             raise
@@ -242,17 +252,18 @@ class Work:
                 f"{first}; the toolkit's log is {log}"
             ) from error
 
+    def _parity(self, folder: Path) -> list[str]:
+        row = self.order.precision.floors
+        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
+
     def _check(self, folder: Path) -> tuple[Figure, ...]:
-        """Parity in a process of its own; `on_miss` hears of figures that miss their floors."""
-        command = [sys.executable, "-m", PARITY_MODULE, str(folder), "--json"]
-        environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
-        ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        lines, name = ran.stdout.strip().splitlines(), self.folder.name
-        if not lines:
-            last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
-            self.on_miss(f"{name}: the check did not finish: {last}")
+        """Run parity in a process of its own; `on_miss` is called if figures miss their floors."""
+        name = self.folder.name
+        try:
+            answer = child.call(self._parity(folder), what="parity")
+        except SamExportError as error:
+            self.on_miss(f"{name}: the check did not finish: {error}")
             return ()
-        answer: dict[str, Any] = json.loads(lines[-1])
         figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
         if answer["missed"]:
             self.on_miss(f"{name}: {'; '.join(answer['missed'])}; nothing was written")

@@ -1,4 +1,4 @@
-"""Progress of long work, and silence from toolkits that print."""
+"""Show the progress of long work, and silence toolkits that print."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-Report = Callable[[str], None]
-"""Takes one line about what is being done now."""
+Progress = Callable[[str], None]
+"""Called with one line at the start of each stage."""
 
 
 def silent(line: str) -> None:
-    """A `Report` that says nothing."""
+    """A `Progress` that shows nothing."""
     del line
 
 
-def on_stderr() -> Report:
-    """A `Report` that prints each stage with the seconds since the start.
+def on_stderr() -> Progress:
+    """Make a `Progress` that prints each stage with the seconds since the start.
 
-    It writes to a copy of stderr, so that it still speaks while `quiet` holds the original.
+    It writes to a copy of stderr, so it still prints while `quiet` holds the original.
     """
     stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command, and neither ends it half way through a cleaning up."""
+"""Ctrl-C and SIGTERM: both end a command, but never halfway through its clean-up."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came; whoever does not tell them apart treats it as Ctrl-C."""
+    """SIGTERM arrived; code that does not tell them apart treats it as Ctrl-C."""
 
 
-def ended_by(end: KeyboardInterrupt) -> tuple[str, int]:
-    """What a command says of its end, and its exit status: 128 and the signal, as shells count."""
+def describe_end(end: KeyboardInterrupt) -> tuple[str, int]:
+    """Word for how a command ended, and its exit status: 128 + signal, as in shells."""
     if isinstance(end, Terminated):
         return "terminated", 128 + signal.SIGTERM
     return "interrupted", 128 + signal.SIGINT
@@ -25,11 +25,11 @@ def ended_by(end: KeyboardInterrupt) -> tuple[str, int]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """The first SIGTERM raises `Terminated` in the block; further ones change nothing.
+    """Raise `Terminated` in the block at the first SIGTERM; ignore further ones.
 
     The program `timeout` sends it twice, to us and to our group: the second one would stop the
-    putting back that the first began. Left as it is: a SIGTERM that whoever started us ignores,
-    and any in a thread, where Python lets nobody handle signals.
+    clean-up that the first began. Changes nothing if our parent ignores SIGTERM, nor in a thread,
+    where Python cannot handle signals.
     """
     before, came = signal.getsignal(signal.SIGTERM), False
     if not _in_main_thread() or before in (signal.SIG_IGN, None):
@@ -51,10 +51,10 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def interruptible(log: Path) -> Iterator[None]:
-    """Both signals end the block, even where a toolkit swallows them, and take the log along.
+    """End the block at either signal, even if a toolkit swallows it, and delete the log.
 
-    coremltools and its imports have bare `except` clauses: the export went on as if nothing had
-    been said. Nobody needs a log of what they stopped themselves.
+    coremltools and its imports have bare `except` clauses: the export went on regardless. Nobody
+    needs the log of an export that they stopped themselves.
     """
     before, came = _handled_here(), list[KeyboardInterrupt]()
 
@@ -73,17 +73,17 @@ def interruptible(log: Path) -> Iterator[None]:
         _put_back(before)
         if came:
             log.unlink(missing_ok=True)
-            # A new one: this one may be the cause of what the toolkit made of it, and a chain of
-            # causes that leads back to its start has no end.
+            # Raise a new one: the toolkit may have raised an error with this one as its cause, and
+            # a chain of causes that leads back to its start never ends.
             raise type(came[0])
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Both signals count only when the block has ended.
+    """Hold both signals back until the block has ended.
 
-    So nothing stops a cleaning up, and no process is started and forgotten. What nobody
-    handles in Python is left as it is.
+    So nothing stops a clean-up, and no process is started and forgotten. Signals that Python code
+    does not handle are left alone.
     """
     before, came = _handled_here(), list[int]()
 
@@ -101,11 +101,11 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _handled_here() -> dict[int, Any]:
-    """Signal -> its handler, of those that Python code handles; none in a thread."""
+    """Map each signal that Python code handles to its handler; empty in a thread."""
     if not _in_main_thread():
         return {}
-    known = {int(number): signal.getsignal(number) for number in SIGNALS}
-    return {number: handler for number, handler in known.items() if callable(handler)}
+    handlers = {int(number): signal.getsignal(number) for number in SIGNALS}
+    return {number: handler for number, handler in handlers.items() if callable(handler)}
 
 
 def _put_back(before: dict[int, Any]) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from profiles import kinds
+from profiles.pages import pages
 from profiles.store import DEFAULT
-from runtimes.device import CLASSES, Method, core_numbers
+from runtimes.device import AUTO, CLASSES, KindOption, Method, core_numbers
 
 EXAMPLES = """\
 examples:
@@ -29,8 +31,6 @@ exit status: 0 done, 1 a failed run, a regression or over budget, 2 a wrong requ
 (Ctrl-C), 143 terminated (SIGTERM)
 """
 DEBUG = "a traceback with an error; with devices, every call of adb"
-WAYS = ("auto", "capsule", "ndk", "benchmark_model", "engine")
-DELEGATES = ("cpu", "xnnpack", "gpu", "nnapi", "qnn")
 DEFAULTS = Method()
 _OPTIONS = {
     "--runs": "runs",
@@ -112,7 +112,7 @@ def measuring() -> Parser:
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
     _add_method(made)
-    _add_adb(made)
+    _add_kind_options(made)
     _add_common(made)
     add("--quiet", action="store_true", help="no progress on stderr")
     return made
@@ -134,9 +134,18 @@ def _add_method(made: Parser) -> None:
     add(
         "--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,7 or 4-7"
     )
-    add("--way", choices=WAYS, default=d.way, help="how the runner gets there (default: auto)")
-    add("--delegate", choices=DELEGATES, default=d.delegate, help="what computes (default: cpu)")
-    add("--fixed-performance", action="store_true", help="Android's mode of steady clocks")
+    ways, delegates = (AUTO, *kinds.ways()), kinds.delegates()
+    add("--way", choices=ways, default=d.way, help=f"how the runner gets there ({d.way})")
+    add("--delegate", choices=delegates, default=d.delegate, help=f"what computes ({d.delegate})")
+    for mode in kinds.modes():
+        add(
+            f"--{mode.name}",
+            dest="modes",
+            action="append_const",
+            const=mode.name,
+            default=[],
+            help=mode.summary,
+        )
     seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
     seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
     add("--no-check", action="store_true", help="no parity check before; the results say so")
@@ -154,7 +163,7 @@ def method(arguments: argparse.Namespace) -> Method:
         cores=arguments.cores,
         way=arguments.way,
         delegate=arguments.delegate,
-        fixed_performance=arguments.fixed_performance,
+        modes=tuple(sorted(set(arguments.modes))),
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,
         check=not arguments.no_check,
@@ -162,13 +171,13 @@ def method(arguments: argparse.Namespace) -> Method:
 
 
 def options(asked: Method) -> list[str]:
-    """What to give `sam-bench` for this method, without what is the default."""
+    """Spell a method as options of `sam-bench`, defaults left out."""
     given = []
     for option, name in _OPTIONS.items():
         value = getattr(asked, name)
         if value != getattr(DEFAULTS, name):
             given += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    given += ["--fixed-performance"] if asked.fixed_performance else []
+    given += [f"--{mode}" for mode in asked.modes]
     return given + ([] if asked.check else ["--no-check"])
 
 
@@ -212,12 +221,19 @@ def reporting() -> Parser:
     """Of `sam-bench report`."""
     what = "One HTML page that needs nothing else, or tables in Markdown."
     made = _word("report", "-o FILE [filters]", what)
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="HTML")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="tables, to keep beside code")
+    for name, page in pages().items():
+        made.add_argument(
+            *page.options, dest=page_of(name), type=Path, metavar="FILE", help=page.summary
+        )
     made.add_argument("--all", action="store_true", help="not only the latest of each bundle")
     _add_filters(made)
     _add_common(made, json=False)
     return made
+
+
+def page_of(name: str) -> str:
+    """The attribute of the arguments that holds the file of the page `name`."""
+    return f"page_{name}"
 
 
 def listing() -> Parser:
@@ -231,7 +247,7 @@ def listing() -> Parser:
 def showing_devices() -> Parser:
     """Of `sam-bench devices`."""
     made = _word("devices", "[--json]", "What can be measured on now, and why something cannot.")
-    _add_adb(made)
+    _add_kind_options(made)
     _add_common(made, store=False)
     return made
 
@@ -240,7 +256,7 @@ def cleaning() -> Parser:
     """Of `sam-bench clean`."""
     made = _word("clean", "--device NAME", "Remove what sam-bench keeps on a device.")
     made.add_argument("--device", action="append", required=True, metavar="NAME", help="repeatable")
-    _add_adb(made)
+    _add_kind_options(made)
     _add_common(made, store=False, json=False)
     return made
 
@@ -267,9 +283,20 @@ def _add_filters(made: Parser) -> None:
     add("--since", default="", metavar="DAY", help="only from 2026-11-22 (or a time, UTC) on")
 
 
-def _add_adb(made: Parser) -> None:
-    text = "the adb program (default: $SAM_EXPORT_ADB, the Android SDK's, the one on PATH)"
-    made.add_argument("--adb", default="", metavar="PATH", help=text)
+def _add_kind_options(made: Parser) -> None:
+    for option in kinds.options():
+        made.add_argument(
+            f"--{option.name}",
+            dest=option_of(option),
+            default="",
+            metavar=option.metavar,
+            help=option.summary,
+        )
+
+
+def option_of(option: KindOption) -> str:
+    """The attribute of the arguments that holds an option of a kind; empty if not given."""
+    return f"kind_{option.name}"
 
 
 def _add_common(made: Parser, *, store: bool = True, json: bool = True) -> None:

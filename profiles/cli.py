@@ -15,16 +15,16 @@ from typing import BinaryIO
 
 from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError, SamExportError
-from exporter.progress import Report, on_stderr, silent
-from exporter.signals import ended_by, terminable
+from exporter.progress import Progress, on_stderr, silent
+from exporter.signals import describe_end, terminable
 from profiles import arguments as asked
-from profiles import kinds, logs
-from profiles.collect import Outcome, Plan, collect
+from profiles import kinds, logs, tables
+from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
 from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
-from profiles.pages import markdown, report, tables
+from profiles.pages import pages
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return work(arguments)
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         _warn(f"{word}{_how_to_go_on(arguments)}")
         return status
     except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
@@ -62,7 +62,7 @@ def _measure(arguments: Arguments) -> int:
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
         devices = [kinds.find(name) for name in arguments.device or [HOST]]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
-        plan = Plan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
@@ -117,10 +117,13 @@ def _check(arguments: Arguments) -> int:
 
 
 def _report(arguments: Arguments) -> int:
-    asked_for = [path for path in (arguments.output, arguments.markdown) if path is not None]
-    if not asked_for:
-        raise RequestError("nothing to write: give -o FILE for HTML, or --markdown FILE")
-    for path in asked_for:
+    known = pages()
+    files = {name: getattr(arguments, asked.page_of(name)) for name in known}
+    wanted = {name: path for name, path in files.items() if path is not None}
+    if not wanted:
+        choices = (f"{page.options[0]} FILE for {page.summary}" for page in known.values())
+        raise RequestError(f"nothing to write: give {', or '.join(choices)}")
+    for path in wanted.values():
         if not path.parent.is_dir():
             raise RequestError(f"there is no folder {path.parent} to write to")
     profiles = _filtered(arguments)
@@ -129,11 +132,9 @@ def _report(arguments: Arguments) -> int:
     if not profiles:
         raise RequestError(f"no profile in {arguments.store} fits; see sam-bench list")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    pages = ((arguments.output, report.render), (arguments.markdown, markdown.render))
-    for path, render in pages:
-        if path is not None:
-            _write(path, render(profiles, now))
-            print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
+    for name, path in wanted.items():
+        _write(path, known[name].render(profiles, now))
+        print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
     return 0
 
 
@@ -170,11 +171,13 @@ def _clean(arguments: Arguments) -> int:
     return 0
 
 
-def _telling(arguments: Arguments, progress: Report) -> AbstractContextManager[None]:
-    """What devices log is heard from here on, and the adb that was asked for is used."""
-    if arguments.adb:
-        kinds.use_adb(arguments.adb)
-    return logs.told(progress, _warn, debug=arguments.debug)
+def _telling(arguments: Arguments, progress: Progress) -> AbstractContextManager[None]:
+    """Show what devices log from here on; the kinds take their options first."""
+    for option in kinds.options():
+        value = getattr(arguments, asked.option_of(option))
+        if value:
+            option.use(value)
+    return logs.show(progress, _warn, debug=arguments.debug)
 
 
 def _filtered(arguments: Arguments) -> list[Profile]:

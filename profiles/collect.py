@@ -19,16 +19,16 @@ from functools import partial
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError, RequestError, SamExportError
-from exporter.progress import Report
+from exporter.progress import Progress
 from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
 from profiles.store import Store
 from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
-from runtimes.measures import describe, missed
+from runtimes.measures import describe, find_misses
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What is to be measured, whatever the device.
 
     Attributes:
@@ -52,7 +52,7 @@ class Outcome:
     failures: list[tuple[str, SamExportError]] = field(default_factory=list)
 
 
-def collect(plan: Plan, devices: Sequence[Device], report: Report) -> Outcome:
+def collect(plan: BenchPlan, devices: Sequence[Device], report: Progress) -> Outcome:
     """Measure on every device; one that fails costs the others nothing.
 
     Phones work side by side. What runs on this machine's own cores - the host, an emulator, a
@@ -83,7 +83,10 @@ def _take(outcome: Outcome, facts: DeviceFacts, work: partial[list[Profile]]) ->
 
 
 def _side_by_side(
-    plan: Plan, phones: Sequence[tuple[DeviceFacts, Device]], outcome: Outcome, report: Report
+    plan: BenchPlan,
+    phones: Sequence[tuple[DeviceFacts, Device]],
+    outcome: Outcome,
+    report: Progress,
 ) -> None:
     """Each phone in a thread. Ctrl-C reaches only this one, so it tells the others to stop."""
     with ThreadPoolExecutor(max_workers=len(phones)) as pool:
@@ -99,9 +102,9 @@ def _side_by_side(
             raise
 
 
-def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> list[Profile]:
+def measure(plan: BenchPlan, facts: DeviceFacts, device: Device, report: Progress) -> list[Profile]:
     """Everything on one device: a stored profile for each bundle."""
-    say: Report = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
+    say: Progress = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
     taken = plan.store.ids()
     with ExitStack() as stack:
         journals = [
@@ -127,10 +130,10 @@ def measure(plan: Plan, facts: DeviceFacts, device: Device, report: Report) -> l
 
 @dataclass(frozen=True)
 class _Run:
-    plan: Plan
+    plan: BenchPlan
     bench: Bench
     turns: list[tuple[Bundle, Journal]]
-    say: Report
+    say: Progress
 
     def prepare(self) -> None:
         for bundle, _ in self.turns:
@@ -191,7 +194,7 @@ def _untimed(journal: Journal) -> bool:
 
 
 def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
-    under = missed(figures)
+    under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         line = describe(under[0], bundle.manifest.precision)
@@ -199,7 +202,7 @@ def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
 
 
 def _stored(
-    plan: Plan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Report
+    plan: BenchPlan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Progress
 ) -> Profile:
     profile = Profile(
         schema_version=SCHEMA_VERSION,

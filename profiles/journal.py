@@ -23,7 +23,7 @@ from typing import Any
 
 from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
-from exporter.progress import Report
+from exporter.progress import Progress
 from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, to_json, tools
 from profiles.store import split_lines, write_whole
 from runtimes.device import DeviceFacts, Method
@@ -109,7 +109,7 @@ def folder_of(store: Path) -> Path:
 
 @contextmanager
 def open_journal(
-    store: Path, work: Work, taken: Container[str], report: Report
+    store: Path, work: Work, taken: Container[str], report: Progress
 ) -> Iterator[Journal]:
     """The journal of `work`: a new one, or the one an interrupted run left.
 
@@ -160,7 +160,7 @@ def _open_locked(path: Path) -> int:
 
 
 def _taken_over(
-    path: Path, descriptor: int, taken: Container[str], report: Report
+    path: Path, descriptor: int, taken: Container[str], report: Progress
 ) -> Journal | None:
     """What an earlier run left, if it can be gone on with."""
     lines, torn = split_lines(path.read_bytes())

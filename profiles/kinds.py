@@ -1,27 +1,54 @@
-"""Every kind of device there is: those of this machine and those of the harnesses.
+"""Every kind of device: those of this machine, then those of the harnesses.
 
-A harness is looked for by name and imported when a device is asked for, so reading profiles starts
-no adb, and a harness that is not installed is no error.
+A harness is a folder `*_harness` beside this package that has a catalogue `devices`. It is imported
+when a device is asked for, so reading profiles starts no adb.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
+from exporter import catalog
 from exporter.errors import RequestError, SamExportError
-from runtimes.device import Device, DeviceKind, Listed
+from runtimes.device import Device, DeviceKind, KindOption, Listed, Mode
 
-CATALOGUES = ("runtimes.devices", "android_harness.devices")
+T = TypeVar("T")
+
+
+def catalogues() -> tuple[str, ...]:
+    """The packages that hold kinds, the host's first."""
+    top = Path(__file__).parents[1]
+    found = sorted(path.parents[1].name for path in top.glob("*_harness/devices/__init__.py"))
+    return ("runtimes.devices", *(f"{name}.devices" for name in found))
 
 
 def kinds() -> Iterator[DeviceKind]:
     """Every kind, the host first; a harness is imported when its turn comes."""
-    for name in CATALOGUES:
-        if _exists(name):
-            yield from importlib.import_module(name).kinds()
+    for package in catalogues():
+        for name in catalog.names(package):
+            yield catalog.load(package, name, "KIND")
+
+
+def ways() -> tuple[str, ...]:
+    """For `--way`: whatever any kind has."""
+    return _once(way for kind in kinds() for way in kind.ways)
+
+
+def delegates() -> tuple[str, ...]:
+    """For `--delegate`: whatever any kind has."""
+    return _once(delegate for kind in kinds() for delegate in kind.delegates)
+
+
+def modes() -> tuple[Mode, ...]:
+    """What a device can be put into while it is measured, of any kind."""
+    return _once(mode for kind in kinds() for mode in kind.modes)
+
+
+def options() -> tuple[KindOption, ...]:
+    """Options of the command line that some kind takes."""
+    return _once(option for kind in kinds() for option in kind.options)
 
 
 def kind_of(name: str) -> tuple[DeviceKind, str]:
@@ -32,12 +59,7 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
         if kind.name == start:
             return kind, identifier
         known.append(kind.name)
-    raise RequestError(f"no device is called {name!r}; there are the kinds: {', '.join(known)}")
-
-
-def use_adb(program: str) -> None:
-    """From here on, this is the adb of this process and of all that it starts."""
-    os.environ[importlib.import_module("android_harness.adb.program").VARIABLE] = program
+    raise RequestError(f"unknown device {name!r}; choose from the kinds {', '.join(known)}")
 
 
 def find(name: str) -> Device:
@@ -58,15 +80,12 @@ def listed() -> tuple[Listed, ...]:
 
 
 def clean(name: str) -> str:
-    """Remove what we keep on a device. RequestError where its kind keeps nothing."""
+    """Remove what we keep on a device. RequestError if its kind keeps nothing."""
     kind, identifier = kind_of(name)
     if kind.clean is None:
         raise RequestError(f"nothing of ours is kept on {kind.name}: there is nothing to clean")
     return kind.clean(identifier)
 
 
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+def _once(values: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exporter.progress import Report
+from exporter.progress import Progress
 
 LOGGER = "sam_export"
 """The root of every logger of ours."""
 
 
 @contextmanager
-def told(progress: Report, warn: Report, *, debug: bool) -> Iterator[None]:
+def show(progress: Progress, warn: Progress, *, debug: bool) -> Iterator[None]:
     """Say every line of our loggers while the block runs.
 
     Args:
@@ -39,7 +39,7 @@ def told(progress: Report, warn: Report, *, debug: bool) -> Iterator[None]:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, progress: Report, warn: Report) -> None:
+    def __init__(self, progress: Progress, warn: Progress) -> None:
         super().__init__()
         self._progress, self._warn = progress, warn
 

@@ -20,7 +20,6 @@ from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RequestError
 from runtimes.device import (
     CLASSES,
-    THERMAL_STATUS,
     THROTTLED,
     Condition,
     DeviceFacts,
@@ -29,7 +28,7 @@ from runtimes.device import (
     SessionRun,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 T = TypeVar("T")
 TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
@@ -150,7 +149,7 @@ def parse_profile(line: str, where: str) -> Profile:
     if profile.device.device_class not in CLASSES:
         raise RequestError(
             f"{where}: device.device_class is {profile.device.device_class!r}; "
-            f"there are: {', '.join(CLASSES)}"
+            f"choose from {', '.join(CLASSES)}"
         )
     return profile
 
@@ -163,7 +162,7 @@ def parse_id(line: str, where: str) -> str:
     """
     found = _of_this_version(line, where).get("id")
     if not isinstance(found, str):
-        raise RequestError(f"{where} lacks the field 'id'")
+        raise RequestError(f"{where} is missing the field 'id'")
     return found
 
 
@@ -247,7 +246,6 @@ def throttled(
 
 def _warmth(before: Condition, after: Condition) -> str:
     for when, condition in (("before", before), ("after", after)):
-        if condition.thermal_status:
-            word = THERMAL_STATUS[min(condition.thermal_status, len(THERMAL_STATUS) - 1)]
-            return f"thermal status {word} {when} the repeat"
+        if condition.thermal_status and condition.thermal_status.level:
+            return f"thermal status {condition.thermal_status.word} {when} the repeat"
     return ""

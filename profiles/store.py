@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ExportError, RequestError
-from exporter.progress import Report, silent
+from exporter.progress import Progress, silent
 from profiles.schema import Profile, parse_id, parse_profile
 
 DEFAULT = Path("profiles.jsonl")
@@ -28,7 +28,7 @@ class Store:
 
     path: Path = DEFAULT
 
-    def read(self, report: Report = silent) -> tuple[Profile, ...]:
+    def read(self, report: Progress = silent) -> tuple[Profile, ...]:
         """Every profile, the oldest first.
 
         Args:
@@ -49,7 +49,7 @@ class Store:
             return frozenset()
         return frozenset(parse_id(line, where) for line, where in self._lines(silent))
 
-    def append(self, profile: Profile, report: Report = silent) -> None:
+    def append(self, profile: Profile, report: Progress = silent) -> None:
         """Write one line and wait until it is on the disk.
 
         Raises:
@@ -66,7 +66,7 @@ class Store:
                 "--store, then run the same command again"
             ) from error
 
-    def _lines(self, report: Report) -> Iterator[tuple[str, str]]:
+    def _lines(self, report: Progress) -> Iterator[tuple[str, str]]:
         """Every whole line that is not empty, and where it is."""
         lines, torn = split_lines(self._bytes())
         if torn:
@@ -88,7 +88,7 @@ class Store:
         except OSError as error:
             raise RequestError(f"{self.path} cannot be read: {error.strerror}") from None
 
-    def _set_torn_aside(self, descriptor: int, report: Report) -> None:
+    def _set_torn_aside(self, descriptor: int, report: Progress) -> None:
         """End the file with a whole line. A last line that only lacks its newline gets it."""
         lines, torn = split_lines(self.path.read_bytes())
         size = os.fstat(descriptor).st_size

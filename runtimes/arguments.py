@@ -1,4 +1,4 @@
-"""What `sam-run` can be asked, as an argument parser."""
+"""The argument parser of `sam-run`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong reques
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
+        """Print one line, like every other error of ours."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def point(text: str) -> tuple[float, float, int]:
-    """`X,Y` or `X,Y,LABEL`; without a label a point is foreground."""
+    """Parse `X,Y` or `X,Y,LABEL`; without a label a point is foreground."""
     numbers = _split(text, (2, 3), "X,Y or X,Y,LABEL")
     label = numbers[2] if len(numbers) == 3 else 1.0
     if label not in (0.0, 1.0):
@@ -39,7 +39,7 @@ def point(text: str) -> tuple[float, float, int]:
 
 
 def box(text: str) -> tuple[float, float, float, float]:
-    """`X0,Y0,X1,Y1`, top left and bottom right."""
+    """Parse `X0,Y0,X1,Y1`, top left and bottom right."""
     x0, y0, x1, y1 = _split(text, (4,), "X0,Y0,X1,Y1")
     return x0, y0, x1, y1
 
@@ -61,7 +61,7 @@ def _threads(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of `sam-run`. A wrong argument ends the process with status 2 and one line."""
+    """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = _Parser(
         "sam-run",
         usage="sam-run BUNDLE IMAGE [prompts] [options] | sam-run BUNDLE --check",

@@ -20,11 +20,11 @@ from exporter.bundle.folder import Bundle, open_bundle
 from exporter.bundle.preprocess import Bools, Bytes, fit
 from exporter.bundle.prompts import Prompts
 from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.signals import ended_by, terminable
+from exporter.signals import describe_end, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
 from runtimes.masks import Masks
-from runtimes.measures import describe, missed
+from runtimes.measures import describe, find_misses
 from runtimes.overlay import overlay
 from runtimes.parity import check_parity
 from runtimes.pictures import read_rgb, save_picture, write_whole
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Files:
-    """What to write; None is not written."""
+    """Files to write; None is not written."""
 
     overlay: Path | None
     mask: Path | None
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return _check(arguments) if arguments.check else _segment(arguments)
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         print(f"sam-run: {word}", file=sys.stderr)
         return status
-    except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
+    except Exception as error:  # noqa: BLE001 - a user gets one line instead of a traceback
         if arguments.debug:
             traceback.print_exc()
         known = isinstance(error, SamExportError)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Hashes, then every graph against its goldens."""
+    """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
     bundle = open_bundle(arguments.bundle)
@@ -76,7 +76,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
         for figure in figures:
             print(f"  {describe(figure, manifest.precision)}")
-    under = missed(figures)
+    under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         raise ParityError(f"{describe(under[0], manifest.precision)}{more}")
@@ -84,7 +84,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    """One picture, one prompt set."""
+    """Segment one picture with one prompt set."""
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, or --check")
     files = _files(arguments)
@@ -96,10 +96,10 @@ def _segment(arguments: argparse.Namespace) -> int:
     logits = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms: dict[str, float] = {}
-    segmenter = _timed(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
-    _timed(ms, "set_image", lambda: segmenter.set_image(rgb))
+    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
+    _time(ms, "set_image", lambda: segmenter.set_image(rgb))
     call = partial(segmenter.predict_prompts, prompts, logits, multimask=arguments.multimask)
-    masks = _timed(ms, "predict", call)
+    masks = _time(ms, "predict", call)
     written = _write(files, rgb, masks, prompts)
     if arguments.json:
         report = _report(bundle, engine, rgb, prompts, masks)
@@ -150,7 +150,7 @@ def bounding_box(mask: Bools) -> list[int] | None:
 
 
 def _write(files: Files, rgb: Bytes, masks: Masks, prompts: Prompts) -> list[Path]:
-    """Write what was asked for; the paths, in order."""
+    """Write the files asked for; returns their paths, in order."""
     written = []
     if files.overlay is not None:
         save_picture(files.overlay, overlay(rgb, masks, prompts))
@@ -173,7 +173,7 @@ def _mask_files(path: Path | None, masks: Masks) -> list[tuple[Path, Any]]:
 
 
 def _files(arguments: argparse.Namespace) -> Files:
-    """The files asked for, refused before any work if they cannot be written."""
+    """Name the files asked for. RequestError, before any work, if one cannot be written."""
     image: Path = arguments.image
     files = Files(arguments.output, arguments.mask, arguments.save_logits)
     asked = [path for path in (files.overlay, files.mask, files.logits) if path is not None]
@@ -199,7 +199,7 @@ def _prompts(arguments: argparse.Namespace) -> Prompts:
     )
 
 
-def _timed(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:
+def _time(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:
     start = time.perf_counter()
     result = work()
     ms[name] = (time.perf_counter() - start) * 1000

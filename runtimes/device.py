@@ -20,19 +20,19 @@ from exporter.bundle.manifest import Figure
 PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
 """The class of a device. Numbers of different classes are never compared."""
 
+AUTO, CPU = "auto", "cpu"
+"""The way and the delegate of a method that asks for no other."""
+
 RESIDENT = "of the peak"
-"""How a run's note begins that says what else than the graph the memory was for."""
+"""Prefix of the note that says how much of the peak was not the graph's."""
 
 THROTTLED = "throttled:"
-"""How a run's note begins that says the device held its clocks down or got hot meanwhile."""
-
-THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-"""Android's words for the thermal status 0..6."""
+"""Prefix of the note for a run in which the device throttled or overheated."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Cores that share a top frequency; `max_khz` is None where the system does not tell."""
+    """Cores that share a top frequency; `max_khz` is None if the system does not tell."""
 
     cores: tuple[int, ...]
     max_khz: int | None
@@ -58,14 +58,14 @@ class DeviceFacts:
     Attributes:
         device: as a user names it: `host`, `android:SERIAL`, `emulator:AVD`.
         device_class: one of CLASSES.
-        manufacturer: empty where it is not known; the same for what follows.
+        manufacturer: empty if unknown, as are the next four.
         soc: manufacturer and model of the chip.
         system: name, release and API level, e.g. `Android 14 (API 34)`.
         build: fingerprint of the system's build, or the kernel's version.
         abi: `arm64-v8a` or `x86_64`.
         clusters: from the slowest to the fastest.
-        memory_mb: of the whole device; 0 where it is not known.
-        page_size: of memory, in bytes; 0 where it is not known.
+        memory_mb: of the whole device; 0 if unknown.
+        page_size: of memory, in bytes; 0 if unknown.
     """
 
     device: str
@@ -91,12 +91,24 @@ class Temperature:
 
 
 @dataclass(frozen=True)
+class ThermalStatus:
+    """How far a system says that heat holds it back.
+
+    Attributes:
+        level: 0 for not at all; how far the levels go is up to the system.
+        word: the system's own for it: Android's `severe`, Apple's `serious`.
+    """
+
+    level: int
+    word: str
+
+
+@dataclass(frozen=True)
 class Condition:
     """How a device is at one moment. None is what it does not tell.
 
     Attributes:
         at: ISO 8601 time of the host, UTC.
-        thermal_status: an index into THERMAL_STATUS.
         frequencies_khz: core number -> current frequency.
         load: processes that want to run, averaged over a minute.
         awake: whether the screen is on.
@@ -104,7 +116,7 @@ class Condition:
     """
 
     at: str
-    thermal_status: int | None = None
+    thermal_status: ThermalStatus | None = None
     temperatures: tuple[Temperature, ...] = ()
     battery_percent: int | None = None
     charging: bool | None = None
@@ -116,19 +128,21 @@ class Condition:
 
 @dataclass(frozen=True)
 class Method:
-    """How a run is done; stored with it, and part of what makes two runs comparable.
+    """How a run is done; stored with it, so that two runs can be told to be comparable.
 
     Attributes:
         runs: timed calls of a graph in a repeat, at least.
         seconds: time for them, at least: a repeat goes on until it has both.
         warmup_seconds: the most that is spent on waiting for stable times.
+        warmup_least_seconds: the least; a governor needs some tenths of a second to raise a clock.
+        stable_calls: times are stable if the median of so many calls ...
+        stable_within: ... differs by no more than this share from that of as many before.
         repeats: processes a graph; bundles take turns between them.
         threads: of the runtime.
         cores: `fast` (the fastest cluster), `all`, or core numbers as `4,5,6,7` or `4-7`.
-        way: how the runner reaches the device: `auto`, `capsule`, `ndk`, `benchmark_model`; this
-            host has `engine` alone.
-        delegate: `cpu`, `xnnpack`, `gpu`, `nnapi`, `qnn`.
-        fixed_performance: Android's fixed-performance mode.
+        way: how the runner reaches the device: AUTO, or one of `DeviceKind.ways`.
+        delegate: what computes: one of `DeviceKind.delegates`.
+        modes: names of `DeviceKind.modes` that the device is put into.
         cool_seconds: the most that is spent on waiting for a device to cool.
         deadline_seconds: the most for one process on the device.
         check: parity on the device before any time counts.
@@ -137,12 +151,15 @@ class Method:
     runs: int = 50
     seconds: float = 10.0
     warmup_seconds: float = 5.0
+    warmup_least_seconds: float = 0.3
+    stable_calls: int = 5
+    stable_within: float = 0.02
     repeats: int = 3
     threads: int = 2
     cores: str = "fast"
-    way: str = "auto"
-    delegate: str = "cpu"
-    fixed_performance: bool = False
+    way: str = AUTO
+    delegate: str = CPU
+    modes: tuple[str, ...] = ()
     cool_seconds: float = 300.0
     deadline_seconds: float = 600.0
     check: bool = True
@@ -158,9 +175,9 @@ class GraphRun:
         warmup_ns: the calls before times were stable, the first among them.
         samples_ns: every call that counts, wall clock (monotonic, raw).
         cpu_ns: CPU time of the process over those calls, all threads together.
-        peak_bytes: the most resident memory of the process; None where it is not told.
+        peak_bytes: the most resident memory of the process; None if the system does not tell.
         affinity: core numbers the process was held to; empty for all.
-        timed: false where the runtime is an interpreter: its times would say nothing of the bundle,
+        timed: false if the runtime is an interpreter: its times would say nothing of the bundle,
             so there are none (the nanoseconds are 0, the samples empty).
         way: how the runner reached the device, as `Method.way` names it; empty for a host.
     """
@@ -178,6 +195,23 @@ class GraphRun:
     notes: tuple[str, ...] = ()
     timed: bool = True
     way: str = ""
+
+    @classmethod
+    def untimed(cls, graph: str, runtime: str, why: str) -> GraphRun:
+        """A run that gave no times, and why."""
+        return cls(
+            graph=graph,
+            runtime=runtime,
+            load_ns=0,
+            first_ns=0,
+            warmup_ns=(),
+            samples_ns=(),
+            cpu_ns=None,
+            peak_bytes=None,
+            threads=1,
+            notes=(why,),
+            timed=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -200,12 +234,25 @@ class SessionRun:
     timed: bool = True
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def untimed(cls, runtime: str, why: str) -> SessionRun:
+        """A session that gave no times, and why."""
+        return cls(
+            runtime=runtime,
+            load_ns=0,
+            first_mask_ns=0,
+            click_ns=(),
+            peak_bytes=None,
+            timed=False,
+            notes=(why,),
+        )
+
 
 class Bench(Protocol):
     """A device made ready for one method; leaving its context undoes everything it did."""
 
     def prepare(self, bundle: Bundle) -> None:
-        """Put on the device what the bundle needs and is not there yet (by hash)."""
+        """Push the files that the bundle needs and the device does not have, by hash."""
         ...
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
@@ -217,7 +264,7 @@ class Bench(Protocol):
         ...
 
     def run_session(self, bundle: Bundle) -> SessionRun:
-        """One process, every graph, as an app uses them; RequestError where the way cannot."""
+        """One process, every graph, as an app uses them; RequestError if the way cannot."""
         ...
 
     def condition(self) -> Condition:
@@ -237,7 +284,7 @@ class Device(Protocol):
         ...
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
-        """Make it ready for `method`; RequestError by name for what this device cannot do."""
+        """Make it ready for `method`; RequestError names what this device cannot do."""
         ...
 
 
@@ -247,15 +294,40 @@ class Listed:
 
     Attributes:
         device: what `--device` takes.
-        facts: None where the device cannot be asked.
+        facts: None if the device cannot be asked.
         condition: the same.
-        problem: why it cannot be used, and what to do; empty where it can.
+        problem: why it cannot be used, and what to do; empty if it can.
     """
 
     device: str
     facts: DeviceFacts | None
     condition: Condition | None
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a device can be put into while it is measured: `--NAME` asks for it."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class KindOption:
+    """An option of the command line that a kind takes: `--NAME VALUE`.
+
+    Attributes:
+        name: without its dashes.
+        metavar: of its value, for the help.
+        summary: for the help.
+        use: called with the value before any device is looked for.
+    """
+
+    name: str
+    metavar: str
+    summary: str
+    use: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -267,10 +339,18 @@ class DeviceKind:
         find: ID, or an empty string for the only one -> the device. RequestError says why not.
         listed: every device of this kind that can be seen now.
         clean: ID -> removes what we keep on that device and says in one line what it was; None
-            where nothing is kept.
+            if nothing is kept.
+        ways: for `--way`, besides AUTO.
+        delegates: for `--delegate`.
+        modes: what its devices can be put into.
+        options: what it takes from the command line.
     """
 
     name: str
     find: Callable[[str], Device]
     listed: Callable[[], tuple[Listed, ...]]
     clean: Callable[[str], str] | None = None
+    ways: tuple[str, ...] = ()
+    delegates: tuple[str, ...] = (CPU,)
+    modes: tuple[Mode, ...] = ()
+    options: tuple[KindOption, ...] = ()

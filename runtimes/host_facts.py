@@ -1,4 +1,4 @@
-"""What this machine is and how it is now, from /proc, /sys and the standard library."""
+"""Facts about this machine and its condition now, from /proc, /sys and the standard library."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SYSTEM = Path("/sys")
 CPUINFO = Path("/proc/cpuinfo")
 BUSY_NOTE = "other work was running on the host"
 BUSY = 0.5
-"""Waiting processes for each core above which a reader should know that the host was not idle."""
+"""Waiting processes for each core above which results note that the host was not idle."""
 
 
 def host_facts(system: Path = SYSTEM, cpuinfo: Path = CPUINFO) -> DeviceFacts:
-    """This machine.
+    """Collect the facts about this machine.
 
     Args:
-        system: where sysfs is.
-        cpuinfo: what Linux says about its processors.
+        system: the folder of sysfs.
+        cpuinfo: Linux's file about its processors.
     """
     return DeviceFacts(
         device=HOST,
@@ -41,7 +41,7 @@ def host_facts(system: Path = SYSTEM, cpuinfo: Path = CPUINFO) -> DeviceFacts:
 
 
 def host_condition(system: Path = SYSTEM) -> Condition:
-    """This machine now; None and empty for what it does not tell."""
+    """Read this machine's condition now; fields that it does not report are None or empty."""
     load = os.getloadavg()[0]
     percent, charging = _battery(system)
     frequencies = {
@@ -62,14 +62,14 @@ def host_condition(system: Path = SYSTEM) -> Condition:
 
 
 def allowed_cores() -> tuple[int, ...]:
-    """The cores this process may run on."""
+    """List the cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def clusters(system: Path, cores: tuple[int, ...]) -> tuple[Cluster, ...]:
-    """Cores by their top frequency, the slowest first; one cluster where none is told."""
+    """Group cores by top frequency, the slowest first; one cluster if frequencies are unknown."""
     groups: dict[int | None, list[int]] = {}
     for core in cores:
         groups.setdefault(_number(_cpufreq(system, core) / "cpuinfo_max_freq"), []).append(core)
@@ -124,7 +124,7 @@ def _system() -> str:
 
 
 def _sysctl(name: str) -> str:
-    """Empty where macOS does not know the name."""
+    """Ask macOS for a value; empty if it does not know the name."""
     command = ["/usr/sbin/sysctl", "-n", name]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -141,7 +141,7 @@ def _pages(name: str) -> int:
 
 
 def _text(path: Path) -> str:
-    """Stripped; empty where it cannot be read."""
+    """Read a file, stripped; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

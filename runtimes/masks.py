@@ -1,4 +1,4 @@
-"""What one prompt set gives, chosen and scaled by the manifest's rules. numpy only."""
+"""The masks of one prompt set, chosen and scaled by the manifest's rules. numpy only."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from exporter.errors import PromptError
 
 @dataclass(frozen=True)
 class Masks:
-    """What one prompt set gave; K is 1, or with `multimask` the number of the rule's `multi`.
+    """The masks of one prompt set; K is 1, or with `multimask` the length of the rule's `multi`.
 
     Attributes:
         masks: (K, H, W) at the size of the original image.
         iou_predictions: (K,) the network's own estimate of each mask's quality.
         low_res_masks: (K, h, w) logits; one of them may be a later `mask_input`.
-        stability: (K,) where the bundle ranks masks by that; see `exporter.bundle.rules.MaskRule`.
+        stability: (K,) if the bundle ranks masks by it; see `exporter.bundle.rules.MaskRule`.
     """
 
     masks: Bools
@@ -38,25 +38,25 @@ class Masks:
 
     @property
     def scores(self) -> Floats:
-        """(K,) what ranks the masks."""
+        """(K,) scores that rank the masks."""
         return self.iou_predictions if self.stability is None else self.stability
 
     @property
     def word(self) -> str:
-        """What to call the scores in a few letters."""
+        """A short word for the scores."""
         return "iou" if self.stability is None else "stability"
 
     @property
     def best(self) -> int:
-        """The mask with the highest score."""
+        """Index of the mask with the highest score."""
         return int(np.argmax(self.scores))
 
 
 def masks_of(
     logits: Floats, iou: Floats, frame: Frame, rule: MaskRule, *, multimask: bool
 ) -> Masks:
-    """(M, h, w) `low_res_masks` and (M,) of one prompt set -> what its caller asked for."""
-    tokens = list(chosen_tokens(rule, logits, iou, multimask=multimask))
+    """Choose and scale the caller's masks from (M, h, w) `low_res_masks` and (M,) scores."""
+    tokens = list(choose_tokens(rule, logits, iou, multimask=multimask))
     full = upscale(logits[tokens], frame, rule.upscale)
     scores = mask_scores(logits[tokens], iou[tokens], rule)
     return Masks(
@@ -67,16 +67,16 @@ def masks_of(
     )
 
 
-def chosen_tokens(
+def choose_tokens(
     rule: MaskRule, logits: Floats, iou: Floats, *, multimask: bool
 ) -> tuple[int, ...]:
-    """The mask tokens a caller gets, as the variant's own code chooses them.
+    """Choose the mask tokens for a caller, as the variant's own code does.
 
     Args:
         rule: the manifest's.
         logits: (M, h, w) `low_res_masks` of one prompt set.
         iou: (M,) its `iou_predictions`.
-        multimask: what the caller asked for.
+        multimask: whether the caller asked for several.
     """
     if multimask:
         return rule.multi
@@ -87,7 +87,7 @@ def chosen_tokens(
 
 
 def stable(rule: MaskRule, logits: Floats) -> bool:
-    """Whether a mask (h, w) is as stable as the rule wants it; always, where it wants nothing."""
+    """Whether a mask (h, w) is as stable as the rule demands; true if it demands nothing."""
     if rule.stability is None:
         return True
     delta = rule.stability.delta
@@ -96,7 +96,7 @@ def stable(rule: MaskRule, logits: Floats) -> bool:
 
 
 def clamp_logits(logits: Floats, rule: MaskRule) -> Floats:
-    """Clamp logits as the rule says; a caller gets them so."""
+    """Clamp logits as the rule says, before a caller gets them."""
     if rule.logit_limit is None:
         return logits
     return np.clip(logits, -rule.logit_limit, rule.logit_limit)
@@ -105,7 +105,7 @@ def clamp_logits(logits: Floats, rule: MaskRule) -> Floats:
 def as_prompts(
     points: npt.ArrayLike | None, labels: npt.ArrayLike | None, box: npt.ArrayLike | None
 ) -> Prompts:
-    """Arrays or lists as users have them -> one prompt set. PromptError names a wrong shape."""
+    """Make one prompt set from a user's arrays or lists. PromptError names a wrong shape."""
     xy = _numbers([] if points is None else points, "points", (-1, 2))
     kinds = _numbers([] if labels is None else labels, "labels", (-1,))
     odd = [label for label in kinds.tolist() if label not in (0.0, 1.0)]

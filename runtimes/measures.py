@@ -1,4 +1,4 @@
-"""How far a lowered graph is from torch: the measures, and the floor each must reach."""
+"""Measures of a lowered graph's distance from torch, and the floor of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
 
 JOINED = "+"
-"""Between the names of a chain of graphs, in the label of its figures."""
+"""Joins the names of a chain of graphs in the label of its figures."""
 MASKS = "low_res_masks"
 BOXES = "boxes"
 
@@ -39,7 +39,7 @@ class Measure:
     function: Callable[[Floats, Floats, float], float]
 
     def worst(self, values: list[float]) -> float:
-        """The value that counts among several cases."""
+        """Pick the worst value of several cases."""
         return min(values) if self.better == "higher" else max(values)
 
 
@@ -72,7 +72,7 @@ def mask_iou(expected: Floats, actual: Floats, threshold: float) -> float:
 
 
 def prompt_sensitivity(expected: list[Floats], actual: list[Floats]) -> float:
-    """Whether the output follows the prompt as far as the original's does; 1 is exactly so.
+    """How closely the output follows the prompt, compared with the original; 1 is exactly.
 
     Args:
         expected: torch's output for two or more prompts on one image.
@@ -80,7 +80,7 @@ def prompt_sensitivity(expected: list[Floats], actual: list[Floats]) -> float:
 
     Returns:
         The worst pair's min(r, 1/r) with r = |actual(a) - actual(b)| / |expected(a) - expected(b)|;
-        0 where either does not move at all: such a pair proves nothing.
+        0 if either does not move at all: such a pair proves nothing.
     """
     pairs = [(i, j) for i in range(len(expected)) for j in range(i)]
     if not pairs:
@@ -101,7 +101,7 @@ SENSITIVITY = "prompt_sensitivity"
 
 @dataclass(frozen=True)
 class Floor:
-    """What a figure must reach (or stay under, where lower is better), and why there."""
+    """The value a figure must reach (or stay under, if lower is better), and the reason for it."""
 
     value: float
     why: str
@@ -116,12 +116,12 @@ FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
         # Reached here: 109 dB and more; EdgeTAM's filled weights, up to 2.5e7, give the least.
         (ANY, "psnr_db"): Floor(100.0, "only the order of float32 sums differs: 24-bit mantissas"),
         (ANY, "worst_error"): Floor(1e-4, "about 1000 float32 roundings in one place"),
-        (ANY, "mask_iou"): Floor(0.999, "a pixel flips only where its logit is at the threshold"),
+        (ANY, "mask_iou"): Floor(0.999, "a pixel flips only if its logit is at the threshold"),
         (ANY, SENSITIVITY): _FOLLOWS,
     },
     "fp16": {
-        # Reached here: 61 dB and more on masks, 47 on IoUs. Below that lies room for what trained
-        # weights do to float16, which no checkpoint on this machine could show.
+        # Reached here: 61 dB and more on masks, 47 on IoUs. The margin below is for the effect of
+        # trained weights on float16, which no checkpoint on this machine could show.
         (MASKS, "psnr_db"): Floor(50.0, "11-bit mantissas are 66 dB each; the decoder is shallow"),
         (ANY, "psnr_db"): Floor(40.0, "the error of an encoder's dozen blocks adds up"),
         # Reached here: 76 dB.
@@ -134,17 +134,17 @@ FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
 
 
 def floor_of(precision: str, graph: str, output: str, measure: str) -> float | None:
-    """The floor of a figure, or None where it is only reported.
+    """Look up the floor of a figure; None if it is only reported.
 
-    End to end, the decibels are reported alone: the encoder's error reaches the masks through the
-    decoder, and the masks are what counts.
+    End to end, decibels have no floor: the encoder's error reaches the masks through the decoder,
+    and only the masks count.
 
     Raises:
         BundleError: no floors are set for this precision.
     """
     if precision not in FLOORS:
         raise BundleError(
-            f"no floors are set for precision {precision!r}; there are: {', '.join(FLOORS)}"
+            f"no floors are set for precision {precision!r}; choose from {', '.join(FLOORS)}"
         )
     if is_end_to_end(graph) and measure == PSNR.name:
         return None
@@ -154,7 +154,7 @@ def floor_of(precision: str, graph: str, output: str, measure: str) -> float | N
 
 
 def end_to_end(graph: HasSpec, earlier: Iterable[HasSpec]) -> str:
-    """`image_encoder+mask_decoder`: names the figures of a graph on lowered inputs."""
+    """Name the figures of a graph on lowered inputs: `image_encoder+mask_decoder`."""
     return JOINED.join(each.spec.name for each in (*earlier, graph))
 
 
@@ -163,13 +163,13 @@ def is_end_to_end(graph: str) -> bool:
     return JOINED in graph
 
 
-def missed(figures: tuple[Figure, ...]) -> list[Figure]:
-    """The figures that do not reach their floor."""
-    return [figure for figure in figures if not reached(figure)]
+def find_misses(figures: tuple[Figure, ...]) -> list[Figure]:
+    """List the figures that miss their floor."""
+    return [figure for figure in figures if not meets_floor(figure)]
 
 
 def describe(figure: Figure, precision: str = "") -> str:
-    """A figure with its floor in one line, for people; `precision` is named if it is given."""
+    """Describe a figure and its floor in one line; names `precision` if it is given."""
     unit = f" {figure.unit}" if figure.unit else ""
     start = f"{figure.graph} {figure.output} {figure.measure}"
     if figure.floor is None:
@@ -178,7 +178,7 @@ def describe(figure: Figure, precision: str = "") -> str:
     if value == floor:  # rounded, a near miss would read as a hit
         value = repr(figure.value)
     lower = figure.better == "lower"
-    if reached(figure):
+    if meets_floor(figure):
         verdict = "is within the limit" if lower else "reaches the floor"
     else:
         verdict = "is over the limit" if lower else "is under the floor"
@@ -186,8 +186,8 @@ def describe(figure: Figure, precision: str = "") -> str:
     return f"{start} {value}{unit} {verdict} {floor}{unit}{owner}"
 
 
-def reached(figure: Figure) -> bool:
-    """Whether a figure is as good as its floor; not a number is not."""
+def meets_floor(figure: Figure) -> bool:
+    """Whether a figure is as good as its floor; NaN is not."""
     if figure.floor is None:
         return True
     if figure.better == "higher":

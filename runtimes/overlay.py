@@ -1,4 +1,4 @@
-"""One picture that shows an image, the prompts and the masks found."""
+"""Draw one picture of an image, its prompts and its masks."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ _PANEL = 1024
 
 @dataclass(frozen=True)
 class Look:
-    """Sizes in pixels that suit an image, so that marks look alike on a thumbnail and a photo."""
+    """Sizes in pixels scaled to an image, so that marks look alike on a thumbnail and a photo."""
 
     line: int
     radius: int
 
     @classmethod
     def of(cls, size: tuple[int, int]) -> Look:
-        """For an image of that width and height."""
+        """Make sizes for an image of that width and height."""
         side = max(size)
         return cls(line=max(1, round(side / 400)), radius=max(3, round(side / 90)))
 
 
 def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
-    """Masks over their image; several ones side by side with their predicted quality.
+    """Draw masks over their image; several side by side with their predicted quality.
 
-    Without a prompt they are the objects of one picture: all of them on it, the small ones on top.
+    Without a prompt the masks are the objects of one picture: all are drawn on it, small ones on
+    top.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -57,23 +58,23 @@ def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
         panel = _panel(base, mask, prompts, _COLOURS[i % len(_COLOURS)])
         panel.thumbnail((_PANEL, _PANEL), Image.Resampling.LANCZOS)
         best = ", best" if i == masks.best else ""
-        panels.append(_captioned(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
+        panels.append(_add_caption(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
     return _side_by_side(panels)
 
 
 def _everything(base: Image.Image, masks: Masks) -> Image.Image:
-    """Each mask in a colour of its own: hues a golden section apart are easy to tell apart."""
+    """Draw each mask in its own colour; hues a golden section apart are easy to distinguish."""
     picture, line = base, Look.of(base.size).line
     largest_first = np.argsort([-int(mask.sum()) for mask in masks.masks], kind="stable")
     for i, index in enumerate(largest_first):
         red, green, blue = colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0)
         colour = (round(255 * red), round(255 * green), round(255 * blue))
-        picture = tinted(picture, masks.masks[index], colour, line)
+        picture = tint(picture, masks.masks[index], colour, line)
     return picture
 
 
-def tinted(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:
-    """The image with the mask's area tinted and its contour drawn, dark outside, bright inside."""
+def tint(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:
+    """Tint the mask's area and draw its contour, dark outside, bright inside."""
     area = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
     inner = _edge(area, ImageFilter.MinFilter, line)
     outer = _edge(area, ImageFilter.MaxFilter, line)
@@ -89,7 +90,7 @@ def _edge(
     grow: type[ImageFilter.MinFilter] | type[ImageFilter.MaxFilter],
     width: int,
 ) -> Image.Image:
-    """The band, `width` pixels wide, by which a mask shrinks or grows."""
+    """Find the band, `width` pixels wide, by which a mask shrinks or grows."""
     moved = area
     for _ in range(width):
         moved = moved.filter(grow(3))
@@ -100,7 +101,7 @@ def _panel(
     base: Image.Image, mask: Bools, prompts: Prompts, colour: tuple[int, int, int]
 ) -> Image.Image:
     look = Look.of(base.size)
-    picture = tinted(base, mask, colour, look.line)
+    picture = tint(base, mask, colour, look.line)
     if prompts.box is not None:
         _draw_box(picture, prompts.box, look)
     for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
@@ -120,7 +121,7 @@ def _draw_box(picture: Image.Image, box: tuple[float, float, float, float], look
 def _draw_point(
     picture: Image.Image, x: float, y: float, colour: tuple[int, int, int], radius: int
 ) -> None:
-    """A disc with a white rim, smooth: the circles are drawn large and shrunk."""
+    """Draw a smooth disc with a white rim: circles are drawn large and shrunk."""
     side = 2 * radius + 3
     left, top = round(x) - radius - 1, round(y) - radius - 1
     for part, fill in ((1.0, _WHITE), (0.72, colour)):
@@ -132,8 +133,8 @@ def _draw_point(
         picture.paste(fill, (left, top, left + side, top + side), small)
 
 
-def _captioned(panel: Image.Image, text: str) -> Image.Image:
-    """The panel below a strip with the text, in the largest size up to 22 that fits."""
+def _add_caption(panel: Image.Image, text: str) -> Image.Image:
+    """Put a strip with the text above the panel, in the largest size up to 22 that fits."""
     size = 22
     while size > 8 and ImageFont.load_default(size).getlength(text) > panel.width - 8:
         size -= 1

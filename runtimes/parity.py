@@ -3,10 +3,10 @@
     python -m runtimes.parity FOLDER --json
 
 works on a bundle that is not sealed yet (no hash is checked): the export runs it in a process of
-its own, so that no toolkit that lowered a graph is there to help it run.
+its own, in which no toolkit that lowered a graph is loaded.
 
-A graph that an earlier one feeds is compared twice: on the goldens' inputs, and end to end, on what
-the lowered graphs before it gave.
+A graph that an earlier one feeds is compared twice: on the goldens' inputs, and end to end, on the
+outputs of the lowered graphs before it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import Feed, feeds, in_order
+from exporter import child
+from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
-from runtimes.engines import Array, Session, open_session, run_canonical
+from runtimes.engines import Array, LoadedGraph, load_graph, run_canonical
 from runtimes.measures import (
+    FLOORS,
     IOU,
     MASKS,
     PSNR,
@@ -38,16 +41,18 @@ from runtimes.measures import (
     Measure,
     describe,
     end_to_end,
+    find_misses,
     floor_of,
     is_end_to_end,
-    missed,
     prompt_sensitivity,
 )
 from runtimes.process import peak_bytes
 
-__all__ = ["Figure", "check_parity", "describe", "missed"]
+__all__ = ["Figure", "check_parity", "describe", "find_misses"]
 
 CLICK = "click"
+Floors = Callable[[str, str, str], float | None]
+"""Graph, output, measure -> the floor, or None if the figure is only reported."""
 
 
 @dataclass
@@ -64,8 +69,8 @@ class Tally:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
 
-    def figures(self, precision: str) -> Iterator[Figure]:
-        """The worst of each."""
+    def figures(self, floors: Floors) -> Iterator[Figure]:
+        """Make the worst figure of each, with its floor."""
         for (graph, output, measure), values in self.values.items():
             yield Figure(
                 graph=graph,
@@ -74,7 +79,7 @@ class Tally:
                 value=measure.worst(values),
                 unit=measure.unit,
                 better=measure.better,
-                floor=floor_of(precision, graph, output, measure.name),
+                floor=floors(graph, output, measure.name),
             )
 
 
@@ -83,7 +88,8 @@ def check_parity(
     manifest: Manifest,
     engine: str | None = None,
     threads: int = 2,
-    sessions: Callable[[str], Session] | None = None,
+    floors: str = "",
+    load: Callable[[str], LoadedGraph] | None = None,
 ) -> tuple[Figure, ...]:
     """Run every golden case through the lowered graphs.
 
@@ -92,59 +98,74 @@ def check_parity(
         manifest: of that bundle.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
-        sessions: graph name -> who runs it, instead of an engine here: a device, say.
+        floors: see `floors_of`.
+        load: graph name -> a loaded graph, used instead of an engine here: a device, say.
 
     Returns:
-        The worst figure of each graph output and measure, with its floor; see `missed`.
+        The worst figure of each graph output and measure, with its floor; see `find_misses`.
 
     Raises:
         ParityError: an output is not finite.
-        BundleError: the goldens lack something, or are not what the specs say.
+        BundleError: the goldens are incomplete, or do not fit the specs.
         RequestError: no engine here can run the bundle.
     """
+    floor = floors_of(manifest, floors)
     bundle = Bundle(folder, manifest)
     goldens = bundle.goldens()
     tally = Tally(manifest.mask.threshold)
     extra: list[Figure] = []
     given: dict[str, Array] = {}
-    graphs = in_order(manifest.graphs)
+    graphs = order_graphs(manifest.graphs)
     for at, graph in enumerate(graphs):
         spec, earlier = graph.spec, graphs[:at]
-        # One session at a time: the next graph is opened when this one's memory is free again.
-        session = (
-            sessions(spec.name) if sessions else open_session(bundle, spec.name, engine, threads)
-        )
+        # One graph at a time: the next is loaded when the memory of this one is free again.
+        loaded = load(spec.name) if load else load_graph(bundle, spec.name, engine, threads)
         cases = goldens.cases(spec.name)
-        outputs = {case: _run(session, spec, goldens, case, {}) for case in cases}
+        outputs = {case: _run(loaded, spec, goldens, case, {}) for case in cases}
         for case, got in outputs.items():
             _compare(tally, spec.name, spec, goldens, case, got)
         if any(tensor.name == MASKS for tensor in spec.outputs):
-            extra.append(_sensitivity(spec, goldens, outputs, manifest.precision))
+            extra.append(_sensitivity(spec, goldens, outputs, floor))
         fed = feeds(graph, earlier)
         for case in _fed_cases(spec, goldens, fed) if fed else []:
-            got = _run(session, spec, goldens, case, {name: given[name] for name in fed})
+            got = _run(loaded, spec, goldens, case, {name: given[name] for name in fed})
             shown = {name: array for name, array in got.items() if name == MASKS} or got
             _compare(tally, end_to_end(graph, earlier), spec, goldens, case, shown)
         given |= outputs[cases[0]]
-        del session, outputs
-    return (*tally.figures(manifest.precision), *extra)
+        del loaded, outputs
+    return (*tally.figures(floor), *extra)
+
+
+def floors_of(manifest: Manifest, row: str = "") -> Floors:
+    """Choose a bundle's floors.
+
+    Args:
+        manifest: the bundle's.
+        row: of `runtimes.measures.FLOORS`; empty for the precision's own. If that does not exist,
+            the floors that the export wrote beside its figures are used.
+    """
+    row = row or manifest.precision
+    if row in FLOORS or not manifest.parity:
+        return partial(floor_of, row)
+    written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
+    return lambda graph, output, measure: written.get((graph, output, measure))
 
 
 def _fed_cases(spec: GraphSpec, goldens: Goldens, fed: Mapping[str, Feed]) -> list[str]:
-    """The cases that bring nothing of their own for what earlier graphs give."""
+    """List the cases without an array of their own for an input that earlier graphs give."""
     cases = goldens.cases(spec.name)
     return [c for c in cases if not any(goldens.owns(spec.name, c, name) for name in fed)]
 
 
 def _run(
-    session: Session, spec: GraphSpec, goldens: Goldens, case: str, instead: dict[str, Array]
+    loaded: LoadedGraph, spec: GraphSpec, goldens: Goldens, case: str, instead: dict[str, Array]
 ) -> dict[str, Array]:
-    """Run a case, with `instead` in the place of the goldens' inputs of the same names."""
+    """Run a case, with `instead` replacing the goldens' inputs of the same names."""
     inputs = goldens.inputs(spec, case)
     inputs |= {name: array for name, array in instead.items() if name in inputs}
     for tensor in spec.inputs:
         _check_size(spec.name, case, tensor, inputs[tensor.name])
-    outputs = run_canonical(session, spec, inputs)
+    outputs = run_canonical(loaded, spec, inputs)
     for name, array in outputs.items():
         bad = int(np.count_nonzero(~np.isfinite(array)))
         if bad:
@@ -177,45 +198,49 @@ def _check_size(graph: str, case: str, tensor: TensorSpec, array: Array) -> None
 
 
 def _sensitivity(
-    spec: GraphSpec, goldens: Goldens, outputs: dict[str, dict[str, Array]], precision: str
+    spec: GraphSpec, goldens: Goldens, outputs: dict[str, dict[str, Array]], floors: Floors
 ) -> Figure:
     clicks = [case for case in outputs if case.startswith(CLICK)]
     value = prompt_sensitivity(
         [goldens.expected(spec, case, MASKS) for case in clicks],
         [outputs[case][MASKS] for case in clicks],
     )
-    floor = floor_of(precision, spec.name, MASKS, SENSITIVITY)
+    floor = floors(spec.name, MASKS, SENSITIVITY)
     return Figure(spec.name, MASKS, SENSITIVITY, value, "", "higher", floor)
 
 
 def peak_mb() -> float:
-    """The most memory this process has held, in MB."""
+    """Peak memory of this process, in MB."""
     return peak_bytes() / 2**20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Figures on stdout. With --json the caller judges them, so a miss is no error here."""
+    """Print the figures. With --json the caller judges them, so a miss is no error here."""
     parser = argparse.ArgumentParser("python -m runtimes.parity", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
     parser.add_argument("--engine", help="default: the first that can run here")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--floors", default="", help="default: the precision's own")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     arguments = parser.parse_args(argv)
     start = time.perf_counter()
     try:
         manifest = read_manifest(arguments.folder)
-        figures = check_parity(arguments.folder, manifest, arguments.engine, arguments.threads)
+        options = (arguments.engine, arguments.threads, arguments.floors)
+        figures = check_parity(arguments.folder, manifest, *options)
     except SamExportError as error:
+        if arguments.json:
+            return child.refuse(error)
         sys.stderr.write(f"parity: error: {error}\n")
         return error.exit_status
     if arguments.json:
         seconds = round(time.perf_counter() - start, 3)
-        misses = [describe(figure, manifest.precision) for figure in missed(figures)]
+        misses = [describe(figure, manifest.precision) for figure in find_misses(figures)]
         report = {"figures": [asdict(f) for f in figures], "missed": misses, "seconds": seconds}
         sys.stdout.write(json.dumps({**report, "peak_mb": round(peak_mb(), 1)}) + "\n")
         return 0
     sys.stdout.writelines(f"{describe(f, manifest.precision)}\n" for f in figures)
-    return 1 if missed(figures) else 0
+    return 1 if find_misses(figures) else 0
 
 
 if __name__ == "__main__":

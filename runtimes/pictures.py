@@ -1,4 +1,4 @@
-"""Picture files in and out: any picture as RGB bytes, and files that appear whole."""
+"""Read any picture as RGB bytes; write files that appear whole."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import ExportError, ImageError
 
-# What Pillow's readers raise on a damaged file; each format has its own habits.
+# Errors of Pillow's readers on a damaged file; they differ by format.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)
 
 
 def read_rgb(path: Path) -> Bytes:
-    """(H, W, 3) uint8, upright as its EXIF orientation says; transparency is dropped.
+    """Read (H, W, 3) uint8, turned upright by its EXIF orientation; transparency is dropped.
 
     Raises:
         ImageError: missing, not a picture, damaged, without pixels, or absurdly large.
@@ -50,7 +50,7 @@ def read_rgb(path: Path) -> Bytes:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB; more than 8 bits are scaled down to 8, not cut off."""
+    """Convert any mode to RGB; more than 8 bits are scaled down to 8, not cut off."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
@@ -59,7 +59,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(grey: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Bytes:
-    """16-bit grey by its full range; floats and anything wider by the range they use."""
+    """Scale 16-bit grey by its full range; floats and wider types by the range they use."""
     values = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if grey.dtype.kind in "iu" and low >= 0 and high <= 65535:
@@ -69,7 +69,7 @@ def _eight_bits(grey: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Byte
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file that is there completely or not at all. ExportError if that is impossible."""
+    """Write a file completely or not at all. ExportError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with temporary.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Masks that keep only their box: what an app can hold hundreds of. numpy only."""
+"""Masks that keep only their box, so that an app can hold hundreds. numpy only."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Piece:
         return 0 <= x < width and 0 <= y < height and bool(self.mask[y, x])
 
     def area_inside(self, x0: int, y0: int, x1: int, y1: int) -> int:
-        """Pixels of the mask in a rectangle of the image; x1 and y1 are beyond it."""
+        """Count pixels of the mask in a rectangle of the image; x1 and y1 are exclusive."""
         columns = slice(max(0, x0 - self.left), max(0, x1 - self.left))
         rows = slice(max(0, y0 - self.top), max(0, y1 - self.top))
         return int(np.count_nonzero(self.mask[rows, columns]))
 
     def put(self, picture: Bools, *, value: bool) -> None:
-        """Set the mask's pixels of a whole picture (H, W)."""
+        """Set the mask's pixels in a whole picture (H, W)."""
         height, width = self.mask.shape
         part = picture[self.top : self.top + height, self.left : self.left + width]
         part[self.mask] = value
@@ -53,17 +53,17 @@ def at_points(
     labels: Sequence[int],
     size: tuple[int, int],
 ) -> tuple[Bools, float]:
-    """One mask from points: larger masks first, so that the smallest one around a point decides.
+    """Make one mask from points: larger masks first, so that the smallest around a point decides.
 
     Args:
         pieces: of the image.
-        points: x, y in its pixels; a point lies in the pixel it is in.
+        points: x, y in its pixels; fractions are within a pixel.
         labels: 1 adds the masks that hold the point, 0 takes them away; of several points that a
             mask holds the last one decides.
         size: width and height of the image.
 
     Returns:
-        (H, W), and the highest score of what was added; an empty mask and 0 where nothing was.
+        (H, W), and the highest score of the masks added; an empty mask and 0 if none was.
     """
     width, height = size
     merged = np.zeros((height, width), np.bool_)
@@ -81,7 +81,7 @@ def at_points(
 def in_box(
     pieces: Sequence[Piece], box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> Piece | None:
-    """The mask of the highest IoU with a box; None where none meets it.
+    """Find the mask of the highest IoU with a box; None if none meets it.
 
     Args:
         pieces: of the image.

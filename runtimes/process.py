@@ -1,4 +1,4 @@
-"""What this process has used: memory, processor time, cores. Standard library only."""
+"""This process's use of memory, processor time and cores. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held resident.
+    """Peak resident memory of this process, in bytes.
 
-    Linux keeps the high-water mark of whatever the process was before it became this program, so
-    there `getrusage` would report the size of the exporter that started us; VmHWM starts afresh.
+    On Linux `getrusage` keeps the high-water mark from before `exec`, so it would report the size
+    of the exporter that started us; VmHWM starts afresh.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -26,16 +26,16 @@ def peak_bytes() -> int:
 
 
 def clock_ns() -> int:
-    """A clock that nothing adjusts while it is read."""
+    """Read a monotonic clock that nothing adjusts."""
     raw = getattr(time, "CLOCK_MONOTONIC_RAW", None)
     return time.perf_counter_ns() if raw is None else time.clock_gettime_ns(raw)
 
 
 def hold_to(cores: Iterable[int]) -> tuple[int, ...]:
-    """Run only on these cores from now on, threads to come included.
+    """Run only on these cores from now on, future threads included.
 
     Returns:
-        Them; nothing where there is no choice (none given, or a system that cannot).
+        The cores; empty if there is no choice (none given, or a system that cannot).
     """
     wanted = sorted(set(cores))
     if not wanted or not hasattr(os, "sched_setaffinity"):

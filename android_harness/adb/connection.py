@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_harness.adb import sections
-from android_harness.adb.program import QUICK, Adb, Answer, failure
-from android_harness.adb.rows import Row
+from android_harness.adb.program import QUICK, Adb, AdbAnswer, failure
+from android_harness.adb.rows import AdbRow
 from android_harness.errors import (
     CommandError,
     NoSpaceError,
@@ -35,7 +35,7 @@ class Connection:
     adb: Adb
     serial: str
 
-    def shell(self, script: str, deadline: float = QUICK, *, bare: bool = False) -> Answer:
+    def shell(self, script: str, deadline: float = QUICK, *, bare: bool = False) -> AdbAnswer:
         """Run a script; its own exit status and output.
 
         The status travels as the last line of the output. Devices before Android 7 send none at
@@ -58,7 +58,7 @@ class Connection:
         match = _END.search(answer.out)
         if match is None:
             raise self._failed(("shell", script), answer)
-        return Answer(int(match[1]), answer.out[: match.start()], answer.err)
+        return AdbAnswer(int(match[1]), answer.out[: match.start()], answer.err)
 
     def check(self, script: str, deadline: float = QUICK) -> str:
         """Like `shell`, for a script that must succeed: its output.
@@ -70,7 +70,7 @@ class Connection:
         """
         answer = self.shell(script, deadline)
         if answer.code:
-            raise self._refused(Answer(answer.code, "", answer.err or answer.out))
+            raise self._refused(AdbAnswer(answer.code, "", answer.err or answer.out))
         return answer.out
 
     def ask(self, parts: Mapping[str, str], deadline: float = QUICK) -> dict[str, str]:
@@ -108,12 +108,12 @@ class Connection:
         return self.adb.state(self.serial) == "device"
 
     def reconnect(self, seconds: float) -> bool:
-        """Wait for the device to come back, and connect to it where it is on the network."""
+        """Wait for the device to come back, and connect to it if it is on the network."""
         end = time.monotonic() + seconds
         while not self.is_there():
             if time.monotonic() > end:
                 return False
-            if Row(self.serial, "offline").over_network:
+            if AdbRow(self.serial, "offline").over_network:
                 try:
                     self.adb.connect(self.serial)
                 except (UnusableError, DeviceError) as error:
@@ -121,7 +121,7 @@ class Connection:
             time.sleep(0.5)
         return True
 
-    def _refused(self, answer: Answer) -> DeviceError:
+    def _refused(self, answer: AdbAnswer) -> DeviceError:
         """A command or a copy that the device did not carry out."""
         said = f"{answer.err}\n{answer.out}"
         if "No space left on device" in said:
@@ -132,7 +132,7 @@ class Connection:
             )
         return CommandError(f"a command on {self.serial} failed: {answer.last}")
 
-    def _failed(self, arguments: tuple[str, ...], answer: Answer) -> DeviceError:
+    def _failed(self, arguments: tuple[str, ...], answer: AdbAnswer) -> DeviceError:
         """What a call of adb without an answer means; a device that is gone comes first."""
         if not self.is_there():
             return failure(self.serial, arguments, answer, gone=True)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb.rows import Row, listing, only, parse_rows, unusable
+from android_harness.adb.rows import AdbRow, listing, only, parse_rows, unusable
 from android_harness.errors import (
     AdbTimeoutError,
     NoAdbError,
@@ -35,7 +35,7 @@ _VERSION = re.compile(r"adb server version \((\d+)\) doesn't match this client \
 
 
 @dataclass(frozen=True)
-class Answer:
+class AdbAnswer:
     """What a program said. `out` and `err` are text; bytes that are not UTF-8 are replaced."""
 
     code: int
@@ -58,7 +58,7 @@ class Adb:
 
     program: Path
 
-    def run(self, *arguments: str, deadline: float = QUICK, data: str | None = None) -> Answer:
+    def run(self, *arguments: str, deadline: float = QUICK, data: str | None = None) -> AdbAnswer:
         """One call; a failure of the command itself is in the answer, not an error.
 
         Args:
@@ -85,14 +85,14 @@ class Adb:
             )
         except subprocess.TimeoutExpired as error:
             LOG.debug("%s: no answer in %g s", shlex.join(command), deadline)
-            said = Answer(-1, _text(error.stdout), _text(error.stderr))
+            said = AdbAnswer(-1, _text(error.stdout), _text(error.stderr))
             said_last = f"; it said: {said.last}" if said.out or said.err else ""
             raise AdbTimeoutError(
                 f"adb {_short(arguments)} did not end in {deadline:g} s{said_last}"
             ) from None
         except OSError as error:
             raise NoAdbError(f"{self.program} cannot be started: {error.strerror}") from None
-        answer = Answer(ran.returncode, _text(ran.stdout), _text(ran.stderr))
+        answer = AdbAnswer(ran.returncode, _text(ran.stdout), _text(ran.stderr))
         took = time.perf_counter() - start
         LOG.debug("%s -> %d in %.3f s", shlex.join(command), answer.code, took)
         if answer.code:
@@ -100,14 +100,14 @@ class Adb:
         self._check_server(answer)
         return answer
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[AdbRow, ...]:
         """Every device that adb knows, usable or not."""
         answer = self.run("devices", "-l")
         if answer.code:
             raise DeviceError(f"adb devices failed: {answer.last}")
         return parse_rows(answer.out)
 
-    def choose(self, serial: str) -> Row:
+    def choose(self, serial: str) -> AdbRow:
         """The device called `serial`, or the only one if that is empty.
 
         A network device that adb does not know is connected; one that is offline, as after its
@@ -120,7 +120,7 @@ class Adb:
         if not serial:
             row = only(rows)
         else:
-            row = next((r for r in rows if r.serial == serial), Row(serial, "unknown"))
+            row = next((r for r in rows if r.serial == serial), AdbRow(serial, "unknown"))
             if row.state in ("unknown", "offline") and row.over_network:
                 row = self.connect(serial)
             elif row.state == "unknown":
@@ -129,7 +129,7 @@ class Adb:
             raise unusable(row)
         return row
 
-    def connect(self, address: str) -> Row:
+    def connect(self, address: str) -> AdbRow:
         """Reach HOST:PORT. `adb connect` exits with 0 whatever happens, so its text is read.
 
         Raises:
@@ -143,16 +143,16 @@ class Adb:
             said = self.run("connect", address)
             state = self.state(address)
         if state == "device":
-            return Row(address, state)
+            return AdbRow(address, state)
         if state == "unauthorized" or "authenticate" in said.out + said.err:
-            raise unusable(Row(address, "unauthorized"))
+            raise unusable(AdbRow(address, "unauthorized"))
         raise OfflineError(
             f"{address} cannot be reached ({said.last}): check its address, and that wireless "
             "debugging is on"
         )
 
     def state(self, serial: str) -> str:
-        """`device`, `offline`, `unauthorized` ..., or empty where adb does not know it."""
+        """`device`, `offline`, `unauthorized` ..., or empty if adb does not know it."""
         try:
             answer = self.run("-s", serial, "get-state", deadline=5)
         except AdbTimeoutError:
@@ -163,7 +163,7 @@ class Adb:
                 return word
         return answer.out.strip() if answer.code == 0 else ""
 
-    def _check_server(self, answer: Answer) -> None:
+    def _check_server(self, answer: AdbAnswer) -> None:
         found = _VERSION.search(answer.err + answer.out)
         if found is None:
             return
@@ -174,7 +174,7 @@ class Adb:
                 f"set {VARIABLE} to the adb that started it, or stop it with its own `kill-server`"
             )
         LOG.warning(
-            "the adb server of version %s was replaced by that of %s: if another program (Android "
+            "the adb server of version %s was replaced by version %s: if another program (Android "
             "Studio?) starts its own again, devices come and go; set %s to that program's adb",
             found[1],
             ours,
@@ -182,8 +182,13 @@ class Adb:
         )
 
 
+def use_adb(program: str) -> None:
+    """From here on, this is the adb of this process and of all that it starts."""
+    os.environ[VARIABLE] = program
+
+
 def find_adb(given: str | None = None) -> Adb:
-    """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or that of adbutils.
+    """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or the one in adbutils.
 
     Raises:
         NoAdbError: there is none, or the one that was asked for is not a program.
@@ -210,7 +215,7 @@ def _sdk(name: str) -> list[str]:
 
 
 def _bundled() -> str | None:
-    """The adb inside the package adbutils, where its wheel has one; nothing is imported."""
+    """The adb inside the package adbutils, if its wheel has one; nothing is imported."""
     spec = importlib.util.find_spec("adbutils")
     if spec is None or spec.origin is None:
         return None
@@ -218,7 +223,7 @@ def _bundled() -> str | None:
 
 
 def failure(
-    serial: str, arguments: tuple[str, ...], answer: Answer, *, gone: bool = False
+    serial: str, arguments: tuple[str, ...], answer: AdbAnswer, *, gone: bool = False
 ) -> DeviceError:
     """What a failed call of adb itself (not of a command on the device) means.
 

@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Row:
+class AdbRow:
     """A line of `adb devices -l`."""
 
     serial: str
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def problem(self) -> str:
-        """Why the device cannot be used, and what to do; empty where it can."""
+        """Why the device cannot be used, and what to do; empty if it can."""
         if self.state == "device":
             return ""
         word = next((word for word in _ADVICE if self.state.startswith(word)), "")
@@ -49,37 +49,37 @@ class Row:
         return re.fullmatch(r".+:\d+", self.serial) is not None
 
 
-def parse_rows(text: str) -> tuple[Row, ...]:
+def parse_rows(text: str) -> tuple[AdbRow, ...]:
     """The devices in the output of `adb devices -l`."""
     rows = []
     for line in text.splitlines():
         match = None if line.startswith(("*", "List of", "adb ")) else _ROW.fullmatch(line.strip())
         if match is not None:
             details = dict(pair.split(":", 1) for pair in match["rest"].split())
-            rows.append(Row(match["serial"], match["state"], details))
+            rows.append(AdbRow(match["serial"], match["state"], details))
     return tuple(rows)
 
 
-def unusable(row: Row) -> UnusableError:
+def unusable(row: AdbRow) -> UnusableError:
     """The error that says why a device cannot be used."""
     kinds = {"unauthorized": UnauthorizedError, "authorizing": UnauthorizedError}
     kind = kinds.get(row.state, OfflineError if row.state == "offline" else UnusableError)
     return kind(f"device {row.serial} is {row.problem}")
 
 
-def only(rows: tuple[Row, ...]) -> Row:
-    """The one that can be used. UnusableError where there is none, or several."""
+def only(rows: tuple[AdbRow, ...]) -> AdbRow:
+    """The one that can be used. UnusableError if there is none, or several."""
     ready = [row for row in rows if not row.problem]
     if len(ready) == 1:
         return ready[0]
     if len(ready) > 1:
-        raise AmbiguousError(f"several devices are attached, choose one; {listing(rows)}")
+        raise AmbiguousError(f"several devices are attached; {listing(rows)}")
     if rows:
         raise unusable(rows[0])
     raise UnknownDeviceError("no device is attached: plug one in and allow USB debugging")
 
 
-def listing(rows: tuple[Row, ...]) -> str:
+def listing(rows: tuple[AdbRow, ...]) -> str:
     """The devices there are, for a message."""
     shown = [
         f"android:{row.serial} ({row.details.get('model') or row.state})"
@@ -87,4 +87,4 @@ def listing(rows: tuple[Row, ...]) -> str:
         else f"android:{row.serial} ({row.state})"
         for row in rows
     ]
-    return f"there are: {', '.join(shown)}" if shown else "none is"
+    return f"choose from {', '.join(shown)}" if shown else "none is"

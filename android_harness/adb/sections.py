@@ -8,7 +8,7 @@ _MARK = "@@sam-export "
 
 
 def script(parts: Mapping[str, str]) -> str:
-    """Shell text that runs every part; what one part does or prints on stderr harms no other."""
+    """Shell text that runs every part; a part that fails harms no other."""
     return "\n".join(
         f"echo '{_MARK}{name}'\n( {part}\n) 2>/dev/null\necho" for name, part in parts.items()
     )

@@ -9,17 +9,27 @@ from dataclasses import dataclass, field
 
 from android_harness import workspace
 from android_harness.adb.connection import Connection
-from android_harness.adb.program import Adb, find_adb
-from android_harness.adb.rows import Row
+from android_harness.adb.program import VARIABLE, Adb, find_adb, use_adb
+from android_harness.adb.rows import AdbRow
 from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
 from android_harness.modes import changed
-from android_harness.runner.delivery import Supplies
-from android_harness.runner.ways import find_way
 from android_harness.state import condition, facts, topology
+from android_harness.ways import Supplies, delegates, find_way, way_kinds
 from exporter.errors import RequestError, SamExportError
-from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
+from runtimes.device import Bench, DeviceFacts, DeviceKind, KindOption, Listed, Method, Mode
+
+FIXED = Mode("fixed-performance", "Android's mode of steady clocks")
+MODES = (FIXED,)
+OPTIONS = (
+    KindOption(
+        "adb",
+        "PATH",
+        f"the adb program (default: ${VARIABLE}, the Android SDK's, the one on PATH)",
+        use_adb,
+    ),
+)
 
 
 @dataclass
@@ -29,7 +39,7 @@ class AndroidDevice:
     Attributes:
         connection: to it.
         name: as a user names it.
-        supplies: what the user brought for the ways of running there; the environment names it.
+        supplies: the user's own files for the ways; the environment names them.
         find_way: chooses one of them for a bundle.
 
     What it is does not change, so that is asked once; whether there is room is asked each time.
@@ -42,7 +52,7 @@ class AndroidDevice:
     _facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
-        """What it is. UnusableError where nothing can be measured on it."""
+        """What it is. UnusableError if nothing can be measured on it."""
         return self._facts or self._usable(self.connection.ask(facts.PARTS))
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
@@ -68,13 +78,13 @@ class AndroidDevice:
             known = self._usable(answers)
             condition.refuse_override(condition.parse(answers), self.name)
             chosen = topology.parse(answers["cores"]).choose(method.cores, method.threads)
-            with changed(self.connection, fixed_performance=method.fixed_performance):
+            with changed(self.connection, fixed_performance=FIXED.name in method.modes):
                 yield AndroidBench(
                     self.connection, known, method, chosen, self.supplies, self.find_way
                 )
 
     def _usable(self, answers: Mapping[str, str]) -> DeviceFacts:
-        """The facts known before or answered now. UnusableError where it cannot be used now."""
+        """The facts known before or answered now. UnusableError if it cannot be used now."""
         known = self._facts or facts.parse(answers, self.name, self.connection.serial)
         problem = facts.problem_of(known, answers)
         if problem:
@@ -86,6 +96,9 @@ class AndroidDevice:
 def _check_method(method: Method) -> None:
     if method.threads < 1 or method.runs < 1:
         raise RequestError("threads and runs are 1 or more")
+    strangers = [name for name in method.modes if name != FIXED.name]
+    if strangers:
+        raise RequestError(f"an Android device has no mode --{strangers[0]}: leave it out")
     if method.deadline_seconds < 1:
         raise RequestError("the deadline of a process is 1 second or more")
 
@@ -107,7 +120,7 @@ def listed() -> tuple[Listed, ...]:
     return tuple(_listed(adb, row) for row in adb.rows())
 
 
-def _listed(adb: Adb, row: Row) -> Listed:
+def _listed(adb: Adb, row: AdbRow) -> Listed:
     name = f"android:{row.serial}"
     if row.problem:
         return Listed(name, None, None, row.problem)
@@ -125,4 +138,4 @@ def clean(serial: str) -> str:
     return f"{device.clean() / 2**20:.1f} MB removed"
 
 
-KIND = DeviceKind("android", find, listed, clean)
+KIND = DeviceKind("android", find, listed, clean, tuple(way_kinds()), delegates(), MODES, OPTIONS)

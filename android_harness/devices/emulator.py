@@ -15,15 +15,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import Adb, find_adb
+from android_harness.devices import android
 from android_harness.devices.android import AndroidDevice
 from android_harness.errors import AdbTimeoutError, UnknownDeviceError
 from exporter.errors import DeviceError, DeviceLostError, RequestError
-from runtimes.device import Bench, DeviceFacts, DeviceKind, Listed, Method
+from runtimes.device import Bench, DeviceFacts, Listed, Method
 
 LOG = logging.getLogger("sam_export.device")
 BOOT_SECONDS = 300.0
@@ -118,7 +119,7 @@ class EmulatorDevice:
         known = avds(program)
         if self.avd not in known:
             raise UnknownDeviceError(
-                f"no AVD is called {self.avd!r}; there are: {', '.join(known) or 'none'}"
+                f"unknown AVD {self.avd!r}; choose from {', '.join(known) or 'none'}"
             )
         started = start(program, self.adb, self.avd)
         self._started = started
@@ -243,8 +244,8 @@ def find(avd: str) -> EmulatorDevice:
         avd = known[0]
     if avd not in known:
         names = ", ".join(f"emulator:{name}" for name in known) or "none"
-        asked = f"no AVD is called {avd!r}" if avd else "choose an AVD"
-        raise UnknownDeviceError(f"{asked}; there are: {names}")
+        asked = f"unknown AVD {avd!r}" if avd else "no AVD was chosen"
+        raise UnknownDeviceError(f"{asked}; choose from {names}")
     return EmulatorDevice(avd, adb)
 
 
@@ -268,4 +269,4 @@ def clean(avd: str) -> str:
     return f"{freed / 2**20:.1f} MB removed"
 
 
-KIND = DeviceKind("emulator", find, listed, clean)
+KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean)

@@ -1,5 +1,5 @@
-"""What runs on an Android device: one C program, and the ways to get it there.
+"""The C program that runs on a device, and the compilers that build it.
 
-`job.py` says what it does, `runner.c` does it, `report.py` reads its answer, `plans.py` turns a
-bundle into jobs, and `ways.py` knows the ways: `capsule`, `ndk` and the user's `benchmark_model`.
+`runtimes/remote` says what it is asked and reads what it answers; `android_harness/ways` gets it
+there.
 """

@@ -1,17 +1,21 @@
-"""C compilers that build the runner, and the glibc that goes with what they build."""
+"""C compilers that build the runner, and the glibc that goes with it."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_harness import runtimes
+from exporter.bundle.folder import hash_file
 from exporter.errors import ExportError
 
-SOURCE = Path(__file__).with_name("runner.c")
+FOLDER = Path(__file__).parent
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
 TRIPLES = {"arm64-v8a": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
 INSTALL = {
@@ -31,12 +35,10 @@ class Compiler:
         words: its first words.
         libraries: whether it has a glibc of its own that must go with what it builds (gcc); zig
             builds for an older one than any that we ship.
-        source: what it builds.
     """
 
     words: tuple[str, ...]
     libraries: bool
-    source: Path = SOURCE
 
     def identity(self) -> str:
         """What it is, for a cache's key."""
@@ -44,20 +46,25 @@ class Compiler:
         return " ".join(words)
 
     def library(self, name: str) -> Path:
-        """A library that goes with it. ExportError where it has none."""
+        """A library that goes with it. ExportError if it has none."""
         path = Path(self._ask(f"-print-file-name={name}").strip())
         if not path.is_absolute() or not path.is_file():
             raise ExportError(f"{self.words[0]} has no {name}: install its C and C++ libraries")
         return path.resolve()
 
-    def build(self, output: Path) -> None:
-        """Compile the source. ExportError with the compiler's first words."""
-        words = [*self.words, *FLAGS, "-o", str(output), str(self.source), "-ldl"]
+    def build(self, output: Path, sources: Sequence[Path] = ()) -> None:
+        """Compile and link; the runner's own sources if none are given.
+
+        Raises:
+            ExportError: with the compiler's first words.
+        """
+        files = sources or [path for path in runner_sources() if path.suffix == ".c"]
+        words = [*self.words, *FLAGS, runtimes_flag(), "-o", str(output), *map(str, files), "-ldl"]
         done = self._run(words)
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if "error" in line]
             reason = (lines or [done.stderr])[0][:300]
-            raise ExportError(f"{self.words[0]} cannot build {self.source.name}: {reason}")
+            raise ExportError(f"{self.words[0]} cannot build {output.name}: {reason}")
 
     def _ask(self, question: str) -> str:
         done = self._run([*self.words, question])
@@ -72,6 +79,22 @@ class Compiler:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{words[0]} cannot be run: {error}") from None
+
+
+def runner_sources() -> tuple[Path, ...]:
+    """Every file that the runner is built from, headers too."""
+    return tuple(sorted(FOLDER.glob("*.[ch]")))
+
+
+def runtimes_flag() -> str:
+    """Tells the C program its table of runtimes: one RUNTIME(NAME), and so one NAME.c, a row."""
+    return f"-DRUNTIMES={' '.join(f'RUNTIME({r.name})' for r in runtimes.RUNTIMES)}"
+
+
+def fingerprint() -> str:
+    """Hash everything that decides the built runner: names, contents and flags."""
+    parts = [(path.name, hash_file(path)) for path in runner_sources()]
+    return hashlib.sha256(repr((parts, FLAGS, runtimes_flag())).encode()).hexdigest()
 
 
 def find_compiler(abi: str) -> Compiler | None:

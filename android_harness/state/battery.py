@@ -17,14 +17,12 @@ class Battery:
 
     Attributes:
         celsius: of the battery itself.
-        powered: whether any charger is attached.
         stopped: its values are frozen or made up (`dumpsys battery set`).
     """
 
     percent: int | None = None
     charging: bool | None = None
     celsius: float | None = None
-    powered: bool | None = None
     stopped: bool = False
 
 
@@ -32,13 +30,11 @@ def parse(text: str) -> Battery:
     """The dump, up to its event log: that repeats older values under the same names."""
     state = text.partition("[EventLogBuffer]")[0]
     numbers = {k: int(v) for k, v in re.findall(r"^\s*(\w+): (-?\d+)\s*$", state, re.MULTILINE)}
-    power = re.findall(r"^\s*\w+ powered: (true|false)", state, re.MULTILINE)
     level, scale = numbers.get("level"), numbers.get("scale", 100)
     status, tenths = numbers.get("status"), numbers.get("temperature")
     return Battery(
         percent=None if level is None or scale <= 0 else round(100 * level / scale),
         charging=None if status is None else status == _CHARGING,
         celsius=None if tenths is None else tenths / 10,
-        powered="true" in power if power else None,
         stopped="UPDATES STOPPED" in state,
     )

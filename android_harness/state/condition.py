@@ -1,18 +1,14 @@
-"""How a device is at one moment, in one trip; and waiting until it is cool."""
+"""How a device is at one moment, in one trip."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from android_harness.errors import UnusableError
 from android_harness.state import battery, thermal, topology
-from exporter.errors import TooHotError
-from runtimes.device import THERMAL_STATUS, Condition, Temperature
+from runtimes.device import Condition, Temperature
 
-LOG = logging.getLogger("sam_export.device")
 PARTS = {
     "thermal": thermal.SCRIPT,
     "battery": battery.SCRIPT,
@@ -23,10 +19,6 @@ PARTS = {
     "wifi": "settings get global wifi_on",
     "saver": "settings get global low_power",
 }
-WARMER = 2.0
-"""Degrees over the start at which a device still counts as cool: a sensor's own unrest."""
-POLL = 5.0
-"""Seconds between two looks while it cools: each look wakes the device a little."""
 
 
 def parse(answers: Mapping[str, str]) -> Condition:
@@ -76,7 +68,7 @@ def _power_notes(cell: battery.Battery, answers: Mapping[str, str]) -> list[str]
 
 
 def _radio_notes(answers: Mapping[str, str]) -> list[str]:
-    """A phone in airplane mode without Wi-Fi is quiet; what is not is said, not changed."""
+    """Say which radios are on; a quiet phone is in airplane mode without Wi-Fi."""
     notes = []
     if answers.get("airplane") == "0":
         notes.append("airplane mode is off")
@@ -94,71 +86,8 @@ def _load(text: str) -> float | None:
 
 
 def refuse_override(condition: Condition, device: str) -> None:
-    """UnusableError where the thermal status is faked: a hot device would count as cool."""
+    """UnusableError if the thermal status is faked: a hot device would count as cool."""
     if OVERRIDDEN in condition.notes:
         raise UnusableError(
             f"{device}: {OVERRIDDEN}; undo it with `adb shell cmd thermalservice reset`"
         )
-
-
-def warmth(condition: Condition) -> Temperature | None:
-    """The sensor that tells how hot a device is for its owner: the hottest skin, or the battery.
-
-    Those of a CPU follow its load within a second, so they say nothing of what lies ahead.
-    """
-    for kind in ("skin", "battery"):
-        found = [t for t in condition.temperatures if t.kind == kind]
-        if found:
-            return max(found, key=lambda t: t.celsius)
-    return None
-
-
-def heat_excess(now: Condition, start: Condition) -> str:
-    """What is too hot in `now`, in words; empty where it is as cool as at `start`."""
-    problems = []
-    if now.thermal_status:
-        problems.append(f"thermal status {THERMAL_STATUS[now.thermal_status]}")
-    first, last = warmth(start), warmth(now)
-    comparable = first is not None and last is not None and first.kind == last.kind
-    if first and last and comparable and last.celsius > first.celsius + WARMER:
-        most = first.celsius + WARMER
-        problems.append(f"{last.kind} {last.celsius:.1f} °C, over {most:.1f} °C")
-    return ", ".join(problems)
-
-
-def cool(
-    look: Callable[[], Condition],
-    start: Condition,
-    limit: float,
-    *,
-    device: str,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> Condition:
-    """Look until the device is as cool as at `start` (status none, at most 2 degrees warmer).
-
-    Args:
-        look: the condition now.
-        start: what to compare with.
-        limit: seconds, at most.
-        device: as a user names it, for the line that says what is waited for.
-        sleep: waits that many seconds.
-        clock: seconds; only differences count.
-
-    Raises:
-        TooHotError: it is still too hot after `limit`; names status and temperature.
-    """
-    begun = clock()
-    while True:
-        now = look()
-        excess = heat_excess(now, start)
-        if not excess:
-            return now
-        left = limit - (clock() - begun)
-        if left <= 0:
-            raise TooHotError(
-                f"the device did not cool within {limit:g} s: {excess}; let it rest, take it out "
-                "of its case or the sun, or allow more time"
-            )
-        LOG.info("%s: too hot (%s): waiting, %d s at most", device, excess, left)
-        sleep(min(POLL, left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from android_harness.runner.delivery import ABIS
+from android_harness.runtimes import ABIS
 from android_harness.state import topology
 from runtimes.device import EMULATOR, PHONE, SIMULATED, DeviceFacts
 
@@ -75,14 +75,14 @@ def class_of(props: Mapping[str, str], serial: str) -> str:
 
 
 def free_kb(text: str) -> int | None:
-    """The free space in the output of `df -k`, in KB; None where it is not there."""
+    """The free space in the output of `df -k`, in KB; None if it is missing."""
     rows = [line.split() for line in text.splitlines()[1:]]
     numbers = [row[3] for row in rows if len(row) >= 6 and row[3].isdigit()]
     return int(numbers[0]) if numbers else None
 
 
 def problem_of(facts: DeviceFacts, answers: Mapping[str, str]) -> str:
-    """Why nothing can be measured on it, and what to do; empty where it can."""
+    """Why nothing can be measured on it, and what to do; empty if it can."""
     if facts.abi not in ABIS:
         return f"its ABI is {facts.abi or 'not told'}; a runner exists for {' and '.join(ABIS)}"
     free = free_kb(answers.get("space", ""))

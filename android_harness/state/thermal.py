@@ -6,14 +6,16 @@ import math
 import re
 from dataclasses import dataclass
 
-from runtimes.device import THERMAL_STATUS, Temperature
+from runtimes.device import Temperature, ThermalStatus
 
 SCRIPT = "dumpsys -t 5 thermalservice"
+STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+"""Android's words for its levels 0..6."""
 _HAL = "Current temperatures from HAL:"
 _SENSOR = re.compile(r"Temperature\{mValue=([^,]+), mType=(-?\d+), mName=([^,}]*), mStatus=(\d+)")
 _KINDS = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 4: "usb", 5: "power amplifier", 9: "npu"}
 _BELIEVABLE = (-40.0, 150.0)
-"""Degrees that a sensor of a phone can mean; what lies outside says that it is broken."""
+"""Degrees that a phone's sensor can read; anything else means a broken one."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Thermal:
     """What the service knows.
 
     Attributes:
-        status: index into THERMAL_STATUS; None where the device has no thermal HAL.
+        status: None if the device has no thermal HAL.
         temperatures: as measured now; the service's cached ones can be 30 degrees off.
         overridden: someone set the status by hand, so it says nothing.
     """
 
-    status: int | None = None
+    status: ThermalStatus | None = None
     temperatures: tuple[Temperature, ...] = ()
     overridden: bool = False
 
@@ -36,12 +38,16 @@ def parse(text: str) -> Thermal:
     if "HAL Ready: true" not in text:
         return Thermal(overridden="IsStatusOverride: true" in text)
     status = re.search(r"^\s*Thermal Status: (\d)", text, re.MULTILINE)
-    known = status is not None and int(status[1]) < len(THERMAL_STATUS)
     return Thermal(
-        status=int(status[1]) if status is not None and known else None,
+        status=status_of(int(status[1])) if status else None,
         temperatures=tuple(_sensors(text)),
         overridden="IsStatusOverride: true" in text,
     )
+
+
+def status_of(level: int) -> ThermalStatus | None:
+    """A level with Android's word; None for one that it does not define."""
+    return ThermalStatus(level, STATUS[level]) if level < len(STATUS) else None
 
 
 def _sensors(text: str) -> list[Temperature]:

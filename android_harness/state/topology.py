@@ -46,7 +46,7 @@ class Topology:
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
-        """Cores that share a top frequency, from the slowest; one cluster where none is told."""
+        """Cores that share a top frequency, from the slowest; one cluster if none is told."""
         groups: dict[int | None, list[int]] = {}
         for core in self.cores:
             groups.setdefault(core.top, []).append(core.number)
@@ -55,7 +55,7 @@ class Topology:
 
     @property
     def frequencies(self) -> dict[str, int]:
-        """Core number -> its present frequency in kHz, where the system tells."""
+        """Core number -> its present frequency in kHz, if the system tells."""
         return {str(c.number): c.now for c in self.cores if c.online and c.now}
 
     @property
@@ -70,7 +70,7 @@ class Topology:
     def choose(self, wanted: str, threads: int) -> tuple[int, ...]:
         """The cores for `--cores`; empty for all.
 
-        `fast` is the fastest cluster and, where that has fewer cores than `threads` (many phones
+        `fast` is the fastest cluster and, if that has fewer cores than `threads` (many phones
         have a single one at the top), the next: threads that share a core would time that instead.
 
         Args:

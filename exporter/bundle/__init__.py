@@ -1,8 +1,8 @@
-"""The contract: all that whoever runs, measures or ships a bundle has to know. No torch.
+"""The contract: everything needed to run, measure or ship a bundle. No torch.
 
     from exporter.bundle import open_bundle
 
-`manifest`, with the `tensors` and `rules` it is made of, is data alone and needs no numpy.
+`manifest`, and the `tensors` and `rules` in it, are plain data and need no numpy.
 """
 
 from __future__ import annotations

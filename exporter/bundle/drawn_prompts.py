@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.prompts import Prompts, check_given, check_places
+from exporter.bundle.prompts import Prompts, check_not_empty, check_places
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import PromptError
 
 
 def check_drawable(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> None:
-    """PromptError if the set is not one this bundle can take on this image."""
+    """Check a prompt set. PromptError if the bundle cannot take it on this image."""
     check_places(prompts, frame)
-    check_given(prompts)
+    check_not_empty(prompts)
     if 0 in prompts.labels and not rule.background_points:
         raise PromptError("this network has no background points: give foreground points or a box")
 
 
 def draw(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> Floats:
-    """`prompt_masks` (1, 2, S, S) of 0 and 1.
+    """Draw `prompt_masks` (1, 2, S, S) of 0 and 1.
 
     Raises:
         PromptError: see `check_drawable`.

@@ -1,10 +1,10 @@
-"""The order of a bundle's graphs, and which output feeds which input: from names alone.
+"""The order of a bundle's graphs, and which output feeds which input, from names alone.
 
     image -> [image_encoder] -> image_embeddings -> [mask_decoder] -> low_res_masks
                    point_coords, point_labels, ... -------^
 
-An output feeds every input of the same name in a later graph. A graph that runs once an image comes
-before one that runs once a prompt, and that before one that runs once a frame.
+An output feeds every input of the same name in a later graph. Graphs that run once an image come
+first, then those that run once a prompt, then those that run once a frame.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ G = TypeVar("G", bound=HasSpec)
 
 @dataclass(frozen=True)
 class Feed:
-    """Where an input comes from: `output` of an earlier graph called `graph`."""
+    """The source of an input: `output` of an earlier graph called `graph`."""
 
     graph: str
     output: TensorSpec
 
 
-def in_order(graphs: Iterable[G]) -> tuple[G, ...]:
-    """The graphs, each after those that feed it; otherwise as they are given."""
+def order_graphs(graphs: Iterable[G]) -> tuple[G, ...]:
+    """Sort graphs so that each comes after its feeders; otherwise keep the given order."""
     waiting = sorted(graphs, key=lambda graph: _RANK[graph.spec.runs])
     ordered: list[G] = []
     while waiting:
@@ -61,10 +61,10 @@ def _fed_by(graph: HasSpec, others: Iterable[HasSpec]) -> bool:
 
 
 def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
-    """Input name -> where it comes from, for the inputs that earlier graphs give.
+    """Map the inputs that earlier graphs give to their sources.
 
     Args:
-        graph: that takes them.
+        graph: takes the inputs.
         earlier: graphs that ran before it, in order; the last one to give a name wins.
     """
     taken = {tensor.name for tensor in graph.spec.inputs}
@@ -76,11 +76,11 @@ def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
     }
 
 
-def repeated(graphs: Sequence[G]) -> G | None:
-    """The graph that answers each prompt on an image that is encoded already.
+def repeated_graph(graphs: Sequence[G]) -> G | None:
+    """Find the graph that answers each further prompt on an encoded image.
 
-    None if no graph can be run so: a prompt takes every graph, or there are no prompts.
+    None if there is none: every prompt takes all graphs, or there are no prompts.
     """
-    ordered = in_order(graphs)
+    ordered = order_graphs(graphs)
     answering = (graph for graph in ordered[1:] if graph.spec.runs == "prompt")
     return next(answering, None)

@@ -1,7 +1,6 @@
-"""A bundle on disk: it is written whole or not at all, and opening it proves that it is unchanged.
+"""A bundle on disk: written whole or not at all, and proved unchanged when it is opened.
 
-No torch: whoever holds a bundle can open and check it. `open_bundle` reads one; `staging` and
-`seal` write one.
+`open_bundle` reads one; `staging` and `seal` write one. No torch.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from exporter.errors import BundleError, ExportError, RequestError
 
 MANIFEST = "manifest.json"
 LOG = "toolkit.log"
-# Finder drops this into any folder it shows; it is the one stranger that proves nothing.
+# Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
 IGNORED = frozenset({".DS_Store"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder and what its manifest says about it."""
+    """A bundle's folder and its manifest."""
 
     path: Path
     manifest: Manifest
 
     def file(self, graph_name: str) -> Path:
-        """The lowered graph; a folder for an .mlpackage. BundleError if there is none."""
+        """Path of a lowered graph, a folder for an .mlpackage. BundleError if there is none."""
         return self.path / safe_path(self.manifest.graph(graph_name).file)
 
     def goldens(self) -> Goldens:
-        """Seeded inputs and float32 torch outputs. BundleError if they cannot be read."""
+        """Open the seeded inputs and float32 torch outputs. BundleError if unreadable."""
         return Goldens.open(self.path / GOLDENS)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Parse `manifest.json`; nothing is verified yet. BundleError if that is impossible."""
+    """Parse `manifest.json` without verifying any file. BundleError if it cannot be parsed."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
@@ -57,18 +56,23 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: {error}") from None
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Read a bundle and prove that every file is the one that was exported.
+def open_bundle(path: Path | str) -> Bundle:
+    """Read a bundle and verify every file against its hash.
+
+    Args:
+        path: the bundle's folder.
 
     Raises:
         BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
             path that leaves the folder; a symbolic link.
     """
+    path = Path(path)
     manifest = read_manifest(path)
     for name in manifest.files:
         safe_path(name)
     present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
-    for problem, names in (("lacks", expected - present), ("has an extra", present - expected)):
+    missing, extra = expected - present, present - expected
+    for problem, names in (("is missing", missing), ("has an extra", extra)):
         if names:
             raise BundleError(f"{path} {problem} file {min(names)!r}; {_AGAIN}")
     for name, digest in sorted(manifest.files.items()):
@@ -85,7 +89,7 @@ _AGAIN = "copy or export the bundle again"
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """A manifest's file name, or BundleError if it is not plainly inside the bundle."""
+    """Parse a manifest's file name. BundleError if it is not plainly inside the bundle."""
     path = PurePosixPath(name)
     plain = name == path.as_posix() and "\\" not in name and "\0" not in name
     if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
@@ -94,8 +98,8 @@ def safe_path(name: str) -> PurePosixPath:
 
 
 def tree_files(folder: Path) -> tuple[str, ...]:
-    """Every file below `folder` as a sorted posix path. BundleError at a link or a device."""
-    found = []
+    """List every file below `folder`, sorted posix paths. BundleError at a link or a device."""
+    files = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
@@ -104,12 +108,12 @@ def tree_files(folder: Path) -> tuple[str, ...]:
             continue
         if not path.is_file():
             raise BundleError(f"{folder}: {name!r} is not a plain file")
-        found.append(name)
-    return tuple(sorted(found))
+        files.append(name)
+    return tuple(sorted(files))
 
 
 def hash_file(path: Path) -> str:
-    """The sha256 of a file, in hex. BundleError if it cannot be read."""
+    """Hash a file: its sha256 in hex. BundleError if it cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -118,9 +122,9 @@ def hash_file(path: Path) -> str:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file, write `manifest.json`, and return the manifest that was written.
+    """Hash every file and write `manifest.json`; returns the written manifest.
 
-    The toolkit's log is dropped: it differs from run to run, and a good export needs none.
+    Deletes the toolkit's log: it differs from run to run, and a good export needs none.
     """
     (folder / LOG).unlink(missing_ok=True)
     names = [name for name in tree_files(folder) if name != MANIFEST]
@@ -132,7 +136,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
-    """Whether two manifests are equal in all that is known before anything is lowered."""
+    """Whether two manifests agree in everything known before lowering."""
     return _job_of(a) == _job_of(b)
 
 
@@ -142,12 +146,12 @@ def _job_of(manifest: Manifest) -> Manifest:
 
 @contextmanager
 def staging(final: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary folder that becomes `final` if the block succeeds, and vanishes if it does not.
+    """Make a temporary folder that becomes `final` if the block succeeds, else is deleted.
 
-    After a failure only a toolkit.log that says something is left, in the temporary folder.
+    After a failure only a toolkit.log that is not empty is left, in the temporary folder.
 
     Args:
-        final: where the bundle is to appear.
+        final: the bundle's folder.
         force: replace the bundle that is already there; never anything but a bundle.
 
     Raises:
@@ -183,7 +187,7 @@ def _prepare(final: Path, partial: Path) -> None:
 
 
 def _publish(partial: Path, final: Path) -> None:
-    """Rename; an old bundle steps aside first and comes back if the new one cannot move in."""
+    """Rename `partial` to `final`; an old bundle is moved aside and restored on failure."""
     aside = _sibling(final, "old")
     replaces = final.exists()
     try:
@@ -210,7 +214,7 @@ def _check_free(final: Path, *, force: bool) -> None:
 
 
 def _discard(partial: Path) -> None:
-    """Delete everything but a log that says something."""
+    """Delete everything but a log that is not empty."""
     log = partial / LOG
     if not (log.is_file() and log.stat().st_size):
         shutil.rmtree(partial, ignore_errors=True)
@@ -228,7 +232,7 @@ def _sibling(final: Path, kind: str) -> Path:
 
 
 def _recover(final: Path) -> None:
-    """Clear what killed exports of the same name left; give back a bundle they had moved aside."""
+    """Clean up after killed exports of this name; restore a bundle that they had moved aside."""
     if not final.parent.is_dir():
         return
     pattern = re.compile(re.escape(f".{final.name}.") + r"(partial|old)-(\d+)")
@@ -244,7 +248,7 @@ def _recover(final: Path) -> None:
 
 def _alive(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # a leftover of ours: one process exports one bundle at a time
+        return False  # our own leftover: one process exports one bundle at a time
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -255,7 +259,7 @@ def _alive(pid: int) -> bool:
 
 
 def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
-    """The one line for a full disk, wherever in the chain of causes it hides; else None."""
+    """The error for a full disk, found anywhere in the chain of causes; else None."""
     chain = list[BaseException]()
     while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
         chain.append(error)

@@ -2,7 +2,7 @@
 
 An array's key is `GRAPH/CASE/NAME`. An array that all cases of a graph share is kept once, as
 `GRAPH/*/NAME`; if an earlier graph gives it, it is that graph's output in its first case. Images
-are NCHW, whatever the graph takes.
+are NCHW, whatever layout the graph takes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _AGAIN = "export the bundle again"
 
 
 def key(graph: str, case: str, name: str) -> str:
-    """The only place a key is spelt; `case` is SHARED for an array of every case."""
+    """Spell a key, here only; `case` is SHARED for an array of every case."""
     return f"{graph}/{case}/{name}"
 
 
 class Goldens:
-    """The arrays of a bundle, read one by one when they are asked for.
+    """The arrays of a bundle, each read when it is asked for.
 
     Args:
         keys: of all arrays.
@@ -52,12 +52,12 @@ class Goldens:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array]) -> Goldens:
-        """Goldens that are in memory."""
+        """Wrap arrays in memory."""
         return cls(arrays, arrays.__getitem__, GOLDENS)
 
     @classmethod
     def open(cls, path: Path) -> Goldens:
-        """Goldens in a file. BundleError if it is not one."""
+        """Open a file of goldens. BundleError if it cannot be read."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 keys = tuple(stored.files)
@@ -66,18 +66,18 @@ class Goldens:
         return cls(keys, lambda each: _read_one(path, each), str(path))
 
     def cases(self, graph: str) -> list[str]:
-        """The cases of a graph, sorted. BundleError if there is none."""
-        found = sorted(self._cases.get(graph, set()) - {SHARED})
-        if not found:
+        """List the cases of a graph, sorted. BundleError if there is none."""
+        names = sorted(self._cases.get(graph, set()) - {SHARED})
+        if not names:
             raise BundleError(f"{self.place} has no case of graph {graph!r}; {_AGAIN}")
-        return found
+        return names
 
     def owns(self, graph: str, case: str, name: str) -> bool:
         """Whether the case has an array of its own, not the shared one."""
         return key(graph, case, name) in self._keys
 
     def array(self, graph: str, case: str, name: str) -> Array:
-        """The case's array, or the one that its graph's cases share. BundleError without one."""
+        """Read a case's array, or the one its graph's cases share. BundleError if missing."""
         for each in (key(graph, case, name), key(graph, SHARED, name)):
             if each in self._keys:
                 if each not in self._kept:
@@ -86,11 +86,11 @@ class Goldens:
         raise BundleError(f"{self.place} is missing {key(graph, case, name)}; {_AGAIN}")
 
     def inputs(self, spec: GraphSpec, case: str) -> dict[str, Array]:
-        """Canonical inputs of a case, as floats; a graph's own dtype comes with its layout."""
+        """Read a case's canonical inputs, float32; the graph's dtype is set with its layout."""
         return {t.name: self.expected(spec, case, t.name) for t in spec.inputs}
 
     def expected(self, spec: GraphSpec, case: str, name: str) -> Floats:
-        """One array of a case, float32."""
+        """Read one array of a case, float32."""
         return self.array(spec.name, case, name).astype(np.float32)
 
 

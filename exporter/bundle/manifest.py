@@ -1,4 +1,4 @@
-"""A bundle's contract as data. Standard library only: an app's build script may import this.
+"""A bundle's contract as data. Standard library only, so that an app's build script can import it.
 
 `Manifest.from_json(m.to_json()) == m`; an unknown field, a missing one or a wrong type is a
 `BundleError` that names its place.
@@ -24,7 +24,7 @@ class GraphFile:
     """A lowered graph in the bundle.
 
     Attributes:
-        spec: what goes in and out.
+        spec: its inputs and outputs.
         file: name in the bundle; a folder for an .mlpackage.
         bytes: size on disk.
         signature: the TFLite signature to call, else empty.
@@ -40,7 +40,7 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Licence:
-    """Of the published weights. `commercial_use` is false where it is restricted."""
+    """Licence of the published weights. `commercial_use` is false if restricted."""
 
     name: str
     url: str
@@ -49,14 +49,14 @@ class Licence:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from.
+    """Origin of the weights.
 
     Attributes:
         checkpoint: name of the file or folder.
-        sha256: of that; of several shards, of the lines `sha256sum` prints for them.
-        layout: how its tensors are named.
-        decoder_checkpoint: where the decoder came from a file of its own; else empty.
-        decoder_sha256: likewise.
+        sha256: of that file; of several shards, of the lines `sha256sum` prints for them.
+        layout: name of the published layout that its tensors came in.
+        decoder_checkpoint: the decoder's own file; empty if it has none.
+        decoder_sha256: of the decoder's own file; empty if it has none.
     """
 
     repository: str
@@ -87,7 +87,7 @@ Kind = Literal["slots", "detections", "drawn"]
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything needed to use the bundle rightly and to check it.
+    """Everything needed to use a bundle correctly and to check it.
 
     Attributes:
         prompts: for a decoder with slots; else None.
@@ -116,7 +116,7 @@ class Manifest:
 
     @property
     def kind(self) -> Kind:
-        """Which one of `prompts`, `detections` and `drawn_prompts` is there."""
+        """The one of `prompts`, `detections` and `drawn_prompts` that is set."""
         (kind,) = self._kinds()
         return kind
 
@@ -136,12 +136,12 @@ class Manifest:
         raise BundleError(f"this bundle has no graph {name!r}")
 
     def to_json(self) -> str:
-        """Stable text: sorted keys, one trailing newline."""
+        """Serialise to stable text: sorted keys, one trailing newline."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Parse and validate. BundleError names the place of what is wrong."""
+        """Parse and validate. BundleError names the faulty field."""
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:

@@ -112,6 +112,11 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
     return np.ascontiguousarray(square.transpose(2, 0, 1)[None]), frame
 
 
+def resized_size(frame: Frame) -> Floats:
+    """`resized_size` (1, 2): width, height of the resized image, for a graph that pads it."""
+    return np.array([frame.resized], np.float32)
+
+
 def _resize(rgb: Bytes, size: tuple[int, int], interpolation: Interpolation) -> Floats:
     """(H, W, 3) -> (height, width, 3), `size` being (width, height)."""
     if interpolation in _PILLOW:

@@ -35,13 +35,13 @@ class Prompts:
     box: tuple[float, float, float, float] | None = None
 
     def slots(self, rule: PromptRule) -> int:
-        """How many slots this set takes."""
+        """Count the slots that this set takes."""
         padded = rule.pad_with_box if self.box else rule.pad_without_box
         return len(self.points) + (2 if self.box else 0) + padded
 
 
 def check_places(prompts: Prompts, frame: Frame) -> None:
-    """PromptError if points, labels or the box make no sense on this image."""
+    """Check points, labels and box. PromptError if one is impossible on this image."""
     if len(prompts.points) != len(prompts.labels):
         raise PromptError(f"{len(prompts.points)} points have {len(prompts.labels)} labels")
     wrong = [label for label in prompts.labels if label not in (0, 1)]
@@ -57,20 +57,20 @@ def check_places(prompts: Prompts, frame: Frame) -> None:
             raise PromptError(f"the box {x0:g},{y0:g},{x1:g},{y1:g} is empty: X0,Y0 is top left")
 
 
-def check_given(prompts: Prompts) -> None:
-    """PromptError if the set is empty."""
+def check_not_empty(prompts: Prompts) -> None:
+    """Check that there is a prompt. PromptError if the set is empty."""
     if not prompts.points and prompts.box is None:
         raise PromptError("no prompt: give a point or a box")
 
 
 def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
-    """PromptError if the set is not one the slots can take on this image."""
+    """Check a prompt set. PromptError if the slots cannot take it on this image."""
     check_places(prompts, frame)
-    check_given(prompts)
+    check_not_empty(prompts)
     needed = prompts.slots(rule)
     if needed > rule.slots:
         padded = rule.pad_without_box and not prompts.box
-        note = " (SAM adds one slot where there is no box)" if padded else ""
+        note = " (SAM adds one slot if there is no box)" if padded else ""
         note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
         possible = needed <= (rule.most_slots or needed)
         cure = f"export again with --max-points {needed}" if possible else "give fewer prompts"

@@ -24,7 +24,7 @@ def parse(kind: type[T], data: Any, where: str) -> T:
         n for n, f in fields.items() if n not in data and f.default is dataclasses.MISSING
     )
     if missing:
-        raise BundleError(f"{where} lacks the field {missing[0]!r}")
+        raise BundleError(f"{where} is missing the field {missing[0]!r}")
     hints = typing.get_type_hints(kind)
     return kind(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in data})
 

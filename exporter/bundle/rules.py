@@ -1,4 +1,4 @@
-"""What the host does before, between and after the graphs, as data. Standard library only."""
+"""The host's work before, between and after the graphs, as data. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ Interpolation = Literal[
     "opencv_bilinear",
 ]
 Rounding = Literal["half_up", "truncate"]
+PaddedBy = Literal["host", "graph"]
 PromptScale = Literal["each_side", "longest_side"]
 Upscale = Literal[
     "bilinear", "bilinear_once", "bicubic_once", "crop_bilinear", "letterbox_bilinear"
@@ -36,18 +37,21 @@ class Preprocess:
             antialiased, two neighbours each way with half-pixel centres: `float_bilinear_plain`,
             never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
             `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.bundle.opencv_resize` says.
-        pad_value: RGB the padding is filled with, in 0..255: mostly zero after normalisation.
+        pad_value: RGB of the padding, in 0..255: mostly zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
         frame_size: side F of the square that the published code fits the image to for prompts and
-            masks, by the same resize rule; None where that is the input (F = S). `point_coords`
+            masks, by the same resize rule; None if that is the input (F = S). `point_coords`
             are x, y in the F x F square times S / F: pixels of the input.
         rounding: of the shorter side of a `longest_side` resize. `half_up`: int(side * S / longest
-            + 0.5). `truncate`: with r = width / height, int(S / r) where r >= 1, else int(S * r),
+            + 0.5). `truncate`: with r = width / height, int(S / r) if r >= 1, else int(S * r),
             in double precision and in this order.
         prompt_scale: from original pixels to the resized image. `each_side`: x by its width and y
             by its height. `longest_side`: both by S over the longer original side, so that rounding
             moves no prompt.
+        padded_by: who writes the padding. `host`: it fills the padding with `pad_value`. `graph`:
+            the graph does, exactly, and takes `resized_size`; the pixels that the host leaves
+            there have no effect.
     """
 
     resize: Resize
@@ -59,6 +63,7 @@ class Preprocess:
     frame_size: int | None = None
     rounding: Rounding = "half_up"
     prompt_scale: PromptScale = "each_side"
+    padded_by: PaddedBy = "host"
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Stability:
 
     Attributes:
         delta: the score is the number of low-res logits above `delta` over those above `-delta`;
-            1 where there are none of the latter.
+            1 if there are none of the latter.
         least: a mask of a lower score is not stable.
     """
 
@@ -105,13 +110,13 @@ class MaskRule:
     """From the decoder's outputs to a mask.
 
     Attributes:
-        threshold: a pixel belongs to the mask where its upscaled logit is above this.
-        single: mask token for `multimask` false; -1 where the variant has none: then the best of
+        threshold: a pixel belongs to the mask if its upscaled logit is above this.
+        single: mask token for `multimask` false; -1 if the variant has none: then the best of
             `multi` by `score`.
         multi: mask tokens for `multimask` true.
         upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
-            straight to the original size, where the image was stretched. `bicubic_once`: the same
+            straight to the original size, if the image was stretched. `bicubic_once`: the same
             by cubic convolution (a = -0.75, four neighbours each way, edges clamped), which is not
             antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
             longest) rows and columns of the original sides, then `bilinear` to the original size.
@@ -119,8 +124,8 @@ class MaskRule:
         stability: when `single` gives way to the best of `multi`; None for never.
         logit_limit: a `low_res_masks` handed to the caller is clamped to -limit..limit, after the
             mask was made from it; None for as it is.
-        score: what ranks masks: `iou_predictions`, or `stability`: the number of low-res logits
-            above `threshold + score_offset` over those above `threshold - score_offset`; 0 where
+        score: ranks masks: `iou_predictions`, or `stability`: the number of low-res logits
+            above `threshold + score_offset` over those above `threshold - score_offset`; 0 if
             there are none of the latter.
         score_offset: see `score`.
     """
@@ -158,7 +163,7 @@ class DetectionRule:
     Prompts choose among these masks: points, or one box. Points: from the largest mask to the
     smallest, one that holds a foreground point is added to the result, one that holds a background
     point is taken from it; of several points that a mask holds the last one given decides. A box,
-    rounded to whole pixels: the mask of the highest IoU with it, none where none meets it.
+    rounded to whole pixels: the mask of the highest IoU with it, none if none meets it.
 
     Attributes:
         confidence: the least score, itself left out.

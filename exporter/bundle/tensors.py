@@ -1,4 +1,4 @@
-"""What goes in and out of a graph, as data. Standard library only."""
+"""A graph's inputs and outputs as data. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TensorSpec:
         name: the field's word for it, e.g. `point_coords`.
         shape: static.
         dtype: `float32`, or `uint8` for an image input that takes a pixel buffer.
-        layout: axis letters, e.g. `NCHW`, or `RGB image` where Core ML takes a CVPixelBuffer.
+        layout: axis letters, e.g. `NCHW`, or `RGB image` if Core ML takes a CVPixelBuffer.
     """
 
     name: str

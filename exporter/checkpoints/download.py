@@ -1,7 +1,7 @@
-"""Published checkpoints from where their authors publish them, into a cache folder.
+"""Download published checkpoints from their authors into a cache folder.
 
-A file appears under its name whole and checked, or not at all; an interrupted download goes on
-where it stopped. Standard library only.
+A file appears under its name whole and checked, or not at all; an interrupted download is resumed.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from exporter.cache import default_cache
 from exporter.errors import DownloadError, RequestError
 from exporter.variants import Published
 
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes so far and the bytes in all, where the server says how many."""
+OnBytes = Callable[[int, int | None], None]
+"""Called with the bytes so far and the total, None if the server does not say."""
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 8 * 10**9
@@ -35,21 +35,21 @@ _CHUNK = 1 << 20
 
 
 def fetch(
-    published: Published, cache: Path | None, progress: Progress, option: str = "--checkpoint"
+    published: Published, cache: Path | None, progress: OnBytes, option: str = "--checkpoint"
 ) -> Path:
-    """The published file, from the cache or downloaded to it.
+    """Take the published file from the cache, or download it to the cache.
 
-    Where its authors publish no sha256, the one seen first is kept beside the file as NAME.sha256,
-    and later reads are checked against that.
+    If its authors publish no sha256, the first one seen is kept beside the file as NAME.sha256, and
+    later reads are checked against that.
 
     Args:
         published: what to fetch.
         cache: the folder to keep it in; None for `default_cache`.
-        progress: told about every megabyte.
-        option: of the command line, for a file that is already there; for messages.
+        progress: called about every megabyte.
+        option: CLI option to name in error messages.
 
     Raises:
-        RequestError: it has no address, one that is neither http nor https, or one for people only.
+        RequestError: it has no address, one that is neither http nor https, or a page for people.
         DownloadError: it cannot be fetched or kept, or is not the published file.
     """
     name = Path(published.file).name
@@ -66,9 +66,9 @@ def fetch(
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target):
-            if _is_cached(target, published):  # by the process that we waited for
+            if _is_cached(target, published):  # downloaded by the process we waited for
                 return target
-            return _download(_Job(published, target, option), progress)
+            return _download(_Download(published, target, option), progress)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
@@ -77,7 +77,7 @@ def fetch(
 
 @contextlib.contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Waits until no other process downloads to `target`; Windows has no such locks."""
+    """Wait until no other process downloads to `target`; Windows has no such locks."""
     with target.with_name(f".{target.name}.lock").open("a") as lock:
         with contextlib.suppress(ImportError):
             fcntl = importlib.import_module("fcntl")
@@ -86,7 +86,7 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Download:
     published: Published
     target: Path
     option: str
@@ -97,10 +97,10 @@ class _Job:
 
     @property
     def validator(self) -> Path:
-        """Holds the ETag of what the partial file is a part of."""
+        """The file with the ETag of the version that the partial file belongs to."""
         return self.target.with_name(f"{self.target.name}.partial.etag")
 
-    def failed(self, reason: str) -> DownloadError:
+    def failure(self, reason: str) -> DownloadError:
         name, url = self.published.file, self.published.url
         return DownloadError(
             f"could not download {url} ({reason}): fetch it yourself and pass "
@@ -113,7 +113,7 @@ class _Interrupted(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http(s) only, and never from https to http."""
+    """Follow redirects to http(s) only, and never from https to http."""
 
     def redirect_request(
         self,
@@ -131,7 +131,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _is_cached(target: Path, published: Published) -> bool:
-    """Whether the cached file can be used; a file that is not the published one is fetched anew."""
+    """Whether the cached file is the published one; if not, it is downloaded again."""
     if not target.is_file():
         return False
     digest = _sha256(target)
@@ -149,7 +149,7 @@ def _is_cached(target: Path, published: Published) -> bool:
     return True
 
 
-def _download(job: _Job, progress: Progress) -> Path:
+def _download(job: _Download, progress: OnBytes) -> Path:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _transfer(job, progress)
@@ -159,17 +159,17 @@ def _download(job: _Job, progress: Progress) -> Path:
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 _forget(job)
             elif error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise job.failed(f"HTTP {error.code} {error.reason}") from error
+                raise job.failure(f"HTTP {error.code} {error.reason}") from error
             if attempt == _ATTEMPTS:
-                raise job.failed(f"HTTP {error.code} {error.reason}") from error
+                raise job.failure(f"HTTP {error.code} {error.reason}") from error
         except (_Interrupted, urllib.error.URLError) as error:
             if attempt == _ATTEMPTS:
-                raise job.failed(str(getattr(error, "reason", error))) from error
+                raise job.failure(str(getattr(error, "reason", error))) from error
     return _accept(job)
 
 
-def _transfer(job: _Job, progress: Progress) -> None:
-    """One request; what arrives is appended to the partial file."""
+def _transfer(job: _Download, progress: OnBytes) -> None:
+    """Make one request and append its body to the partial file."""
     start = _resume_from(job)
     request = urllib.request.Request(job.published.url)
     request.add_header("User-Agent", f"sam-export/{__version__}")
@@ -211,7 +211,7 @@ def _open(request: urllib.request.Request) -> Any:
         raise _Interrupted(str(error) or type(error).__name__) from error
 
 
-def _append(partial: Path, start: int, source: Any, total: int | None, progress: Progress) -> None:
+def _append(partial: Path, start: int, source: Any, total: int | None, progress: OnBytes) -> None:
     with partial.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
@@ -238,27 +238,27 @@ def _receive(source: Any) -> bytes:
     return chunk
 
 
-def _resume_from(job: _Job) -> int:
-    """The size of a partial file that can be told from a part of another version."""
-    told = bool(job.published.sha256) or job.validator.is_file()
-    return job.partial.stat().st_size if told and job.partial.is_file() else 0
+def _resume_from(job: _Download) -> int:
+    """Size of the partial file; 0 if a part of another version could not be told from it."""
+    verifiable = bool(job.published.sha256) or job.validator.is_file()
+    return job.partial.stat().st_size if verifiable and job.partial.is_file() else 0
 
 
-def _note_validator(job: _Job, etag: str | None) -> None:
+def _note_validator(job: _Download, etag: str | None) -> None:
     if etag and not etag.startswith("W/"):
         job.validator.write_text(etag, "utf-8")
 
 
-def _forget(job: _Job) -> None:
+def _forget(job: _Download) -> None:
     job.partial.unlink(missing_ok=True)
     job.validator.unlink(missing_ok=True)
 
 
-def _accept(job: _Job) -> Path:
+def _accept(job: _Download) -> Path:
     digest = _sha256(job.partial)
     if not digest.startswith(job.published.sha256):
         _forget(job)
-        raise job.failed(
+        raise job.failure(
             f"its sha256 is {digest}, published is {job.published.sha256}; the file was removed"
         )
     job.partial.replace(job.target)

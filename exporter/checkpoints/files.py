@@ -1,4 +1,4 @@
-"""Which files hold the weights, and what is wrong with one; no torch."""
+"""Find the files that hold the weights; check them and hash them. No torch."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _IN_A_FOLDER = (
 
 
 def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
-    """The weight files of a path, and the names that an index promises.
+    """List the weight files of a path, and the tensor names of its index; None without an index.
 
     Raises:
         CheckpointError: a folder without weights, or with an index that is not one.
     """
     if not path.is_dir():
         return [path], None
-    found = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
-    if found is None:
+    file = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
+    if file is None:
         raise CheckpointError(f"{path} is a folder without weights: {', '.join(_IN_A_FOLDER)}")
-    if found.suffix != ".json":
-        return [found], None
+    if file.suffix != ".json":
+        return [file], None
     try:
-        shards = dict(json.loads(found.read_text("utf-8"))["weight_map"])
+        shards = dict(json.loads(file.read_text("utf-8"))["weight_map"])
         files = [path / shard for shard in sorted(set(shards.values()))]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{found} is not a weight index") from error
-    outside = [file for file in files if file.parent != path or file.name in ("", "..")]
+        raise CheckpointError(f"{file} is not a weight index") from error
+    outside = [shard for shard in files if shard.parent != path or shard.name in ("", "..")]
     if outside or not files:
-        raise CheckpointError(f"{found} names no shards, or shards outside its folder")
+        raise CheckpointError(f"{file} names no shards, or shards outside its folder")
     return files, set(shards)
 
 
 def file_size(file: Path) -> int:
-    """How many bytes a weight file has.
+    """Size of a weight file in bytes.
 
     Raises:
         CheckpointError: it is missing or empty.
@@ -55,7 +55,7 @@ def file_size(file: Path) -> int:
 
 
 def digest(files: list[Path]) -> str:
-    """The sha256 of a file; of several, that of the lines `sha256sum` prints for them."""
+    """Hash a file (sha256); several files: hash the lines `sha256sum` prints for them."""
     digests = []
     for file in files:
         with file.open("rb") as stream:

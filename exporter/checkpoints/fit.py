@@ -1,7 +1,8 @@
-"""Tensors -> a variant's module: all of them or none."""
+"""Load a checkpoint's tensors into a variant's module: all of them or none."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,9 @@ _COUNTER = ".num_batches_tracked"
 
 
 class NoInitialisation(TorchFunctionMode):
-    """Leaves new parameters as they are, untouched memory: all of them are assigned later.
+    """Skip random initialisation; every parameter is assigned from the file.
 
-    Unlike the meta device, it keeps the tables that a module computes when it is built.
+    Unlike the meta device, this keeps the tables that a module computes when it is built.
     """
 
     def __torch_function__(
@@ -36,10 +37,9 @@ _RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
 
 @dataclass(frozen=True)
 class Fit:
-    """How a layout's renamed tensors meet its module; `names` is ours -> published."""
+    """A layout's renamed tensors against its module; `names` is ours -> published."""
 
     layout: Layout
-    model: nn.Module
     tensors: Mapping[str, Tensor]
     names: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -48,37 +48,42 @@ class Fit:
 
     @property
     def faults(self) -> int:
-        """How many tensors do not fit; lower is closer."""
+        """Number of tensors that do not fit; lower is closer."""
         return len(self.missing) + len(self.unused) + len(self.misshapen)
+
+    def module(self) -> nn.Module:
+        """The layout's module for these tensors, untrained."""
+        return _module(self.layout, self.tensors)
 
 
 def load_strict(
     variant: Variant, checkpoint: Checkpoint, decoder: Checkpoint | None = None
 ) -> tuple[nn.Module, Layout]:
-    """The variant's module with the checkpoint's tensors, and the layout they came in.
+    """Build the variant's module with the checkpoint's tensors; returns it and their layout.
 
     The module shares its memory with the checkpoints: change neither in place.
 
     Args:
         variant: what to build.
-        checkpoint: read; the image encoder's where the decoder is published apart.
-        decoder: read; None where `variant.decoder` is.
+        checkpoint: already read; the image encoder's if the decoder has its own file.
+        decoder: already read; None if `variant.decoder` is None.
 
     Raises:
         CheckpointMismatch: tensors missing, unused or misshapen in every layout.
-        CheckpointError: two published names of one tensor hold different values; a second file is
-            lacking, or not wanted.
+        CheckpointError: two published names of one tensor hold different values; the second file
+            is missing, or the variant takes none.
     """
     fit = best_fit(variant, checkpoint.tensors)
     if fit.faults:
         raise _mismatch(variant, fit, checkpoint)
-    state = fit.model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
-    fit.model.load_state_dict(state, assign=True)
-    return fit.model.eval(), fit.layout
+    model = fit.module()
+    state = model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
+    model.load_state_dict(state, assign=True)
+    return model.eval(), fit.layout
 
 
 def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The checkpoint's tensors by our names."""
+    """Map our names to the checkpoint's tensors."""
     state = {}
     for ours, published in fit.names.items():
         first = fit.tensors[published[0]]
@@ -93,7 +98,7 @@ def _state(fit: Fit, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Tensor]:
-    """The second file's tensors that belong to the decoder, by our names."""
+    """Map our names to the second file's decoder tensors."""
     if variant.decoder is None:
         if decoder is not None:
             raise CheckpointError(f"{variant.name} takes no second file; {decoder.path} is one")
@@ -101,7 +106,7 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
     if decoder is None:
         raise CheckpointError(
             f"{variant.name} is published in two files, and {variant.decoder.published.file} is "
-            "lacking: pass --decoder-checkpoint FILE"
+            "missing: pass --decoder-checkpoint FILE"
         )
     fit = _best_of(variant.decoder.layouts, decoder.tensors)
     if fit.faults:
@@ -122,7 +127,7 @@ def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointM
     others = [other for other in variants().values() if other.name != variant.name]
     looks = guess_variants(checkpoint, others)
     if fits_decoder(variant, checkpoint.tensors):
-        looks = ["what --decoder-checkpoint takes"]
+        looks = ["the file for --decoder-checkpoint"]
     return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
 
 
@@ -132,10 +137,10 @@ def fits_decoder(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
-    """The names of the variants whose tensors have exactly these names and shapes.
+    """Name the variants whose tensors have exactly these names and shapes.
 
-    A layout that takes a part of the network from the file counts where none takes all of it, and
-    one that takes its widths from the file, which fits many files, where no other does.
+    A layout for a part of the network counts only if no layout fits the whole file. A layout that
+    takes its widths from the file, and so fits many files, counts only if no other layout fits.
     """
     ranks: dict[str, int] = {}
     for variant in candidates:
@@ -147,14 +152,14 @@ def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> lis
 
 
 def _rank(layout: Layout) -> int:
-    """How little a fit says; lower is surer."""
+    """Rank a layout by how many files it fits; lower is surer."""
     if layout.build_for is not None:
         return 2
     return 1 if layout.parts else 0
 
 
 def best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> Fit:
-    """The layout of the variant that the tensors come nearest to."""
+    """Find the variant's layout with the fewest faults."""
     if not variant.layouts:
         raise CheckpointError(f"{variant.name} has no published layout")
     return _best_of(variant.layouts, tensors)
@@ -171,24 +176,34 @@ def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
 
 def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     tensors = layout.restore(tensors) if layout.restore else tensors
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    with NoInitialisation():
-        fit = Fit(layout, layout.module(shapes), tensors)
-    parts = layout.parts or ("",)
-    wanted = {n: t for n, t in fit.model.state_dict().items() if n.startswith(parts)}
+    fit, parts = Fit(layout, tensors), layout.parts or ("",)
+    ours_of = _tensors_of(layout) if layout.build_for is None else fit.module().state_dict()
+    parameters = {n: t for n, t in ours_of.items() if n.startswith(parts)}
     for published, tensor in tensors.items():
         ours = layout.rename(published)
         if ours is None:
             continue
-        if ours not in wanted:
+        if ours not in parameters:
             if not ours.endswith(_COUNTER):
                 fit.unused.append(published)
             continue
         fit.names.setdefault(ours, []).append(published)
-        fit.misshapen.extend(_difference(published, tensor, wanted[ours]))
-    fit.missing.extend(n for n in wanted if n not in fit.names and not n.endswith(_COUNTER))
+        fit.misshapen.extend(_difference(published, tensor, parameters[ours]))
+    fit.missing.extend(n for n in parameters if n not in fit.names and not n.endswith(_COUNTER))
     fit.missing.extend(name for name in layout.marks if name not in tensors)
     return fit
+
+
+def _module(layout: Layout, tensors: Mapping[str, Tensor]) -> nn.Module:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    with NoInitialisation():
+        return layout.module(shapes)
+
+
+@functools.cache
+def _tensors_of(layout: Layout) -> Mapping[str, Tensor]:
+    """Names, shapes and types without values: the module is built for the first file only."""
+    return {n: t.to("meta") for n, t in _module(layout, {}).state_dict().items()}
 
 
 def _difference(name: str, given: Tensor, wanted: Tensor) -> Iterator[str]:

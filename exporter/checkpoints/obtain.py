@@ -1,4 +1,4 @@
-"""A variant's network with its weights: the files that were given, or the published ones."""
+"""Load a variant's network from the files given, or from the published ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Source
 from exporter.errors import RequestError
-from exporter.progress import Report
+from exporter.progress import Progress
 from exporter.variants import Published, Variant
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ CHECKPOINT, DECODER = "--checkpoint", "--decoder-checkpoint"
 
 
 def obtain(
-    variant: Variant, checkpoint: Checkpoint | Path | None, decoder: Path | None, report: Report
+    variant: Variant, checkpoint: Checkpoint | Path | None, decoder: Path | None, report: Progress
 ) -> tuple[nn.Module, Source]:
-    """The network, not frozen, and where its weights came from.
+    """Load the network, not frozen; returns it and the origin of its weights.
 
     Args:
         variant: what to build.
-        checkpoint: read already, a file or folder, or None for the published or embedded one.
+        checkpoint: already read, a file or folder; None for the published or embedded one.
         decoder: the second file of a variant published in two; None for the published one.
-        report: hears of downloads and of reading.
+        report: called with each stage of downloading and reading.
 
     Raises:
-        RequestError: a second file that is not wanted, or files that are not the variant's.
+        RequestError: a second file for a variant that takes none, or files of another variant.
         DownloadError: a published file cannot be fetched.
     """
     from exporter.checkpoints.fit import load_strict
@@ -54,7 +54,7 @@ def obtain(
     )
 
 
-def _published_file(variant: Variant, report: Report) -> Path:
+def _published_file(variant: Variant, report: Progress) -> Path:
     if not variant.published.url:
         from exporter.demo.network import WEIGHTS
 
@@ -62,8 +62,8 @@ def _published_file(variant: Variant, report: Report) -> Path:
     return _fetch(variant.name, variant.published, CHECKPOINT, report)
 
 
-def _decoder_file(variant: Variant, given: Path | None, report: Report) -> Path | None:
-    """The second file; None if the first holds the decoder too."""
+def _decoder_file(variant: Variant, given: Path | None, report: Progress) -> Path | None:
+    """Find the second file; None if the first holds the decoder too."""
     if variant.decoder is None:
         if given is not None:
             raise RequestError(f"{variant.name} is published in one file: leave out {DECODER}")
@@ -71,7 +71,7 @@ def _decoder_file(variant: Variant, given: Path | None, report: Report) -> Path 
     return given or _fetch(variant.name, variant.decoder.published, DECODER, report)
 
 
-def _fetch(variant: str, published: Published, option: str, report: Report) -> Path:
+def _fetch(variant: str, published: Published, option: str, report: Progress) -> Path:
     from exporter.checkpoints.download import fetch
 
     name, shown = published.file, -1

@@ -1,12 +1,12 @@
-"""The weights in an ONNX file. Nothing in it is run, and no other file is opened.
+"""Read the weights in an ONNX file. Nothing in it is run, and no other file is opened.
 
 A file is a protobuf message: parsing it fills fields and executes nothing. Tensors whose bytes lie
 in another file ("external data") name that file by a path, so they are refused.
 
-torch's exporter keeps the names of parameters, but for those that it changed: a convolution with
-its batch norm folded in has weights called `onnx::Conv_248`, the number being the exporter's count
-of values. Numbers differ from release to release; the order of operations does not. So a numbered
-tensor is called here after its first use: `Conv.0.1` is input 1 (the weight) of the first `Conv`
+torch's exporter keeps the names of parameters, except for those it changed: a convolution with its
+batch norm folded in has weights named `onnx::Conv_248`, the number being the exporter's count of
+values. Numbers differ from release to release; the order of operations does not. So a numbered
+tensor is named here after its first use: `Conv.0.1` is input 1 (the weight) of the first `Conv`
 that takes a numbered tensor, `Conv.0.2` its bias.
 """
 
@@ -32,10 +32,10 @@ _NAMED_TYPES = {1: "float32", 10: "float16", 7: "int64", 6: "int32"}
 
 
 def read_onnx_file(path: Path) -> dict[str, Array]:
-    """Every initialiser of the main graph, by its name or by its use.
+    """Read every initialiser of the main graph, by name or by first use.
 
     Raises:
-        CheckpointError: damaged, without weights, with external data, or a type no weight has; or
+        CheckpointError: damaged, without weights, with external data or an unknown dtype; or
             the `onnx` package is not installed.
     """
     try:
@@ -63,7 +63,7 @@ def read_onnx_file(path: Path) -> dict[str, Array]:
 
 
 def _names(graph: Any) -> Iterator[tuple[str, str]]:
-    """Numbered initialiser -> a name after its first use."""
+    """Pair each numbered initialiser with a name from its first use."""
     numbered = {t.name for t in graph.initializer if _NUMBERED.fullmatch(t.name)}
     seen: dict[str, int] = {}
     for node in graph.node:

@@ -1,7 +1,7 @@
-"""What a pickle may describe, and the few calls it may ask for.
+"""The values a pickle may describe, and the few calls it may ask for.
 
 Each call a checkpoint needs is answered by a function of this file that makes a description; any
-other is refused by name. Nothing here imports or runs what a file names.
+other is refused by name. Nothing here imports or runs anything that a file names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Reference:
 
 @dataclass
 class Record:
-    """An object of a class we know nothing about: what the file says it holds."""
+    """An object of an unknown class, with the state that the file gives it."""
 
     kind: str
     state: dict[Any, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class StoredTensor:
     """A view of a storage; offset and strides count elements."""
 
     storage: Storage
@@ -80,8 +80,8 @@ def _whole(value: Any) -> int:
     return value
 
 
-def stored(identity: Any) -> Storage | Reference:
-    """What a persistent id stands for: the bytes of tensors, or a wrapped class."""
+def resolve_id(identity: Any) -> Storage | Reference:
+    """Resolve a persistent id to the bytes of tensors, or to a wrapped class."""
     kind, reference, *rest = identity
     if kind == "module" and isinstance(reference, Reference):  # torch < 1.6 wraps classes so
         return reference
@@ -95,10 +95,10 @@ def stored(identity: Any) -> Storage | Reference:
     return Storage(str(key), dtype, _whole(numel))
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> TensorSpec:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> StoredTensor:
     if not isinstance(storage, Storage) or len(shape) != len(strides) or len(shape) > 8:
         raise ValueError("a tensor without a storage, or of impossible rank")
-    return TensorSpec(
+    return StoredTensor(
         storage,
         storage.dtype,
         _whole(offset),
@@ -107,18 +107,18 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) ->
     )
 
 
-def _tensor_v2(*args: Any) -> TensorSpec:
-    # The seventh argument, where present, marks a lazily negated or conjugated tensor.
+def _tensor_v2(*args: Any) -> StoredTensor:
+    # The seventh argument, if present, marks a lazily negated or conjugated tensor.
     tensor = _tensor(*args[:4])
     return dataclasses.replace(tensor, dtype="lazy") if args[6:] and args[6] else tensor
 
 
-def _tensor_v3(*args: Any) -> TensorSpec:
+def _tensor_v3(*args: Any) -> StoredTensor:
     return dataclasses.replace(_tensor(*args[:4]), dtype=_dtype_of(args[6]))
 
 
-def _odd_tensor(kind: str) -> Callable[..., TensorSpec]:
-    return lambda *_args: TensorSpec(Storage("", kind, 0), kind, 0, (), ())
+def _odd_tensor(kind: str) -> Callable[..., StoredTensor]:
+    return lambda *_args: StoredTensor(Storage("", kind, 0), kind, 0, (), ())
 
 
 def _first(value: Any, *_rest: Any) -> Any:
@@ -129,20 +129,20 @@ def _subclass_tensor(function: Any, _type: Any, args: Any, _state: Any) -> Any:
     return call(function, args)
 
 
-def record(reference: Any, *_args: Any) -> Record:
-    """An object of a class, made without its class."""
+def describe_object(reference: Any, *_args: Any) -> Record:
+    """Describe an object without its class."""
     if not isinstance(reference, Reference):
         raise TypeError("an object without a class")
     return Record(reference.name)
 
 
-def keyed(pairs: Iterable[Any] = (), *_rest: Any) -> dict[Any, Any]:
-    """A dictionary of key and value pairs."""
+def make_dict(pairs: Iterable[Any] = (), *_rest: Any) -> dict[Any, Any]:
+    """Make a dictionary of key and value pairs."""
     return {_key(key): value for key, value in pairs}
 
 
-def texts(values: Iterable[Any] = ()) -> set[str]:
-    """The texts among values: the members of a set."""
+def make_set(values: Iterable[Any] = ()) -> set[str]:
+    """Make a set of the texts among values."""
     return {value for value in values if isinstance(value, str)}
 
 
@@ -151,16 +151,16 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bytes | None) else object()
 
 
-def attribute(owner: Any, name: Any) -> Reference:
-    """A method by its class, as a pickled module may hold one: a name, never the method itself."""
+def describe_method(owner: Any, name: Any) -> Reference:
+    """Name a method by its class, as pickled modules hold them; never the method itself."""
     if not isinstance(owner, Reference) or not isinstance(name, str):
         raise CheckpointError("asks to run builtins.getattr; nothing was executed")
     return Reference(f"{owner.name:.200}.{name:.200}")
 
 
-# What a checkpoint may ask to call -> what is done instead: functions of this file only.
+# A call that a checkpoint may ask for -> the stand-in that answers it, from this file only.
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": keyed,
+    "collections.OrderedDict": make_dict,
     "collections.defaultdict": lambda *_args: {},
     "collections.Counter": lambda *_args: {},
     "torch._utils._rebuild_tensor": _tensor,
@@ -174,11 +174,11 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _subclass_tensor,
     "torch.Size": lambda sides=(): tuple(sides),
-    "builtins.getattr": attribute,
-    "builtins.set": texts,
-    "builtins.frozenset": texts,
-    "copyreg._reconstructor": record,
-    "copyreg.__newobj__": record,
+    "builtins.getattr": describe_method,
+    "builtins.set": make_set,
+    "builtins.frozenset": make_set,
+    "copyreg._reconstructor": describe_object,
+    "copyreg.__newobj__": describe_object,
 }
 
 # Settings that training code leaves in a file; nothing reads their value.
@@ -206,7 +206,7 @@ _SETTINGS = {
 
 
 def call(function: Any, args: Any) -> Any:
-    """The description that a call gives; CheckpointError for what no checkpoint needs to call."""
+    """Describe the result of a call. CheckpointError if no checkpoint needs that call."""
     name = function.name if isinstance(function, Reference) else type(function).__name__
     if isinstance(function, Reference) and name in _CALLS:
         return _CALLS[name](*args)

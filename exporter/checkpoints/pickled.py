@@ -1,10 +1,10 @@
-"""Reads what a pickle holds without running anything it asks for.
+"""Read a pickle without running anything it asks for.
 
 A pickle is a small program: it imports names and calls them. This reader executes none of it. Its
 machine knows containers, numbers, text and *descriptions*: a name stays a `Reference`, an object of
-any class a `Record`, a tensor a `TensorSpec` that says where its bytes lie. There is no import and
-no call of anything the file names, so there is nothing to escape from. A file that asks to call
-what no checkpoint needs is refused by that name.
+any class a `Record`, a tensor a `StoredTensor` that says where its bytes are. Nothing that the file
+names is imported or called, so there is nothing to escape from. A file that asks for a call no
+checkpoint needs is refused by the name of that call.
 """
 
 from __future__ import annotations
@@ -15,23 +15,31 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from exporter.checkpoints.pickle_values import Record, Reference, call, keyed, record, stored, texts
+from exporter.checkpoints.pickle_values import (
+    Record,
+    Reference,
+    call,
+    describe_object,
+    make_dict,
+    make_set,
+    resolve_id,
+)
 from exporter.errors import CheckpointError
 
 
 class Readable(Protocol):
-    """A binary stream; `read` must not allocate more than is there (BytesIO and mmap do not)."""
+    """A binary stream; `read` must not allocate more than it holds (BytesIO and mmap do not)."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes."""
+        """Read up to `size` bytes."""
         ...
 
     def readline(self) -> bytes:
-        """Up to the next newline."""
+        """Read up to the next newline."""
         ...
 
     def tell(self) -> int:
-        """The position."""
+        """Current position."""
         ...
 
 
@@ -70,14 +78,14 @@ _LITERALS = {
 
 
 def _reference(names: str) -> Reference:
-    """`module name` of a protocol that writes Python 2's names -> today's name."""
+    """Translate `module name` of a protocol with Python 2 names into today's name."""
     module, name = names.split(" ", 1)
     today = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return Reference(".".join(today))
 
 
 class _Machine:
-    """The pickle machine without a way to import or call; a method is named after its opcode."""
+    """A pickle machine that cannot import or call; each method is named after its opcode."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -95,7 +103,7 @@ class _Machine:
                 raise CheckpointError(f"uses pickle opcode {opcode}, which no checkpoint needs")
             method(argument)
 
-    def marked(self) -> list[Any]:
+    def pop_marked(self) -> list[Any]:
         items = self.stack
         self.stack = self.below.pop()
         return items
@@ -110,7 +118,7 @@ class _Machine:
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         held = target.state if isinstance(target, Record) else target
-        held.update(keyed(zip(items[::2], items[1::2], strict=True)))
+        held.update(make_dict(zip(items[::2], items[1::2], strict=True)))
 
     def on_mark(self, _: Any) -> None:
         self.below.append(self.stack)
@@ -123,7 +131,7 @@ class _Machine:
             self.stack = self.below.pop()
 
     def on_pop_mark(self, _: Any) -> None:
-        self.marked()
+        self.pop_marked()
 
     def on_dup(self, _: Any) -> None:
         self.stack.append(self.stack[-1])
@@ -141,7 +149,7 @@ class _Machine:
     on_binget = on_long_binget = on_get
 
     def on_tuple(self, _: Any) -> None:
-        items = self.marked()
+        items = self.pop_marked()
         self.stack.append(tuple(items))
 
     def on_tuple1(self, _: Any) -> None:
@@ -154,38 +162,38 @@ class _Machine:
         self.stack.append(self.take(3))
 
     def on_list(self, _: Any) -> None:
-        items = self.marked()
+        items = self.pop_marked()
         self.stack.append(items)
 
     def on_dict(self, _: Any) -> None:
-        items = self.marked()
-        self.stack.append(keyed(zip(items[::2], items[1::2], strict=True)))
+        items = self.pop_marked()
+        self.stack.append(make_dict(zip(items[::2], items[1::2], strict=True)))
 
     def on_frozenset(self, _: Any) -> None:
-        items = self.marked()
-        self.stack.append(texts(items))
+        items = self.pop_marked()
+        self.stack.append(make_set(items))
 
     def on_append(self, _: Any) -> None:
         (item,) = self.take(1)
         self.extend([item])
 
     def on_appends(self, _: Any) -> None:
-        self.extend(self.marked())
+        self.extend(self.pop_marked())
 
     def extend(self, items: list[Any]) -> None:
         if isinstance(self.stack[-1], list):  # a Record of a list's subclass drops them
             self.stack[-1].extend(items)
 
     def on_additems(self, _: Any) -> None:
-        items = self.marked()
+        items = self.pop_marked()
         if isinstance(self.stack[-1], set):
-            self.stack[-1].update(texts(items))
+            self.stack[-1].update(make_set(items))
 
     def on_setitem(self, _: Any) -> None:
         self.set_items(list(self.take(2)))
 
     def on_setitems(self, _: Any) -> None:
-        self.set_items(self.marked())
+        self.set_items(self.pop_marked())
 
     def on_global(self, names: str) -> None:
         self.stack.append(_reference(names))
@@ -196,7 +204,7 @@ class _Machine:
 
     def on_binpersid(self, _: Any) -> None:
         (identity,) = self.take(1)
-        self.stack.append(stored(identity))
+        self.stack.append(resolve_id(identity))
 
     def on_reduce(self, _: Any) -> None:
         function, args = self.take(2)
@@ -204,17 +212,17 @@ class _Machine:
 
     def on_newobj(self, _: Any) -> None:
         reference, _args = self.take(2)
-        self.stack.append(record(reference))
+        self.stack.append(describe_object(reference))
 
     def on_newobj_ex(self, _: Any) -> None:
         reference, _args, _keywords = self.take(3)
-        self.stack.append(record(reference))
+        self.stack.append(describe_object(reference))
 
     def on_inst(self, names: str) -> None:
         call(_reference(names), None)
 
     def on_obj(self, _: Any) -> None:
-        call(self.marked()[0], None)
+        call(self.pop_marked()[0], None)
 
     def on_build(self, _: Any) -> None:
         target, state = self.take(2)
@@ -226,7 +234,7 @@ class _Machine:
 
 
 def read_pickle(stream: Readable) -> Any:
-    """What the next pickle of a stream describes: containers, Record, Reference, TensorSpec.
+    """Read the next pickle of a stream: containers, Record, Reference, StoredTensor.
 
     Raises:
         CheckpointError: it asks to run something, or is damaged.

@@ -1,6 +1,6 @@
-"""Untrusted checkpoint files -> tensors under their published names; a reader a format.
+"""Read untrusted checkpoint files into tensors under their published names; a reader a format.
 
-Nothing in a file is executed: `torch_file` describes what a torch file holds, and the tensors are
+Nothing in a file is executed: `torch_file` describes a torch file's contents, and the tensors are
 views of the mapped file. A mapped file must not be changed while it is in use.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from exporter.checkpoints.files import digest, file_size, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
-from exporter.checkpoints.pickle_values import TensorSpec
+from exporter.checkpoints.pickle_values import StoredTensor
 from exporter.checkpoints.safetensors_file import read_safetensors
 from exporter.checkpoints.torch_file import ITEM_BYTES, TorchFile, read_torch_file
 from exporter.errors import CheckpointError
@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a torch, safetensors or ONNX file, or a Hugging Face folder.
 
     Raises:
-        CheckpointError: it is missing, damaged, hostile, too large, or holds what no SAM holds.
+        CheckpointError: it is missing, damaged, hostile, too large, or holds values no SAM has.
     """
     files, expected = weight_files(path)
     sizes = [file_size(file) for file in files]
@@ -100,29 +100,29 @@ def _read(file: Path, size: int) -> dict[str, Tensor]:
         raise CheckpointError(
             "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
         )
-    return {_checked(name): _usable(name, tensor) for name, tensor in tensors}
+    return {_check_name(name): _usable(name, tensor) for name, tensor in tensors}
 
 
-def _checked(name: str) -> str:
+def _check_name(name: str) -> str:
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise CheckpointError(f"has a tensor with an impossible name ({name:.40})")
     return name
 
 
 def _printable(text: str) -> str:
-    """What a file says may end up in a terminal: one line without control characters."""
+    """Make text from a file safe for a terminal: one line without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _guard(shapes: Iterable[tuple[int, ...]], size: int) -> None:
-    """Tensors may share bytes, as tied weights do; not so often that a small file grows huge."""
+    """Refuse a small file of huge tensors; they may share bytes, but only as tied weights do."""
     total = 4 * sum(math.prod(shape) for shape in shapes)
     if total > min(MOST_BYTES, 8 * size):
         raise CheckpointError(f"describes {total} bytes of tensors in {size} bytes; not read")
 
 
 def _views(stored: TorchFile) -> Iterator[tuple[str, Tensor]]:
-    """Tensors on the mapped file; a storage that lies askew in it is copied once."""
+    """Make tensors on the mapped file; a misaligned storage is copied once."""
     whole: dict[str, Tensor] = {}
     for name, spec in stored.tensors.items():
         key = spec.storage.key
@@ -141,7 +141,7 @@ def _storage_bytes(stored: TorchFile, key: str) -> Tensor:
     return mapped if span.start % 8 == 0 else mapped.clone()
 
 
-def _view(whole: Tensor, spec: TensorSpec) -> Tensor:
+def _view(whole: Tensor, spec: StoredTensor) -> Tensor:
     width, storage = ITEM_BYTES[spec.dtype], spec.storage
     run = whole[storage.start * width : (storage.start + storage.numel) * width]
     flat = run.view(_DTYPES[spec.dtype])
@@ -158,7 +158,7 @@ def _wrong_dtype(name: str, dtype: str) -> CheckpointError:
 
 
 def _usable(name: str, tensor: Tensor) -> Tensor:
-    """The tensor as contiguous float32, or as the whole numbers it is; never NaN or infinite."""
+    """Make a tensor contiguous and float32, or leave its whole numbers; refuse NaN and infinity."""
     if tensor.dtype not in _DTYPES.values():
         raise _wrong_dtype(name, str(tensor.dtype).removeprefix("torch."))
     if not tensor.is_floating_point():

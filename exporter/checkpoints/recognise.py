@@ -1,4 +1,4 @@
-"""Which variant a checkpoint is of, by the names and shapes of its tensors."""
+"""Recognise a checkpoint's variant by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from exporter.variants import Variant, variants
 
 
 def recognise(checkpoint: Checkpoint) -> str:
-    """The name of the one variant whose tensors these are.
+    """Name the one variant whose tensors these are.
 
     Raises:
         CheckpointError: several variants have these names and shapes, or it is the decoder's file
-            of one that is published in two; the message names them.
-        CheckpointMismatch: none has; the message says which comes nearest and what differs.
+            of a variant published in two; the message names them.
+        CheckpointMismatch: none has; the message names the nearest variant and the differences.
     """
     known = variants().values()
     fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known))
@@ -32,7 +32,7 @@ def recognise(checkpoint: Checkpoint) -> str:
 
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
-    """Whether all of a variant's parameters can be in the file; cheaper than building it to see."""
+    """A test whether a file can hold all of a variant's parameters; cheaper than building it."""
     size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
 
     def could_be(variant: Variant) -> bool:

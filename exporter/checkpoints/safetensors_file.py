@@ -1,4 +1,4 @@
-"""The tensors of a safetensors file, and what is wrong with one that its library refuses."""
+"""Read a safetensors file; explain why its library refuses a damaged one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.errors import CheckpointError
 
 
 def read_safetensors(file: Path, size: int) -> dict[str, Tensor]:
-    """Name -> tensor. CheckpointError if it is damaged or holds nothing."""
+    """Read tensors by name. CheckpointError if the file is damaged or empty."""
     try:
         tensors: dict[str, Tensor] = load_file(file)
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -25,7 +25,7 @@ def read_safetensors(file: Path, size: int) -> dict[str, Tensor]:
 
 
 def _why_unreadable(file: Path, size: int, error: Exception) -> str:
-    """What is wrong with a safetensors file that its library refuses."""
+    """Explain why the library refuses a safetensors file."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         if 8 + length > size:

@@ -1,6 +1,6 @@
-"""Where the tensors lie in a file that `torch.save` wrote; torch itself is not needed for that.
+"""Find the tensors in a file that `torch.save` wrote, without torch.
 
-Two containers: a zip whose entries are stored as they are (since torch 1.6), and before that a row
+Two containers: a zip whose entries are stored uncompressed (since torch 1.6), and before that a row
 of pickles followed by the storages. Nothing is allocated by a size that a file merely claims.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoints.pickle_values import Record, Storage, TensorSpec
+from exporter.checkpoints.pickle_values import Record, Storage, StoredTensor
 from exporter.checkpoints.pickled import read_pickle
 from exporter.errors import CheckpointError
 
@@ -47,7 +47,7 @@ _LONGEST_NAME = 1000
 
 @dataclass(frozen=True)
 class Span:
-    """Where bytes lie in the file."""
+    """A range of bytes in the file."""
 
     start: int
     size: int
@@ -58,7 +58,7 @@ class TorchFile:
     """A mapped file, its tensors by name, and the bytes of each storage by key."""
 
     data: mmap.mmap
-    tensors: dict[str, TensorSpec]
+    tensors: dict[str, StoredTensor]
     storages: dict[str, Span]
 
 
@@ -80,8 +80,8 @@ def read_torch_file(path: Path) -> TorchFile:
     return TorchFile(data, tensors, spans)
 
 
-def flatten(value: Any) -> dict[str, TensorSpec]:
-    """The tensors of a state dict or a pickled module, by their `state_dict` names."""
+def flatten(value: Any) -> dict[str, StoredTensor]:
+    """Collect the tensors of a state dict or a pickled module, by their `state_dict` names."""
     held = value
     if isinstance(held, dict) and isinstance(held.get("ema"), Record):
         held = held["ema"]  # ultralytics: the averaged module; their loader prefers it too
@@ -97,7 +97,7 @@ def flatten(value: Any) -> dict[str, TensorSpec]:
     return tensors
 
 
-def _state_dict(items: Mapping[Any, Any]) -> dict[str, TensorSpec]:
+def _state_dict(items: Mapping[Any, Any]) -> dict[str, StoredTensor]:
     found = _tensors_of(items)
     if found:
         return found
@@ -111,15 +111,15 @@ def _state_dict(items: Mapping[Any, Any]) -> dict[str, TensorSpec]:
     }
 
 
-def _tensors_of(items: Mapping[Any, Any]) -> dict[str, TensorSpec]:
+def _tensors_of(items: Mapping[Any, Any]) -> dict[str, StoredTensor]:
     return {
         name: tensor
         for name, tensor in items.items()
-        if isinstance(name, str) and isinstance(tensor, TensorSpec)
+        if isinstance(name, str) and isinstance(tensor, StoredTensor)
     }
 
 
-def _module_tensors(root: Record) -> Iterator[tuple[str, TensorSpec]]:
+def _module_tensors(root: Record) -> Iterator[tuple[str, StoredTensor]]:
     waiting, seen = [("", root, 0)], 0
     while waiting:
         prefix, module, level = waiting.pop()
@@ -131,17 +131,17 @@ def _module_tensors(root: Record) -> Iterator[tuple[str, TensorSpec]]:
         wrapper = module.kind.endswith("DataParallel")
         for name, child in reversed(_dict_of(module, "_modules").items()):
             if isinstance(child, Record):
-                # A wrapper adds `module.` in the middle of names; what it wraps has the real ones.
+                # A wrapper adds `module.` inside names; the wrapped module has the real ones.
                 inside = prefix if wrapper and name == "module" else f"{prefix}{name}."
                 waiting.append((inside, child, level + 1))
 
 
-def _own_tensors(module: Record) -> Iterator[tuple[str, TensorSpec]]:
+def _own_tensors(module: Record) -> Iterator[tuple[str, StoredTensor]]:
     skipped = module.state.get("_non_persistent_buffers_set")
     skipped = skipped if isinstance(skipped, set) else set()
     for place in ("_parameters", "_buffers"):
         for name, tensor in _dict_of(module, place).items():
-            if isinstance(name, str) and isinstance(tensor, TensorSpec) and name not in skipped:
+            if isinstance(name, str) and isinstance(tensor, StoredTensor) and name not in skipped:
                 yield name, tensor
 
 
@@ -150,14 +150,14 @@ def _dict_of(module: Record, place: str) -> dict[Any, Any]:
     return held if isinstance(held, dict) else {}
 
 
-def _check(name: str, tensor: TensorSpec, spans: Mapping[str, Span]) -> None:
+def _check(name: str, tensor: StoredTensor, spans: Mapping[str, Span]) -> None:
     """Refuse a view that reaches outside its storage, or repeats it to look larger."""
     storage = tensor.storage
     width = ITEM_BYTES.get(storage.dtype)
     if width is None or tensor.dtype != storage.dtype:
-        return  # refused by dtype, with the name, where tensors are made
+        return  # refused by dtype, with the name, when tensors are made
     if storage.key not in spans:
-        raise CheckpointError(f"lacks the storage of tensor {name}: damaged")
+        raise CheckpointError(f"damaged: the storage of tensor {name} is missing")
     if (storage.start + storage.numel) * width > spans[storage.key].size:
         raise CheckpointError(f"truncated or damaged: tensor {name} needs more bytes than it has")
     numel, last = 1, tensor.offset
@@ -208,10 +208,10 @@ def _entries(path: Path, data: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
 
 
 def _why_not_opened(data: mmap.mmap, error: Exception) -> str:
-    """What is wrong with a zip that Python cannot open, and what to do."""
+    """Explain why Python cannot open a zip, and what to do."""
     if not _has_end(data):
         size = len(data)
-        return f"truncated: its {size} bytes lack the zip directory at the end; download it again"
+        return f"truncated: its {size} bytes have no zip directory at the end; download it again"
     if isinstance(error, NotImplementedError):
         return f"is a zip as torch.save writes none ({error}); save it again with torch.save"
     return (
@@ -221,7 +221,7 @@ def _why_not_opened(data: mmap.mmap, error: Exception) -> str:
 
 
 def _has_end(data: mmap.mmap) -> bool:
-    """Whether the record that ends every zip is there, and whole."""
+    """Whether the record that ends every zip is there, complete."""
     at = data.rfind(_END_SIGNATURE, max(len(data) - _END.size - _LONGEST_COMMENT, 0))
     if at < 0 or at + _END.size > len(data):
         return False
@@ -230,7 +230,7 @@ def _has_end(data: mmap.mmap) -> bool:
 
 
 def _span(data: mmap.mmap, entry: zipfile.ZipInfo) -> Span:
-    """Where an entry's bytes lie, checked against its CRC."""
+    """Find an entry's bytes and check them against its CRC."""
     header = data[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
         raise CheckpointError(f"damaged: no entry {entry.filename} where its directory says")
@@ -281,14 +281,14 @@ def _legacy_span(data: mmap.mmap, width: int) -> Span:
 
 
 def _storages(value: Any) -> Iterator[Storage]:
-    """Every storage a described value mentions, each object looked at once."""
+    """List every storage that a described value mentions; each object is visited once."""
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
         if isinstance(item, str | int | float | bytes | None) or id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, TensorSpec):
+        if isinstance(item, StoredTensor):
             yield item.storage
         elif isinstance(item, Storage):
             yield item

@@ -34,12 +34,12 @@ DECODER = DecoderSize(width=WIDTH, heads=4, mlp_width=256, iou_hidden=WIDTH)
 
 
 def build() -> Sam:
-    """The network with untrained weights: image (1, 3, 192, 192) -> embedding (1, 64, 24, 24)."""
+    """Build the network, untrained: image (1, 3, 192, 192) -> embedding (1, 64, 24, 24)."""
     return Sam(TinyViT(ENCODER), Geometry(IMAGE_SIZE, GRID), DECODER)
 
 
 def load(weights: Path = WEIGHTS) -> Sam:
-    """The trained network in float32 and eval mode, not frozen."""
+    """Load the trained network in float32 and eval mode, not frozen."""
     sam = build()
     sam.load_state_dict(load_file(weights), strict=True)
     return sam.eval()

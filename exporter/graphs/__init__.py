@@ -4,9 +4,9 @@ To add a graph: a file here with
 
     def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph
 
-and its name in `graphs` of the variant's `prompting`. Its spec says what goes in and out, and how
+and its name in `graphs` of the variant's `prompting`. Its spec lists its inputs and outputs and how
 often it runs; an output feeds every later input of the same name (`exporter.bundle.flow`). Goldens,
-targets, manifest, parity and the harness take it from the spec.
+targets, manifest, parity and the harness read everything from the spec.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from exporter import catalog
-from exporter.bundle.flow import in_order
+from exporter.bundle.flow import order_graphs
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
-from exporter.models.mask_decoder import Attention
+from exporter.models.attention import Attention
 from exporter.variants import Variant
 
 
@@ -51,7 +51,7 @@ class Named(nn.Module):
         self.outputs = tuple(tensor.name for tensor in graph.spec.outputs)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Every input of the spec -> every output."""
+        """Map every input of the spec to every output."""
         found = self.module(*(inputs[name] for name in self.inputs))
         outputs = (found,) if isinstance(found, Tensor) else found
         return dict(zip(self.outputs, outputs, strict=True))
@@ -60,7 +60,7 @@ class Named(nn.Module):
 def graphs_of(
     network: nn.Module, variant: Variant, prompts: PromptRule | None
 ) -> tuple[Graph, ...]:
-    """The variant's graphs with static shapes, in the order in which they run.
+    """Build the variant's graphs with static shapes, in the order they run.
 
     Args:
         network: loaded and frozen (`exporter.models.layers.freeze`).
@@ -68,18 +68,18 @@ def graphs_of(
         prompts: for a decoder's static slots; None if the network has none.
     """
     builders = (catalog.load(__name__, name, "build") for name in variant.prompting.graphs)
-    return in_order([build(network, variant, prompts) for build in builders])
+    return order_graphs([build(network, variant, prompts) for build in builders])
 
 
 def graph_of(spec: GraphSpec, module: nn.Module) -> Graph:
-    """A graph with zeros for its example."""
+    """Make a graph with zeros as its example."""
     example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
     return Graph(spec, module.eval(), example)
 
 
 @contextmanager
 def absorbed(module: nn.Module) -> Iterator[None]:
-    """Within it, cross-attention has the form of `exporter.models.absorbed_attention`."""
+    """Within the block, cross-attention takes the form of `exporter.models.absorbed_attention`."""
     attentions = [m for m in module.modules() if isinstance(m, Attention)]
     try:
         for attention in attentions:
@@ -92,9 +92,9 @@ def absorbed(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def channels_last(module: nn.Module) -> Iterator[None]:
-    """Within it, layers that have a form for channels last, as TFLite keeps them, take that one.
+    """Within the block, layers with a form for channels last (TFLite's layout) take that form.
 
-    Such a layer has an attribute `channels_last`, false elsewhere.
+    Such a layer has an attribute `channels_last`, false outside the block.
     """
     layers = [m for m in module.modules() if isinstance(getattr(m, "channels_last", None), bool)]
     try:

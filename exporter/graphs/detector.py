@@ -1,4 +1,4 @@
-"""`segmenter` of a network that finds everything in the picture and takes no prompt."""
+"""`segmenter`: a network that finds everything in the picture and takes no prompt."""
 
 from __future__ import annotations
 

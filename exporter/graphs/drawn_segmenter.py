@@ -1,4 +1,4 @@
-"""`segmenter` of a network that takes the prompt, drawn as a picture, with the image."""
+"""`segmenter`: a network that takes the prompt with the image, drawn as a picture."""
 
 from __future__ import annotations
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.rules import Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.graphs import Graph, graph_of
 from exporter.models.layers import Normalise
@@ -28,6 +32,55 @@ class ImageEncoder(nn.Module):
         """See the class."""
         features: Tensor | tuple[Tensor, ...] = self.network(self.normalise(image))
         return features
+
+
+class PaddingImageEncoder(nn.Module):
+    """An `ImageEncoder` that writes the padding itself: the mean exactly, so zero once normalised.
+
+        image -> normalise -> * -> network
+        resized_size -> mask ---^
+
+    `resized_size` (1, 2) is width, height of the resized picture in pixels of the input. Pixels
+    right of it and below it have no effect. Float16 holds whole numbers up to 2048, so the mask is
+    exact there too.
+    """
+
+    def __init__(self, encoder: ImageEncoder, size: int) -> None:
+        super().__init__()
+        self.normalise, self.network = encoder.normalise, encoder.network
+        places = torch.arange(size, dtype=torch.float32)
+        self.register_buffer("columns", places.reshape(1, 1, 1, size), persistent=False)
+        self.register_buffer("rows", places.reshape(1, 1, size, 1), persistent=False)
+        self.columns: Tensor
+        self.rows: Tensor
+
+    def forward(self, image: Tensor, resized_size: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """See the class."""
+        features: Tensor | tuple[Tensor, ...] = self.network(self.padded(image, resized_size))
+        return features
+
+    def padded(self, image: Tensor, resized_size: Tensor) -> Tensor:
+        """What the network takes: (1, 3, S, S), zero outside the picture."""
+        sides = resized_size.reshape(1, 1, 1, 2)
+        width, height = sides[..., :1], sides[..., 1:]
+        mask = (width - self.columns).clamp(0, 1) * (height - self.rows).clamp(0, 1)
+        normalised: Tensor = self.normalise(image)
+        return normalised * mask
+
+
+def as_padded(graph: Graph, rule: Preprocess) -> Graph:
+    """The graph in the form that the rule's `padded_by` asks for; itself if that is the host.
+
+    Args:
+        graph: any; only an image is padded.
+        rule: a bundle's, of the variant that the graph is of.
+    """
+    taken = {tensor.name for tensor in graph.spec.inputs}
+    if rule.padded_by == "host" or "image" not in taken:
+        return graph
+    size = TensorSpec("resized_size", (1, 2), "float32", "B2")
+    spec = dataclasses.replace(graph.spec, inputs=(*graph.spec.inputs, size))
+    return graph_of(spec, PaddingImageEncoder(cast("ImageEncoder", graph.module), rule.size))
 
 
 def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph:

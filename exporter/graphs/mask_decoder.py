@@ -23,8 +23,8 @@ class MaskDecoder(nn.Module):
     """Prompts and the encoder's outputs -> `low_res_masks`, `iou_predictions`.
 
     Static in B and N. A slot with label -2 is left out of every attention as a key; as a query it
-    only computes values that nothing reads. So the outputs equal those of the published code, which
-    is called with the real prompts alone.
+    only computes values that nothing reads. So the outputs equal the published code's, called with
+    the real prompts alone.
 
     Args:
         sam: the whole network; its image encoder takes no part.
@@ -50,38 +50,47 @@ class MaskDecoder(nn.Module):
         self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Call `decode` with inputs in the order of the graph's spec."""
+        named = dict(zip(self.inputs, inputs, strict=True))
+        high_res = [named.pop(name) for name in self.inputs if name.startswith(HIGH_RES)]
+        return self.decode(high_res, **named)
+
+    def decode(
+        self,
+        high_res: list[Tensor],
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor | None = None,
+        has_mask_input: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Predict every mask token's mask.
 
         Args:
-            inputs: in the order of the graph's spec: `image_embeddings` (1, C, h, w) and the
-                `high_res_feats` as the encoder returns them; `point_coords` (B, N, 2) x, y in
-                pixels of the S x S input; `point_labels` (B, N) 1, 0, 2, 3, -1 or -2, whole numbers
-                as floats; `mask_input` (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros, and
-                `has_mask_input` (B,) 1 or 0, unless the network takes none.
+            high_res: the encoder's other outputs.
+            image_embeddings: (1, C, h, w), the encoder's.
+            point_coords: (B, N, 2) x, y in pixels of the S x S input.
+            point_labels: (B, N) 1, 0, 2, 3, -1 or -2, whole numbers as floats.
+            mask_input: (B, 1, 4h, 4w) a previous `low_res_masks`, or zeros; None for a network
+                that takes none and has no dense prompt at all.
+            has_mask_input: (B,) 1 or 0; None if `mask_input` is.
 
         Returns:
             `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M).
         """
-        named = dict(zip(self.inputs, inputs, strict=True))
-        prompts, empty_bias = self.prompt_encoder(named["point_coords"], named["point_labels"])
+        prompts, empty_bias = self.prompt_encoder(point_coords, point_labels)
         tokens = torch.cat([self.output_tokens, prompts], dim=1)
         key_bias = torch.cat([self.output_bias, empty_bias], dim=1).unsqueeze(1).unsqueeze(1)
-        image = self._image(named)
-        high_res = [tensor for name, tensor in named.items() if name.startswith(HIGH_RES)]
+        if mask_input is None or has_mask_input is None:
+            # Split and joined: TFLite's converter takes a plain transpose for the weights of a
+            # fully connected layer, and XNNPACK does not run one with computed weights.
+            halves = (half.flatten(2).transpose(1, 2) for half in image_embeddings.chunk(2, dim=2))
+            image = torch.cat([torch.cat(tuple(halves), dim=1)] * self.batch, dim=0)
+        else:
+            image = image_embeddings.flatten(2).transpose(1, 2)
+            image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
         masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias, *high_res)
         return masks, iou
-
-    def _image(self, named: dict[str, Tensor]) -> Tensor:
-        """The embedding as tokens (B, hw, C), with the dense prompt added if there is one."""
-        embeddings = named["image_embeddings"]
-        if "mask_input" in named:
-            image = embeddings.flatten(2).transpose(1, 2)
-            dense: Tensor = self.prompt_encoder.dense(named["mask_input"], named["has_mask_input"])
-            return image + dense
-        # Taken apart and joined: TFLite's converter takes a plain transpose for the weights of a
-        # fully connected layer, and XNNPACK does not run one with computed weights.
-        halves = (half.flatten(2).transpose(1, 2) for half in embeddings.chunk(2, dim=2))
-        return torch.cat([torch.cat(tuple(halves), dim=1)] * self.batch, dim=0)
 
 
 def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph:
@@ -110,7 +119,7 @@ def _spec(variant: Variant, prompts: PromptRule) -> GraphSpec:
 
 
 def masks(batch: int, tokens: int, low: int) -> tuple[TensorSpec, TensorSpec]:
-    """What every graph that answers prompts gives."""
+    """Specs of the outputs of a graph that answers prompts."""
     return (
         TensorSpec("low_res_masks", (batch, tokens, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (batch, tokens), "float32", "BM"),

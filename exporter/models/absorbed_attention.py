@@ -17,20 +17,10 @@ does not take.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from exporter.models.mask_decoder import Attention
-
-
-def head_mask(heads: int, inner: int) -> Tensor:
-    """(1, heads, 1, inner): 1 where a channel belongs to the head."""
-    mask = torch.eye(heads).repeat_interleave(inner // heads, dim=1)
-    return mask.reshape(1, heads, 1, inner)
+from exporter.models.attention import Attention
 
 
 def tokens_to_image(attn: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:

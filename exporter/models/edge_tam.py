@@ -1,8 +1,8 @@
 """EdgeTAM's image trunk (Zhou et al. 2025, arXiv 2501.07256): RepViT-M1 with four maps.
 
 Reference: facebookresearch/EdgeTAM, `sam2/modeling/backbones/timm.py`, and timm's `repvit.py`. It
-is EdgeSAM's trunk; what differs is the tensor names (`exporter.variants.edgetam`), and that the
-maps are taken before the last block of a stage, which timm counts to the step down after it.
+is EdgeSAM's trunk with two differences: the tensor names (`exporter.variants.edgetam`), and the
+maps, taken before the last block of a stage, which timm counts to the step down after it.
 """
 
 from __future__ import annotations

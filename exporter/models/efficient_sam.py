@@ -2,8 +2,8 @@
 
 Reference: yformer/EfficientSAM, `efficient_sam/efficient_sam.py`, `efficient_sam_encoder.py`,
 `efficient_sam_decoder.py`, `two_way_transformer.py`. The image encoder is EfficientTAM's plain ViT
-without windows. The decoder resembles SAM's; each class here says where it differs. No earlier mask
-is taken, and the image embeddings get no dense prompt.
+without windows. The decoder resembles SAM's; each class here states the difference. It takes no
+earlier mask, and the image embeddings get no dense prompt.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from exporter.models.prompt_encoder import PositionedPrompts
 from exporter.models.sam import Geometry
 
 POINTS = 6
-"""Prompt tokens, always: the published code fills up, and reads no further prompt."""
+"""Prompt tokens, always: the published code pads to this number, and reads no further prompt."""
 
 PADDING_PLACE = -1.0
-"""x and y of what it fills up with, in pixels of the input."""
+"""x and y of the padding, in pixels of the input."""
 
 
 class EfficientSamEncoder(nn.Module):
@@ -48,9 +48,9 @@ class EfficientSamEncoder(nn.Module):
 class EfficientSamPromptEncoder(PositionedPrompts):
     """Points and box corners -> six tokens.
 
-    A label's embedding is ADDED to the position. There is none for the background: such a point is
-    its position alone. Padding has a position too, so it is a token like any other and attended to;
-    labels -1 and -2 both stand for it, and slots that the graph lacks are filled up inside.
+    A label's embedding is ADDED to the position. The background has none: such a point is its
+    position alone. Padding has a position too, so it is a token like any other and attended to;
+    labels -1 and -2 both stand for it, and slots missing from the graph's inputs are added inside.
     """
 
     labels: Tensor
@@ -68,7 +68,7 @@ class EfficientSamPromptEncoder(PositionedPrompts):
         self.frozen = False
 
     def label_table(self) -> Tensor:
-        """(5, C): what labels -1 (with its position), 0, 1, 2, 3 add to a token."""
+        """(5, C): added to a token by labels -1 (with its position), 0, 1, 2, 3."""
         padding = self.pe_layer(torch.full((1, 2), PADDING_PLACE), self.size)
         padding = padding + self.not_a_point_embed.weight
         point, top_left, bottom_right = cast("list[nn.Embedding]", list(self.point_embeddings))
@@ -85,8 +85,8 @@ class EfficientSamPromptEncoder(PositionedPrompts):
         """Encode the prompts.
 
         Args:
-            point_coords: (B, N, 2) x, y in pixels of the S x S input, N at most 6. Those of padding
-                do not matter.
+            point_coords: (B, N, 2) x, y in pixels of the S x S input, N at most 6. Coordinates of
+                padding do not matter.
             point_labels: (B, N) in {1, 0, 2, 3, -1, -2}, whole numbers as floats.
 
         Returns:
@@ -121,8 +121,8 @@ class EfficientSamBlock(TwoWayBlock):
 class WholeNorm(nn.Module):
     """GroupNorm with one group, on tokens: over the channels of all pixels together.
 
-    A mean of a million values in float16 would lose them one by one: it is taken over the channels,
-    then over the columns, then over the rows. All parts being of one size, that is the same mean.
+    A float16 sum of a million values would lose most of them: the mean is taken over the channels,
+    then over the columns, then over the rows. All parts are of one size, so the mean is the same.
     """
 
     def __init__(self, channels: int, side: int, eps: float = 1e-5) -> None:
@@ -158,7 +158,7 @@ class EfficientSamMaskDecoder(MaskDecoder):
 
 
 class EfficientSam(nn.Module):
-    """The three published parts, as `exporter.models.sam.Sam` has them."""
+    """The three published parts, named as in `exporter.models.sam.Sam`."""
 
     def __init__(self, size: PlainSize) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """EfficientTAM's image encoder (Xiong et al. 2024, arXiv 2411.18933): a plain ViT, one-level neck.
 
 Reference: yformer/EfficientTAM, `efficient_track_anything/modeling/backbones/vitdet.py` and
-`image_encoder.py`; the tensor names are those of the published checkpoints. Its blocks are those of
-Hiera that never pool. There are no maps of higher resolution.
+`image_encoder.py`; tensor names as in the published checkpoints. Its blocks are Hiera's without
+pooling. There are no maps of higher resolution.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class PlainSize:
         return self.image_size // self.patch
 
 
+SIZES = {"tiny": PlainSize(192, 3), "small": PlainSize()}
+"""The two widths that EfficientSAM and EfficientTAM are published in."""
+
+
 class PlainViT(nn.Module):
     """Normalised image -> feature map."""
 
@@ -50,7 +54,7 @@ class PlainViT(nn.Module):
         super().__init__()
         self.size = size
         self.patch_embed = PatchEmbed(size.width, size.patch)
-        places = size.trained_side**2 + 1  # a class token's first, which nothing uses
+        places = size.trained_side**2 + 1  # the first is the class token's, which nothing uses
         self.pos_embed = nn.Parameter(torch.zeros(1, places, size.width))
         windows = [0 if i in size.global_blocks else size.window for i in range(size.depth)]
         self.blocks = nn.ModuleList(

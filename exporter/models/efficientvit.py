@@ -1,7 +1,7 @@
 """EfficientViT-SAM's image encoder (Zhang et al. 2024, arXiv 2402.05008; Cai et al. 2023).
 
 Reference: mit-han-lab/efficientvit, `models/efficientvit/backbone.py` and `sam.py`, `models/nn/`;
-the tensor names are those of the published checkpoints. Convolutions at the higher resolutions,
+tensor names as in the published checkpoints. Convolutions at the higher resolutions,
 ReLU linear attention at the lowest, and a neck that adds three resolutions at 64 x 64.
 """
 
@@ -29,12 +29,12 @@ from exporter.models.layers import LayerNorm2d
 class EfficientViTSize:
     """Widths of an EfficientViT-SAM encoder; the defaults are L0's.
 
-    A stage is called after its blocks: `res` two 3 x 3 convolutions, `fmb` a fused inverted
+    A stage is named after its blocks: `res` two 3 x 3 convolutions, `fmb` a fused inverted
     bottleneck, `mb` an inverted bottleneck, `att` linear attention before an inverted bottleneck.
 
     Attributes:
-        depths: blocks of a stage, its first, striding block not counted.
-        expand: hidden width over width; the striding block's is four times that.
+        depths: blocks of a stage, not counting its first, striding block.
+        expand: hidden width over width; four times that in the striding block.
         neck: the stages that the neck adds, in that order; the last has the embedding's size.
         aggregate: side of the depthwise kernel that makes attention's second scale.
         head: width of an attention head.
@@ -153,7 +153,7 @@ class EfficientViT(nn.Module):
 
 
 class HalvedEfficientViT(EfficientViT):
-    """MobileSAMv2's: it takes an image of twice the side and halves it first.
+    """MobileSAMv2's encoder: it takes an image of twice the side and halves it first.
 
     Published as bilinear interpolation to half the side without antialiasing, which is the mean of
     2 x 2 pixels.

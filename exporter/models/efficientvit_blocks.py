@@ -1,6 +1,6 @@
 """The blocks of EfficientViT: convolutions, linear attention, bicubic enlarging.
 
-Reference: mit-han-lab/efficientvit, `models/nn/ops.py`; the tensor names are those of the published
+Reference: mit-han-lab/efficientvit, `models/nn/ops.py`; tensor names as in the published
 checkpoints.
 """
 
@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-6
-"""Of every norm: the published model builder sets it after building."""
+"""Epsilon of every norm: the published model builder sets it after building."""
 
 FLOOR = 2.0**-24
-"""Of attention's denominator: float16's smallest number."""
+"""Least denominator of attention: float16's smallest number."""
 
 
 class ConvNorm(nn.Module):
@@ -30,7 +30,7 @@ class ConvNorm(nn.Module):
         self.activated = False
 
     def with_gelu(self) -> ConvNorm:
-        """The same layer, activated."""
+        """The same layer with its activation."""
         self.activated = True
         return self
 
@@ -102,14 +102,14 @@ class MBConv(nn.Module):
 
 
 class LiteMLA(nn.Module):
-    """Multi-scale linear attention: softmax(q k) v with ReLU in the exponential's place.
+    """Multi-scale linear attention: softmax(q k) v with ReLU instead of the exponential.
 
     (v k^T) q over (1 k^T) q: 32 x 32 numbers a head stand between keys and queries, so the cost
     grows with the tokens, not with their square. The published denominator is `1 k^T q + 1e-15`,
     with sums over all tokens that float16 cannot hold. `freeze_tables` divides the weights of the
     keys by the number of tokens, a power of two, so nothing is rounded: the sums become means. The
-    floor of the denominator, float16's smallest number, takes the 1e-15's place: it too makes 0 of
-    0 / 0, and no denominator that float32 tells from 0 against its terms is below it.
+    floor of the denominator, float16's smallest number, replaces the 1e-15: it too turns 0 / 0 into
+    0, and no denominator that float32 can tell from 0 against its terms is below it.
     """
 
     ones: Tensor
@@ -154,7 +154,7 @@ class LiteMLA(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + main(x), or main(x) where the shape changes."""
+    """x + main(x), or main(x) if the shape changes."""
 
     def __init__(self, main: nn.Module, *, shortcut: bool = True) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Hiera (Ryali et al. 2023, arXiv 2306.00989) as SAM 2 uses it: SAM 2's image trunk.
 
-Reference: facebookresearch/sam2, `sam2/modeling/backbones/hieradet.py`; the tensor names are those
-of the published checkpoints. Windowed attention in four stages; where a stage ends, the next
-block's queries are max-pooled, which halves the map inside every window.
+Reference: facebookresearch/sam2, `sam2/modeling/backbones/hieradet.py`; tensor names as in the
+published checkpoints. Windowed attention in four stages; the queries of the block after a stage's
+end are max-pooled, which halves the map inside every window.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class HieraBlockSize:
     """Widths of one block.
 
     Attributes:
-        window: side of the windows in cells of the block's input; 0 where it attends to everything.
+        window: side of the windows in cells of the block's input; 0 if it attends to everything.
         pool: whether the queries are max-pooled, 2 x 2.
     """
 
@@ -40,7 +40,7 @@ class HieraSize:
     Attributes:
         depths: blocks of each stage.
         windows: side of each stage's windows, in its cells.
-        global_blocks: those that attend to everything, counted over all stages.
+        global_blocks: indices of blocks that attend to everything, counted over all stages.
         background: side of the position embedding that is resized to the whole map.
     """
 
@@ -87,7 +87,7 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 class HieraAttention(nn.Module):
-    """Attention over the tokens of a square, its queries max-pooled where a stage begins."""
+    """Attention over the tokens of a square; queries are max-pooled at the start of a stage."""
 
     def __init__(self, size: HieraBlockSize) -> None:
         super().__init__()

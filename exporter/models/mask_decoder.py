@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models import absorbed_attention
-from exporter.models.layers import MLP, Activation, merge_heads, split_heads
+from exporter.models.attention import Attention
+from exporter.models.layers import MLP, Activation
 
 
 @dataclass(frozen=True)
@@ -30,37 +31,6 @@ class DecoderSize:
     layer_eps: float = 1e-5
     final_eps: float = 1e-5
     activation: Activation = F.relu
-
-
-class Attention(nn.Module):
-    """Multi-head attention whose inner width may be smaller than the tokens' width.
-
-    `absorbed` chooses the form in which the image is not projected (`absorbed_attention`): faster
-    in ONNX Runtime and XNNPACK. Core ML keeps the plain form as one operation.
-    """
-
-    def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
-        super().__init__()
-        inner = width // downsample
-        self.heads = heads
-        self.scale = (inner // heads) ** -0.5
-        self.absorbed = False
-        mask = absorbed_attention.head_mask(heads, inner)
-        self.register_buffer("head_mask", mask, persistent=False)
-        self.head_mask: Tensor
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(width, inner)
-        self.v_proj = nn.Linear(width, inner)
-        self.out_proj = nn.Linear(inner, width)
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
-        """(B, Nq, C), (B, Nk, C), (B, Nk, C), optional (B, 1, 1, Nk) -> (B, Nq, C)."""
-        q = split_heads(self.q_proj(q), self.heads)
-        k = split_heads(self.k_proj(k), self.heads)
-        v = split_heads(self.v_proj(v), self.heads)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=key_bias)
-        projected: Tensor = self.out_proj(merge_heads(out))
-        return projected
 
 
 class TokenMLP(nn.Module):

@@ -1,7 +1,7 @@
 """RepViT (Wang et al. 2023, arXiv 2307.09283) as RepViT-SAM and EdgeSAM use it.
 
 References: THU-MIG/RepViT, `sam/repvit_sam/modeling/repvit.py`; chongzhou96/EdgeSAM,
-`edge_sam/modeling/rep_vit.py`. Tensor names are those of the published checkpoints, which hold the
+`edge_sam/modeling/rep_vit.py`. Tensor names as in the published checkpoints, which hold the
 training form: parallel depthwise branches and batch norms. `freeze_tables` folds them:
 
     x -> conv 3x3, BN -\
@@ -87,10 +87,10 @@ class RepDepthwise(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate that all channels' means decide (Hu et al. 2017).
+    """Scale every channel by a gate computed from all channels' means (Hu et al. 2017).
 
     The inner width is a quarter, rounded to a multiple of 8. The mean is taken row by row, then of
-    the rows: XNNPACK sums in order, and over 65536 pixels at once costs 40 dB of the embedding.
+    the rows: XNNPACK sums in order, and 65536 pixels at once cost 40 dB of the embedding.
     """
 
     def __init__(self, width: int) -> None:
@@ -153,7 +153,7 @@ class Upsample2x(nn.Module):
         self.frozen = False
 
     def freeze_tables(self) -> None:
-        """The bicubic resize's (2 * side, side) matrix: what it makes of each unit vector."""
+        """Build the bicubic resize's (2 * side, side) matrix: its result for each unit vector."""
         if self.frozen or self.mode != "bicubic":
             return
         units = torch.eye(self.side)[None, None]
@@ -190,9 +190,9 @@ class EdgeRepViT(nn.Module):
     """Normalised image -> image embedding, from the last two stages: EdgeSAM's encoder.
 
     Args:
-        size: see there.
+        size: see `RepViTSize`.
         grid: side of the embedding, in cells.
-        upsample: how the last stage reaches it. The published predictor says `bicubic`, the
+        upsample: how the last stage is enlarged to it. The published predictor says `bicubic`, the
             published ONNX and Core ML files were made with `bilinear`.
     """
 
@@ -279,7 +279,7 @@ def _neck(width: int, out: int) -> nn.Sequential:
 
 
 def _without_norm(layer: nn.Module) -> nn.Conv2d:
-    """A branch as one convolution with bias; its batch norm, if it has one, is folded."""
+    """Make a branch one convolution with bias; fold its batch norm, if any."""
     if isinstance(layer, ConvBN):
         layer.freeze_tables()
         layer = layer.c
@@ -287,7 +287,7 @@ def _without_norm(layer: nn.Module) -> nn.Conv2d:
 
 
 def _compose(after: nn.Conv2d, first: nn.Conv2d) -> nn.Conv2d:
-    """Two 1x1 convolutions without bias as one: the product of their matrices."""
+    """Compose two 1x1 convolutions without bias: the product of their matrices."""
     conv = nn.Conv2d(first.in_channels, after.out_channels, 1, bias=False)
     product = after.weight.flatten(1) @ first.weight.flatten(1)
     conv.weight = nn.Parameter(product[..., None, None])

@@ -1,8 +1,8 @@
 """NanoSAM's image encoder: ResNet-18 and a neck, distilled from MobileSAM (NVIDIA 2023).
 
 Reference: NVIDIA-AI-IOT/nanosam, `nanosam/models/timm_image_encoder.py` over timm's `resnet18`; the
-tensor names are those of its training checkpoints. The backbone halves the image five times, the
-neck doubles it once, and a learnt position embedding is added to the result.
+tensor names are its training checkpoints'. The backbone halves the image five times, the neck
+doubles it once, and a learnt position embedding is added to the result.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class ResNetSize:
     """Widths of a NanoSAM encoder; the defaults are ResNet-18's at 1024 pixels.
 
     Attributes:
-        folded: batch norms are part of the convolutions, which then have biases: what ONNX files
-            hold.
+        folded: batch norms are part of the convolutions, which then have biases, as in the ONNX
+            files.
     """
 
     image_size: int = 1024
@@ -53,7 +53,7 @@ def _fuse(owner: nn.Module, conv: str, norm: str) -> None:
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, projected where width or size change."""
+    """Two 3 x 3 convolutions and a shortcut, projected if width or size change."""
 
     def __init__(self, cin: int, cout: int, stride: int, *, folded: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H / stride, W / stride)."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        # In timm's order: the weights of an exported graph are told apart by it.
+        # In timm's order, by which the weights of an exported graph are told apart.
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu(y + shortcut)
 
@@ -109,7 +109,7 @@ class ResNet(nn.Module):
         """(1, 3, S, S) -> (1, C, S / 32, S / 32)."""
         x = F.relu(self.bn1(self.conv1(x)))
         # Published with padding 1, of minus infinity, which XNNPACK leaves to the interpreter.
-        # After a ReLU zero does the same, and an even side needs none at its end.
+        # After a ReLU zero does the same, and an even side needs no padding at its end.
         x = F.max_pool2d(F.pad(x, (1, 0, 1, 0)), 3, 2)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
@@ -119,15 +119,15 @@ class ResNet(nn.Module):
 class Doubling(nn.ConvTranspose2d):
     """A 3 x 3, stride 2 transposed convolution, padded to twice the side.
 
-    Published with `padding=1, output_padding=1`, which TFLite's converter refuses: all of it less
-    the first row and column is the same.
+    Published with `padding=1, output_padding=1`, which TFLite's converter refuses: the unpadded
+    result without its first row and column is the same.
     """
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__(cin, cout, 3, stride=2)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, Cin, H, W) -> (B, Cout, 2H, 2W); `output_size` is torch's and not looked at."""
+        """(B, Cin, H, W) -> (B, Cout, 2H, 2W); `output_size` is torch's and ignored."""
         whole = F.conv_transpose2d(x, self.weight, self.bias, stride=2)
         return whole[:, :, 1:, 1:]
 

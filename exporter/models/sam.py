@@ -15,20 +15,28 @@ class Geometry:
     """Sides of the square input image (pixels) and of the embedding (cells).
 
     Attributes:
-        frame_size: side of the square in which the published code encodes positions, where that is
+        frame_size: side of the square in which the published code encodes positions, if that is
             not the input image; see `exporter.bundle.rules.Preprocess`.
     """
 
-    image_size: int
-    grid: int
+    image_size: int = 1024
+    grid: int = 64
     frame_size: int | None = None
+
+
+SAM_GEOMETRY = Geometry()
+SAM_DECODER = DecoderSize()
 
 
 class Sam(nn.Module):
     """The three published parts. `exporter.graphs` splits it into the two static graphs."""
 
     def __init__(
-        self, encoder: nn.Module, geometry: Geometry, decoder: DecoderSize, mask_channels: int = 16
+        self,
+        encoder: nn.Module,
+        geometry: Geometry = SAM_GEOMETRY,
+        decoder: DecoderSize = SAM_DECODER,
+        mask_channels: int = 16,
     ) -> None:
         super().__init__()
         self.geometry = geometry

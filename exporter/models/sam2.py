@@ -1,8 +1,8 @@
-"""SAM 2's image path (Ravi et al. 2024, arXiv 2408.00714): neck, mask decoder, and what joins them.
+"""SAM 2's image path (Ravi et al. 2024, arXiv 2408.00714): neck, mask decoder, and their joints.
 
 Reference: facebookresearch/sam2, `sam2/modeling/backbones/image_encoder.py`, `sam/mask_decoder.py`,
-`sam2_image_predictor.py`. Tensor names are the published ones, but for two that act on the image
-alone and so belong to the encoder here: `no_mem_embed`, and the decoder's `conv_s0`, `conv_s1`.
+`sam2_image_predictor.py`. Tensor names as published, except for those that act on the image alone
+and so belong to the encoder here: `no_mem_embed`, and the decoder's `conv_s0`, `conv_s1`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.models.mask_decoder import DecoderSize, MaskDecoder, unfold_children
-from exporter.models.sam import Geometry, Sam
+from exporter.models.sam import SAM_DECODER, SAM_GEOMETRY, Geometry, Sam
 
 WIDTH = 256
 """Channels of every level of the neck."""
 
 
 class Lateral(nn.Module):
-    """A stage's map to the neck's width."""
+    """Project a stage's map to the neck's width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class FeaturePyramid(nn.Module):
         self.convs = nn.ModuleList(Lateral(width) for width in reversed(widths))
 
     def levels(self) -> list[Lateral]:
-        """Of the last stage, of the one before it ..."""
+        """Laterals of the last stage, of the one before it ..."""
         return cast("list[Lateral]", list(self.convs))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps of four stages -> those of strides 4, 8 and 16, at the neck's width.
+        """Maps of four stages -> maps of strides 4, 8 and 16, at the neck's width.
 
-        Only the last of them gets something from the stage below it, which is then done with.
+        Only the last of the three gets a contribution from the stage below, used for nothing else.
         """
         fourth, third, second, first = self.levels()
         coarse = third(maps[2]) + nearest_2x(fourth(maps[3]))
@@ -57,8 +57,8 @@ class FeaturePyramid(nn.Module):
 def nearest_2x(x: Tensor) -> Tensor:
     """(1, C, H, W) -> (1, C, 2H, 2W): every pixel four times.
 
-    Joining the map with itself, first along the columns and then along the rows: a resize would be
-    an XNNPACK partition of its own in TFLite.
+    The map is joined with itself, first along the columns and then along the rows: a resize would
+    be an XNNPACK partition of its own in TFLite.
     """
     _, channels, height, width = x.shape
     x = x.permute(0, 2, 3, 1).reshape(height, width, channels)
@@ -83,7 +83,7 @@ class Sam2Encoder(nn.Module):
         self.no_mem_embed: nn.Parameter | None = nn.Parameter(torch.zeros(1, 1, WIDTH))
 
     def freeze_tables(self) -> None:
-        """Fold what follows the neck's convolutions into them.
+        """Fold the operations after the neck's convolutions into them.
 
             conv_s0(first(x)), conv_s1(second(x))   become   one 1x1 convolution each
             third(x) + no_mem_embed                 becomes  third with another bias
@@ -108,7 +108,7 @@ class Sam2Encoder(nn.Module):
 
 
 def _compose(after: nn.Conv2d, before: nn.Module) -> nn.Conv2d:
-    """Two 1x1 convolutions as one."""
+    """Compose two 1x1 convolutions."""
     first = cast("nn.Conv2d", before)
     conv = nn.Conv2d(first.in_channels, after.out_channels, 1)
     matrix = after.weight.flatten(1)
@@ -119,7 +119,7 @@ def _compose(after: nn.Conv2d, before: nn.Module) -> nn.Conv2d:
 
 
 def _with_bias(given: nn.Module, more: Tensor) -> nn.Conv2d:
-    """A convolution that adds `more` (C) to what `given` gives; the weight is shared."""
+    """Make a convolution that adds `more` (C) to the output of `given`; the weight is shared."""
     conv = cast("nn.Conv2d", given)
     other = nn.Conv2d(conv.in_channels, conv.out_channels, 1)
     other.weight = conv.weight
@@ -130,7 +130,7 @@ def _with_bias(given: nn.Module, more: Tensor) -> nn.Conv2d:
 class Sam2MaskDecoder(MaskDecoder):
     """SAM's decoder with an object-score token, IoU in 0..1 and maps of higher resolution.
 
-    The object score itself is the video's business; its token takes part in every attention.
+    The object score itself is for video only; its token takes part in every attention.
     """
 
     def __init__(self, size: DecoderSize, grid: int) -> None:
@@ -158,8 +158,8 @@ class Sam2MaskDecoder(MaskDecoder):
             image_pe: (1, hw, C).
             tokens: (B, 2 + M + N, C).
             key_bias: (B, 1, 1, 2 + M + N).
-            fine: (1, C / 8, 4h, 4w), added before the upscaling's last GELU; None where a family
-                has no such maps.
+            fine: (1, C / 8, 4h, 4w), added before the upscaling's last GELU; None if a family has
+                no such maps.
             middle: (1, C / 4, 2h, 2w), added before its norm.
         """
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
@@ -194,6 +194,6 @@ def fold_grandchildren(x: Tensor, grid: int) -> Tensor:
 class Sam2(Sam):
     """An image encoder with SAM's prompt encoder and SAM 2's mask decoder."""
 
-    def __init__(self, encoder: nn.Module, geometry: Geometry) -> None:
-        super().__init__(encoder, geometry, DecoderSize())
-        self.mask_decoder = Sam2MaskDecoder(DecoderSize(), geometry.grid)
+    def __init__(self, encoder: nn.Module, geometry: Geometry = SAM_GEOMETRY) -> None:
+        super().__init__(encoder, geometry)
+        self.mask_decoder = Sam2MaskDecoder(SAM_DECODER, geometry.grid)

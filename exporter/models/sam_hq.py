@@ -1,8 +1,8 @@
-"""SAM-HQ: a SAM whose decoder has one token more and sees an early feature map of its encoder.
+"""SAM-HQ: a SAM whose decoder has one more token and sees an early feature map of its encoder.
 
 Reference: SysCV/sam-hq, `segment_anything/modeling/mask_decoder_hq.py`, `image_encoder.py` and
-`tiny_vit_sam.py`. What the published decoder computes from the image alone, on every prompt, is
-done once here, in the image encoder: its result is `high_res_feats_0`.
+`tiny_vit_sam.py`. The published decoder computes a map from the image alone, on every prompt; here
+the image encoder computes it once, as `high_res_feats_0`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from exporter.models.layers import MLP, LayerNorm2d
 from exporter.models.mask_decoder import DecoderSize, MaskDecoder, Upscale2x, unfold_children
-from exporter.models.sam import Geometry, Sam
+from exporter.models.sam import SAM_DECODER, SAM_GEOMETRY, Geometry, Sam
 from exporter.models.tiny_vit import TinyViT
 from exporter.models.vit import ViT
 
 
 class TappedViT(ViT):
-    """A ViT that also gives what its first global block made."""
+    """A ViT that also returns the output of its first global block."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """(B, 3, S, S) -> image embedding (B, C, h, w), early features (B, hw, D)."""
@@ -39,7 +39,7 @@ class TappedViT(ViT):
 
 
 class TappedTinyViT(TinyViT):
-    """A TinyViT that also gives what its second stage made, merged to the embedding's grid."""
+    """A TinyViT that also returns its second stage's output, merged to the embedding's grid."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """(B, 3, S, S) -> image embedding (B, C, h, w), early features (B, hw, D)."""
@@ -89,8 +89,8 @@ class HqEncoder(nn.Module):
 class HqMaskDecoder(MaskDecoder):
     """SAM's decoder with the high-quality token; its mask is added to each of SAM's four.
 
-    The published code adds it to the one mask it returns. Which one that is, the host decides from
-    `iou_predictions` as for SAM, so here every mask has it.
+    The published code adds it to the one mask it returns. Here the host selects the mask by
+    `iou_predictions`, as for SAM, so it is added to every mask.
     """
 
     def __init__(self, size: DecoderSize, grid: int) -> None:
@@ -140,7 +140,10 @@ class HqSam(Sam):
     """A tapped encoder with SAM's prompt encoder and SAM-HQ's mask decoder."""
 
     def __init__(
-        self, trunk: TappedViT | TappedTinyViT, geometry: Geometry, decoder: DecoderSize
+        self,
+        trunk: TappedViT | TappedTinyViT,
+        geometry: Geometry = SAM_GEOMETRY,
+        decoder: DecoderSize = SAM_DECODER,
     ) -> None:
         super().__init__(HqEncoder(trunk, decoder.width, geometry.grid), geometry, decoder)
         self.mask_decoder = HqMaskDecoder(decoder, geometry.grid)

@@ -22,14 +22,14 @@ HEADS = 8
 BLOCKS = 2
 MASKS = 4
 EPS = 1e-5
-"""Of every norm: torch's own."""
+"""Epsilon of every norm: torch's default."""
 
 
 class WholeNorm(nn.Module):
     """Group norm of a single group: one mean and one variance of a whole picture.
 
-    They are taken row by row, then of the rows: a runtime that sums 4 million values in order
-    loses what a float32 sum of so many loses, and float16 has no room for the sum.
+    They are taken row by row, then over the rows: summing 4 million values in order loses precision
+    in float32, and the sum overflows float16.
     """
 
     def __init__(self, channels: int) -> None:
@@ -90,10 +90,10 @@ class ConvReLU(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """A linear layer to four pixels in the place of one, ReLU, norm.
+    """A linear layer from one pixel to four, ReLU, norm.
 
-    Published, a channel's four pixels lie beside one another. `channels_last` has the four pixels
-    after one another, all channels of each: then it takes one transpose, and no rank above 4.
+    As published, a channel's four pixels are adjacent. `channels_last` puts the four pixels after
+    one another, all channels of each, which takes one transpose and no rank above 4.
     """
 
     weight: Tensor
@@ -110,7 +110,7 @@ class Enlarge(nn.Module):
             self.register_buffer(name, torch.zeros(0), persistent=False)
 
     def freeze_tables(self) -> None:
-        """Both layers with their outputs in the other order."""
+        """Put the outputs of both layers in the other order."""
         self.norm.freeze_tables()
         order = torch.arange(self.linear.out_features).reshape(-1, 4).t().reshape(-1)
         self.weight, self.bias = self.linear.weight[order], self.linear.bias[order]
@@ -225,7 +225,7 @@ class SqueezeSam(nn.Module):
         self.iou_head = MLP(last, last, MASKS, depth=3)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Run it.
+        """Run the network.
 
         Args:
             image: (1, 5, S, S) normalised RGB, the box mask, the click mask.

@@ -27,7 +27,7 @@ class TinyViTSize:
     """Widths of a TinyViT; the defaults are TinyViT-5M's at 1024 pixels.
 
     `merge_strides` holds the stride of the patch merging after each stage but the last. SAM's
-    change to TinyViT is the last one: 1, so that the encoder's total stride is 16.
+    change to TinyViT is the last of them: 1, so that the encoder's total stride is 16.
     """
 
     image_size: int = 1024
@@ -139,9 +139,9 @@ class WindowAttention(nn.Module):
         return [(weight[:, i].reshape(width, width), bias[:, i].reshape(width)) for i in range(3)]
 
     def freeze_tables(self) -> None:
-        """Gather the bias and part qkv into three layers: no graph then splits their product.
+        """Gather the bias and split qkv into three layers, so that no graph splits their product.
 
-        The new layers own their weights: those of `qkv` may be the checkpoint's own memory.
+        The new layers own their weights: `qkv`'s may share the checkpoint's memory.
         """
         if self.frozen:
             return

@@ -1,8 +1,8 @@
 """SAM's image encoder: a ViT with windowed and global blocks (Li et al. 2022, ViTDet).
 
-Reference: facebookresearch/segment-anything, `modeling/image_encoder.py`; the tensor names are
-those of the published checkpoints. Pruned networks are the same with other widths, each block its
-own: `ViTSize.blocks`, or `size_of` to read them off a checkpoint.
+Reference: facebookresearch/segment-anything, `modeling/image_encoder.py`; tensor names as in the
+published checkpoints. Pruned networks are the same with other widths, each block its own:
+`ViTSize.blocks`, or `size_of` to read them off a checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BlockSize:
         heads: of the attention.
         head: width of one head's queries, keys and values.
         mlp: hidden width.
-        window: side of the windows in cells; 0 where the block attends to everything.
+        window: side of the windows in cells; 0 if the block attends to everything.
     """
 
     heads: int
@@ -46,8 +46,8 @@ class ViTSize:
     """Widths of a SAM ViT; the defaults are ViT-B's.
 
     Attributes:
-        blocks: one for each block where they are not ViT-like; `depth`, `heads`, `global_blocks`,
-            `window` and `mlp_ratio` then say nothing.
+        blocks: one for each block, if they are not ViT-like; `depth`, `heads`, `global_blocks`,
+            `window` and `mlp_ratio` are then ignored.
         split_qkv: whether queries, keys and values are three linear layers `q`, `k`, `v` instead
             of one `qkv`, as in SlimSAM's training code.
     """
@@ -71,7 +71,7 @@ class ViTSize:
         return self.image_size // self.patch
 
     def block_sizes(self) -> tuple[BlockSize, ...]:
-        """Of every block: those given, or all alike but for their windows."""
+        """Sizes of every block: as given, or all alike except for their windows."""
         if self.blocks:
             return self.blocks
         head, mlp = self.width // self.heads, self.width * self.mlp_ratio
@@ -79,13 +79,21 @@ class ViTSize:
         return tuple(BlockSize(self.heads, head, mlp, window) for window in windows)
 
 
+SIZES = {
+    "B": ViTSize(),
+    "L": ViTSize(1024, 24, 16, (5, 11, 17, 23)),
+    "H": ViTSize(1280, 32, 16, (7, 15, 23, 31)),
+}
+"""ViT-B, ViT-L and ViT-H of segment-anything (`segment_anything/build_sam.py`)."""
+
+
 LARGEST = BlockSize(heads=16, head=80, mlp=5120, window=64)
-"""ViT-H's widths. A pruned SAM has none above these, so a file cannot ask for endless memory."""
+"""ViT-H's widths. No pruned SAM exceeds them, so a file cannot ask for unlimited memory."""
 MOST_BLOCKS = 32
 
 
 def size_of(shapes: Mapping[str, tuple[int, ...]]) -> ViTSize | None:
-    """The size of a pruned or searched SAM ViT, read off its tensors' shapes.
+    """Read the size of a pruned or searched SAM ViT off its tensors' shapes.
 
     A relative-position table has one row for each distance, so 2 * side - 1 rows tell a block's
     window, and its columns the width of a head; the number of heads follows.
@@ -94,7 +102,7 @@ def size_of(shapes: Mapping[str, tuple[int, ...]]) -> ViTSize | None:
         shapes: of the encoder's tensors by our names, without `image_encoder.`.
 
     Returns:
-        None where the shapes are not those of a SAM ViT, or larger than ViT-H's.
+        None if the shapes are no SAM ViT's, or larger than ViT-H's.
     """
     width = (*shapes.get("patch_embed.proj.weight", ()), 0)[0]
     depth = 0
@@ -124,7 +132,7 @@ def _block_size_of(
 
 
 def _sides(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, int]:
-    """Of a matrix; zeros where there is none of that name."""
+    """Sides of a matrix; zeros if there is none of that name."""
     shape = shapes.get(name, ())
     return (shape[0], shape[1]) if len(shape) == 2 else (0, 0)
 
@@ -157,9 +165,9 @@ class RelPosAttention(nn.Module):
         self.frozen = False
 
     def freeze_tables(self) -> None:
-        """Gather (side, head, side) tables, axis 0 the query's place, axis 2 the key's; part qkv.
+        """Gather (side, head, side) tables, axis 0 the query's place, axis 2 the key's; split qkv.
 
-        q, k and v as three layers: no graph then splits their product.
+        With q, k and v as three layers, no graph splits their product.
         """
         if self.frozen:
             return

@@ -2,8 +2,8 @@
 
 Reference: ultralytics 8.0.120, `nn/modules` and `models/v8/yolov8-seg.yaml`, in
 CASIA-IVA-Lab/FastSAM. The 23 layers have the numbers, and tensors the names, of the published
-module. What differs is the head: anchors are constants of a static input, boxes are decoded to
-corners in the graph, and every tensor keeps to rank 4 or less.
+module. Only the head differs: anchors are constants of a static input, boxes are decoded to corners
+in the graph, and every tensor keeps to rank 4 or less.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-3
-"""Of every batch norm: the published model builder sets it after building."""
+"""Epsilon of every batch norm: the published model builder sets it after building."""
 BINS = 16
-"""Distances a box side's distribution is over, in cells: 0, 1, ... 15."""
+"""Number of distances in a box side's distribution, in cells: 0, 1, ... 15."""
 STRIDES = (8, 16, 32)
 MOST_JOINED = 5
 NECK = {11: 6, 14: 4, 17: 12, 20: 9}
@@ -43,11 +43,11 @@ class YoloSize:
     masks: int = 32
 
     def channels(self, published: int) -> int:
-        """Rounded up to a multiple of 8."""
+        """Scale a channel count, rounded up to a multiple of 8."""
         return -int(-min(published, self.most) * self.width // 8) * 8
 
     def blocks(self, published: int) -> int:
-        """At least one."""
+        """Scale a block count, at least to one."""
         return max(round(published * self.depth), 1)
 
 
@@ -74,7 +74,7 @@ class Conv(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Two 3 x 3 convolutions, with the input added where the layer does so."""
+    """Two 3 x 3 convolutions, with the input added if the layer does so."""
 
     def __init__(self, width: int, *, add: bool) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class C2f(nn.Module):
 
 
 class SPPF(nn.Module):
-    """Three 5 x 5 maxima, each of the one before, joined with their input."""
+    """Three 5 x 5 maxima in a row, joined with their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ class Yolov8Seg(nn.Module):
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(1, 3, H, W), RGB in 0..1 -> what a host makes masks of.
+        """(1, 3, H, W), RGB in 0..1 -> the host's data for making masks.
 
         Returns:
             `boxes` (1, N, 4) x0, y0, x1, y1 in pixels of the input, `scores` (1, N) in 0..1,
@@ -264,7 +264,7 @@ class Yolov8Seg(nn.Module):
 
 
 def _branches(widths: tuple[int, ...], inner: int, out: int) -> nn.ModuleList:
-    """Of each grid: two 3 x 3 convolutions and a plain 1 x 1."""
+    """Make two 3 x 3 convolutions and a plain 1 x 1 for each grid."""
     return nn.ModuleList(
         nn.Sequential(Conv(width, inner, 3), Conv(inner, inner, 3), nn.Conv2d(inner, out, 1))
         for width in widths

@@ -1,13 +1,21 @@
-"""What a precision means; one file each, with `PRECISION`. A target says how it keeps it."""
+"""Precisions, one file each.
+
+To add a precision: a file here with `PRECISION`, a file of the same name in the folder of each
+target that supports it, and its floors in `runtimes.measures.FLOORS`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from exporter import catalog
 from exporter.errors import RequestError
+from exporter.islands import Island
 
 PLANNED = ("int8", "int8-weights", "int4-weights")
+
+Number = Literal["float32", "float16", "int8", "int4"]
 
 
 @dataclass(frozen=True)
@@ -15,18 +23,35 @@ class Precision:
     """A named precision.
 
     Attributes:
-        name: what `--precision` takes.
-        summary: what is stored and what is computed.
+        name: for `--precision`.
+        summary: its storage and arithmetic, in words.
+        weights: number format that weights are stored in.
+        activations: number format of the arithmetic, if the runtime can.
+        keeps_float: parts of a graph that stay float32.
+        floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
     """
 
     name: str
     summary: str
+    weights: Number
+    activations: Number
+    keeps_float: tuple[Island, ...] = ()
+    floors: str = ""
+
+
+def names() -> tuple[str, ...]:
+    """List every precision of this release."""
+    return tuple(name.replace("_", "-") for name in catalog.names(__name__))
 
 
 def load_precision(name: str) -> Precision:
-    """The precision called `name`; RequestError with the list of those there are."""
-    if name in PLANNED:
-        known = ", ".join(catalog.names("exporter.precision"))
-        raise RequestError(f"precision {name} is not available in this release; there are: {known}")
-    precision: Precision = catalog.load("exporter.precision", name, "PRECISION")
+    """Load a precision by name. RequestError lists the choices if there is none."""
+    if name not in names():
+        known = ", ".join(names())
+        if name in PLANNED:
+            raise RequestError(
+                f"precision {name} is not available in this release; choose from {known}"
+            )
+        raise RequestError(f"unknown precision {name!r}; choose from {known}")
+    precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
     return precision

@@ -1,13 +1,13 @@
-"""float16: half the size.
+"""float16: half the size. Inputs and outputs stay float32, and so do point coordinates."""
 
-Point coordinates keep float32 up to their sine and cosine in every target: a coordinate near 1000
-has steps of half a pixel in float16. Inputs and outputs stay float32.
-"""
-
+from exporter.islands import COORDINATES
 from exporter.precision import Precision
 
 PRECISION = Precision(
     "fp16",
-    "weights in float16; arithmetic in float16 where the runtime does it (Core ML, ONNX Runtime), "
+    "weights in float16; arithmetic in float16 if the runtime does it (Core ML, ONNX Runtime), "
     "in float32 in XNNPACK",
+    "float16",
+    "float16",
+    keeps_float=(COORDINATES,),
 )

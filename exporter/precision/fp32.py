@@ -2,4 +2,4 @@
 
 from exporter.precision import Precision
 
-PRECISION = Precision("fp32", "weights and arithmetic in float32")
+PRECISION = Precision("fp32", "weights and arithmetic in float32", "float32", "float32")

@@ -1,1 +1,1 @@
-"""Generated pictures with known objects: what the goldens show and the demo model learnt from."""
+"""Generated pictures with known objects, for the goldens and for training the demo model."""

@@ -1,4 +1,4 @@
-"""Procedural scenes with known objects: the demo model's whole world, in numpy and Pillow.
+"""Procedural scenes with known objects, all that the demo model is trained on. numpy and Pillow.
 
 A scene is a textured background and three to seven textured objects that hide each other, throw
 shadows and run out of the picture, seen by a camera with blur, noise and changing exposure.
@@ -16,18 +16,18 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from exporter.scenes.shapes import Shape, placed
-from exporter.scenes.textures import Field, painted, value_noise
+from exporter.scenes.shapes import Shape, place
+from exporter.scenes.textures import Field, paint, value_noise
 
 HELD_OUT = 10_000_000
 """The first seed that training never uses."""
 
 OVERSAMPLE = 2
 MIN_AREA = 0.008
-"""Objects whose visible part is a smaller share of the picture are not instances."""
+"""Least share of the picture that an instance's visible part must cover."""
 
 MIN_VISIBLE = 0.5
-"""Objects of which a smaller share is visible are not instances."""
+"""Least share of an instance that must be visible."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Cover:
-    """How much of each pixel an object covers, inside its bounding box."""
+    """Share of each pixel that an object covers, inside its bounding box."""
 
     rows: slice
     cols: slice
@@ -68,18 +68,18 @@ def scene(seed: int, height: int, width: int) -> Scene:
     centres: list[tuple[float, float]] = []
     for index in range(int(rng.integers(3, 8))):
         centres.append(_centre(rng, centres, height, width))
-        cover = _covered(_shape(rng, centres[-1], min(height, width)), height, width)
+        cover = _rasterise(_shape(rng, centres[-1], min(height, width)), height, width)
         areas.append(0 if cover is None else int((cover.alpha >= 0.5).sum()))
         if cover is None:
             continue
-        _paint(rng, canvas, cover, unit)
+        _add_object(rng, canvas, cover, unit)
         owner[cover.rows, cover.cols][cover.alpha >= 0.5] = index
-    return Scene(_photographed(rng, canvas, unit), _visible(owner, areas))
+    return Scene(_photograph(rng, canvas, unit), _visible(owner, areas))
 
 
 def _background(rng: Generator, height: int, width: int, unit: float) -> Field:
-    """A textured surface under large clouds of another colour."""
-    surface = painted(rng, (height, width), unit * 1.5, np.full(3, -1, np.float32))
+    """Make a textured surface under large clouds of another colour."""
+    surface = paint(rng, (height, width), unit * 1.5, np.full(3, -1, np.float32))
     tint = rng.uniform(-0.25, 0.25, 3).astype(np.float32)
     clouds = value_noise(rng, height, width, float(rng.uniform(2, 5)))
     return surface + clouds[..., None] * tint
@@ -88,7 +88,7 @@ def _background(rng: Generator, height: int, width: int, unit: float) -> Field:
 def _centre(
     rng: Generator, taken: list[tuple[float, float]], height: int, width: int
 ) -> tuple[float, float]:
-    """Of three places at random, the one farthest from the centres already taken."""
+    """Pick, of three random places, the one farthest from the centres already taken."""
     places = [tuple(place) for place in rng.uniform(0.03, 0.97, (3, 2)) * (width, height)]
     return max(
         places, key=lambda place: min((math.dist(place, other) for other in taken), default=0)
@@ -96,12 +96,12 @@ def _centre(
 
 
 def _shape(rng: Generator, centre: tuple[float, float], side: int) -> Shape:
-    """A shape at a centre; small ones are commoner than large ones. `side`: the picture's less."""
-    return placed(rng, centre, side * (0.13 + 0.20 * rng.random() ** 1.3))
+    """Draw a shape at a centre, more often small than large. `side`: the picture's shorter side."""
+    return place(rng, centre, side * (0.13 + 0.20 * rng.random() ** 1.3))
 
 
-def _covered(shape: Shape, height: int, width: int) -> _Cover | None:
-    """Rasterise at `OVERSAMPLE` times the size, then average. None if out of the picture."""
+def _rasterise(shape: Shape, height: int, width: int) -> _Cover | None:
+    """Rasterise at `OVERSAMPLE` times the size, then average. None if outside the picture."""
     low = np.floor(shape[0].min(axis=0)).astype(int)
     high = np.ceil(shape[0].max(axis=0)).astype(int) + 1
     x0, y0 = max(int(low[0]), 0), max(int(low[1]), 0)
@@ -111,24 +111,24 @@ def _covered(shape: Shape, height: int, width: int) -> _Cover | None:
     fine = Image.new("L", ((x1 - x0) * OVERSAMPLE, (y1 - y0) * OVERSAMPLE))
     draw = ImageDraw.Draw(fine)
     for index, outline in enumerate(shape):
-        # Whole numbers: the same pixels on every machine, whatever its last digit of a sine.
+        # Whole numbers, for the same pixels on every machine: sines differ in the last digit.
         corners = np.rint((outline - (x0, y0)) * OVERSAMPLE).astype(int)
         draw.polygon([(int(x), int(y)) for x, y in corners], fill=0 if index else 255)
     alpha = np.asarray(fine.reduce(OVERSAMPLE), np.float32) / np.float32(255)
     return _Cover(slice(y0, y1), slice(x0, x1), alpha)
 
 
-def _paint(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
+def _add_object(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
     """Put one object on the canvas, in place, sometimes with a shadow."""
     if rng.random() < 0.4:
         _shadow(rng, canvas, cover, unit)
     below = canvas[cover.rows, cover.cols]
-    colours = painted(rng, cover.alpha.shape, unit, below.mean(axis=(0, 1)))
+    colours = paint(rng, cover.alpha.shape, unit, below.mean(axis=(0, 1)))
     below += (colours - below) * cover.alpha[..., None]
 
 
 def _shadow(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
-    """Darken what lies beside the object, as far as its own bounding box moved by a few pixels."""
+    """Darken the canvas beside the object, inside its bounding box moved by a few pixels."""
     dx, dy = (round(float(d) * unit) for d in rng.uniform(-7, 7, 2))
     strength, blur = np.float32(rng.uniform(0.15, 0.5)), float(rng.uniform(1, 4)) * unit
     height, width = canvas.shape[:2]
@@ -141,8 +141,8 @@ def _shadow(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
     canvas[y0:y1, x0:x1] *= 1 - strength * part[..., None]
 
 
-def _photographed(rng: Generator, canvas: Field, unit: float) -> NDArray[np.uint8]:
-    """Exposure, a little blur, sensor noise, eight bits."""
+def _photograph(rng: Generator, canvas: Field, unit: float) -> NDArray[np.uint8]:
+    """Apply exposure, a little blur, sensor noise and eight bits."""
     contrast, brightness = rng.uniform(0.75, 1.2), rng.uniform(-0.1, 0.1)
     exposed = (canvas - 0.5) * np.float32(contrast) + np.float32(0.5 + brightness)
     picture = Image.fromarray((np.clip(exposed, 0, 1) * 255).astype(np.uint8))
@@ -152,7 +152,7 @@ def _photographed(rng: Generator, canvas: Field, unit: float) -> NDArray[np.uint
 
 
 def _visible(owner: NDArray[np.int16], areas: list[int]) -> NDArray[np.bool_]:
-    """(K, H, W): one mask for each object of which enough is visible."""
+    """Make (K, H, W), one mask for each object that is visible enough."""
     counts = np.bincount(owner[owner >= 0], minlength=len(areas))
     smallest = MIN_AREA * owner.size
     kept = [

@@ -21,7 +21,7 @@ def _circle(vertices: int = 40, radius: float = 1.0) -> Outline:
 
 
 def ellipse(rng: Generator) -> Shape:
-    """A disc; `placed` stretches it."""
+    """A disc; `place` stretches it."""
     del rng
     return (_circle(),)
 
@@ -96,11 +96,11 @@ SHAPES: tuple[Callable[[Generator], Shape], ...] = (
 )  # fmt: skip
 
 
-def placed(rng: Generator, centre: tuple[float, float], radius: float) -> Shape:
-    """A shape drawn at random: stretched, turned, scaled to `radius` pixels, put at `centre`.
+def place(rng: Generator, centre: tuple[float, float], radius: float) -> Shape:
+    """Draw a shape at random; stretch it, turn it, scale it to `radius` pixels, put it at `centre`.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         centre: x and y in pixels.
         radius: in pixels.
     """

@@ -17,7 +17,7 @@ def value_noise(rng: Generator, height: int, width: int, cells: float, octaves: 
     """Smooth noise in 0..1: random grids enlarged and added, each finer and weaker.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         height: in pixels.
         width: in pixels.
         cells: grid cells along the longer side, in the coarsest octave.
@@ -45,7 +45,7 @@ def _axes(rng: Generator, height: int, width: int) -> tuple[Field, Field]:
 
 
 def _wave(along: Field, period: float, sharpness: float) -> Field:
-    """A wave in 0..1; sharpness 1 is a sine, more is closer to a square."""
+    """A wave in 0..1; sharpness 1 is a sine, higher is closer to a square."""
     wave = np.sin(along * np.float32(2 * np.pi / period))
     return np.clip(wave * np.float32(sharpness * 0.5) + 0.5, 0.0, 1.0)
 
@@ -104,11 +104,11 @@ TEXTURES: tuple[Callable[[Generator, int, int, float], Field], ...] = (
 )  # fmt: skip
 
 
-def painted(rng: Generator, size: tuple[int, int], unit: float, avoid: Field) -> Field:
-    """(H, W, 3) colours in 0..1 of one textured, shaded surface.
+def paint(rng: Generator, size: tuple[int, int], unit: float, avoid: Field) -> Field:
+    """Paint one textured, shaded surface: (H, W, 3) colours in 0..1.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         size: height and width in pixels.
         unit: pixels that a texture's finest detail measures, relative to a 256 pixel scene.
         avoid: (3,) a colour that the surface differs from.
@@ -122,7 +122,7 @@ def painted(rng: Generator, size: tuple[int, int], unit: float, avoid: Field) ->
 
 
 def distinct_colour(rng: Generator, avoid: Field) -> Field:
-    """(3,) the first of up to eight random colours at least 0.35 away from `avoid`."""
+    """Pick (3,), the first of up to eight random colours at least 0.35 away from `avoid`."""
     colour = _colour(rng)
     for _ in range(7):
         if np.abs(colour - avoid).max() > 0.35:

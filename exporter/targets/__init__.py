@@ -1,19 +1,21 @@
-"""The formats a graph can be lowered to, one file each.
+"""The formats a graph can be lowered to, one folder each.
 
-To add a target: a file here with `TARGET`, a `Target`. Its `lower` writes one file (or folder) and
-returns its `GraphFile`; it changes nothing else. If nothing here can run the format yet, add an
-engine in `runtimes/engines/`. Toolkits are imported inside functions.
+To add a target: a folder here with `TARGET`, a `Target`, and one file a precision. Its `lower`
+writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
+can run the format yet, add an engine in `runtimes/engines/`. Only a precision's file imports the
+toolkit: it may be missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
@@ -22,8 +24,14 @@ from exporter.errors import RequestError
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
+    from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+EVERY_EXPORT = ("torch", "safetensors")
+"""Distributions that reading a checkpoint needs, whatever it is lowered to."""
+
+ImageInput = Literal["image", "tensor"]
+IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
 
 _OF_BYTES: dict[Interpolation, Interpolation] = {
     "float_bilinear": "pillow_bilinear",
@@ -38,9 +46,26 @@ class Options:
 
     Attributes:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
+        image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
+            as every other target.
     """
 
     minimum_ios: int = 16
+    image_input: ImageInput = "image"
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """One graph to be written in one format.
+
+    Attributes:
+        folder: where to.
+    """
+
+    graph: Graph
+    precision: Precision
+    folder: Path
+    options: Options
 
 
 @dataclass(frozen=True)
@@ -49,55 +74,99 @@ class Target:
 
     Attributes:
         name: what `--target` takes.
-        precisions: what `--precision` may be.
         packages: distributions it needs; their versions go into the manifest.
         extra: what to install to get them.
-        whole_pixels: whether the image input holds bytes, so that padding must be whole numbers.
+        image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
+            turn it down.
         platform: where the result runs.
-        lower: (graph, precision, folder, options) -> the file it wrote in `folder`.
+        lowers: precision -> what writes a graph in it. A precision that is not here is refused.
     """
 
     name: str
-    precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
-    whole_pixels: bool
+    image_type: bool
     platform: Callable[[Options], str]
-    lower: Callable[[Graph, str, Path, Options], GraphFile]
+    lowers: Mapping[str, Callable[[Lowering], GraphFile]]
 
-    def preprocess(self, published: Preprocess) -> Preprocess:
+    def lower(
+        self, graph: Graph, precision: Precision, folder: Path, options: Options
+    ) -> GraphFile:
+        """Write a graph into `folder`. RequestError if the format has no such precision."""
+        self._require_precision(precision.name)
+        return self.lowers[precision.name](Lowering(graph, precision, folder, options))
+
+    def takes_bytes(self, options: Options) -> bool:
+        """Whether `image` holds whole numbers from 0 to 255."""
+        return self.image_type and options.image_input == "image"
+
+    def preprocess(self, published: Preprocess, options: Options) -> Preprocess:
         """The published rule as this target's image input can hold it.
 
-        Padding is zero after normalisation, so its colour is the mean. A pixel buffer holds whole
-        numbers only: there the mean is rounded, and so is every resized pixel; at most 0.009 after
-        normalisation.
+        Bytes hold no fractions: resized pixels are rounded, by 0.009 at most after normalisation,
+        and if the padding's colour has fractions, the graph writes the padding.
         """
-        if not self.whole_pixels:
+        if not self.takes_bytes(options):
             return published
-        red, green, blue = (float(round(v)) for v in published.pad_value)
         return dataclasses.replace(
             published,
             interpolation=_OF_BYTES.get(published.interpolation, published.interpolation),
-            pad_value=(red, green, blue),
+            padded_by="host" if _pads_with_bytes(published) else "graph",
         )
 
     def require(self, precision: str) -> None:
         """RequestError if the toolkit is not installed or has no such precision."""
-        if precision not in self.precisions:
-            raise RequestError(
-                f"{self.name} cannot be exported in {precision}; "
-                f"it can in: {', '.join(self.precisions)}"
-            )
-        absent = [p for p in self.packages if importlib.util.find_spec(p.replace("-", "_")) is None]
+        self._require_precision(precision)
+        needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
+        absent = [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
         if absent:
             raise RequestError(
                 f"--target {self.name} needs {', '.join(absent)}: "
                 f"pip install 'sam-export[{self.extra}]'"
             )
 
+    def _require_precision(self, precision: str) -> None:
+        if precision not in self.lowers:
+            raise RequestError(
+                f"{self.name} cannot be exported in {precision}; choose from "
+                f"{', '.join(self.lowers)}"
+            )
+
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
         return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
+    """The `lowers` of a target's folder: one file a precision, each with a `lower`.
+
+    A file is imported when its `lower` is called: its toolkit may be missing.
+    """
+
+    def later(module: str) -> Callable[[Lowering], GraphFile]:
+        def lower(work: Lowering) -> GraphFile:
+            file: GraphFile = importlib.import_module(f"{package}.{module}").lower(work)
+            return file
+
+        return lower
+
+    return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
+
+
+def _pads_with_bytes(rule: Preprocess) -> bool:
+    """Whether bytes hold the padding, if there is any.
+
+    Raises:
+        RequestError: neither do bytes hold it nor can a graph write it.
+    """
+    if rule.resize == "stretch" or all(value.is_integer() for value in rule.pad_value):
+        return True
+    if rule.resize != "longest_side" or rule.pad_value != rule.mean:
+        raise RequestError(
+            f"an 8-bit image cannot hold padding of {rule.pad_value}, and a graph writes only the "
+            "mean, right and below: give --image-input tensor"
+        )
+    return False
 
 
 def names() -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """The published variants, one file a family.
 
 To add a family: a file here with `VARIANTS`, a tuple of `Variant`. A file imports no torch at its
-top (`sam-export --list` must answer at once); `build` does, when it is called. If its network is
-new, its blocks go to `exporter/models/`. Then copy its conformance case into `tests/conformance/`;
-the contract tests pick the file up by themselves.
+top (`sam-export --list` must answer at once); `build` does. If its network is new, its blocks go to
+`exporter/models/`. Then copy its conformance case into `tests/conformance/`; the contract tests
+pick the file up by themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT = "demo"
 ENCODER_PARTS = ("image_encoder.",)
 DECODER_PARTS = ("prompt_encoder.", "mask_decoder.")
-"""Prefixes of our names for what an encoder's and a decoder's own file hold."""
+"""Prefixes of our names for the decoder's parts: the tensors that its own file holds."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Layout:
         name: `segment-anything`, `hugging-face` ...
         rename: published name -> our module's name; None for a tensor that takes no part in
             segmenting (say which and why where the function is defined).
-        build: the untrained module in this layout's arithmetic, in evaluation mode.
-        build_for: the same where the file tells the widths: shapes by our names -> the module, or
-            None where they are of no such network. Bounded: the shapes come from a stranger.
-        marks: tensors that are renamed to None but that a file of this variant must have: what
-            tells it from another variant.
+        build: makes the untrained module in this layout's arithmetic, in evaluation mode.
+        build_for: the same if widths are read off the file: shapes by our names -> the module, or
+            None if they fit no such network. Bounded: the shapes come from an untrusted file.
+        marks: unused tensors (renamed to None) that must be present: they tell this variant from
+            its twin.
         parts: prefixes of our names that a file of this layout holds; empty for all of them.
-        restore: the file's tensors, by names that `rename` takes, without what their writer did to
-            them; None where they are as the module has them. What it does not know it leaves.
+        restore: undoes what the file's exporter did (transposed, reshaped); returns tensors by
+            names that `rename` takes. None if stored as the module has them; unknown tensors pass
+            through.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Layout:
     restore: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
     def module(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-        """The untrained module for a file.
+        """Build the untrained module for a file.
 
         Args:
             shapes: of the file's tensors by their published names.
@@ -70,9 +71,9 @@ class Published:
 
     Attributes:
         file: the file's published name.
-        url: where it is downloaded from; empty for the embedded default.
-        sha256: of the file, or its published first digits; empty where none is published.
-        by_hand: `url` is a page for people, as a cloud drive has: no program downloads from it.
+        url: its address; empty for the embedded default.
+        sha256: of the file, or its published first digits; empty if none is published.
+        by_hand: `url` is a page for people, such as a cloud drive's, which no program can download.
     """
 
     file: str
@@ -100,10 +101,10 @@ class Slots:
 
     Attributes:
         embedding: shape of `image_embeddings`.
-        high_res: shapes of `high_res_feats_0`, `high_res_feats_1`: what else the encoder gives.
+        high_res: shapes of the encoder's other outputs, `high_res_feats_0`, `high_res_feats_1`.
         mask_tokens: masks of one prompt set (M).
         takes_mask: whether the decoder has `mask_input` and `has_mask_input`.
-        most: prompts of a set that the published code reads; None for any number.
+        most: the most prompts of a set that the published code reads; None for any number.
         pad_without_box: see `exporter.bundle.rules.PromptRule`.
         pad_with_box: see `exporter.bundle.rules.PromptRule`.
         graphs: the files of `exporter/graphs/` that make its graphs.
@@ -121,7 +122,7 @@ class Slots:
 
 @dataclass(frozen=True)
 class Detections:
-    """One graph, once an image, that takes no prompt; the host chooses among what it finds."""
+    """One graph, once an image, that takes no prompt; the host chooses among its detections."""
 
     rule: DetectionRule
     graphs: tuple[str, ...] = ("detector",)
@@ -147,8 +148,8 @@ class Variant:
     """One published Segment Anything variant.
 
     Attributes:
-        name: what `--variant` takes.
-        family: the file it is defined in.
+        name: for `--variant`.
+        family: the file that defines it.
         summary: one line for `--list`.
         parameters: of encoder and decoder together.
         prompting: how it takes prompts, and so which graphs it has.
@@ -172,7 +173,7 @@ class Variant:
     decoder: SecondFile | None = None
 
     def row(self) -> dict[str, Any]:
-        """For `--list --json`."""
+        """Data for `--list --json`."""
         return {
             "name": self.name,
             "family": self.family,
@@ -190,12 +191,12 @@ class Variant:
 
 
 def families() -> tuple[str, ...]:
-    """The family files."""
+    """List the family files."""
     return catalog.names("exporter.variants")
 
 
 def variants() -> Mapping[str, Variant]:
-    """Every variant by name, in the families' order."""
+    """Load every variant, by name, in the families' order."""
     found: dict[str, Variant] = {}
     for family in families():
         for variant in catalog.load("exporter.variants", family, "VARIANTS"):
@@ -204,8 +205,8 @@ def variants() -> Mapping[str, Variant]:
 
 
 def load_variant(name: str) -> Variant:
-    """The variant called `name`; RequestError with the list of names if there is none."""
+    """Load a variant by name. RequestError lists the names if there is none."""
     known = variants()
     if name not in known:
-        raise RequestError(f"no variant is called {name!r}; there are: {', '.join(known)}")
+        raise RequestError(f"unknown variant {name!r}; choose from {', '.join(known)}")
     return known[name]

@@ -1,7 +1,8 @@
 """The embedded default: SAM's blocks at a quarter of their width, trained on made-up scenes.
 
-It is what makes everything here visible and testable without a hub. It knows textured shapes, not
-photographs; see the README for what it is and is not, and `exporter/demo/` for how it was made.
+It lets everything here be tried and tested without a download. It knows textured shapes, not
+photographs; see the README for its limits, `exporter/demo/` for the network and
+`profiles/lab/demo/` for its training.
 """
 
 from __future__ import annotations

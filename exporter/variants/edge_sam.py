@@ -2,7 +2,7 @@
 
 `edge_sam` and `edge_sam_3x` are one network; the second was trained on three times the images.
 The image embedding is the published predictor's: its last stage is resized bicubically. (The ONNX
-and Core ML files that the authors publish resize bilinearly; theirs differ by that.)
+and Core ML files that the authors publish resize bilinearly, so their embeddings differ.)
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ WEIGHTS = "https://huggingface.co/spaces/chongzhou/EdgeSAM/resolve/main/weights"
 
 
 def rename(name: str) -> str | None:
-    """The box detector (`fpn`, `rpn_head`) takes no part in segmenting: None.
+    """Drop the box detector (`fpn`, `rpn_head`), which takes no part in segmenting.
 
-    The authors' `scripts/convert_weights.py` adds it to a checkpoint where it is asked to.
+    The authors' `scripts/convert_weights.py` adds it to a checkpoint on request.
     """
     return None if name.startswith(("fpn.", "rpn_head.")) else name
 
 
 def build() -> Sam:
-    """An untrained EdgeSAM."""
-    from exporter.models.mask_decoder import DecoderSize
+    """Build an untrained EdgeSAM."""
     from exporter.models.repvit import EdgeRepViT
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    return Sam(EdgeRepViT(), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(EdgeRepViT()).eval()
 
 
 def _variant(name: str, summary: str) -> Variant:
@@ -60,7 +59,7 @@ def _variant(name: str, summary: str) -> Variant:
 
 
 STABILITY = dataclasses.replace(MASK, single=-1, multi=(0, 1, 2, 3), score="stability")
-"""The published decoders hand over all four masks with it, and the demo takes the best of them: the
+"""With this score the published decoders return all four masks, and the demo takes the best. The
 IoU token was not distilled, so the authors advise this score."""
 
 VARIANTS = (

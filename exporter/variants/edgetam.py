@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 VIDEO = (
     *sam2.IMAGE_UNUSED,
-    "spatial_perceiver.",  # presses a frame's memory into fewer tokens
+    "spatial_perceiver.",  # condenses a frame's memory into fewer tokens
 )
 
 FIRST = (1, 5, 9, 25)
-"""Where our list of blocks has the first of timm's `stages_N.blocks`: the stem is 0, and a stage
-ends with the next one's `pre_block`, which its step down follows."""
+"""Index in our list of blocks of the first of timm's `stages_N.blocks`: the stem is 0, and a stage
+ends with the next one's `pre_block`, which is followed by its step down."""
 
 _TRUNK = "image_encoder.trunk.body."
 _PLACE = r"^stages_([0-3])\.(blocks\.\d+|downsample(?:\.pre_block)?)"
@@ -39,7 +39,7 @@ _INSIDE = (
 
 
 def rename(name: str) -> str | None:
-    """EdgeTAM's name of a tensor -> ours; None for one of the video (`VIDEO`)."""
+    """Translate EdgeTAM's name of a tensor to ours; None for the video's tensors (`VIDEO`)."""
     if not name.startswith(_TRUNK):
         return sam2.rename(name, unused=VIDEO)
     inside = re.sub(_PLACE, _block, name.removeprefix(_TRUNK))
@@ -51,7 +51,7 @@ def rename(name: str) -> str | None:
 
 
 def _block(match: re.Match[str]) -> str:
-    """timm's name of a block -> its number in our list."""
+    """Translate timm's name of a block to its number in our list."""
     first, what = FIRST[int(match[1])], match[2]
     if what.startswith("blocks."):
         return str(first + int(what.removeprefix("blocks.")))
@@ -59,12 +59,11 @@ def _block(match: re.Match[str]) -> str:
 
 
 def build() -> Sam:
-    """An untrained EdgeTAM without its memory."""
+    """Build an untrained EdgeTAM without its memory."""
     from exporter.models.edge_tam import EdgeTamTrunk
-    from exporter.models.sam import Geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
-    return Sam2(Sam2Encoder(EdgeTamTrunk()), Geometry(1024, 64)).eval()
+    return Sam2(Sam2Encoder(EdgeTamTrunk())).eval()
 
 
 VARIANTS = (

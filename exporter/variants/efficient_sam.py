@@ -1,14 +1,15 @@
 """EfficientSAM (Xiong et al. 2023, arXiv 2312.00863): a plain ViT pretrained to see as SAM does.
 
 A set holds six prompts, corners of a box included; the published code reads no more. It takes no
-earlier mask. Its `forward` returns mask tokens 1..3 and its examples take the one of the highest
-predicted IoU, hence `single` is -1: token 0 is there, but the authors advise against it
-(yformer/EfficientSAM, issue 36). The small variant is published inside a .zip: unpack it and give
+earlier mask. Its `forward` returns mask tokens 1..3 and its examples take the one with the highest
+predicted IoU, hence `single` is -1: token 0 exists, but the authors advise against it
+(yformer/EfficientSAM, issue 36). The small variant is published inside a .zip: unpack it and pass
 the file by `--checkpoint`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -63,19 +64,17 @@ class _Row:
     letter: str
     word: str
     parameters: int
-    width: int
-    heads: int
     zipped: bool
 
 
 _ROWS = (
-    _Row("t", "tiny", 10_223_204, 192, 3, zipped=False),
-    _Row("s", "small", 26_413_028, 384, 6, zipped=True),
+    _Row("t", "tiny", 10_223_204, zipped=False),
+    _Row("s", "small", 26_413_028, zipped=True),
 )
 
 
 def rename(name: str) -> str:
-    """A published tensor's name -> ours."""
+    """Translate a published tensor's name to ours."""
     for pattern, ours in _NAMES:
         name = re.sub(pattern, ours, name)
     return name
@@ -83,9 +82,10 @@ def rename(name: str) -> str:
 
 def _build(row: _Row) -> EfficientSam:
     from exporter.models.efficient_sam import EfficientSam
-    from exporter.models.efficient_tam import PlainSize
+    from exporter.models.efficient_tam import SIZES
 
-    return EfficientSam(PlainSize(row.width, row.heads, global_blocks=tuple(range(12)))).eval()
+    size = SIZES[row.word]
+    return EfficientSam(dataclasses.replace(size, global_blocks=tuple(range(size.depth)))).eval()
 
 
 def _published(row: _Row) -> Published:

@@ -2,7 +2,7 @@
 
 All files of one width hold tensors of the same names and shapes: `_1` and `_2` look back at frames
 in other ways, and the 512 x 512 forms resize the position embedding to a smaller grid. So a file
-does not tell which it is. The decoder gets no maps of higher resolution.
+does not reveal its form. The decoder gets no maps of higher resolution.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ class _Row:
     letter: str
     word: str
     parameters: int
-    width: int
-    heads: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class _Form:
     image_size: int
 
 
-_ROWS = (_Row("ti", "tiny", 10_228_912, 192, 3), _Row("s", "small", 26_418_736, 384, 6))
+_ROWS = (_Row("ti", "tiny", 10_228_912), _Row("s", "small", 26_418_736))
 _FORMS = (
     _Form("", "", 1024),
     _Form("_512x512", ", input 512", 512),
@@ -47,11 +45,11 @@ _FORMS = (
 
 
 def _build(row: _Row, image_size: int) -> Sam:
-    from exporter.models.efficient_tam import EfficientTamEncoder, PlainSize
+    from exporter.models.efficient_tam import SIZES, EfficientTamEncoder
     from exporter.models.sam import Geometry
     from exporter.models.sam2 import Sam2
 
-    size = PlainSize(row.width, row.heads, image_size=image_size)
+    size = dataclasses.replace(SIZES[row.word], image_size=image_size)
     return Sam2(EfficientTamEncoder(size), Geometry(image_size, size.grid)).eval()
 
 

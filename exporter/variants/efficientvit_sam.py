@@ -1,7 +1,7 @@
 """EfficientViT-SAM (Zhang et al. 2024, arXiv 2402.05008): L0, L1, L2 at 512, XL0, XL1 at 1024.
 
 Prompts and masks live in a 1024 x 1024 frame whatever the size of the image input. The published
-builder sets epsilon 1e-6 in every norm, those of SAM's decoder too.
+builder sets epsilon 1e-6 in every norm, SAM's decoder included.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """FastSAM (Zhao et al. 2023, arXiv 2306.12156): YOLOv8-seg finds everything, prompts choose.
 
-One graph that takes no prompt, `segmenter`; the manifest's `detections` says the rest. The
-published file holds a whole pickled module, in half precision; its tensors are read, and nothing of
-it is run. The letterbox is the square one that the published exports take; the published predictor
-pads to a multiple of 32 only.
+One graph that takes no prompt, `segmenter`; see `DetectionRule` for the host's part. The published
+file holds a whole pickled module, in half precision; its tensors are read, and nothing in it is
+run. The letterbox is square, as in the published exports; the published predictor pads to a
+multiple of 32 only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 AGPL = Licence("AGPL-3.0", "https://www.gnu.org/licenses/agpl-3.0.txt", commercial_use=True)
-"""Commercial use is allowed, but whoever gives the app away owes its users the app's source."""
+"""Commercial use is allowed, but whoever distributes the app owes its users the app's source."""
 
 GREY = (114.0, 114.0, 114.0)
 SIZE = 1024
@@ -51,7 +51,7 @@ RULE = DetectionRule(
 
 
 def rename(name: str) -> str | None:
-    """The published names, but for the constant that has none here."""
+    """Keep the published names; None for the constant, which has none here."""
     return None if name == BINS else name
 
 
@@ -81,8 +81,8 @@ def _variant(row: _Row) -> Variant:
         licence=AGPL,
         repository="https://github.com/CASIA-IVA-Lab/FastSAM",
         paper="arXiv:2306.12156",
-        # The authors' own files are on a drive that asks before it hands out large ones; these are
-        # the copies of the maker of YOLOv8.
+        # The authors' own files are on a drive that asks for confirmation before large downloads;
+        # these are copies by the maker of YOLOv8.
         published=Published(
             row.file, f"https://github.com/ultralytics/assets/releases/download/v8.3.0/{row.file}"
         ),

@@ -12,18 +12,17 @@ if TYPE_CHECKING:
 
 
 def rename(name: str) -> str | None:
-    """TinyViT's classifier (`norm_head`, `head`) takes no part in SAM: None."""
+    """Drop TinyViT's classifier (`norm_head`, `head`), which takes no part in SAM."""
     unused = ("image_encoder.norm_head.", "image_encoder.head.")
     return None if name.startswith(unused) else name
 
 
 def build() -> Sam:
-    """An untrained MobileSAM (TinySAM has the same network)."""
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    """Build an untrained MobileSAM (TinySAM has the same network)."""
+    from exporter.models.sam import Sam
     from exporter.models.tiny_vit import TinyViT, TinyViTSize
 
-    return Sam(TinyViT(TinyViTSize()), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(TinyViT(TinyViTSize())).eval()
 
 
 LAYOUTS = (Layout("segment-anything", rename, build),)

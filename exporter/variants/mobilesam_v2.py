@@ -1,8 +1,8 @@
 """MobileSAMv2 (Zhang et al. 2023, arXiv 2312.09579): three image encoders, one retrained decoder.
 
-The decoder, trained for boxes, lies in the repository in a file of its own; the encoders are in one
+The decoder, trained for boxes, is a file of its own in the repository; the encoders are in one
 archive on Google Drive. The detector that proposes boxes in the published segment-everything (a
-YOLOv8, under the AGPL) is no part of this: prompts are whatever the app has.
+YOLOv8, under the AGPL) is not included: prompts come from the app.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _DECODER_FILE = "Prompt_guided_Mask_Decoder.pt"
 
 
 def encoder_names(name: str) -> str:
-    """`sam_vit_h.pt` holds the image encoder alone."""
+    """Prefix the names of `sam_vit_h.pt`, which holds the image encoder alone."""
     return ENCODER_PARTS[0] + name
 
 
 def tiny_vit_names(name: str) -> str | None:
-    """The same; TinyViT's classifier (`norm_head`, `head`) takes no part in SAM: None."""
+    """Prefix the names and drop TinyViT's classifier (`norm_head`, `head`), no part of SAM."""
     return mobile_sam.rename(encoder_names(name))
 
 
 def efficientvit_names(name: str) -> str | None:
-    """The published loader takes the image encoder and skips whatever else `l2.pt` holds."""
+    """Keep the image encoder, as the published loader does, and drop the rest of `l2.pt`."""
     return name if name.startswith(ENCODER_PARTS) else None
 
 
 def decoder_names(name: str) -> str:
-    """Two state dicts in one file; the missing letter is published so."""
+    """Join the names of two state dicts in one file; the missing letter is published so."""
     for published, ours in zip(("PromtEncoder.", "MaskDecoder."), DECODER_PARTS, strict=True):
         if name.startswith(published):
             return ours + name.removeprefix(published)
@@ -58,11 +58,10 @@ def decoder_names(name: str) -> str:
 
 def _build_efficientvit() -> Sam:
     from exporter.models.efficientvit import EfficientViTSize, HalvedEfficientViT
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
     size = EfficientViTSize(512, depths=(1, 2, 2, 8, 8), neck_depth=12)
-    return Sam(HalvedEfficientViT(size), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(HalvedEfficientViT(size)).eval()
 
 
 def _variant(name: str, parameters: int, encoder: str, file: str, layout: Layout) -> Variant:
@@ -80,7 +79,7 @@ def _variant(name: str, parameters: int, encoder: str, file: str, layout: Layout
         layouts=(layout,),
         decoder=SecondFile(
             Published(_DECODER_FILE, f"{_REPOSITORY}/PromptGuidedDecoder/{_DECODER_FILE}"),
-            # Any module with SAM's decoder will do: its encoder is not looked at.
+            # Any module with SAM's decoder will do: its encoder is ignored.
             (Layout("prompt-guided", decoder_names, mobile_sam.build, parts=DECODER_PARTS),),
         ),
     )

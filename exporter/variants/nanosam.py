@@ -4,12 +4,11 @@ The encoder is published as an ONNX file, and its training code writes `checkpoi
 read. The decoder's weights are MobileSAM's own: `mobile_sam.pt`, that file's decoder alone, or
 `mobile_sam_mask_decoder.onnx`, which NanoSAM publishes beside its encoder.
 
-What is known of the ONNX files: their published exporter is torch's TorchScript one at opset 16. It
-folds batch norms, transposes the weights of linear layers, reshapes and joins tensors, and numbers
-all that it changed (`onnx::Conv_248` ...); `exporter.checkpoints.onnx_file` names those by their
-place in the graph. Which place is which layer is derived from running that exporter on the
-published arithmetic, and not verified against the published files, whose addresses ask for a
-permission.
+The published exporter of the ONNX files is torch's TorchScript one at opset 16. It folds batch
+norms, transposes the weights of linear layers, reshapes and joins tensors, and numbers every tensor
+that it changed (`onnx::Conv_248` ...); `exporter.checkpoints.onnx_file` names these by their place
+in the graph. The layer at each place is derived by running that exporter on the published
+arithmetic; it is not verified against the published files, whose addresses ask for permission.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _STAGES = (2, 2, 2, 2)
 
 
 def _folded_layers() -> Iterator[str]:
-    """The backbone's convolutions in the order in which they run."""
+    """List the backbone's convolutions in the order they run."""
     yield "conv1"
     for stage, depth in enumerate(_STAGES, start=1):
         for block in range(depth):
@@ -57,7 +56,7 @@ _FOLDED = {
 
 
 def _linear_layers() -> Iterator[str]:
-    """The transformer's linear layers in the order in which they run."""
+    """List the transformer's linear layers in the order they run."""
     attention = ("q_proj", "k_proj", "v_proj", "out_proj")
     for block in ("layers.0", "layers.1"):
         yield from (f"{block}.self_attn.{layer}" for layer in attention)
@@ -83,8 +82,8 @@ _RESHAPED = {
 _OUTPUT_TOKENS = "Expand.0.0"
 
 
-def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The decoder's ONNX file with linear weights, channel vectors and tokens as torch has them."""
+def restore_shapes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put linear weights, channel vectors and tokens of the decoder's ONNX file in torch's form."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name in _TRANSPOSED and tensor.ndim == 2:
@@ -101,36 +100,34 @@ def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decoder_names(name: str) -> str:
-    """The exported module holds the whole SAM as `model`, and its mask decoder once more."""
+    """Strip prefixes: the exported module holds the SAM as `model`, and its mask decoder again."""
     return name.removeprefix("model.")
 
 
 def training_names(name: str) -> str:
-    """The training code saves the encoder alone."""
+    """Prefix the names of a training checkpoint, which holds the encoder alone."""
     return ENCODER_PARTS[0] + name
 
 
 def onnx_names(name: str) -> str:
-    """The encoder alone; `exporter.checkpoints.onnx_file` named its numbered tensors by place."""
+    """Translate the encoder's names; see `exporter.checkpoints.onnx_file` for numbered tensors."""
     return ENCODER_PARTS[0] + _FOLDED.get(name, name)
 
 
 def _build(*, folded: bool) -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
     from exporter.models.resnet import NanoSamEncoder, ResNetSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    size = ResNetSize(folded=folded)
-    return Sam(NanoSamEncoder(size), Geometry(size.image_size, size.grid), DecoderSize()).eval()
+    return Sam(NanoSamEncoder(ResNetSize(folded=folded))).eval()
 
 
 def build() -> Sam:
-    """An untrained NanoSAM."""
+    """Build an untrained NanoSAM."""
     return _build(folded=False)
 
 
 def build_folded() -> Sam:
-    """The same with biases in the place of batch norms."""
+    """Build an untrained NanoSAM with biases instead of batch norms."""
     return _build(folded=True)
 
 
@@ -170,7 +167,7 @@ VARIANTS = (
                     decoder_names,
                     build,
                     parts=DECODER_PARTS,
-                    restore=restored,
+                    restore=restore_shapes,
                 ),
             ),
         ),

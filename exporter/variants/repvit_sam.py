@@ -1,7 +1,7 @@
 """RepViT-SAM (Wang et al. 2023, arXiv 2312.05760): RepViT before SAM's decoder.
 
-The published file is the network's state as it was trained, batch norms and parallel branches
-apart; they are folded when the model is frozen. Nothing in the file is unused.
+The published file is the network's training state, with separate batch norms and parallel branches;
+they are folded when the model is frozen. Nothing in the file is unused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def build() -> Sam:
-    """An untrained RepViT-SAM."""
-    from exporter.models.mask_decoder import DecoderSize
+    """Build an untrained RepViT-SAM."""
     from exporter.models.repvit import RepViT
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
 
-    return Sam(RepViT(), Geometry(1024, 64), DecoderSize()).eval()
+    return Sam(RepViT()).eval()
 
 
 VARIANTS = (

@@ -1,7 +1,8 @@
 """SAM (Kirillov et al. 2023, arXiv 2304.02643): ViT-B, ViT-L, ViT-H.
 
 Two layouts are published: segment-anything's own files, and Hugging Face `SamModel`. They differ in
-names and in one number: the decoder's layer norms use epsilon 1e-5 there and 1e-6 here.
+names and in one number, the epsilon of the decoder's layer norms: 1e-5 in the first, 1e-6 in the
+second.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PREPROCESS = Preprocess(
 )
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=256)
 STABLE = dataclasses.replace(MASK, score="stability")
-"""`--use-stability-score` of segment-anything's ONNX export, which others took over."""
+"""`--use-stability-score` of segment-anything's ONNX export, which other projects adopted."""
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
 
 
@@ -41,17 +42,13 @@ class _Row:
     name: str
     size: str
     parameters: int
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
     file: str
 
 
 _ROWS = (
-    _Row("sam_vit_b", "B", 93_735_472, 768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth"),
-    _Row("sam_vit_l", "L", 312_342_832, 1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth"),
-    _Row("sam_vit_h", "H", 641_090_608, 1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth"),
+    _Row("sam_vit_b", "B", 93_735_472, "sam_vit_b_01ec64.pth"),
+    _Row("sam_vit_l", "L", 312_342_832, "sam_vit_l_0b3195.pth"),
+    _Row("sam_vit_h", "H", 641_090_608, "sam_vit_h_4b8939.pth"),
 )
 
 # Hugging Face's name -> segment-anything's, first match wins; applied to the whole name.
@@ -89,15 +86,15 @@ _HUGGING_FACE = (
 
 
 def published_names(name: str) -> str:
-    """segment-anything's own names are ours."""
+    """Keep segment-anything's own names."""
     return name
 
 
 def hugging_face_names(name: str) -> str:
-    """`SamModel`'s name of a tensor -> segment-anything's.
+    """Translate `SamModel`'s name of a tensor to segment-anything's.
 
     The positional embedding is one tied tensor that a file may hold under either name or both;
-    `load_strict` accepts two names for one tensor where their values are equal.
+    `load_strict` accepts two names for one tensor if their values are equal.
     """
     for pattern, ours in _HUGGING_FACE:
         renamed, count = re.subn(pattern, ours, name)
@@ -106,15 +103,12 @@ def hugging_face_names(name: str) -> str:
     return name
 
 
-def _build(row: _Row, layer_eps: float) -> Sam:
+def _build(size: str, layer_eps: float) -> Sam:
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
-    from exporter.models.vit import ViT, ViTSize
+    from exporter.models.sam import Sam
+    from exporter.models.vit import SIZES, ViT
 
-    size = ViTSize(row.width, row.depth, row.heads, row.global_blocks)
-    encoder = ViT(size)
-    geometry = Geometry(size.image_size, size.grid)
-    return Sam(encoder, geometry, DecoderSize(layer_eps=layer_eps)).eval()
+    return Sam(ViT(SIZES[size]), decoder=DecoderSize(layer_eps=layer_eps)).eval()
 
 
 def _variant(row: _Row) -> Variant:
@@ -135,8 +129,8 @@ def _variant(row: _Row) -> Variant:
             row.file.rsplit("_", 1)[1].removesuffix(".pth"),
         ),
         layouts=(
-            Layout("segment-anything", published_names, functools.partial(_build, row, 1e-5)),
-            Layout("hugging-face", hugging_face_names, functools.partial(_build, row, 1e-6)),
+            Layout("segment-anything", published_names, functools.partial(_build, row.size, 1e-5)),
+            Layout("hugging-face", hugging_face_names, functools.partial(_build, row.size, 1e-6)),
         ),
         stability=STABLE,
     )

@@ -1,11 +1,11 @@
 """SAM 2 and SAM 2.1 (Ravi et al. 2024, arXiv 2408.00714): Hiera encoders, the image path.
 
-A published file holds the video model whole. What tracks objects from frame to frame takes no part
-in an image: see `IMAGE_UNUSED`. The two releases compute the same for an image; 2.1's files have
-two parts more for the video (`SAM2_1`), which tell them apart.
+A published file holds the whole video model. The parts that track objects from frame to frame are
+not used for an image: see `IMAGE_UNUSED`. The two releases compute the same for an image; 2.1's
+files have two more parts for the video (`SAM2_1`), which tell them apart.
 
-Cases cover 2.0 tiny and all of 2.1; the other three of 2.0 have 2.1's networks by their published
-configurations (`sam2/configs/sam2/*.yaml`).
+Cases cover 2.0 tiny and all of 2.1; by their published configurations
+(`sam2/configs/sam2/*.yaml`), the other three of 2.0 have 2.1's networks.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ IMAGE_UNUSED = (
     "memory_attention.",  # looks at earlier frames
     "memory_encoder.",  # makes a frame's memory
     "maskmem_tpos_enc",  # how long ago a memory was
-    "no_mem_pos_enc",  # position of the memory that a first frame has not
+    "no_mem_pos_enc",  # position of the memory that a first frame does not have
     "mask_downsample.",  # a given mask as an object pointer
     "obj_ptr_proj.",  # object pointers
     "no_obj_ptr",  # pointer of an object that is not seen
     "sam_mask_decoder.pred_obj_score_head.",  # whether it is seen; the image predictor never asks
 )
-"""Tensors of the video alone, by how their names begin."""
+"""Prefixes of tensors for the video alone."""
 
 SAM2_1 = (
     "no_obj_embed_spatial",  # memory of an object that is not seen
     "obj_ptr_tpos_proj.",  # how long ago an object pointer was
 )
-"""The same, of 2.1 alone."""
+"""Prefixes of tensors for the video alone, in 2.1 only."""
 
 _OURS = (
     (r"^no_mem_embed$", "image_encoder.no_mem_embed"),
@@ -70,7 +70,7 @@ _OURS = (
 
 
 def rename(name: str, *, unused: tuple[str, ...] = IMAGE_UNUSED) -> str | None:
-    """SAM 2's name of a tensor -> ours; None for one of the video (`IMAGE_UNUSED`)."""
+    """Translate SAM 2's name of a tensor to ours; None for the video's tensors (`unused`)."""
     if name.startswith(unused):
         return None
     for pattern, ours in _OURS:
@@ -81,7 +81,7 @@ def rename(name: str, *, unused: tuple[str, ...] = IMAGE_UNUSED) -> str | None:
 
 
 def layouts(size: Mapping[str, int | tuple[int, ...]]) -> tuple[Layout, Layout]:
-    """The layouts of the file in SAM 2.0 and in 2.1.
+    """Make the file's layouts in SAM 2.0 and in 2.1.
 
     Args:
         size: fields of `exporter.models.hiera.HieraSize`.
@@ -94,11 +94,10 @@ def layouts(size: Mapping[str, int | tuple[int, ...]]) -> tuple[Layout, Layout]:
 
 def _build(size: Mapping[str, int | tuple[int, ...]]) -> Sam:
     from exporter.models.hiera import Hiera, HieraSize
-    from exporter.models.sam import Geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
     trunk = HieraSize(**size)  # type: ignore[arg-type]
-    return Sam2(Sam2Encoder(Hiera(trunk)), Geometry(1024, 64)).eval()
+    return Sam2(Sam2Encoder(Hiera(trunk))).eval()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """SAM-HQ (Ke et al. 2023, arXiv 2306.01567): SAM and MobileSAM with sharper masks.
 
 Two layouts are published: the authors' own files, and Hugging Face `SamHQModel` (ViT-B, L and H).
-The names of both are read off the code; no file was at hand to check them against. The numbers are
-those of the authors' code with given weights (`tests/conformance/cases`), for both layouts: the
-`transformers` package, up to 5.23.0 at least, upscales the embedding its decoder was given, rows
-and columns exchanged, and not the one its transformer gives, so its masks are not SAM-HQ's.
+The names of both are read off the code; no file was at hand to check them against. For both layouts
+the numbers equal the authors' code with given weights (`tests/conformance/cases`): the
+`transformers` package, up to 5.23.0 at least, upscales the decoder's input embedding, with rows and
+columns exchanged, instead of its transformer's output, so its masks are not SAM-HQ's.
 
 The authors' option `hq_token_only` (the high-quality token's mask alone) is not offered.
 """
@@ -28,21 +28,17 @@ class _Row:
     name: str
     encoder: str
     parameters: int
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
     file: str
 
 
 _ROWS = (
-    _Row("hq_vit_b", "ViT-B", 94_806_576, 768, 12, 12, (2, 5, 8, 11), "sam_hq_vit_b.pth"),
-    _Row("hq_vit_l", "ViT-L", 313_676_080, 1024, 24, 16, (5, 11, 17, 23), "sam_hq_vit_l.pth"),
-    _Row("hq_vit_h", "ViT-H", 642_686_000, 1280, 32, 16, (7, 15, 23, 31), "sam_hq_vit_h.pth"),
+    _Row("hq_vit_b", "ViT-B", 94_806_576, "sam_hq_vit_b.pth"),
+    _Row("hq_vit_l", "ViT-L", 313_676_080, "sam_hq_vit_l.pth"),
+    _Row("hq_vit_h", "ViT-H", 642_686_000, "sam_hq_vit_h.pth"),
 )
-_LIGHT = _Row("light_hq", "TinyViT-5M", 10_256_964, 0, 0, 0, (), "sam_hq_vit_tiny.pth")
+_LIGHT = _Row("light_hq", "TinyViT-5M", 10_256_964, "sam_hq_vit_tiny.pth")
 
-# Hugging Face's name -> the authors', for what SAM does not have; first match wins.
+# Hugging Face's name -> the authors', for parts that SAM does not have; first match wins.
 _HUGGING_FACE = (
     (r"^mask_decoder\.hq_token\.", "mask_decoder.hf_token."),
     (r"^mask_decoder\.hq_mask_mlp\.proj_in\.", "mask_decoder.hf_mlp.layers.0."),
@@ -61,7 +57,7 @@ _HUGGING_FACE = (
 
 
 def published_names(name: str) -> str:
-    """The authors' name -> ours: what depends on the image alone belongs to the encoder."""
+    """Translate the authors' name to ours: parts that need the image alone are the encoder's."""
     if name.startswith("image_encoder."):
         return name.replace("image_encoder.", "image_encoder.trunk.", 1)
     early = ("mask_decoder.compress_vit_feat.", "mask_decoder.embedding_encoder.")
@@ -71,7 +67,7 @@ def published_names(name: str) -> str:
 
 
 def hugging_face_layout(name: str) -> str:
-    """`SamHQModel`'s name of a tensor -> ours."""
+    """Translate `SamHQModel`'s name of a tensor to ours."""
     for pattern, theirs in _HUGGING_FACE:
         renamed, count = re.subn(pattern, theirs, name)
         if count:
@@ -80,29 +76,23 @@ def hugging_face_layout(name: str) -> str:
 
 
 def light_names(name: str) -> str | None:
-    """As `published_names`, without TinyViT's classifier."""
+    """Translate as `published_names` does, and drop TinyViT's classifier."""
     kept = mobile_sam.rename(name)
     return None if kept is None else published_names(kept)
 
 
-def _build(row: _Row) -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry
+def _build(size: str) -> Sam:
     from exporter.models.sam_hq import HqSam, TappedViT
-    from exporter.models.vit import ViTSize
+    from exporter.models.vit import SIZES
 
-    size = ViTSize(row.width, row.depth, row.heads, row.global_blocks)
-    geometry = Geometry(size.image_size, size.grid)
-    return HqSam(TappedViT(size), geometry, DecoderSize()).eval()
+    return HqSam(TappedViT(SIZES[size])).eval()
 
 
 def _build_light() -> Sam:
-    from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry
     from exporter.models.sam_hq import HqSam, TappedTinyViT
     from exporter.models.tiny_vit import TinyViTSize
 
-    return HqSam(TappedTinyViT(TinyViTSize()), Geometry(1024, 64), DecoderSize()).eval()
+    return HqSam(TappedTinyViT(TinyViTSize())).eval()
 
 
 def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
@@ -125,7 +115,7 @@ def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
 
 
 def _layouts(row: _Row) -> tuple[Layout, ...]:
-    build = functools.partial(_build, row)
+    build = functools.partial(_build, row.encoder.removeprefix("ViT-"))
     return (
         Layout("segment-anything", published_names, build),
         Layout("hugging-face", hugging_face_layout, build),

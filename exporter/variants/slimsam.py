@@ -3,11 +3,11 @@
 It is published three times. Pruned uniformly, every block alike: segment-anything's layout
 (`SlimSAM-50-uniform.pth`) and Hugging Face's. Pruned globally, every block by its importance:
 `SlimSAM-50.pth`, a pickled module of the training code with separate query, key and value layers,
-whose widths only the file tells. That file's structure is read off the code (czg1225/SlimSAM,
+whose widths are known only from the file. Its structure is read off the code (czg1225/SlimSAM,
 `segment_anything_kd/modeling/image_encoder.py`, `prune_funcs.py`); no conformance case covers it.
 
-`pruned_sam` takes every width from the file, in any of these layouts: for SAM ViTs that others
-pruned or searched.
+`pruned_sam` takes every width from the file, in any of these layouts, for other people's pruned or
+searched SAM ViTs.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ _ROWS = (_Row(50, 27_961_776, 384, 1536), _Row(77, 9_723_528, 168, 696))
 
 def _sam(size: ViTSize, layer_eps: float) -> Sam:
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Geometry, Sam
+    from exporter.models.sam import Sam
     from exporter.models.vit import ViT
 
-    geometry = Geometry(size.image_size, size.grid)
-    return Sam(ViT(size), geometry, DecoderSize(layer_eps=layer_eps)).eval()
+    return Sam(ViT(size), decoder=DecoderSize(layer_eps=layer_eps)).eval()
 
 
 def _uniform(row: _Row, layer_eps: float) -> Sam:
@@ -62,7 +61,7 @@ def _uniform(row: _Row, layer_eps: float) -> Sam:
 def _as_in_file(
     layer_eps: float, width: int | None, shapes: Mapping[str, tuple[int, ...]]
 ) -> Sam | None:
-    """The module with the widths of the file; None if its embedding's is not `width`."""
+    """Build the module with the widths of the file; None if its embedding's is not `width`."""
     from exporter.models.vit import size_of
 
     size = size_of({n.removeprefix(ENCODER): s for n, s in shapes.items() if n.startswith(ENCODER)})
@@ -86,7 +85,7 @@ def _variant(row: _Row) -> Variant:
         repository="https://github.com/czg1225/SlimSAM",
         paper="arXiv:2312.05284",
         published=Published(
-            # Called model.safetensors there; named apart here, for the cache holds both.
+            # Published as model.safetensors; renamed here because the cache holds both files.
             f"slimsam-uniform-{row.percent}.safetensors",
             f"https://huggingface.co/Zigeng/SlimSAM-uniform-{row.percent}/resolve/main/"
             "model.safetensors",

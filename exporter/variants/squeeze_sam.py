@@ -2,7 +2,7 @@
 
 Its code and its checkpoint were public for three weeks, in the history of yformer/EfficientSAM
 (3477a43 is the last commit with both). The layout here is derived from that code; no copy of the
-checkpoint was at hand, so it is not verified against the real file, nor are its numbers. The paper
+checkpoint was at hand, so neither it nor its numbers are verified against the real file. The paper
 gives other sizes (14 MB in int8) than this network's 10.2 million parameters.
 """
 
@@ -50,7 +50,7 @@ def rename(name: str) -> str | None:
 
 
 def build() -> nn.Module:
-    """An untrained SqueezeSAM."""
+    """Build an untrained SqueezeSAM."""
     from exporter.models.squeeze_sam import SqueezeSam
 
     return SqueezeSam().eval()

@@ -1,7 +1,7 @@
 """TinySAM (Shu et al. 2023, arXiv 2312.13789): MobileSAM's network, distilled with hard prompts.
 
-Tensor names and shapes are MobileSAM's, so a checkpoint alone does not tell the two apart. What
-differs is the mask rule: TinySAM's predictor always returns tokens 1..3 and never token 0.
+Tensor names and shapes are MobileSAM's, so a checkpoint alone does not tell the two apart. Only the
+mask rule differs: TinySAM's predictor always returns tokens 1..3 and never token 0.
 """
 
 from __future__ import annotations

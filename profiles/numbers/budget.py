@@ -51,7 +51,7 @@ GRAPH_MEASURES: dict[str, Callable[[GraphSummary], float | None]] = {
 
 
 @dataclass(frozen=True)
-class Limit:
+class BudgetLimit:
     """`graph` is empty for a measure of the whole bundle."""
 
     graph: str
@@ -65,11 +65,11 @@ class Budget:
 
     name: str
     device_class: str
-    limits: tuple[Limit, ...]
+    limits: tuple[BudgetLimit, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class Judged:
     """One limit and one profile.
 
     Attributes:
@@ -96,7 +96,7 @@ class Row:
         return "kept" if self.kept else "OVER"
 
 
-def check(budget: Budget, summaries: list[Summary]) -> list[Row]:
+def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
     """Every limit against every profile.
 
     Raises:
@@ -134,11 +134,11 @@ def read_budget(name: str) -> Budget:
 def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
     unknown = sorted(set(data) - {"device_class", "limits"})
     if unknown:
-        raise RequestError(f"{path}: unknown {unknown[0]!r}; there are: device_class, limits")
+        raise RequestError(f"{path}: unknown {unknown[0]!r}; choose from device_class, limits")
     device_class = data.get("device_class")
     if device_class not in CLASSES:
         known = ", ".join(CLASSES)
-        raise RequestError(f"{path}: device_class is {device_class!r}; there are: {known}")
+        raise RequestError(f"{path}: unknown device_class {device_class!r}; choose from {known}")
     table = data.get("limits")
     limits = tuple(_limits(table, path)) if isinstance(table, dict) else ()
     if not limits:
@@ -146,7 +146,7 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
     return Budget(path.stem, str(device_class), limits)
 
 
-def _limits(table: Mapping[str, Any], path: Path) -> Iterator[Limit]:
+def _limits(table: Mapping[str, Any], path: Path) -> Iterator[BudgetLimit]:
     for name, value in table.items():
         if isinstance(value, dict):
             for measure, limit in value.items():
@@ -155,15 +155,17 @@ def _limits(table: Mapping[str, Any], path: Path) -> Iterator[Limit]:
             yield _limit("", name, value, MEASURES, path)
 
 
-def _limit(graph: str, measure: str, value: Any, known: Mapping[str, object], path: Path) -> Limit:
+def _limit(
+    graph: str, measure: str, value: Any, known: Mapping[str, object], path: Path
+) -> BudgetLimit:
     if measure not in known:
-        raise RequestError(f"{path}: unknown limit {measure!r}; there are: {', '.join(known)}")
+        raise RequestError(f"{path}: unknown limit {measure!r}; choose from {', '.join(known)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise RequestError(f"{path}: {measure} should be a number above 0, not {value!r}")
-    return Limit(graph, measure, float(value))
+    return BudgetLimit(graph, measure, float(value))
 
 
-def _rows(budget: Budget, summary: Summary) -> Iterator[Row]:
+def _rows(budget: Budget, summary: Summary) -> Iterator[Judged]:
     graphs = {graph.graph: graph for graph in summary.graphs}
     for limit in budget.limits:
         if limit.graph:
@@ -172,4 +174,6 @@ def _rows(budget: Budget, summary: Summary) -> Iterator[Row]:
         else:
             value = MEASURES[limit.measure](summary)
         name = f"{limit.graph} {limit.measure}".strip()
-        yield Row(summary.bundle, summary.device, summary.device_class, name, value, limit.at_most)
+        yield Judged(
+            summary.bundle, summary.device, summary.device_class, name, value, limit.at_most
+        )

@@ -21,7 +21,7 @@ NEGLIGIBLE = 0.147
 LEAST_REPEATS = 2
 WORSE, BETTER, NOISE, SAME = "worse", "better", "within noise", "same"
 # What decides how fast a call is; the rest of a method only says how well it was measured.
-DECISIVE = ("threads", "cores", "way", "delegate", "fixed_performance")
+DECISIVE = ("threads", "cores", "way", "delegate", "modes")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,15 @@ def _demand_repeats(a: Profile, b: Profile) -> None:
 
 def _method_differences(a: Profile, b: Profile) -> list[str]:
     before, after = asdict(a.method), asdict(b.method)
-    return [f"{n} {before[n]} -> {after[n]}" for n in DECISIVE if before[n] != after[n]]
+    return [
+        f"{n} {_shown(before[n])} -> {_shown(after[n])}" for n in DECISIVE if before[n] != after[n]
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return str(value)
 
 
 def _flags(a: Profile, b: Profile) -> list[str]:

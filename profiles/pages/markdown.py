@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from profiles.arguments import options
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
-from profiles.pages.tables import facts_line, number, with_interval
+from profiles.pages import Page
 from profiles.schema import Profile
+from profiles.tables import facts_line, number, with_interval
 from runtimes.device import Condition, DeviceFacts, Method
 
 GRAPHS = (
@@ -100,3 +101,6 @@ def _load(profiles: Sequence[Profile]) -> str:
 def _tools(profiles: Sequence[Profile]) -> str:
     found = sorted({f"{name} {version}" for p in profiles for name, version in p.tools.items()})
     return ", ".join(found)
+
+
+PAGE = Page(("--markdown",), "tables in Markdown, to keep beside code", render)

@@ -5,29 +5,20 @@ A host's times say how bundles compare on this host and that nothing broke; they
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from exporter import child
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.bundle.reading import parse
-from exporter.errors import (
-    BundleError,
-    ParityError,
-    RequestError,
-    RunnerError,
-    SamExportError,
-    TooHotError,
-)
+from exporter.errors import RequestError, RunnerError, TooHotError
 from runtimes.device import (
+    AUTO,
+    CPU,
     HOST,
     Bench,
     Condition,
@@ -42,11 +33,9 @@ from runtimes.device import (
 )
 from runtimes.engines import EngineKind, choose_engine
 from runtimes.host_facts import allowed_cores, host_condition, host_facts
-from runtimes.host_run import ERROR, Job
+from runtimes.host_run import HostJob
 
-WAYS = ("auto", "engine")
-DELEGATES = ("cpu",)
-PARITY_ERROR = "parity: error: "
+WAYS = ("engine",)
 WARMER = 5.0
 """Degrees above the start at which a repeat may begin."""
 POLL_SECONDS = 2.0
@@ -62,16 +51,18 @@ class HostDevice:
 
     @contextmanager
     def open(self, method: Method) -> Iterator[Bench]:
-        """See `Device`. RequestError for what only a phone has."""
-        if method.way not in WAYS:
-            raise RequestError(f"the host has no way {method.way!r}; there are: {', '.join(WAYS)}")
-        if method.delegate not in DELEGATES:
+        """See `Device`. RequestError if the method asks for a phone's way, delegate or mode."""
+        if method.way not in (AUTO, *WAYS):
+            raise RequestError(
+                f"the host has no way {method.way!r}; choose from {', '.join((AUTO, *WAYS))}"
+            )
+        if method.delegate != CPU:
             raise RequestError(
                 f"the host measures on its CPU alone, not on {method.delegate!r}: leave --delegate "
                 "out or choose a phone"
             )
-        if method.fixed_performance:
-            raise RequestError("--fixed-performance is a mode of Android; the host has none")
+        if method.modes:
+            raise RequestError(f"the host has no mode --{method.modes[0]}: leave it out")
         yield HostBench(method, chosen_cores(method.cores, host_facts()))
 
 
@@ -89,27 +80,24 @@ class HostBench:
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
         """Every golden case, in a process of its own."""
         engine = choose_engine(bundle.manifest.target).name
-        command = ["-m", "runtimes.parity", str(bundle.path), "--json", "--engine", engine]
-        answer = self._process([*command, "--threads", str(self.method.threads)], "", "parity")
-        figures = answer["figures"]
+        command = ["runtimes.parity", str(bundle.path), "--json", "--engine", engine]
+        command += ["--threads", str(self.method.threads)]
+        what = f"the parity check of {bundle.path.name}"
+        figures = self._apart(command, None, what)["figures"]
         return tuple(parse(Figure, figure, "figure") for figure in figures)
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
         """See `Bench`. An interpreter is not timed."""
         kind = choose_engine(bundle.manifest.target)
         if kind.interprets:
-            said = (_why(kind),)
-            none: tuple[int, ...] = ()
-            return GraphRun(
-                graph, kind.name, 0, 0, none, none, None, None, 1, (), said, timed=False
-            )
+            return GraphRun.untimed(graph, kind.name, _why(kind))
         return parse(GraphRun, self._measure(bundle, graph), f"{bundle.path.name} {graph}")
 
     def run_session(self, bundle: Bundle) -> SessionRun:
         """See `Bench`. An interpreter is not timed."""
         kind = choose_engine(bundle.manifest.target)
         if kind.interprets:
-            return SessionRun(kind.name, 0, 0, (), None, timed=False, notes=(_why(kind),))
+            return SessionRun.untimed(kind.name, _why(kind))
         return parse(SessionRun, self._measure(bundle, ""), f"{bundle.path.name} session")
 
     def condition(self) -> Condition:
@@ -117,7 +105,7 @@ class HostBench:
         return host_condition()
 
     def cool(self, start: Condition) -> Condition:
-        """Wait until no sensor is much warmer than at `start`; at once where there is none."""
+        """Wait until no sensor is much warmer than at `start`; at once if there is none."""
         end = time.monotonic() + self.method.cool_seconds
         while True:
             now = host_condition()
@@ -132,46 +120,23 @@ class HostBench:
             time.sleep(POLL_SECONDS)
 
     def _measure(self, bundle: Bundle, graph: str) -> Any:
-        method = self.method
-        job = Job(
-            folder=str(bundle.path),
-            graph=graph,
-            runs=method.runs,
-            seconds=method.seconds,
-            warmup_seconds=method.warmup_seconds,
-            threads=method.threads,
-            cores=self.cores,
-        )
+        job = HostJob(str(bundle.path), graph, self.method, self.cores)
         what = f"{bundle.path.name} {graph or 'session'}"
-        return self._process(["-m", "runtimes.host_run"], json.dumps(asdict(job)), what)
+        return self._apart(["runtimes.host_run"], asdict(job), what)
 
-    def _process(self, command: list[str], given: str, what: str) -> Any:
-        """Run Python, and read the last line of its output as JSON."""
-        deadline = self.method.deadline_seconds
-        environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        try:
-            ran = subprocess.run(
-                [sys.executable, *command],
-                input=given,
-                capture_output=True,
-                text=True,
-                timeout=deadline,
-                env=environment,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise RunnerError(
-                f"{what} was not done after {deadline:g} s: lower --runs and --seconds, or give "
-                "--deadline more"
-            ) from None
-        if ran.returncode:
-            raise _failure(what, ran)
-        return json.loads(ran.stdout.splitlines()[-1])
+    def _apart(self, command: list[str], given: object, what: str) -> Any:
+        return child.call(
+            command,
+            given,
+            what=what,
+            deadline=self.method.deadline_seconds,
+            advice="lower --runs and --seconds, or give --deadline more",
+            failure=RunnerError,
+        )
 
 
 def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:
-    """`fast`, `all` or numbers -> core numbers; empty where that is every core.
+    """`fast`, `all` or numbers -> core numbers; empty if that is every core.
 
     Raises:
         RequestError: a core that is not here.
@@ -186,23 +151,8 @@ def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:
     strangers = [str(core) for core in wanted if core not in here]
     if strangers:
         known = ", ".join(str(core) for core in here)
-        raise RequestError(f"the host has no core {strangers[0]} for us; there are: {known}")
+        raise RequestError(f"the host has no core {strangers[0]} for us; choose from {known}")
     return wanted
-
-
-def _failure(what: str, ran: subprocess.CompletedProcess[str]) -> SamExportError:
-    """What a process that ended badly says, as one line."""
-    lines = [line for line in ran.stderr.splitlines() if line.strip()]
-    said = (lines or ["it said nothing"])[-1]
-    if ran.returncode < 0:
-        name = signal.Signals(-ran.returncode).name
-        memory = ": not enough memory?" if name == "SIGKILL" else ""
-        return RunnerError(f"{what} was ended by {name}{memory}")
-    known = next((start for start in (ERROR, PARITY_ERROR) if said.startswith(start)), "")
-    line = said.removeprefix(known)
-    if known and ran.returncode == RequestError.exit_status:
-        return BundleError(line)
-    return ParityError(line) if known == PARITY_ERROR else RunnerError(f"{what} failed: {line}")
 
 
 def _warmer(start: Condition, now: Condition) -> str:
@@ -230,4 +180,4 @@ def _listed() -> tuple[Listed, ...]:
     return (Listed(HOST, host_facts(), host_condition()),)
 
 
-KIND = DeviceKind(name=HOST, find=_find, listed=_listed)
+KIND = DeviceKind(name=HOST, find=_find, listed=_listed, ways=WAYS)

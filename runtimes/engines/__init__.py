@@ -5,14 +5,14 @@ How to add an engine: write `runtimes/engines/NAME.py` with
     ENGINE = EngineKind(name="NAME", target="TARGET", missing=..., open=...)
 
 * `target` is the export target whose files it runs.
-* `missing()` says what to install, or None where the engine can run. It must not import a toolkit.
-* `open(path, graph, threads)` loads one lowered graph. Its session's `run` gets exactly the
-  inputs of `graph.spec`, in its order, shapes, dtypes and layouts, and answers by output name.
+* `missing()` says what to install, or None if the engine can run. It must not import a toolkit.
+* `open(path, graph, threads)` returns a `LoadedGraph`. Its `run` gets exactly the inputs of
+  `graph.spec`, in its order, shapes, dtypes and layouts, and returns outputs by name.
 
 Importing the file must not import its toolkit either. Nothing else changes: `sam-run --engine NAME`
-and the parity check find the file. Several engines may run one target; without a choice the first
-one by file name that can run here is taken (so Core ML itself on macOS, and `mil` elsewhere).
-A folder here is an engine's inside, not an engine.
+and the parity check find the file. Several engines may run one target; by default the first by file
+name that can run here is taken (so Core ML itself on macOS, and `mil` elsewhere). A folder here
+is part of an engine, not an engine.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from exporter.errors import BundleError, RequestError
 Array = npt.NDArray[Any]
 
 
-class Session(Protocol):
-    """One loaded graph."""
+class LoadedGraph(Protocol):
+    """One graph, loaded by an engine."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Inputs by name -> outputs by name, in the shapes and dtypes of the graph's spec."""
+        """Run once: inputs by name -> outputs by name, shapes and dtypes as in the graph's spec."""
         ...
 
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What an engine file exports as `ENGINE`.
+    """An engine; its file exports it as `ENGINE`.
 
     Attributes:
         name: for `--engine`.
@@ -53,23 +53,23 @@ class EngineKind:
         missing: None if usable here, else what to install.
         open: path, graph, threads -> a loaded graph.
         module: the toolkit, imported before a load is timed; its top package has `__version__`.
-        interprets: it is no runtime that an app would use, so its times say nothing of the bundle.
+        interprets: no app would use this runtime, so its times say nothing of the bundle.
     """
 
     name: str
     target: str
     missing: Callable[[], str | None]
-    open: Callable[[Path, GraphFile, int], Session]
+    open: Callable[[Path, GraphFile, int], LoadedGraph]
     module: str = ""
     interprets: bool = False
 
 
 @dataclass(frozen=True)
-class CheckedSession:
-    """A session that is only called with what its spec says, and answers with what it says."""
+class CheckedGraph:
+    """A loaded graph whose inputs and outputs are checked against its spec."""
 
     spec: GraphSpec
-    inner: Session
+    inner: LoadedGraph
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once.
@@ -92,19 +92,19 @@ class CheckedSession:
 
 
 def engine_kinds() -> tuple[EngineKind, ...]:
-    """Every engine, in the order of their file names."""
+    """List every engine, in the order of their file names."""
     folder = Path(__file__).parent
     entries = [name for name in catalog.names(__name__) if (folder / f"{name}.py").is_file()]
     return tuple(importlib.import_module(f"{__name__}.{name}").ENGINE for name in entries)
 
 
 def choose_engine(target: str, name: str | None = None) -> EngineKind:
-    """The named engine, or the first that runs `target` here. RequestError if there is none."""
+    """Choose the named engine, or the first that runs `target` here. RequestError if none does."""
     kinds = engine_kinds()
     if name is not None:
         known = [kind.name for kind in kinds]
         if name not in known:
-            raise RequestError(f"no engine is called {name!r}; there are: {', '.join(known)}")
+            raise RequestError(f"unknown engine {name!r}; choose from {', '.join(known)}")
         kinds = tuple(kind for kind in kinds if kind.name == name)
         if kinds[0].target != target:
             raise RequestError(f"engine {name} runs {kinds[0].target} bundles, not {target}")
@@ -116,9 +116,9 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
     raise RequestError(f"nothing here can run a {target} bundle ({reasons or 'no engine for it'})")
 
 
-def open_session(
+def load_graph(
     bundle: Bundle, graph: str, engine: str | None = None, threads: int = 2
-) -> Session:
+) -> LoadedGraph:
     """Load one graph of a bundle.
 
     Raises:
@@ -126,19 +126,19 @@ def open_session(
         BundleError: no such graph, or the engine cannot load its file.
     """
     if threads < 1:
-        raise RequestError(f"threads is 1 or more, not {threads}")
+        raise RequestError(f"threads must be 1 or more, not {threads}")
     kind = choose_engine(bundle.manifest.target, engine)
     entry = bundle.manifest.graph(graph)
     path = bundle.file(graph)
     if not path.exists():
         raise BundleError(f"{path} is missing; copy or export the bundle again")
-    return CheckedSession(entry.spec, kind.open(path, entry, threads))
+    return CheckedGraph(entry.spec, kind.open(path, entry, threads))
 
 
 def to_layout(canonical: Array, spec: TensorSpec) -> Array:
-    """A canonical array (images are NCHW) -> the layout and dtype a graph's spec states.
+    """Convert a canonical array (images are NCHW) to the layout and dtype of a graph's spec.
 
-    A `uint8` input takes rounded values: the host's resized pixels are whole numbers already, only
+    A `uint8` input takes rounded values: the host's resized pixels are already whole numbers, only
     the padding is not.
     """
     moved = canonical.transpose(0, 2, 3, 1) if _channels_last(spec, canonical) else canonical
@@ -148,17 +148,17 @@ def to_layout(canonical: Array, spec: TensorSpec) -> Array:
 
 
 def from_layout(array: Array, spec: TensorSpec) -> Array:
-    """A graph's output in its own layout -> canonical, float32 if it is a float."""
+    """Convert a graph's output from its own layout to canonical, float32 if it is a float."""
     moved = array.transpose(0, 3, 1, 2) if _channels_last(spec, array) else array
     return np.asarray(moved, np.float32) if moved.dtype.kind == "f" else moved
 
 
 def run_canonical(
-    session: Session, spec: GraphSpec, canonical: Mapping[str, Array]
+    loaded: LoadedGraph, spec: GraphSpec, canonical: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Run a graph on canonical arrays; its outputs are canonical too."""
     inputs = {t.name: to_layout(canonical[t.name], t) for t in spec.inputs if t.name in canonical}
-    outputs = session.run(inputs)
+    outputs = loaded.run(inputs)
     return {t.name: from_layout(outputs[t.name], t) for t in spec.outputs}
 
 
@@ -167,7 +167,7 @@ def _channels_last(spec: TensorSpec, array: Array) -> bool:
 
 
 def _difference(arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> str:
-    """What is not as stated, or empty."""
+    """Describe how arrays differ from their specs; empty if they do not."""
     missing = [t.name for t in specs if t.name not in arrays]
     if missing:
         return f"no {', '.join(missing)}"

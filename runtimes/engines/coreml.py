@@ -21,12 +21,12 @@ IMAGE_LAYOUT = "RGB image"
 
 
 @dataclass(frozen=True)
-class _CoremlSession:
+class _CoremlGraph:
     model: Any
     spec: GraphSpec
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Session`. An input declared as an image goes in as a picture, as on a phone."""
+        """See `LoadedGraph`. An input declared as an image goes in as a picture, as on a phone."""
         given: dict[str, Any] = dict(inputs)
         for tensor in self.spec.inputs:
             if tensor.layout == IMAGE_LAYOUT:
@@ -39,7 +39,7 @@ class _CoremlSession:
 
 
 def picture(image: Array) -> Image.Image:
-    """(1, 3, S, S) in 0..255 -> what coremltools takes for a CVPixelBuffer, rounded to bytes."""
+    """Convert (1, 3, S, S) in 0..255, rounded to bytes, to coremltools' CVPixelBuffer input."""
     pixels = np.rint(image[0].transpose(1, 2, 0)).clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels)
 
@@ -48,12 +48,12 @@ def _missing() -> str | None:
     if sys.platform != "darwin":
         return "needs macOS"
     if importlib.util.find_spec("coremltools") is None:
-        return "pip install coremltools"
+        return "pip install 'sam-export[coreml]', or coremltools alone to run without exporting"
     return None
 
 
-def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlSession:
-    """Core ML chooses its own threads and compute units, as it does in an app."""
+def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlGraph:
+    """Load a package; Core ML chooses its own threads and compute units, as it does in an app."""
     import coremltools
 
     try:
@@ -61,7 +61,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlSession:
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise BundleError(f"Core ML cannot load {path}: {reason}") from error
-    return _CoremlSession(model, graph.spec)
+    return _CoremlGraph(model, graph.spec)
 
 
 ENGINE = EngineKind(

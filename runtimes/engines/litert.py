@@ -19,12 +19,13 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
 from runtimes.engines import Array, EngineKind
 
+INSTALL = "pip install 'sam-export[tflite]', or ai-edge-litert alone to run without exporting"
 # The same Interpreter under its present and its former name.
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")
 
 
 @dataclass(frozen=True)
-class _SignatureSession:
+class _SignatureGraph:
     """Calls a named signature; `inputs` and `outputs` map the spec's names to the file's."""
 
     runner: Any
@@ -32,13 +33,13 @@ class _SignatureSession:
     outputs: dict[str, str]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Session`."""
+        """See `LoadedGraph`."""
         results = self.runner(**{self.inputs[name]: array for name, array in inputs.items()})
         return {name: results[inner] for name, inner in self.outputs.items()}
 
 
 @dataclass(frozen=True)
-class _PositionalSession:
+class _PositionalGraph:
     """A file without signatures: inputs and outputs are in the order of the spec."""
 
     interpreter: Any
@@ -46,7 +47,7 @@ class _PositionalSession:
     outputs: dict[str, int]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Session`."""
+        """See `LoadedGraph`."""
         for name, array in inputs.items():
             self.interpreter.set_tensor(self.inputs[name], array)
         self.interpreter.invoke()
@@ -58,10 +59,10 @@ def _package() -> str | None:
 
 
 def _missing() -> str | None:
-    return None if _package() else "pip install ai-edge-litert"
+    return None if _package() else INSTALL
 
 
-def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _PositionalSession:
+def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureGraph | _PositionalGraph:
     interpreter_type = importlib.import_module(f"{_package()}.interpreter").Interpreter
     try:
         with _without_chatter():
@@ -72,7 +73,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _Po
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise BundleError(f"LiteRT cannot load {path}: {reason}") from error
-    return _PositionalSession(
+    return _PositionalGraph(
         interpreter,
         _by_position(graph.spec.inputs, interpreter.get_input_details()),
         _by_position(graph.spec.outputs, interpreter.get_output_details()),
@@ -81,9 +82,9 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureSession | _Po
 
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Drop the lines `INFO: ...` that LiteRT's C++ writes to stderr: nothing turns them off there.
+    """Drop the lines `INFO: ...` that LiteRT's C++ writes to stderr and that no option turns off.
 
-    What else is written meanwhile is passed on.
+    Other lines are passed on.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -98,14 +99,14 @@ def _without_chatter() -> Iterator[None]:
             os.write(2, b"".join(line for line in caught if not line.startswith(b"INFO: ")))
 
 
-def _by_signature(runner: Any, spec: GraphSpec) -> _SignatureSession:
-    inputs = _paired(spec.inputs, list(runner.get_input_details()))
-    outputs = _paired(spec.outputs, list(runner.get_output_details()))
-    return _SignatureSession(runner, inputs, outputs)
+def _by_signature(runner: Any, spec: GraphSpec) -> _SignatureGraph:
+    inputs = _pair(spec.inputs, list(runner.get_input_details()))
+    outputs = _pair(spec.outputs, list(runner.get_output_details()))
+    return _SignatureGraph(runner, inputs, outputs)
 
 
-def _paired(specs: tuple[TensorSpec, ...], inner: list[str]) -> dict[str, str]:
-    """The spec's names -> a signature's: the same, or numbered ones (`args_0`, `output_1`)."""
+def _pair(specs: tuple[TensorSpec, ...], inner: list[str]) -> dict[str, str]:
+    """Map the spec's names to a signature's: the same, or numbered (`args_0`, `output_1`)."""
     wanted = [t.name for t in specs]
     if set(wanted) == set(inner):
         return {name: name for name in wanted}

@@ -18,12 +18,12 @@ from runtimes.engines import Array, EngineKind
 
 
 @dataclass(frozen=True)
-class _MilSession:
+class _MilGraph:
     program: Any
     spec: GraphSpec
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Session`. A pixel buffer's bytes reach the program as floats, as in Core ML."""
+        """See `LoadedGraph`. A pixel buffer's bytes reach the program as floats, as in Core ML."""
         floats = {name: array.astype(np.float32, copy=False) for name, array in inputs.items()}
         try:
             results = self.program.run(floats)
@@ -33,18 +33,18 @@ class _MilSession:
 
 
 def _missing() -> str | None:
-    # Only its message classes are used, to parse the package.
+    # Only coremltools' message classes are used, to parse the package.
     if importlib.util.find_spec("coremltools") is None:
         return "pip install 'sam-export[coreml]'"
     return None
 
 
-def _open(path: Path, graph: GraphFile, threads: int) -> _MilSession:
-    """The BLAS behind numpy has its own threads; `threads` has no effect here."""
+def _open(path: Path, graph: GraphFile, threads: int) -> _MilGraph:
+    """Load a package; `threads` has no effect, since numpy's BLAS has its own."""
     mil = importlib.import_module("runtimes.engines.mil")
     try:
-        return _MilSession(mil.load_package(path), graph.spec)
-    except RuntimeError as error:  # its MilError, a name that only the lazy import knows
+        return _MilGraph(mil.load_package(path), graph.spec)
+    except RuntimeError as error:  # MilError, whose name only the lazy import knows
         raise BundleError(f"cannot read {path}: {error}") from error
 
 

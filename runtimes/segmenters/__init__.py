@@ -71,7 +71,7 @@ class Segmenter(ABC):
     def predict_prompts(
         self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
     ) -> Masks:
-        """`predict` for prompts that are packed already."""
+        """Do as `predict`, for prompts that are already a `Prompts`."""
 
     @staticmethod
     @abstractmethod
@@ -94,7 +94,7 @@ class Segmenter(ABC):
         *,
         multimask: bool = False,
     ) -> Masks:
-        """Masks of one prompt set on the image that was set.
+        """Predict the masks of one prompt set on the image that was set.
 
         Args:
             points: (n, 2) x, y in pixels of the original image.
@@ -112,7 +112,7 @@ class Segmenter(ABC):
 
 
 def segmenter_type(manifest: Manifest) -> type[Segmenter]:
-    """The class for a bundle's kind. BundleError if this release has none."""
+    """Find the class for a bundle's kind. BundleError if this release has none."""
     kind = manifest.kind
     if kind not in catalog.names(__name__):
         raise BundleError(f"no segmenter here opens a bundle of kind {kind!r}; get a newer release")
@@ -136,7 +136,7 @@ def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | Non
 
 
 def read_logits(path: Path) -> Floats:
-    """A file of `--save-logits`. PromptError if it is none."""
+    """Read a file of `--save-logits`. PromptError if it is not one."""
     try:
         logits: Floats = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

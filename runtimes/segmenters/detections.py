@@ -1,6 +1,6 @@
-"""A bundle that finds everything in an image by itself: boxes, prototypes, and prompts that choose.
+"""A bundle that finds everything in an image by itself; prompts choose among its detections.
 
-The host's half of `exporter.bundle.rules.DetectionRule`: these functions are its steps. numpy only.
+These functions are the host's steps of `exporter.bundle.rules.DetectionRule`. numpy only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exporter.bundle.preprocess import Floats, Frame, image_input, resampling
 from exporter.bundle.prompts import Prompts, check_places
 from exporter.bundle.rules import DetectionRule
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, open_session, run_canonical
+from runtimes.engines import Array, load_graph, run_canonical
 from runtimes.masks import Masks
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenters import Request, Segmenter
@@ -42,7 +42,7 @@ class Found:
 
 
 def detect(outputs: Mapping[str, Array], rule: DetectionRule, size: Size) -> Found:
-    """Steps 1 to 4 of the rule.
+    """Do steps 1 to 4 of the rule.
 
     Args:
         outputs: `boxes` (1, N, 4), `scores` (1, N), `coefficients` (1, N, C).
@@ -64,7 +64,7 @@ def detect(outputs: Mapping[str, Array], rule: DetectionRule, size: Size) -> Fou
 
 
 def suppress(boxes: Floats, rule: DetectionRule) -> npt.NDArray[np.int64]:
-    """Non-maximum suppression: which boxes (K, 4), the best first, stay."""
+    """Suppress non-maxima of boxes (K, 4), best first; returns the indices that stay."""
     kept: list[int] = []
     left = np.arange(len(boxes))
     while len(left) and len(kept) < rule.max_detections:
@@ -75,7 +75,7 @@ def suppress(boxes: Floats, rule: DetectionRule) -> npt.NDArray[np.int64]:
 
 
 def iou(box: Floats, boxes: Floats) -> Floats:
-    """(4,) and (K, 4) -> (K,) intersection over union."""
+    """Intersection over union of (4,) and (K, 4): (K,)."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])
     both = np.prod(np.clip(high - low, 0, None), axis=1)
@@ -84,7 +84,7 @@ def iou(box: Floats, boxes: Floats) -> Floats:
 
 
 def snap_boxes(boxes: Floats, rule: DetectionRule, size: Size) -> Floats:
-    """Move edges near the input's border onto it; a box that is nearly all of it becomes it."""
+    """Move edges near the input's border onto it; a box that nearly fills the input becomes it."""
     whole = np.array([0, 0, *size], np.float32)
     moved = boxes.copy()
     moved[:, :2][boxes[:, :2] < rule.border] = 0
@@ -95,7 +95,7 @@ def snap_boxes(boxes: Floats, rule: DetectionRule, size: Size) -> Floats:
 
 
 def to_original(boxes: Floats, size: Size, original: Size) -> Floats:
-    """Boxes (K, 4) in pixels of the input -> in those of the original image, clipped to it."""
+    """Map boxes (K, 4) from pixels of the input to pixels of the original image, clipped to it."""
     gain = min(size[0] / original[0], size[1] / original[1])
     pads = [round((side - old * gain) / 2 - 0.1) for side, old in zip(size, original, strict=True)]
     mapped = (boxes - np.array(pads * 2, np.float32)) / np.float32(gain)
@@ -105,7 +105,7 @@ def to_original(boxes: Floats, size: Size, original: Size) -> Floats:
 def pieces_of(
     found: Found, prototypes: Floats, threshold: float, original: Size
 ) -> tuple[Piece, ...]:
-    """Step 6: every detection's mask within its box.
+    """Do step 6: make every detection's mask within its box.
 
     Args:
         found: boxes in pixels of the original image.
@@ -124,7 +124,7 @@ def pieces_of(
     wide = resampling(right - left, original[0])
     pieces = []
     for box, score, row in zip(found.boxes, found.scores, found.coefficients, strict=True):
-        # A pixel counts where x0 <= x < x1: from the first whole number up to before the last.
+        # A pixel counts if x0 <= x < x1: from the first whole number up to before the last.
         x0, y0, x1, y1 = (int(edge) for edge in np.ceil(box))
         logits = np.tensordot(row, kept, axes=1)
         mask = tall[y0:y1] @ logits @ wide[x0:x1].T > threshold
@@ -133,14 +133,14 @@ def pieces_of(
 
 
 def check_prompts(prompts: Prompts, frame: Frame) -> None:
-    """PromptError if the set is not one such a bundle takes; an empty one asks for everything."""
+    """Check a prompt set; empty asks for everything. PromptError if the bundle cannot take it."""
     check_places(prompts, frame)
     if prompts.points and prompts.box is not None:
         raise PromptError("this bundle takes points or a box, not both")
 
 
 class DetectionSegmenter(Segmenter):
-    """See `Segmenter`. The network runs once an image; a prompt chooses among what it has found.
+    """See `Segmenter`. The network runs once an image; a prompt chooses among its detections.
 
     `predict` takes points or a box and gives one mask, empty with score 0 if nothing was found
     there; without a prompt it gives every object's. `iou_predictions` are detection scores, and
@@ -152,7 +152,7 @@ class DetectionSegmenter(Segmenter):
             raise BundleError(f"{bundle.path} finds no objects by itself: it takes prompts")
         self.manifest = bundle.manifest
         self.rule = bundle.manifest.detections
-        self._session = open_session(bundle, GRAPH, engine, threads)
+        self._graph = load_graph(bundle, GRAPH, engine, threads)
         self._frame: Frame | None = None
         self._pieces: tuple[Piece, ...] = ()
 
@@ -160,7 +160,7 @@ class DetectionSegmenter(Segmenter):
         """Find every object."""
         spec = self.manifest.graph(GRAPH).spec
         image, frame = image_input(rgb, self.manifest.preprocess)
-        outputs = run_canonical(self._session, spec, {"image": image})
+        outputs = run_canonical(self._graph, spec, {"image": image})
         size = (frame.size, frame.size)
         found = detect(outputs, self.rule, size)
         boxes = to_original(found.boxes, size, frame.original)
@@ -207,7 +207,7 @@ class DetectionSegmenter(Segmenter):
 
 
 def refuse_refinement(mask_input: bool, *, multimask: bool) -> None:  # noqa: FBT001
-    """PromptError for what only a mask decoder can be asked."""
+    """Refuse requests that only a mask decoder can do. PromptError names the option."""
     if mask_input:
         raise PromptError("this bundle cannot refine a mask: leave out the mask input")
     if multimask:

@@ -1,4 +1,4 @@
-"""One graph that takes the prompt, drawn, with the image: every prompt is a full run."""
+"""One graph that takes the image with the prompt drawn: every prompt is a full run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import open_session, run_canonical
+from runtimes.engines import load_graph, run_canonical
 from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter
 
@@ -17,12 +17,12 @@ GRAPH = "segmenter"
 
 
 class DrawnSegmenter(Segmenter):
-    """See `Segmenter`. It refines no mask, and knows background points only if the rule does."""
+    """See `Segmenter`. It refines no mask, and takes background points only if the rule does."""
 
     def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
         self.manifest = bundle.manifest
         self.rule = _rule(bundle.manifest)
-        self._session = open_session(bundle, GRAPH, engine, threads)
+        self._graph = load_graph(bundle, GRAPH, engine, threads)
         self._image: Floats | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
@@ -39,7 +39,7 @@ class DrawnSegmenter(Segmenter):
         _refuse_mask(mask_input is not None)
         drawn = draw(prompts, self._frame, self.rule)
         spec = self.manifest.graph(GRAPH).spec
-        outputs = run_canonical(self._session, spec, {"image": self._image, "prompt_masks": drawn})
+        outputs = run_canonical(self._graph, spec, {"image": self._image, "prompt_masks": drawn})
         logits, iou = outputs["low_res_masks"][0], outputs["iou_predictions"][0]
         return masks_of(logits, iou, self._frame, self.manifest.mask, multimask=multimask)
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
-from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, open_session, run_canonical
+from runtimes.engines import Array, load_graph, run_canonical
 from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter, read_logits
 
@@ -30,15 +30,16 @@ class SlotSegmenter(Segmenter):
             raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
         self.manifest = bundle.manifest
         self._rule = slot_rule(bundle.manifest)
-        self._encoder = open_session(bundle, ENCODER, engine, threads)
-        self._decoder = open_session(bundle, DECODER, engine, threads)
+        self._encoder = load_graph(bundle, ENCODER, engine, threads)
+        self._decoder = load_graph(bundle, DECODER, engine, threads)
         self._embedded: dict[str, Array] | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
     def set_image(self, rgb: Bytes) -> None:
         """Run the image encoder and keep its float32 outputs."""
         image, frame = image_input(rgb, self.manifest.preprocess)
-        self._embedded = run_canonical(self._encoder, self._spec(ENCODER), {"image": image})
+        given = {"image": image, "resized_size": resized_size(frame)}
+        self._embedded = run_canonical(self._encoder, self._spec(ENCODER), given)
         self._frame = frame
 
     def predict_prompts(

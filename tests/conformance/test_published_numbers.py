@@ -3,6 +3,10 @@
 From the uint8 image to the mask, through our own preprocessing and prompt slots: the decoder is the
 static one, with empty slots, and must still give the published code's variable-length numbers.
 
+The encoder runs once a case. If a variant is padded, it runs in the form for Core ML: on bytes,
+with noise in the padding, which that graph writes itself. The other targets' form has the same
+network and is compared at the network's input, and for small networks at the output too.
+
 Tolerances are those of the cases (two independent SAM implementations agree to 4e-6; a wrong norm
 epsilon or GELU moves results by 1e-4 to 1e-3).
 """
@@ -19,15 +23,17 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.bundle.preprocess import Frame, image_input, upscale
+from exporter.bundle.preprocess import Frame, image_input, resized_size, upscale
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
-from exporter.graphs import Graph
+from exporter.graphs import Graph, Named
+from exporter.graphs.image_encoder import as_padded
 from exporter.job import prompt_rule
 from exporter.models.layers import freeze
+from exporter.targets import Options, load_target
 from exporter.variants import Variant, load_variant
-from runtimes.masks import chosen_tokens
+from runtimes.masks import choose_tokens
 from tests.conformance import fill, published_case
 from tests.conformance.published_case import PublishedCase
 from tests.unit.small_networks import split
@@ -36,6 +42,8 @@ RELATIVE = 1e-4  # of the array's absolute maximum: embeddings and logits
 IOU = 1e-4  # absolute
 PIXELS = 0.999  # share of the stored mask pixels that agree
 PREPROCESSED = 1e-3  # absolute, for preprocessing without torch
+PADDING = 1e-7  # absolute, after normalisation: what float32 leaves of the mean
+SMALL = 50e6  # parameters; a network that is encoded in both forms
 
 VARIANT_OF = {
     "sam_hf_vit_b": "sam_vit_b",
@@ -60,7 +68,13 @@ pytestmark = pytest.mark.conformance
 
 @dataclass
 class Ran:
-    """One case run through our modules."""
+    """One case run through our modules.
+
+    Attributes:
+        image: with the exact padding, as a float input takes it.
+        core_ml: Core ML's encoder and inputs for a padded variant; else None.
+        features: what the encoder gives; `core_ml`'s if there is one.
+    """
 
     case: PublishedCase
     variant: Variant
@@ -69,23 +83,50 @@ class Ran:
     decoder: Graph
     image: torch.Tensor
     frame: Frame
-    features: dict[str, torch.Tensor]  # what the encoder gives
+    core_ml: tuple[Graph, tuple[torch.Tensor, ...]] | None
+    features: dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module", params=published_case.names())
 def ran(request: pytest.FixtureRequest) -> Iterator[Ran]:
-    case = published_case.load(request.param)
+    yield run_case(request.param)
+    gc.collect()
+
+
+def run_case(name: str) -> Ran:
+    """Fill the published checkpoint and encode the case's picture."""
+    case = published_case.load(name)
     variant = load_variant(VARIANT_OF.get(case.name, case.name))
     sam, _ = load_strict(variant, case.checkpoint(), case.decoder_checkpoint())
     encoder, decoder = split(freeze(sam), variant, batch=1, slots=_slots(variant))
     image, frame = image_input(case.picture(), variant.preprocess)
     tensor = torch.from_numpy(image)
+    core_ml = _core_ml(variant, encoder, image, frame)
+    features = _encode(*(core_ml or (encoder, (tensor,))))
+    return Ran(case, variant, sam, encoder, decoder, tensor, frame, core_ml, features)
+
+
+def _core_ml(
+    variant: Variant, encoder: Graph, exact: np.ndarray[Any, Any], frame: Frame
+) -> tuple[Graph, tuple[torch.Tensor, ...]] | None:
+    rule = load_target("coreml").preprocess(variant.preprocess, Options())
+    if rule.padded_by == "host":
+        return None
+    image = np.random.default_rng(0).integers(0, 256, exact.shape).astype(np.float32)
+    width, height = frame.resized
+    picture = exact[..., :height, :width]
+    assert (picture == picture.astype(np.uint8)).all()
+    assert picture.size < image.size, "the case is not padded"
+    image[..., :height, :width] = picture
+    return as_padded(encoder, rule), (
+        torch.from_numpy(image),
+        torch.from_numpy(resized_size(frame)),
+    )
+
+
+def _encode(encoder: Graph, inputs: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        given = encoder.module(tensor)
-    given = (given,) if isinstance(given, torch.Tensor) else given
-    features = {t.name: value for t, value in zip(encoder.spec.outputs, given, strict=True)}
-    yield Ran(case, variant, sam, encoder, decoder, tensor, frame, features)
-    gc.collect()
+        return Named(encoder)(**dict(zip(Named(encoder).inputs, inputs, strict=True)))
 
 
 def test_parameters_are_as_listed(ran: Ran) -> None:
@@ -124,7 +165,32 @@ def test_what_the_encoder_gives(ran: Ran) -> None:
         assert np.abs(part - expected).max() <= RELATIVE * most, name
 
 
+def test_a_float_image_gives_the_same(ran: Ran) -> None:
+    """The form of the other targets, whose padding the host writes."""
+    if ran.core_ml is None:
+        pytest.skip("not padded: the encoder has one form")
+    padded, (image, size) = ran.core_ml
+    with torch.no_grad():
+        expected = padded.module.padded(image, size)
+        ours = ran.encoder.module.normalise(ran.image)
+    width, height = ran.frame.resized
+    assert torch.equal(ours[..., :height, :width], expected[..., :height, :width])
+    assert not expected[..., height:, :].any()
+    assert not expected[..., width:].any()
+    assert (ours - expected).abs().max() <= PADDING
+    if ran.variant.parameters > SMALL:
+        return
+    for name, value in _encode(ran.encoder, (ran.image,)).items():
+        stored, part, most = ran.case.stored(name, value.numpy())
+        assert np.abs(part - stored).max() <= RELATIVE * most, name
+
+
 def test_every_prompt_case(ran: Ran) -> None:
+    check_prompts(ran)
+
+
+def check_prompts(ran: Ran) -> None:
+    """What the decoder makes of `ran.features` for every prompt, down to the mask."""
     prompts = ran.case.facts["prompts"]
     fed: dict[str, np.ndarray[Any, Any]] = {}
     for name, prompt in prompts.items():
@@ -132,7 +198,7 @@ def test_every_prompt_case(ran: Ran) -> None:
         _check_all(ran.case, name, every, scores)
         single = SINGLE.get(ran.variant.family, ran.variant.mask.single)
         rule, several = replace(ran.variant.mask, single=single), prompt["multimask"]
-        tokens = list(chosen_tokens(rule, every, scores, multimask=several))
+        tokens = list(choose_tokens(rule, every, scores, multimask=several))
         masks, iou = every[tokens], scores[tokens]
         fed[name] = masks[int(iou.argmax())]
         expected, ours, most = ran.case.stored(f"{name}.low_res_masks", masks)
@@ -194,10 +260,10 @@ def test_what_forward_returns_for_the_box(ran: Ran) -> None:
         pytest.skip("the case has none")
     every, scores = _decode(ran, ran.case.facts["prompts"]["box"], {})
     rule = ran.variant.mask
-    tokens = list(chosen_tokens(rule, every, scores, multimask=True))
+    tokens = list(choose_tokens(rule, every, scores, multimask=True))
     expected, ours, _ = ran.case.stored("forward_box.iou", scores[tokens])
     assert np.abs(ours - expected).max() <= IOU
-    best = chosen_tokens(rule, every, scores, multimask=False)
+    best = choose_tokens(rule, every, scores, multimask=False)
     assert best == (tokens[int(expected.argmax())],)
     final = upscale(every[tokens], ran.frame, rule.upscale) > rule.threshold
     expected, ours, _ = ran.case.stored("forward_box.mask", final)

@@ -11,23 +11,14 @@ import pytest
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import GraphFile
 from exporter.cli import main
-from exporter.demo.network import WEIGHTS
 from exporter.targets import load_target
-from tests.contract.demo_exports import JOB, NAME
+from tests.contract.demo_exports import JOB
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A copy: the embedded file may be replaced while the tests run."""
-    return Path(shutil.copy(WEIGHTS, tmp_path_factory.mktemp("weights") / WEIGHTS.name))
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory, weights):
-    """A real bundle; shared, so no test may change it."""
-    output = tmp_path_factory.mktemp("exported")
-    assert main([*JOB, "--checkpoint", str(weights), "--output", str(output)]) == 0
-    return output / NAME
+def exported(exports):
+    """The folder of a real bundle; shared, so no test may change it."""
+    return exports.bundle("onnx", "fp32").path
 
 
 @pytest.fixture
@@ -65,7 +56,10 @@ def fake(monkeypatch):
     """Put another `lower` into the onnx target."""
 
     def use(lower):
-        target = dataclasses.replace(load_target("onnx"), lower=lower)
+        def each(work):
+            return lower(work.graph, work.precision.name, work.folder, work.options)
+
+        target = dataclasses.replace(load_target("onnx"), lowers={"fp32": each, "fp16": each})
         monkeypatch.setattr("exporter.job.load_target", lambda name: target)
 
     return use

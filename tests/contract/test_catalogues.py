@@ -12,8 +12,10 @@ import pytest
 
 import exporter
 from exporter import catalog, targets
+from exporter.checkpoints.fit import NoInitialisation
 from exporter.cli import listing
 from exporter.precision import load_precision
+from exporter.precision import names as precision_names
 from exporter.targets import Options, Target, load_target
 from exporter.variants import Detections, Slots, Variant, families, variants
 from runtimes.engines import engine_kinds
@@ -34,7 +36,8 @@ def test_a_family_file_defines_variants_of_that_family(family: str) -> None:
 
 @pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
 def test_a_variant_is_what_it_says(variant: Variant) -> None:
-    sam = variant.layouts[0].build()
+    with NoInitialisation():  # as for a checkpoint
+        sam = variant.layouts[0].build()
     assert sum(p.numel() for p in sam.parameters()) == variant.parameters
     assert not sam.training
     if isinstance(variant.prompting, Slots):
@@ -44,11 +47,26 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     assert variant.published.url.startswith("https://") or variant.name == "demo"
 
 
+@pytest.mark.parametrize("options", [Options(), Options(image_input="tensor")], ids=str)
+@pytest.mark.parametrize("variant", variants().values(), ids=lambda v: v.name)
+def test_every_target_can_hold_the_padding(variant: Variant, options: Options) -> None:
+    published = variant.preprocess
+    for target in map(load_target, targets.names()):
+        rule = target.preprocess(published, options)
+        if not target.takes_bytes(options):
+            assert rule == published
+            continue
+        assert rule.pad_value == published.pad_value
+        whole = all(value.is_integer() for value in rule.pad_value)
+        by_host = rule.resize == "stretch" or whole
+        assert rule.padded_by == ("host" if by_host else "graph")
+
+
 @pytest.mark.parametrize("name", targets.names())
 def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
     target: Target = load_target(name)
     assert target.name == name
-    assert [load_precision(p).name for p in target.precisions] == list(target.precisions)
+    assert [load_precision(p).name for p in target.lowers] == list(target.lowers)
     assert target.platform(Options())
     assert target.versions().keys() == set(target.packages)
     assert any(kind.target == name for kind in engine_kinds())
@@ -58,7 +76,7 @@ def test_the_readme_lists_every_variant_target_and_precision() -> None:
     for variant in variants().values():
         assert f"`{variant.name}`" in README
         assert variant.licence.name in README
-    for name in (*targets.names(), *catalog.names("exporter.precision")):
+    for name in (*targets.names(), *precision_names()):
         assert f"`{name}`" in README
 
 

@@ -6,11 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from exporter.bundle.folder import open_bundle, same_job
+from exporter.bundle.folder import open_bundle, read_manifest, same_job
 from exporter.cli import main
 from exporter.targets import names
 from exporter.variants import variants
@@ -163,6 +164,19 @@ def test_another_score_is_a_different_bundle(exported, quick, refused, run, tmp_
     rule = open_bundle(tmp_path / NAME).manifest.mask
     assert (rule.score, rule.score_offset) == ("stability", 1.0)
     assert run(*asked) == (0, [])  # the same job: recognised
+    assert "different bundle" in refused(*quick, "--output", tmp_path)
+
+
+def test_another_image_input_is_a_different_bundle(exported, quick, refused, tmp_path):
+    """Also where the preprocessing is the same: FastSAM's is, in bytes or in floats."""
+    folder = Path(shutil.copytree(exported, tmp_path / NAME))
+    manifest = read_manifest(folder)
+    encoder, decoder = manifest.graphs
+    image = replace(encoder.spec.inputs[0], dtype="uint8", layout="RGB image")
+    spec = replace(encoder.spec, inputs=(image,))
+    other = replace(manifest, graphs=(replace(encoder, spec=spec), decoder))
+    (folder / "manifest.json").write_text(other.to_json(), encoding="utf-8")
+    assert same_job(other, open_bundle(exported).manifest)
     assert "different bundle" in refused(*quick, "--output", tmp_path)
 
 

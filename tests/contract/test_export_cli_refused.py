@@ -49,6 +49,7 @@ def test_an_unknown_precision_lists_those_there_are(refused):
         (["--max-points", "many"], ["--max-points", "from 2 to 64", "'many'"]),
         (["--batch", "0"], ["--batch", "from 1 to 64", "'0'"]),
         (["--minimum-ios", "15"], ["--minimum-ios", "15", "16"]),
+        (["--image-input", "bytes"], ["--image-input", "bytes", "image", "tensor"]),
         (["--colour", "red"], ["--colour"]),
     ],
 )

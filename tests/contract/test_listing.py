@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import listing
-from exporter.listing import COUNTED, counted, licence, macs, readme_table, rows, sizes
+from exporter.listing import COUNTED, licence, macs, read_counts, readme_table, rows, sizes
 from exporter.variants import load_variant, variants
 from profiles.lab.matrix import counts
 
@@ -30,8 +30,8 @@ SLOWEST_S = 1.0
 
 def test_every_variant_is_counted_and_none_is_stale():
     """`make counts` after a variant was added, changed or removed."""
-    assert list(counted()) == list(variants())
-    for name, count in counted().items():
+    assert list(read_counts()) == list(variants())
+    for name, count in read_counts().items():
         assert count["parameters"] == load_variant(name).parameters, name
         assert count["multiply_accumulates"], name
         assert all(n > 1e6 for n in count["multiply_accumulates"].values()), name
@@ -40,12 +40,12 @@ def test_every_variant_is_counted_and_none_is_stale():
 @pytest.mark.filterwarnings("ignore")  # torch's
 @pytest.mark.parametrize("name", AGAIN)
 def test_counting_again_gives_the_same(name):
-    stored = {k: v for k, v in counted()[name].items() if k != "bytes"}
+    stored = {k: v for k, v in read_counts()[name].items() if k != "bytes"}
     assert counts.count(load_variant(name)) == stored
 
 
 def test_one_network_counts_alike_whatever_its_weights():
-    found = {name: count["multiply_accumulates"] for name, count in counted().items()}
+    found = {name: count["multiply_accumulates"] for name, count in read_counts().items()}
     assert found["tinysam"] == found["mobile_sam"]
     assert found["surgical_sam2"] == found["sam2_hiera_small"]
     assert found["sam_vit_b"]["mask_decoder"] == found["mobile_sam"]["mask_decoder"]
@@ -54,8 +54,8 @@ def test_one_network_counts_alike_whatever_its_weights():
 def test_the_json_has_all_that_is_known():
     data = json.loads(listing(as_json=True))
     for row in data["variants"]:
-        assert row["multiply_accumulates"] == counted()[row["name"]]["multiply_accumulates"]
-        assert row["bundle_bytes"] == counted()[row["name"]]["bytes"]
+        assert row["multiply_accumulates"] == read_counts()[row["name"]]["multiply_accumulates"]
+        assert row["bundle_bytes"] == read_counts()[row["name"]]["bytes"]
         assert {"licence", "commercial_use", "copyleft", "checkpoint", "url", "repository"} <= set(
             row
         )
@@ -101,7 +101,7 @@ def test_the_readmes_table_is_the_generated_one():
 
 
 def test_a_readme_without_its_marks_is_refused():
-    with pytest.raises(counts.SamExportError, match="lacks a mark"):
+    with pytest.raises(counts.SamExportError, match="missing a mark"):
         counts.with_table("no table", "table")
 
 

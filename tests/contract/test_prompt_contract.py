@@ -7,22 +7,28 @@ nothing. The expectation is `profiles.lab.bench.published`, which takes the real
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from exporter.graphs import Graph
 from exporter.models.layers import freeze
+from exporter.models.mask_decoder import Attention
 from exporter.models.sam import Sam
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
 from exporter.variants import Slots, Variant, families, variants
 from profiles.lab.bench.published import PublishedDecoder
 from profiles.lab.bench.published_efficient_sam import published_decoder
-from runtimes.engines import CheckedSession, choose_engine
+from runtimes.engines import CheckedGraph, choose_engine
 from tests.conformance import fill
 from tests.unit.small_networks import split
 
@@ -30,6 +36,15 @@ SLOTS = 8
 TOLERANCE = 1e-4  # of the output's absolute maximum, in fp32
 LABELS = (1, 0, 2, 3, -1, 1, 0, 1)
 HIGH_RES = "high_res_feats_"
+
+
+@dataclass(frozen=True)
+class Case:
+    """`count` prompts, and what the published computation makes of them."""
+
+    count: int
+    inputs: dict[str, np.ndarray]
+    expected: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,15 @@ class Family:
     @property
     def slots(self) -> int:
         return next(t.shape[1] for t in self.static.spec.inputs if t.name == "point_labels")
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """For 1..N prompts."""
+        made = []
+        for count in range(1, self.slots + 1):
+            inputs = _inputs(self, count, with_mask=count % 3 == 0)
+            made.append(Case(count, inputs, _published(self, count, inputs)))
+        return made
 
 
 def _family(name: str) -> Family:
@@ -115,14 +139,11 @@ def _published(family: Family, count: int, inputs: dict[str, np.ndarray]) -> lis
 
 
 def _check(family: Family, run) -> None:
-    for count in range(1, family.slots + 1):
-        inputs = _inputs(family, count, with_mask=count % 3 == 0)
-        expected = _published(family, count, inputs)
-        for tensor, ours, theirs in zip(
-            family.static.spec.outputs, run(inputs), expected, strict=True
-        ):
+    outputs = family.static.spec.outputs
+    for case in family.cases:
+        for tensor, ours, theirs in zip(outputs, run(case.inputs), case.expected, strict=True):
             worst = np.abs(ours - theirs).max() / np.abs(theirs).max()
-            assert worst <= TOLERANCE, f"{count} prompts, {tensor.name}: {worst:.1e}"
+            assert worst <= TOLERANCE, f"{case.count} prompts, {tensor.name}: {worst:.1e}"
 
 
 def test_torch(family: Family) -> None:
@@ -134,13 +155,64 @@ def test_torch(family: Family) -> None:
     _check(family, run)
 
 
+def _program(graph: Graph) -> str:
+    """A digest of all that a lowering reads: classes, settings and values.
+
+    A setting that says nothing of itself but an address is like no other.
+    """
+    digest = hashlib.sha256(repr(graph.spec).encode())
+    for name, module in graph.module.named_modules():
+        settings = {key: _content(value) for key, value in vars(module).items()}
+        digest.update(repr((name, type(module), settings)).encode())
+    return digest.hexdigest()
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return (value.dtype, value.shape, hashlib.sha256(value.numpy().tobytes()).hexdigest())
+    if isinstance(value, nn.Module):
+        return type(value)  # its own settings follow
+    if isinstance(value, dict):
+        return {key: _content(inner) for key, inner in value.items()}
+    return value
+
+
+@pytest.fixture(scope="module")
+def lowered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Graph, str], CheckedGraph]:
+    """A graph in a target's form, opened; families with the same decoder share it."""
+    made: dict[tuple[str, str], CheckedGraph] = {}
+
+    def lower(graph: Graph, target: str) -> CheckedGraph:
+        key = (_program(graph), target)
+        if key not in made:
+            folder = tmp_path_factory.mktemp(target)
+            file = load_target(target).lower(graph, load_precision("fp32"), folder, Options())
+            kind = choose_engine(target)
+            made[key] = CheckedGraph(file.spec, kind.open(folder / file.file, file, 2))
+        return made[key]
+
+    return lower
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("target", target_names())
-def test_lowered(family: Family, target: str, tmp_path: Path) -> None:
-    file = load_target(target).lower(family.static, "fp32", tmp_path, Options())
-    kind = choose_engine(target)
-    session = CheckedSession(file.spec, kind.open(tmp_path / file.file, file, 2))
+def test_lowered(
+    family: Family, target: str, lowered: Callable[[Graph, str], CheckedGraph]
+) -> None:
+    session = lowered(family.static, target)
     _check(family, lambda inputs: list(session.run(inputs).values()))
+
+
+def test_only_equal_decoders_share_a_lowered_graph() -> None:
+    demo = variants()["demo"]
+    graph = split(freeze(demo.layouts[0].build()), demo)[1]
+    assert _program(copy.deepcopy(graph)) == _program(graph)
+    setting, value, buffer = (copy.deepcopy(graph) for _ in range(3))
+    next(m for m in setting.module.modules() if isinstance(m, Attention)).scale += 1e-6
+    next(value.module.parameters()).data.view(-1)[-1] += 1
+    next(buffer.module.buffers()).view(-1)[0] += 1
+    spec = replace(graph, spec=replace(graph.spec, name="other"))
+    assert len({_program(other) for other in (graph, setting, value, buffer, spec)}) == 5
 
 
 def test_the_comparison_can_fail(family: Family) -> None:

@@ -146,7 +146,8 @@ def jobs(monkeypatch):
     """The variants that would be exported."""
     seen = []
     monkeypatch.setattr(
-        "exporter.pipeline.obtain", lambda variant, *_: seen.append(variant.name) or (None, None)
+        "exporter.pipeline.obtain",
+        lambda variant, *_: seen.append(variant.name) or (None, None),
     )
     monkeypatch.setattr("exporter.pipeline.export_network", lambda *_: [])
     return seen
@@ -168,5 +169,5 @@ def test_a_given_variant_is_not_guessed(jobs, monkeypatch):
 
 def test_without_both_the_embedded_model_is_exported(jobs, capfd):
     assert main([*JOB]) == 0
-    assert [(job.variant, job.checkpoint) for job in jobs] == [("demo", None)]
+    assert jobs == ["demo"]
     assert "fits" not in capfd.readouterr().err

@@ -11,15 +11,15 @@ from pathlib import Path
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import find_adb
 from android_harness.devices.android import AndroidDevice
-from android_harness.runner.delivery import DeviceFile, Library, read_runner
-from android_harness.runner.job import PROTOCOL
+from android_harness.process import read_runner
 from android_harness.state.facts import WORK
+from android_harness.ways import DeviceFile
+from runtimes.remote.job import PROTOCOL, Library
 
 REPORT = {
     "runner": PROTOCOL,
     "mode": "MODE",
     "runtime": "script 1",
-    "library_ns": 1,
     "load_ns": {"GRAPH": 2000},
     "first_ns": {"GRAPH": 300},
     "warmup_ns": [300, 200],
@@ -51,16 +51,16 @@ class ScriptWay:
     test: str = "true"
     name: str = "script"
 
-    def missing(self, abi, target, delegate):
+    def missing(self, wanted):
         return None
 
     def modes(self):
         return ("graph", "session")
 
-    def library(self, abi, target):
+    def library(self, wanted):
         return Library("ort", "none", "-")
 
-    def files(self, abi, target):
+    def files(self, wanted):
         contents = {"measure": self.text, "report.json": json.dumps(REPORT)}
         for name, text in contents.items():
             (self.folder / name).write_text(text)
@@ -74,7 +74,7 @@ class ScriptWay:
             for name, text in contents.items()
         )
 
-    def self_test(self, folder, abi, target):
+    def self_test(self, folder, wanted):
         return f"cd {folder} && {self.test}"
 
     def command(self, folder, job, job_file, *, prefix=""):

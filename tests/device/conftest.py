@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.runner.capsule import Capsule
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule
 from exporter.progress import silent
 from profiles import cli
 from tests.device.android_kit import look_at
@@ -19,10 +20,10 @@ from tests.fakes.phone import Phone
 from tests.fakes.server import AdbError, AdbServer, Farm
 from tests.fakes.system import ARM64, X86_64, Model
 from tests.unit.tiny_bundle import build
+from tests.workers import LINES
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.2", "--repeats", "2", "--threads", "1")
-TOLD = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -57,14 +58,14 @@ class Shelf:
     def __init__(self, server: AdbServer, farm: Farm) -> None:
         self._server, self._farm = server, farm
         self._phones: dict[str, Phone] = {}
-        self.told: list[str] = []
+        self.lines: list[str] = []
 
     def lend(self, name: str, model: Model) -> Iterator[Phone]:
         """A phone as new, connected; disconnected afterwards."""
         phone = self._phones.get(name)
         if phone is None:
             phone = self._phones[name] = self._farm.phone(model)
-            self.told.append(f"{name}: {phone.sandbox.name} {phone.sandbox.why}".strip())
+            self.lines.append(f"simulated {name}: {phone.sandbox.name} {phone.sandbox.why}".strip())
         phone.reset()
         self._server.connect(phone)
         yield phone
@@ -76,16 +77,8 @@ class Shelf:
 def shelf(adb_server: AdbServer, farm: Farm, request: pytest.FixtureRequest) -> Shelf:
     """Phones made once and used by many tests."""
     shelf = Shelf(adb_server, farm)
-    request.config.stash[TOLD] = shelf.told
+    request.config.stash[LINES] = shelf.lines
     return shelf
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Says how the simulated phones ran their commands, and what was missing for the better way."""
-    for line in config.stash.get(TOLD, []):
-        terminalreporter.write_line(f"simulated {line}")
 
 
 @pytest.fixture
@@ -133,7 +126,7 @@ def sam_bench(
     """
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
-    missing = Capsule().missing("x86_64", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("x86_64", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     monkeypatch.setattr(cli, "on_stderr", lambda: silent)

@@ -1,13 +1,14 @@
 /* A runtime with the face of onnxruntime and no network: each call sleeps as long as it is told.
  *
- * SLOW calls take SLOW_MS, the others FAST_MS; GROWTH_MS is added for every call before. It prints
- * on stdout, as no library should. CRASH or KILLED is what happens at a call;
- * INSTANT calls do not even sleep.
+ * SLOW calls take SLOW_MS, the others FAST_MS; GROWTH_MS is added for every call before. Calls of
+ * the model file SLOW_MODEL take SLOW_MS too. It prints on stdout, as no library should. CRASH or
+ * KILLED is what happens at a call; INSTANT calls do not even sleep.
  */
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -22,6 +23,10 @@
 #endif
 #ifndef GROWTH_MS
 #define GROWTH_MS 0
+#endif
+
+#ifndef SLOW_MODEL
+#define SLOW_MODEL "none"
 #endif
 
 typedef void (*Function)(void);
@@ -39,13 +44,14 @@ static void *make_env(int level, const char *name, void **made) {
 }
 
 static void *make_session(void *env, const char *path, void *options, void **made) {
-    (void)env, (void)path, (void)options;
-    *made = &object;
+    (void)env, (void)options;
+    *made = strdup(path);
     return NULL;
 }
 
-static void *run(void) {
-    long ms = (calls < SLOW ? SLOW_MS : FAST_MS) + (long)calls * GROWTH_MS;
+static void *run(void *session) {
+    int slow = calls < SLOW || strcmp(session, SLOW_MODEL) == 0;
+    long ms = (slow ? SLOW_MS : FAST_MS) + (long)calls * GROWTH_MS;
     struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
     calls++;
 #ifdef CRASH

@@ -10,28 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness.runner import wheels
-from android_harness.runner.delivery import RUNTIME_OF, Answer, Library, read_runner, started
-from android_harness.runner.plans import Plan, Setting
-from android_harness.runner.report import Report
+from android_harness.process import Answer, read_runner, start_command
+from android_harness.runtimes import needed_runtime
+from android_harness.ways.capsule import wheels
 from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from runtimes.device import Method
+from runtimes.remote.job import Library
+from runtimes.remote.plans import DevicePlan, Setting
+from runtimes.remote.report import RunnerReport
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import SHAPE, write_adder
 
 ABI = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}.get(platform.machine(), "")
-QUICK = Setting(threads=1, cores=(), delegate="cpu", runs=5, seconds=0.0, warmup_seconds=0.0)
+QUICK = Setting.of(Method(threads=1, runs=5, seconds=0.0, warmup_seconds=0.0), cores=())
 JOB = "job.txt"
 
 
-@dataclass(frozen=True)
-class HostWay:
-    """Names the libraries that are installed here; only what the plans need of a way."""
-
-    def library(self, abi: str, target: str) -> Library:
-        wheel = wheels.WHEELS[target]
-        return Library(RUNTIME_OF[target], str(wheels.installed(wheel, abi)), wheel.version)
+def library(bundle: Bundle) -> Library:
+    """The one that is installed here for a bundle."""
+    runtime = needed_runtime(bundle.manifest.target)
+    installed = wheels.installed(runtime.wheel, ABI)
+    return Library(runtime.name, str(installed), runtime.wheel.version)
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Folder:
 
     def start(self, text: str) -> Answer:
         (self.path / JOB).write_text(text)
-        return shell(started(str(self.path), f"{self.runner} {JOB}"))
+        return shell(start_command(str(self.path), f"{self.runner} {JOB}"))
 
-    def run(self, plan: Plan) -> Report:
+    def run(self, plan: DevicePlan) -> RunnerReport:
         self.put(plan.files)
         return read_runner(self.start(plan.job.text()))
 
-    def pull(self, plan: Plan) -> dict[str, bytes]:
+    def pull(self, plan: DevicePlan) -> dict[str, bytes]:
         return {name: (self.path / name).read_bytes() for name in plan.outputs}
 
 

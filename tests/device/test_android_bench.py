@@ -80,7 +80,7 @@ def test_a_setting_that_was_not_set_is_not_set_again(device, phone):
 
 
 def test_fixed_performance_is_set_and_unset(device, phone):
-    with device.open(replace(METHOD, fixed_performance=True)):
+    with device.open(replace(METHOD, modes=("fixed-performance",))):
         assert phone.state("fixed_performance") == "1\n"
     assert_tidy(phone)
 
@@ -89,7 +89,7 @@ def test_fixed_performance_that_a_device_has_not(device, phone, faults):
     faults.no_fixed_performance = True
     with (
         pytest.raises(RequestError, match=r"has no fixed-performance mode \(.*\): leave it out"),
-        device.open(replace(METHOD, fixed_performance=True)),
+        device.open(replace(METHOD, modes=("fixed-performance",))),
     ):
         pass
     assert_tidy(phone)
@@ -108,7 +108,7 @@ def test_a_core_that_does_not_exist_is_refused_before_anything_is_changed(device
 def test_fast_cores_are_numbers_in_the_job(device, phone, bundle):
     with device.open(replace(METHOD, cores="fast", threads=1)) as bench:
         bench.prepare(bundle)
-        (plan,) = (p for n, p in bench._loaded[bundle.path].plans.items() if n == "session")
+        plan = bench._loaded[bundle.path].plans["session", ""]
     assert plan.job.cores == (phone.cores[-1].index,)
 
 
@@ -183,8 +183,8 @@ def test_a_garbled_answer(device, phone, faults, bundle):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("echo '{\"runner\": 1,'", "cut short or garbled"),
-        ('echo \'{"runner": 1, "error": "no such model"}\'; exit 1', "failed: no such model"),
+        ("echo '{\"runner\": 2,'", "cut short or garbled"),
+        ('echo \'{"runner": 2, "error": "no such model"}\'; exit 1', "failed: no such model"),
         ("exit 0", "no answer"),
         ("echo 'cannot link libfoo' >&2; exit 127", "exit code 127 .*cannot link libfoo"),
         ("kill -SEGV $$", "segmentation fault"),
@@ -249,7 +249,7 @@ def test_a_cable_that_comes_back_at_once(device, phone, faults, bundle):
 def test_a_device_that_never_cools(device, phone, faults):
     with device.open(replace(METHOD, cool_seconds=0.2)) as bench:
         start = bench.condition()
-        assert start.thermal_status == 0
+        assert start.thermal_status.level == 0
         faults.thermal = (sample("thermalservice-throttling.txt"),)
         with pytest.raises(TooHotError, match=r"thermal status moderate, skin 40.1 °C"):
             bench.cool(start)
@@ -257,12 +257,12 @@ def test_a_device_that_never_cools(device, phone, faults):
 
 
 def test_a_device_that_cools(device, faults, monkeypatch):
-    monkeypatch.setattr("android_harness.state.condition.POLL", 0.01)
+    monkeypatch.setattr("runtimes.remote.cooling.POLL", 0.01)
     hot = sample("thermalservice-throttling.txt")
     with device.open(METHOD) as bench:
         start = bench.condition()
         faults.thermal = (hot, hot, sample("thermalservice-android16-xiaomi.txt"))
-        assert bench.cool(start).thermal_status == 0
+        assert bench.cool(start).thermal_status.level == 0
 
 
 def test_a_faked_thermal_status_is_refused(device, phone, bundle):

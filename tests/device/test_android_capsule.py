@@ -11,14 +11,12 @@ import onnx
 import pytest
 
 from android_harness.devices import android
-from android_harness.runner.capsule import Capsule
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule
 from exporter.bundle.folder import open_bundle, seal
-from exporter.demo.network import WEIGHTS
 from exporter.errors import DownloadError, RequestError
-from exporter.job import Job, Place
-from exporter.pipeline import export
 from runtimes.device import Method
-from runtimes.measures import missed
+from runtimes.measures import find_misses
 from tests.device.android_kit import assert_tidy, look_at
 from tests.device.runner_kit import tiny_tflite
 from tests.unit.tiny_bundle import Recipe, build, reseal
@@ -32,7 +30,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 def device(phone, adb_environment, monkeypatch):
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # HOME is the test server's now
-    missing = Capsule().missing("x86_64", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("x86_64", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     return android.find(phone.serial)
@@ -58,7 +56,7 @@ def use(device, bundle, method=QUICK):
 
 def test_a_tiny_onnx_bundle(device, phone, tiny_onnx):
     figures, runs, session = use(device, tiny_onnx)
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert len(figures) == 10
     assert {figure.graph for figure in figures} == {
         "image_encoder",
@@ -80,7 +78,7 @@ def test_a_bundle_that_computes_something_else_is_found_on_the_device(device, tm
     build(tmp_path / "scaled", Recipe(flaw="scaled"))
     with device.open(QUICK) as bench:
         figures = bench.check(open_bundle(tmp_path / "scaled"))
-    assert {figure.output for figure in missed(figures)} == {"low_res_masks"}
+    assert {figure.output for figure in find_misses(figures)} == {"low_res_masks"}
 
 
 def test_all_golden_cases_of_all_graphs_take_one_process_and_one_pull(device, phone, tiny_onnx):
@@ -101,14 +99,17 @@ def test_the_process_is_held_to_the_cores_that_were_chosen(device, phone, tiny_o
 
 def test_a_delegate_that_a_capsule_has_not(device, phone, tiny_onnx):
     method = replace(QUICK, delegate="gpu")
-    with device.open(method) as bench, pytest.raises(RequestError, match="the CPU alone, not gpu"):
+    with (
+        device.open(method) as bench,
+        pytest.raises(RequestError, match="a capsule offers cpu for onnx bundles, not gpu"),
+    ):
         bench.prepare(tiny_onnx)
     assert_tidy(phone)
 
 
 def test_a_way_that_there_is_not(device, tiny_onnx):
     method = replace(QUICK, way="engine")
-    with device.open(method) as bench, pytest.raises(RequestError, match="no way is called"):
+    with device.open(method) as bench, pytest.raises(RequestError, match="unknown way"):
         bench.prepare(tiny_onnx)
 
 
@@ -133,7 +134,7 @@ def test_a_model_with_its_weights_beside_it(device, phone, tmp_path):
     assert (tmp_path / "two/mask_decoder.onnx.data").stat().st_size >= 512
     reseal(tmp_path / "two")
     figures, _, session = use(device, open_bundle(tmp_path / "two"))
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert session.click_ns
     assert_tidy(phone)
 
@@ -151,7 +152,7 @@ def test_a_tiny_tflite_bundle(device, phone, tmp_path):
     np.savez(bundle.path / "goldens.npz", **arrays)
     seal(bundle.path, bundle.manifest)
     figures, runs, session = use(device, open_bundle(bundle.path))
-    assert missed(figures) == []
+    assert find_misses(figures) == []
     assert all(run.runtime.startswith("LiteRT 2.") for run in (*runs, session))
     assert_tidy(phone)
 
@@ -160,7 +161,7 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
     """Under qemu: that it computes the same is what this proves; its times mean nothing."""
     look_at(adb_environment, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
-    missing = Capsule().missing("arm64-v8a", "onnx", "cpu")
+    missing = Capsule().missing(Wanted("arm64-v8a", "onnx", "cpu"))
     if missing:
         pytest.skip(missing)
     with android.find("").open(replace(QUICK, warmup_seconds=0.0, seconds=0.0)) as bench:
@@ -168,17 +169,16 @@ def test_an_arm64_phone(phone_arm64, adb_environment, monkeypatch, tiny_onnx):
             bench.prepare(tiny_onnx)
         except DownloadError as error:
             pytest.skip(str(error))
-        assert missed(bench.check(tiny_onnx)) == []
+        assert find_misses(bench.check(tiny_onnx)) == []
         assert bench.run_session(tiny_onnx).click_ns
     assert_tidy(phone_arm64)
 
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
-def test_the_embedded_default(device, phone, tmp_path):
-    (bundle,) = export(Job(("onnx",), "fp16", "demo", WEIGHTS), Place(tmp_path))
-    figures, runs, session = use(device, bundle)
-    assert missed(figures) == []
+def test_the_embedded_default(device, phone, demo_bundle):
+    figures, runs, session = use(device, demo_bundle("onnx", "fp16"))
+    assert find_misses(figures) == []
     assert all(run.runtime.startswith("onnxruntime 1.") for run in (*runs, session))
     assert session.first_mask_ns > max(session.click_ns)
     assert_tidy(phone)

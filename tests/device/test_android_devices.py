@@ -7,7 +7,9 @@ import pytest
 from android_harness import devices
 from android_harness.devices import android
 from android_harness.errors import AmbiguousError, UnauthorizedError, UnusableError
+from exporter import catalog
 from exporter.errors import RequestError
+from profiles import kinds
 from runtimes.device import Method
 from tests.device.android_kit import look_at
 from tests.fakes.system import eight_cores
@@ -20,8 +22,21 @@ def here(adb_environment, monkeypatch, tmp_path):
     monkeypatch.delenv("ANDROID_SDK_ROOT", raising=False)
 
 
+def phones():
+    """Rows of `sam-bench devices`, without the host."""
+    return tuple(row for row in kinds.listed() if row.device != "host")
+
+
 def test_every_kind_is_named_as_its_file():
-    assert [kind.name for kind in devices.kinds()] == ["android", "emulator"]
+    found = [
+        catalog.load(devices.__name__, name, "KIND") for name in catalog.names(devices.__name__)
+    ]
+    assert [kind.name for kind in found] == ["android", "emulator"]
+    for kind in found:
+        assert kind.ways == ("ndk", "capsule", "benchmark_model")
+        assert kind.delegates == ("cpu", "xnnpack", "nnapi", "gpu")
+        assert [mode.name for mode in kind.modes] == ["fixed-performance"]
+        assert [option.name for option in kind.options] == ["adb"]
 
 
 def test_facts_of_a_simulated_phone(here, phone):
@@ -51,13 +66,13 @@ def test_an_arm64_phone_is_known_by_its_own_words(here, phone_arm64):
 def test_two_phones_are_listed_and_none_is_guessed(here, phone, second_phone):
     for one in (phone, second_phone):
         one.set_state("setting.global.airplane_mode_on", "0\n")
-    rows = devices.listed()
+    rows = phones()
     assert {row.device for row in rows} == {
         f"android:{one.serial}" for one in (phone, second_phone)
     }
     for row in rows:
         assert (row.problem, row.facts.device) == ("", row.device)
-        assert row.condition.thermal_status == 0
+        assert row.condition.thermal_status.word == "none"
         assert row.condition.battery_percent == 100
         assert row.condition.awake is False
         assert "airplane mode is off" in row.condition.notes
@@ -69,7 +84,7 @@ def test_an_unauthorized_phone_is_listed_with_what_to_do(here, phone, faults, ad
     faults.unauthorized = True
     adb_server.disconnect(phone)
     adb_server.adb("connect", phone.serial)
-    (row,) = devices.listed()
+    (row,) = phones()
     assert (row.device, row.facts, row.condition) == (f"android:{phone.serial}", None, None)
     assert row.problem.startswith("unauthorized: unlock its screen")
     with pytest.raises(UnauthorizedError, match="unlock its screen"):
@@ -80,13 +95,13 @@ def test_an_offline_phone_is_listed_with_what_to_do(here, phone, faults, adb_ser
     faults.silent = True
     adb_server.disconnect(phone)
     adb_server.adb("connect", phone.serial)
-    (row,) = devices.listed()
+    (row,) = phones()
     assert row.problem.startswith("offline: plug it in again")
 
 
 def test_a_full_phone_is_listed_as_full_and_not_opened(here, phone, faults):
     faults.storage_bytes = 5 << 20
-    (row,) = devices.listed()
+    (row,) = phones()
     assert row.problem.startswith("full: ")
     assert row.facts.model == "sdk_gphone64_x86_64"
     with pytest.raises(UnusableError, match="full: "), android.find("").open(Method()):
@@ -95,7 +110,7 @@ def test_a_full_phone_is_listed_as_full_and_not_opened(here, phone, faults):
 
 def test_a_phone_of_another_processor_is_listed_as_such(here, phone):
     phone.set_property("ro.product.cpu.abi", "armeabi-v7a")
-    (row,) = devices.listed()
+    (row,) = phones()
     assert row.problem.startswith("its ABI is armeabi-v7a")
     with pytest.raises(RequestError, match="armeabi-v7a"):
         android.find("").facts()
@@ -105,8 +120,8 @@ def test_without_adb_the_list_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("SAM_EXPORT_ADB", str(tmp_path / "adb"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("ANDROID_HOME", raising=False)
-    rows = devices.listed()
-    assert [(row.device, row.facts) for row in rows] == [("android:", None)]
+    rows = phones()
+    assert [(row.device, row.facts) for row in rows] == [("android", None)]
     assert "is not a program" in rows[0].problem
 
 

@@ -102,7 +102,7 @@ def test_it_is_started_waited_for_used_and_stopped(sdk, phone):
     with device.open(replace(Method(), cores="all")) as bench:
         told = started(sdk)
         assert runs(told["pid"])
-        assert bench.condition().thermal_status == 0
+        assert bench.condition().thermal_status.level == 0
     assert not runs(told["pid"])
     port = told["argv"][-1]
     assert told["argv"] == [
@@ -160,9 +160,9 @@ def test_one_that_never_boots_is_stopped(sdk, phone, caplog):
 
 
 def test_an_avd_that_is_not_there(sdk):
-    with pytest.raises(UnknownDeviceError, match="'X'; there are: emulator:Pixel_API_34, emu"):
+    with pytest.raises(UnknownDeviceError, match="'X'; choose from emulator:Pixel_API_34, emu"):
         emulator.find("X")
-    with pytest.raises(UnknownDeviceError, match="choose an AVD; there are"):
+    with pytest.raises(UnknownDeviceError, match="no AVD was chosen; choose from"):
         emulator.find("")
     with pytest.raises(UnknownDeviceError, match="is not running"):
         emulator.clean("Other_API_30")

@@ -9,7 +9,7 @@ import pytest
 
 from android_harness.adb import connection as connections
 from android_harness.errors import NoSpaceError, ReadOnlyError
-from android_harness.workspace import BIG, MARGIN, Item, Store, clear
+from android_harness.workspace import BIG, MARGIN, DeviceStore, Item, clear
 from exporter.errors import DeviceError, DeviceLostError
 from tests.device.android_kit import connection_to, look_at, ours, runs_on
 
@@ -17,7 +17,7 @@ from tests.device.android_kit import connection_to, look_at, ours, runs_on
 @pytest.fixture
 def store(phone, adb_environment, monkeypatch):
     look_at(adb_environment, monkeypatch)
-    return Store(connection_to(phone), f"android:{phone.serial}")
+    return DeviceStore(connection_to(phone), f"android:{phone.serial}")
 
 
 def files(phone):
@@ -99,7 +99,7 @@ def test_what_was_unused_for_longest_makes_room(store, phone, faults):
 
 
 def test_the_budget_is_kept_but_never_at_the_cost_of_this_run(store, phone):
-    small = Store(store.connection, store.device, budget=1000)
+    small = DeviceStore(store.connection, store.device, budget=1000)
     small.ensure([item("first", b"a" * 600)])
     small.ensure([item("second", b"b" * 600)])
     assert [p.name for p in files(phone).iterdir()] == ["second"]
@@ -146,7 +146,7 @@ def test_clear_removes_everything_and_ends_what_runs(store, phone):
 
 
 def test_files_of_this_run_are_kept_though_they_are_not_asked_for_again(store, phone):
-    small = Store(store.connection, store.device, budget=1000)
+    small = DeviceStore(store.connection, store.device, budget=1000)
     small.ensure([item("first", b"a" * 600)])
     small.ensure([item("second", b"b" * 600)], keep={"first"})
     assert sorted(p.name for p in files(phone).iterdir()) == ["first", "second"]

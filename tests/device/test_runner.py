@@ -1,4 +1,4 @@
-"""runner.c built with this host's compiler, on real runtimes: what it computes and times."""
+"""The runner built with this host's compiler, on real runtimes: what it computes and times."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from android_harness.runner import wheels
+from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.delivery import read_runner
-from android_harness.runner.job import Case, Link
-from android_harness.runner.plans import check_plan, graph_plan, recorded, session_plan
+from android_harness.runtimes import needed_runtime
+from android_harness.ways.capsule import wheels
 from exporter.errors import RunnerError
-from runtimes.engines import open_session, run_canonical
-from tests.device.runner_kit import ABI, QUICK, Folder, HostWay, shell, tiny_onnx, tiny_tflite
+from runtimes.engines import load_graph, run_canonical
+from runtimes.remote.job import Link, RunnerCase
+from runtimes.remote.plans import check_plan, graph_plan, replay, session_plan
+from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import write_adder
 
@@ -41,7 +42,7 @@ def folder(runner, tmp_path):
 
 @pytest.fixture(params=sorted(BUNDLES))
 def bundle(request, tmp_path):
-    wheel = wheels.WHEELS[request.param]
+    wheel = needed_runtime(request.param).wheel
     if wheels.installed(wheel, ABI) is None:
         pytest.skip(f"{wheel.project} {wheel.version} is not installed")
     return BUNDLES[request.param](tmp_path / "bundle")
@@ -50,20 +51,20 @@ def bundle(request, tmp_path):
 def test_it_proves_that_it_starts(runner):
     answer = shell(f"{runner} --version")
     assert (answer.status, answer.stderr) == (0, "")
-    assert '"runner": 1, "bits": 64' in answer.stdout
+    assert '"runner": 2, "bits": 64' in answer.stdout
 
 
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
-    sessions = recorded(plan, folder.pull(plan))
+    load = replay(plan, folder.pull(plan))
     goldens, compared = bundle.goldens(), 0
     for graph in bundle.manifest.graphs:
-        engine = open_session(bundle, graph.spec.name, threads=1)
+        engine = load_graph(bundle, graph.spec.name, threads=1)
         for case in goldens.cases(graph.spec.name):
             inputs = goldens.inputs(graph.spec, case)
             expected = run_canonical(engine, graph.spec, inputs)
-            got = run_canonical(sessions(graph.spec.name), graph.spec, inputs)
+            got = run_canonical(load(graph.spec.name), graph.spec, inputs)
             for name, array in expected.items():
                 assert np.abs(array - got[name]).max() <= SAME
                 assert np.abs(array).max() > 0.1
@@ -72,7 +73,7 @@ def test_every_output_is_what_the_engine_here_gives(bundle, folder):
 
 
 def test_the_check_runs_the_decoder_on_the_encoding_of_the_device(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     decoder = next(g for g in plan.job.graphs if g.spec.name == "mask_decoder")
     own = [case for case in decoder.cases if case.name.endswith("+encoded")]
     assert own
@@ -82,9 +83,9 @@ def test_the_check_runs_the_decoder_on_the_encoding_of_the_device(bundle, folder
 
 
 def test_inputs_that_the_device_was_not_asked_for_have_no_answer(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
-    session = recorded(plan, folder.pull(plan))("image_encoder")
+    session = replay(plan, folder.pull(plan))("image_encoder")
     spec = plan.job.graphs[0].spec
     zeros = {t.name: np.zeros(t.shape, t.dtype) for t in spec.inputs}
     with pytest.raises(RunnerError, match="was not asked for these inputs of image_encoder"):
@@ -92,18 +93,18 @@ def test_inputs_that_the_device_was_not_asked_for_have_no_answer(bundle, folder)
 
 
 def test_an_output_that_did_not_come_back_is_named(bundle, folder):
-    plan = check_plan(bundle, HostWay(), ABI, QUICK)
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     pulled = folder.pull(plan)
     first = plan.outputs[0]
     with pytest.raises(RunnerError, match="one of"):
-        recorded(plan, {n: c for n, c in pulled.items() if n != first})
+        replay(plan, {n: c for n, c in pulled.items() if n != first})
     with pytest.raises(RunnerError, match="bytes of image_embeddings"):
-        recorded(plan, {**pulled, first: pulled[first][:-4]})
+        replay(plan, {**pulled, first: pulled[first][:-4]})
 
 
 def test_a_graph_is_timed_call_by_call(bundle, folder):
-    plan = graph_plan(bundle, "mask_decoder", HostWay(), ABI, replace(QUICK, runs=40))
+    plan = graph_plan(bundle, "mask_decoder", library(bundle), replace(QUICK, runs=40))
     run = folder.run(plan).graph_run("mask_decoder")
     assert len(run.samples_ns) == 40
     assert run.first_ns == run.warmup_ns[0] > 0
@@ -117,22 +118,22 @@ def test_a_graph_is_timed_call_by_call(bundle, folder):
 
 def test_it_goes_on_until_it_has_both_runs_and_seconds(bundle, folder):
     setting = replace(QUICK, runs=1, seconds=0.2)
-    run = folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, setting))
+    run = folder.run(graph_plan(bundle, "image_encoder", library(bundle), setting))
     assert len(run.samples_ns) > 1
     # The rest is the loop itself and what the machine did in between.
     assert sum(run.samples_ns) > 0.02e9
 
 
 def test_it_keeps_to_the_cores_it_is_given(bundle, folder):
-    free = folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)).affinity
+    free = folder.run(graph_plan(bundle, "image_encoder", library(bundle), QUICK)).affinity
     held = replace(QUICK, cores=free[-1:])
     assert (
-        folder.run(graph_plan(bundle, "image_encoder", HostWay(), ABI, held)).affinity == free[-1:]
+        folder.run(graph_plan(bundle, "image_encoder", library(bundle), held)).affinity == free[-1:]
     )
 
 
 def test_a_session_loads_everything_and_hands_the_encoding_on(bundle, folder):
-    plan = session_plan(bundle, HostWay(), ABI, replace(QUICK, runs=7))
+    plan = session_plan(bundle, library(bundle), replace(QUICK, runs=7))
     decoder = plan.job.graphs[-1]
     case = replace(decoder.cases[0], outputs={"low_res_masks": "masks.bin"})
     assert case.inputs["image_embeddings"] == Link("image_encoder", "image_embeddings")
@@ -151,7 +152,7 @@ def test_a_session_loads_everything_and_hands_the_encoding_on(bundle, folder):
 
 
 def test_a_session_reads_no_file_for_what_it_links(bundle, folder):
-    plan = session_plan(bundle, HostWay(), ABI, QUICK)
+    plan = session_plan(bundle, library(bundle), QUICK)
     read = {g for job in plan.job.graphs for g in job.cases[0].inputs.values()}
     assert {n for n in plan.files if n.startswith("in-")} == {g for g in read if isinstance(g, str)}
 
@@ -175,25 +176,27 @@ BAD = {
     "no model": (lambda p: first_graph(p, model="gone.bin"), "gone.bin"),
     "no model at all": (lambda p: first_graph(p, model="garbage.bin"), "garbage.bin"),
     "no input file": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "gone.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "gone.bin")),)),
         "cannot open gone.bin: No such file",
     ),
     "short input": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "short.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "short.bin")),)),
         r"short.bin holds 3 bytes where input \w+ takes \d+",
     ),
     "long input": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, "long.bin")),)),
+        lambda p: first_graph(p, cases=(RunnerCase("x", dict.fromkeys(p.names, "long.bin")),)),
         "long.bin holds at least",
     ),
-    "input not given": (lambda p: first_graph(p, cases=(Case("x", {}),)), "0 times"),
+    "input not given": (lambda p: first_graph(p, cases=(RunnerCase("x", {}),)), "0 times"),
     "unknown tensor": (
         lambda p: p.job.text().replace("read ", "read other "),
         r"lacks|no tensor|0 times|holds",
     ),
     "other shape": (lambda p: reshaped(p, shape=(1, 3, 5)), "not float32 of the job's shape|holds"),
     "forward link": (
-        lambda p: first_graph(p, cases=(Case("x", dict.fromkeys(p.names, Link("later", "y"))),)),
+        lambda p: first_graph(
+            p, cases=(RunnerCase("x", dict.fromkeys(p.names, Link("later", "y"))),)
+        ),
         "links to later, which is not earlier",
     ),
     "no folder for outputs": (
@@ -216,10 +219,19 @@ BAD = {
     "delegate": (lambda p: edited(p, delegate="qnn"), "no delegate qnn"),
     "cut short": (lambda p: p.job.text()[:-5], "cut short: it has no end"),
     "no job": (lambda p: "hello\n", "is not a job"),
-    "other version": (lambda p: p.job.text().replace("runner 1", "runner 2"), "not of version 1"),
+    "other version": (lambda p: p.job.text().replace("runner 2", "runner 1"), "not of version 2"),
     "unknown word": (lambda p: p.job.text().replace("mode", "mood"), "no word mood"),
     "unknown mode": (lambda p: p.job.text().replace("mode graph", "mode x"), "no mode x"),
     "unknown dtype": (lambda p: p.job.text().replace("float32", "float33"), "no dtype float33"),
+    "no graph to repeat": (
+        lambda p: p.job.text().replace("end\n", "repeat other\nend\n"),
+        "job: no graph other",
+    ),
+    "no runtime of that name": (lambda p: edited(p, runtime="toy"), "job: no runtime toy"),
+    "too wide a window": (
+        lambda p: p.job.text().replace("stable_calls 5", "stable_calls 65"),
+        "stable_calls is 65, not a number from 1 to 64",
+    ),
     "no threads": (lambda p: p.job.text().replace("threads 1", "threads 0"), "threads is 0"),
     "huge shape": (
         lambda p: p.job.text().replace("float32 1,", "float32 4000000000,4000000000,", 1),
@@ -239,7 +251,7 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_job_gets_one_clear_line(bundle, folder, kind):
     change, said = BAD[kind]
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     folder.put(
         {**plan.files, "short.bin": b"abc", "long.bin": bytes(10**6), "garbage.bin": b"no model"}
     )
@@ -263,7 +275,7 @@ class _Handy:
 
 
 def test_a_model_that_is_not_what_the_job_says_is_refused(bundle, folder):
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     graph = plan.job.graphs[0]
     tensor = graph.spec.inputs[0]
     for changed, size in (
@@ -279,7 +291,7 @@ def test_a_model_that_is_not_what_the_job_says_is_refused(bundle, folder):
 
 
 def test_a_missing_output_is_not_made_up(bundle, folder):
-    plan = graph_plan(bundle, "image_encoder", HostWay(), ABI, QUICK)
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     graph = plan.job.graphs[0]
     two = (*graph.spec.outputs, replace(graph.spec.outputs[0], name="other"))
     job = replace(plan.job, graphs=(replace(graph, spec=replace(graph.spec, outputs=two)),))
@@ -288,26 +300,29 @@ def test_a_missing_output_is_not_made_up(bundle, folder):
 
 
 def test_another_version_of_onnxruntime_is_refused(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
         pytest.skip("onnxruntime is not installed")
-    plan = graph_plan(tiny_onnx(tmp_path / "b"), "image_encoder", HostWay(), ABI, QUICK)
+    bundle = tiny_onnx(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     with pytest.raises(RunnerError, match=r"is onnxruntime 1\.\d+\.\d+, not 1\.0\.0"):
         folder.run(replace(plan, job=replace(plan.job, version="1.0.0")))
 
 
 def test_a_signature_that_is_not_there_is_named(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
+    if wheels.installed(needed_runtime("tflite").wheel, ABI) is None:
         pytest.skip("LiteRT is not installed")
-    plan = graph_plan(tiny_tflite(tmp_path / "b"), "image_encoder", HostWay(), ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", library(bundle), QUICK)
     folder.put(plan.files)
     answer = folder.start(first_graph(plan, signature="other"))
     assert "has no signature other" in answer.stdout
 
 
 def test_a_file_without_signatures_is_called_by_place(folder, tmp_path):
-    if wheels.installed(wheels.WHEELS["tflite"], ABI) is None:
+    if wheels.installed(needed_runtime("tflite").wheel, ABI) is None:
         pytest.skip("LiteRT is not installed")
-    plan = check_plan(tiny_tflite(tmp_path / "b"), HostWay(), ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = check_plan(bundle, library(bundle), QUICK)
     graph = replace(plan.job.graphs[0], signature="")
     plan = replace(plan, job=replace(plan.job, graphs=(graph,)))
     folder.put(plan.files)
@@ -320,9 +335,10 @@ def test_a_file_without_signatures_is_called_by_place(folder, tmp_path):
 
 def test_the_tiny_bundle_is_what_its_twin_says(folder, tmp_path):
     """Against numbers that no runtime made."""
-    if wheels.installed(wheels.WHEELS["onnx"], ABI) is None:
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
         pytest.skip("onnxruntime is not installed")
-    plan = check_plan(tiny_onnx(tmp_path / "b"), HostWay(), ABI, QUICK)
+    bundle = tiny_onnx(tmp_path / "b")
+    plan = check_plan(bundle, library(bundle), QUICK)
     folder.run(plan)
     stored = tiny_bundle.goldens(1)
     name = next(n for n in plan.outputs if "click_left-low_res" in n)

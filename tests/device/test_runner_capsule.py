@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness.runner import capsule as capsules
-from android_harness.runner import wheels
-from android_harness.runner.capsule import LOADER, Capsule, build, main
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.plans import check_plan, graph_plan, recorded
+from android_harness.runtimes import needed_runtime
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule, __main__, wheels
+from android_harness.ways.capsule.__main__ import main
+from android_harness.ways.capsule.assemble import LOADER, build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError, RunnerError
 from runtimes.parity import check_parity
+from runtimes.remote.plans import check_plan, graph_plan, replay
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite
 from tests.fakes import qemu
 
@@ -30,7 +32,7 @@ def cache_with(abi, target, folder):
     compiler = find_compiler(abi)
     if compiler is None:
         pytest.skip(f"no C compiler for {abi}")
-    wheel = wheels.WHEELS[target]
+    wheel = needed_runtime(target).wheel
     if wheels.installed(wheel, abi) is None:
         downloads = default_cache(os.environ) / "downloads"
         found = wheels.kept(wheel, abi, downloads)
@@ -48,9 +50,12 @@ class CapsuleOnHost:
         self.abi, self.prefix = abi, prefix
         self.way = Capsule(cache_with(abi, target, folder / "cache"))
         self.work = Folder(Path("unused"), folder / "work")
-        for file in self.way.files(abi, target):
+        for file in self.way.files(Wanted(abi, target)):
             self.work.put({file.remote: file.local})
             (self.work.path / file.remote).chmod(0o755 if file.executable else 0o644)
+
+    def library(self, bundle):
+        return self.way.library(Wanted(self.abi, bundle.manifest.target))
 
     def run(self, plan):
         self.work.put({**plan.files, JOB: plan.job.text().encode()})
@@ -74,10 +79,10 @@ def arm64(target, tmp_path):
 
 
 def compared(capsule, bundle):
-    plan = check_plan(bundle, capsule.way, capsule.abi, QUICK)
+    plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
-    sessions = recorded(plan, capsule.work.pull(plan))
-    device = check_parity(bundle.path, bundle.manifest, sessions=sessions)
+    load = replay(plan, capsule.work.pull(plan))
+    device = check_parity(bundle.path, bundle.manifest, load=load)
     host = check_parity(bundle.path, bundle.manifest)
     assert len(device) == len(host) >= 3
     for here, there in zip(host, device, strict=True):
@@ -98,12 +103,11 @@ def test_an_arm64_capsule_computes_what_the_engine_does(target, tmp_path):
 
 def test_an_arm64_capsule_proves_that_it_starts_and_times_a_graph(target, tmp_path):
     capsule = arm64(target, tmp_path)
-    line = capsule.way.self_test(str(capsule.work.path), "arm64-v8a", target)
+    line = capsule.way.self_test(str(capsule.work.path), Wanted("arm64-v8a", target))
     answer = shell(line.replace("exec ", f"exec {capsule.prefix} "))
     assert answer.status == 0, answer.stderr
-    plan = graph_plan(
-        BUNDLES[target](tmp_path / "b"), "image_encoder", capsule.way, "arm64-v8a", QUICK
-    )
+    bundle = BUNDLES[target](tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", capsule.library(bundle), QUICK)
     assert len(capsule.run(plan).samples_ns) == QUICK.runs
 
 
@@ -112,7 +116,8 @@ def test_what_a_capsule_loads_is_its_own(tmp_path):
     if not ABI:
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)
-    plan = graph_plan(tiny_tflite(tmp_path / "b"), "image_encoder", capsule.way, ABI, QUICK)
+    bundle = tiny_tflite(tmp_path / "b")
+    plan = graph_plan(bundle, "image_encoder", capsule.library(bundle), QUICK)
     library = capsule.work.path / f"capsule-{ABI}"
     for name in ("libstdc++.so.6", "libLiteRt.so"):
         kept = (library / name).read_bytes()
@@ -131,7 +136,7 @@ def test_a_capsule_says_what_it_is_made_of(target, tmp_path):
     listed = json.loads((folder / "manifest.json").read_text())
     assert {f.name for f in folder.iterdir()} == {*listed["files"], "manifest.json"}
     assert listed["files"]["libc.so.6"]["licence"] == "LGPL-2.1-or-later"
-    assert {"runner", LOADER[ABI], wheels.WHEELS[target].library} <= set(listed["files"])
+    assert {"runner", LOADER[ABI], needed_runtime(target).library} <= set(listed["files"])
     assert all(entry["origin"] for entry in listed["files"].values())
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(".partial")]
 
@@ -172,7 +177,7 @@ def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
             raise DownloadError("no network")
         return cache / abi
 
-    monkeypatch.setattr(capsules, "build", make)
+    monkeypatch.setattr(__main__, "build", make)
     assert main(["--abi", "arm64-v8a", "--cache", str(tmp_path)]) == DownloadError.exit_status
     said = capsys.readouterr()
     assert said.out == f"arm64-v8a tflite: {tmp_path / 'arm64-v8a'}\n"
@@ -180,14 +185,14 @@ def test_a_capsule_that_cannot_be_put_together_costs_the_others_nothing(
 
 
 def test_the_arrays_of_a_check_are_the_specs(tmp_path):
-    """`recorded` gives what a session gives: shapes and dtypes of the spec."""
+    """`replay` gives what a loaded graph gives: shapes and dtypes of the spec."""
     if not ABI:
         pytest.skip("this host is neither x86_64 nor arm64")
     capsule = CapsuleOnHost(ABI, "tflite", tmp_path)
     bundle = tiny_tflite(tmp_path / "b")
-    plan = check_plan(bundle, capsule.way, ABI, QUICK)
+    plan = check_plan(bundle, capsule.library(bundle), QUICK)
     capsule.run(plan)
-    session = recorded(plan, capsule.work.pull(plan))("image_encoder")
+    session = replay(plan, capsule.work.pull(plan))("image_encoder")
     stored = bundle.goldens()
     inputs = {n: stored.array("image_encoder", "scene", n) for n in ("image", "point_labels")}
     (got,) = session.run(inputs).values()

@@ -1,4 +1,4 @@
-"""runner.c on a runtime whose times are known: what it waits for, and how it ends."""
+"""The runner on a runtime whose times are known: what it waits for, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
-from android_harness.runner.delivery import read_runner
-from android_harness.runner.job import Case, GraphJob, Job
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RunnerError
+from runtimes.remote.job import GraphJob, RunnerCase, RunnerJob
 from tests.device.runner_kit import ABI, Folder
 
 SOURCE = Path(__file__).with_name("fake_ort.c")
@@ -44,13 +44,13 @@ def start(runner, tmp_path):
         jobs = tuple(
             GraphJob(
                 GraphSpec(f"g{i}", SPEC.inputs, SPEC.outputs, "image"),
-                "m",
-                (Case("c", {"x": "x.bin"}),),
+                f"m{i}",
+                (RunnerCase("c", {"x": "x.bin"}),),
             )
             for i in range(graphs)
         )
         settings = {"runs": 5, "seconds": 0.0, "warmup_seconds": 0.0, "threads": 1, **changes}
-        job = Job(mode, "ort", "./libfake.so", "9.9.9", jobs, **settings)
+        job = RunnerJob(mode, "ort", "./libfake.so", "9.9.9", jobs, **settings)
         return folder.start(job.text())
 
     return run
@@ -102,7 +102,7 @@ def test_seconds_are_kept_when_runs_are_few(start):
 
 def test_a_session_is_every_load_and_a_call_of_each_graph(start):
     report = read_runner(
-        start("SLOW=3", "SLOW_MS=40", "FAST_MS=4", mode="session", graphs=3, runs=6)
+        start("SLOW=3", "SLOW_MS=40", "FAST_MS=4", mode="session", graphs=3, runs=6, repeat="g2")
     )
     run = report.session_run()
     assert list(report.first_ns) == ["g0", "g1", "g2"]
@@ -112,9 +112,38 @@ def test_a_session_is_every_load_and_a_call_of_each_graph(start):
     assert min(run.click_ns) >= 4e6
 
 
+def test_a_session_repeats_the_graph_that_answers_prompts_and_not_the_last(start):
+    """A memory encoder comes behind the decoder, and is no click."""
+    slow = ("SLOW_MS=30", "FAST_MS=2", 'SLOW_MODEL="m1"')
+    clicks = {
+        name: read_runner(start(*slow, mode="session", graphs=3, runs=4, repeat=name)).samples_ns
+        for name in ("g1", "g2")
+    }
+    assert [len(times) for times in clicks.values()] == [4, 4]
+    assert min(clicks["g1"]) >= 30e6
+    assert max(clicks["g2"]) < 30e6
+
+
+def test_a_session_that_repeats_nothing_has_a_first_mask_and_no_click(start):
+    run = read_runner(start("FAST_MS=3", mode="session", graphs=1)).session_run()
+    assert run.first_mask_ns >= 3e6
+    assert run.click_ns == ()
+
+
+def test_the_job_says_what_stable_means(start):
+    """Calls that grow and grow: never within 2 % of those before, at once within 100 %."""
+    growing = ("FAST_MS=20", "GROWTH_MS=5")
+    how = {"warmup_seconds": 0.4, "warmup_least_seconds": 0.0}
+    strict = read_runner(start(*growing, **how))
+    loose = read_runner(start(*growing, **how, stable_within=1.0, stable_calls=2))
+    assert not strict.stable
+    assert loose.stable
+    assert 4 <= len(loose.warmup_ns) < 10  # two windows of two, not of five
+
+
 def test_a_runtime_that_prints_on_stdout_spoils_nothing(start):
     answer = start()
-    assert answer.stdout.startswith('{"runner": 1')
+    assert answer.stdout.startswith('{"runner": 2')
     assert "a library that prints" in answer.stderr
 
 

@@ -183,7 +183,7 @@ def test_a_stale_model_of_the_same_size_is_not_measured(sam_bench, phone, tiny_f
 def test_two_phones_and_no_choice(sam_bench, phone, second_phone, tiny_folder, tmp_path, capsys):
     assert sam_bench(tiny_folder, device="android") == 2
     said = only_line(capsys)
-    assert "several devices are attached, choose one" in said
+    assert "several devices are attached; choose from" in said
     assert all(f"android:{one.serial}" in said for one in (phone, second_phone))
     assert not (tmp_path / "p.jsonl").exists()
     assert (phone.calls, second_phone.calls) == ([], [])

@@ -8,7 +8,9 @@ import subprocess
 
 import pytest
 
-from android_harness.runner.capsule import Capsule, build
+from android_harness.ways import Wanted
+from android_harness.ways.capsule import Capsule
+from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError
 from profiles import cli
@@ -25,7 +27,7 @@ RUNTIMES = {"onnx": "onnxruntime 1.", "tflite": "LiteRT 2."}
 @pytest.mark.parametrize("target", sorted(BUNDLES))
 def test_an_arm64_phone_from_command_to_profile(sam_bench, phone_arm64, tmp_path, target):
     """Under qemu: that it computes the same is what this proves; its times mean nothing."""
-    missing = Capsule().missing("arm64-v8a", target, "cpu")
+    missing = Capsule().missing(Wanted("arm64-v8a", target, "cpu"))
     if missing:
         pytest.skip(missing)
     try:

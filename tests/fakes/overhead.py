@@ -27,7 +27,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from android_harness.runner import capsule
+from android_harness.ways.capsule import assemble
 from profiles.schema import Profile, Repeat
 from profiles.store import Store
 from tests.fakes.phone import Phone
@@ -112,7 +112,7 @@ def take(asked: Sequence[str], store: Path, environment: dict[str, str]) -> tupl
 def capsule_seconds(folder: Path) -> float:
     """Putting a capsule together in an empty cache, from the installed runtime."""
     start = time.perf_counter()
-    capsule.build("x86_64", "onnx", folder)
+    assemble.build("x86_64", "onnx", folder)
     return time.perf_counter() - start
 
 

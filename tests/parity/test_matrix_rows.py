@@ -17,7 +17,7 @@ from exporter.targets import load_target
 from exporter.variants import Published, load_variant
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import measure
-from profiles.lab.matrix.fill import filled
+from profiles.lab.matrix.fill import fill
 from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import FILLED, MatrixJob
 
@@ -53,15 +53,15 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
     elsewhere = dataclasses.replace(DEMO, published=Published("demo.pt", "https://example.org"))
     monkeypatch.setattr(measure, "load_variant", lambda name: elsewhere)
 
-    def off(graph, precision, folder, options):
+    def off(work):
         with torch.no_grad():  # after the goldens were recorded
-            for parameter in graph.module.parameters():
+            for parameter in work.graph.module.parameters():
                 parameter.mul_(1.02)
-        return lower(graph, precision, folder, options)
+        return lower(work)
 
     target = load_target("onnx")
-    lower = target.lower
-    wrong = dataclasses.replace(target, lower=off)
+    lower = target.lowers["fp32"]
+    wrong = dataclasses.replace(target, lowers={"fp32": off})
     monkeypatch.setattr("exporter.job.load_target", lambda name: wrong)
     row = measure.export_job(MatrixJob("demo", "onnx", "fp32"), tmp_path, None, silent)
     assert row["weights"] == FILLED
@@ -74,10 +74,10 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
 
 
 def test_filled_weights_are_the_same_each_time_and_measured_on_the_goldens_picture():
-    one, other = filled(DEMO).state_dict(), filled(DEMO).state_dict()
+    one, other = fill(DEMO).state_dict(), fill(DEMO).state_dict()
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    network = filled(DEMO)
+    network = fill(DEMO)
     seen = []
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

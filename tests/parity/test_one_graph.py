@@ -13,10 +13,11 @@ from exporter.graphs import Graph
 from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import SqueezeSam
 from exporter.models.yolov8_seg import YoloSize, Yolov8Seg
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target, names
 from exporter.variants import load_variant
 from profiles.lab.bench.operations import count
-from runtimes.engines import CheckedSession, choose_engine, run_canonical
+from runtimes.engines import CheckedGraph, choose_engine, run_canonical
 from runtimes.measures import floor_of, psnr_db
 from tests.conformance import fill
 from tests.unit.small_networks import filled, split
@@ -63,9 +64,9 @@ def _inputs(graph: Graph) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("target", names())
 def test_lowered(graph: Graph, target: str, precision: str, tmp_path: Path) -> None:
-    file = load_target(target).lower(graph, precision, tmp_path, Options())
+    file = load_target(target).lower(graph, load_precision(precision), tmp_path, Options())
     kind = choose_engine(target)
-    session = CheckedSession(file.spec, kind.open(tmp_path / file.file, file, 2))
+    session = CheckedGraph(file.spec, kind.open(tmp_path / file.file, file, 2))
     inputs = _inputs(graph)
     made = run_canonical(session, file.spec, inputs)
     with torch.no_grad():

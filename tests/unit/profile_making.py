@@ -15,7 +15,7 @@ from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
 from exporter.progress import silent
-from profiles.collect import Plan, collect
+from profiles.collect import BenchPlan, collect
 from profiles.schema import (
     SCHEMA_VERSION,
     BundleFacts,
@@ -32,6 +32,7 @@ from runtimes.device import (
     Method,
     SessionRun,
     Temperature,
+    ThermalStatus,
 )
 
 ENCODER, DECODER = "image_encoder", "mask_decoder"
@@ -50,8 +51,11 @@ PHONE = DeviceFacts(
     page_size=4096,
 )
 HOST = replace(PHONE, device="host", device_class="host", model="", soc="CPU 5", abi="x86_64")
-COOL = Condition("2026-11-22T12:00:00+00:00", 0, (Temperature("skin", "skin", 30.0),), 80, False)
-HOT = replace(COOL, thermal_status=2, temperatures=(Temperature("skin", "skin", 44.0),))
+UNHELD, MODERATE = ThermalStatus(0, "none"), ThermalStatus(2, "moderate")
+COOL = Condition(
+    "2026-11-22T12:00:00+00:00", UNHELD, (Temperature("skin", "skin", 30.0),), 80, False
+)
+HOT = replace(COOL, thermal_status=MODERATE, temperatures=(Temperature("skin", "skin", 44.0),))
 GOOD = Figure(DECODER, "low_res_masks", "psnr_db", 120.0, "dB", "higher", 100.0)
 
 
@@ -171,7 +175,7 @@ class FakeDevice:
         return self.conditions[0] if len(self.conditions) == 1 else self.conditions.pop(0)
 
     def cool(self, start):
-        self._step(f"cool {start.thermal_status}")
+        self._step(f"cool {start.thermal_status.level}")
         return self.condition()
 
     def _step(self, name):
@@ -182,9 +186,9 @@ class FakeDevice:
             raise self.fail[name]
 
 
-def plan(store: Path, *folders: Path, label: str = "", **method) -> Plan:
+def plan(store: Path, *folders: Path, label: str = "", **method) -> BenchPlan:
     bundles = tuple(open_bundle(folder) for folder in folders)
-    return Plan(bundles, Method(**method), Store(store), label, threading.Event())
+    return BenchPlan(bundles, Method(**method), Store(store), label, threading.Event())
 
 
 if __name__ == "__main__":  # for a test that kills this process between two repeats

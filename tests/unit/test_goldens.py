@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
 import pytest
 import torch
 
+from exporter.bundle.goldens import Goldens
 from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import LABELS, pack
 from exporter.bundle.rules import PromptRule
-from exporter.goldens import SEED, cases, record
+from exporter.goldens import SEED, cases, record, record_padding, run
+from exporter.graphs.image_encoder import as_padded
 from exporter.models.layers import freeze
 from exporter.scenes.scene import HELD_OUT, scene
 from exporter.variants import load_variant
-from tests.unit.small_networks import split
+from tests.unit.small_networks import TOLERANCE, split
 
 SIZE = 192
 INPUTS = ("point_coords", "point_labels", "mask_input", "has_mask_input")
@@ -164,3 +167,24 @@ def test_different_clicks_give_different_masks():
     goldens = recorded(1, 8)
     a, b = (goldens[f"mask_decoder/{name}/low_res_masks"] for name in ("click_a", "click_b"))
     assert np.abs(a - b).max() > 1e-3 * np.abs(a).max()
+
+
+def test_a_graph_that_writes_the_padding_gets_a_padded_case_with_noise_in_it():
+    published = load_variant("demo").preprocess
+    encoder, _ = graphs(1, 8)
+    assert record_padding(graphs(1, 8), published) == {}
+    rule = dataclasses.replace(published, padded_by="graph")
+    goldens = Goldens.of(recorded(1, 8) | record_padding(graphs(1, 8), rule))
+    padded = as_padded(encoder, rule)
+    first, second = goldens.cases("image_encoder")
+    assert first == "scene"  # its outputs are what the decoder's cases share
+    assert goldens.array("image_encoder", first, "resized_size").tolist() == [[SIZE, SIZE]]
+    assert goldens.array("image_encoder", second, "resized_size").tolist() == [[SIZE, 101]]
+    noise = goldens.array("image_encoder", second, "image")[..., 101:, :]
+    assert noise.std() > 50
+    for case in (first, second):
+        got = run(padded, goldens.inputs(padded.spec, case))["image_embeddings"]
+        expected = goldens.array("image_encoder", case, "image_embeddings")
+        np.testing.assert_allclose(got, expected, atol=TOLERANCE * np.abs(expected).max(), rtol=0)
+    rounded = goldens.inputs(padded.spec, second) | {"resized_size": np.full((1, 2), SIZE)}
+    assert np.abs(run(padded, rounded)["image_embeddings"] - expected).max() > 0.1

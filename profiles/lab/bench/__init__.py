@@ -1,1 +1,1 @@
-"""The published arithmetic, and what ours costs beside it: `make bench`."""
+"""Our exports against the published arithmetic: speed, operations and cost. `make bench`."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import SamExportError
-from exporter.progress import Report, on_stderr
+from exporter.progress import Progress, on_stderr
 from profiles.lab.bench.cost import export_cost, run, startup_cost
 from profiles.lab.bench.machine import circumstances
-from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, Row, parse_row
+from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, BenchRow, parse_row
 from profiles.lab.bench.table import render
 
 RESULTS = Path(__file__).resolve().parents[3] / "profiles" / "results"
@@ -31,7 +31,7 @@ exit status: 0 measured, 1 a contender could not be built or gives other numbers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure as asked."""
+    """Run the benchmark; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
     try:
@@ -53,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if "failed" in results else 0
 
 
-def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict[str, Any]:
-    """All that was asked for, one row at a time, each step in a process of its own.
+def measure(arguments: argparse.Namespace, command: str, report: Progress) -> dict[str, Any]:
+    """Measure everything asked for, one row at a time, each step in a process of its own.
 
-    A row that fails is kept under `failed`: it does not cost the others their figures.
+    A row that fails is kept under `failed`, so that the others keep their figures.
     """
     rows = [parse_row(name) for name in arguments.row] or list(ROWS)
     results = circumstances(command)
@@ -77,11 +77,11 @@ def measure(arguments: argparse.Namespace, command: str, report: Report) -> dict
 
 
 def _row(
-    row: Row,
+    row: BenchRow,
     folder: Path,
     arguments: argparse.Namespace,
     results: dict[str, Any],
-    report: Report,
+    report: Progress,
 ) -> None:
     wanted = arguments.only or SECTIONS
     report(f"{row.name}: lowering")
@@ -95,7 +95,7 @@ def _row(
         results.setdefault("speed", []).append(_child("time", row, folder, rounds))
 
 
-def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:
+def _costs(rows: Sequence[BenchRow], folder: Path, report: Progress) -> dict[str, Any]:
     report("start-up of sam-export")
     startup = startup_cost(folder)
     exports = []
@@ -109,15 +109,15 @@ def _costs(rows: Sequence[Row], folder: Path, report: Report) -> dict[str, Any]:
     return {"startup": startup, "export": exports}
 
 
-def _child(step: str, row: Row, folder: Path, extra: Sequence[str]) -> Any:
-    """Run one step of one row in a process of its own; its answer comes back as JSON."""
+def _child(step: str, row: BenchRow, folder: Path, extra: Sequence[str]) -> Any:
+    """Run one step of one row in a process of its own; returns its JSON answer."""
     command = [sys.executable, "-m", "profiles.lab.bench", "--step", step, "--row", row.name]
     run([*command, "--folder", str(folder), *extra], folder / f"{step}.log")
     return json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
 
 
 def _step(arguments: argparse.Namespace) -> None:
-    """What a child does; heavy imports stay in it."""
+    """Do a child's step; heavy imports stay in it."""
     row, folder = parse_row(arguments.row[0]), arguments.folder
     answer: Any = None
     if arguments.step == "checkpoint":
@@ -131,27 +131,27 @@ def _step(arguments: argparse.Namespace) -> None:
     elif arguments.step == "time":
         from profiles.lab.bench.speed import measure as time_row
 
-        answer = time_row(row, folder, _lowered(folder), arguments.rounds)
+        answer = time_row(row, folder, _read_lowered(folder), arguments.rounds)
     else:
         from profiles.lab.bench.operations import count_row
 
-        answer = count_row(row, folder, _lowered(folder))
+        answer = count_row(row, folder, _read_lowered(folder))
     (folder / f"{arguments.step}.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
-    """Which files the sections need."""
+    """List the files that the sections need."""
     return [*(COUNTED if "operations" in wanted else LOWERINGS), *PLAIN.values()]
 
 
-def _lowered(folder: Path) -> Any:
+def _read_lowered(folder: Path) -> Any:
     return json.loads((folder / "lower.json").read_text(encoding="utf-8"))
 
 
 def _rounds(text: str) -> int:
     rounds = int(text)
     if rounds < 1:
-        raise argparse.ArgumentTypeError(f"rounds is 1 or more, not {rounds}")
+        raise argparse.ArgumentTypeError(f"rounds must be 1 or more, not {rounds}")
     return rounds
 
 

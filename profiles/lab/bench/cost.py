@@ -1,4 +1,4 @@
-"""What an export costs and how soon the command line answers; measured on real processes."""
+"""Measure the cost of an export and the start-up of the command line, on real processes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ QUESTIONS = ("--help", "--list")
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a process and all those it started and waited for.
+    """Resources used by a process and all the processes it waited for.
 
     Attributes:
         cpu_s: user and system time of all of them.
         wall_s: from start to end.
-        peak_gb: most memory that one of them held resident, in 10**9 bytes.
+        peak_gb: the highest resident memory of any one of them, in 10**9 bytes.
     """
 
     cpu_s: float
@@ -35,9 +35,9 @@ class Usage:
 
 
 def run(command: Sequence[str], log: Path) -> Usage:
-    """Run to the end; ExportError with the last line of the log if it fails.
+    """Run a command to its end. ExportError with the last line of the log if it fails.
 
-    Linux starts a program's high-water mark at that of its parent, so the parent must be small:
+    Linux starts a program's high-water mark at its parent's, so the parent must be small:
     `__main__` imports no toolkit.
     """
     start = time.perf_counter()
@@ -57,7 +57,7 @@ def run(command: Sequence[str], log: Path) -> Usage:
 
 
 def export_cost(limit: Limit, checkpoint: Path, folder: Path) -> dict[str, Any]:
-    """`sam-export` for every target in float16."""
+    """Measure `sam-export` for every target in float16."""
     options = ("--variant", limit.variant, "--target", "all", "--precision", "fp16")
     rest = ("--checkpoint", str(checkpoint), "--output", str(folder / "bundles"))
     usage = run((*SAM_EXPORT, *options, *rest), folder / f"export-{limit.variant}.log")
@@ -73,7 +73,7 @@ def export_cost(limit: Limit, checkpoint: Path, folder: Path) -> dict[str, Any]:
 
 
 def startup_cost(folder: Path) -> list[dict[str, Any]]:
-    """How long the command line takes to answer; every run is kept."""
+    """Time the command line's answers; every run is kept."""
     answers = []
     for question in QUESTIONS:
         log = folder / "startup.log"

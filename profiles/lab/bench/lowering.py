@@ -1,6 +1,6 @@
 """Lower one row: our graph with our targets, the published code with the toolkits alone.
 
-It runs in a process of its own, so that the process that takes times holds no toolkit.
+It runs in a process of its own, so that the timing process loads no toolkit.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.graphs.image_encoder import as_padded
+from exporter.precision import load_precision
 from exporter.targets import Options, load_target
-from profiles.lab.bench.rows import COUNTED, PLAIN, Row
+from exporter.variants import load_variant
+from profiles.lab.bench.rows import COUNTED, PLAIN, BenchRow
 from profiles.lab.bench.subjects import Subject, build
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LETTERS = 200
-"""Of a toolkit's reason that a note keeps."""
+"""Length at which a note cuts a toolkit's reason."""
 
 
-def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
+def lower_row(row: BenchRow, folder: Path, keys: Collection[str]) -> dict[str, Any]:
     """Write `folder/KEY/...` for each key.
 
     Returns:
-        For each key the file's entry, the seconds it took, and what else is known of it; for a
-        plain export that its toolkit refuses, the reason.
+        For each key the file's entry, the seconds it took, and other data on it; for a plain export
+        that its toolkit refuses, the reason.
     """
     subject = build(row)
     makers: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -45,7 +48,7 @@ def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
         to.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
-            answer = makers[key](to) if key in makers else _ours(subject, key, to)
+            answer = makers[key](to) if key in makers else _ours(row, subject, key, to)
         except Exception as error:
             if key not in makers:
                 raise
@@ -54,14 +57,16 @@ def lower_row(row: Row, folder: Path, keys: Collection[str]) -> dict[str, Any]:
     return done
 
 
-def _ours(subject: Subject, key: str, to: Path) -> dict[str, Any]:
-    target, precision = COUNTED[key]
-    file = load_target(target).lower(subject.ours, precision, to, Options())
+def _ours(row: BenchRow, subject: Subject, key: str, to: Path) -> dict[str, Any]:
+    name, precision = COUNTED[key]
+    target, options = load_target(name), Options()
+    rule = target.preprocess(load_variant(row.variant).preprocess, options)
+    file = target.lower(as_padded(subject.ours, rule), load_precision(precision), to, options)
     return {"file": dataclasses.asdict(file)}
 
 
 def _plain_onnx(subject: Subject, to: Path) -> dict[str, Any]:
-    """`torch.onnx.export` as its documentation says, in its default opset."""
+    """Call `torch.onnx.export` as its documentation says, in its default opset."""
     spec = _plain_spec(subject)
     program = torch.onnx.export(
         subject.published,
@@ -80,7 +85,7 @@ def _plain_onnx(subject: Subject, to: Path) -> dict[str, Any]:
 
 
 def _plain_tflite(subject: Subject, to: Path) -> dict[str, Any]:
-    """`litert_torch`'s conversion as its documentation says; the image stays NCHW."""
+    """Convert with `litert_torch` as its documentation says; the image stays NCHW."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import litert_torch
 
@@ -105,7 +110,7 @@ def _entry(spec: GraphSpec, path: Path) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The root of a chain of errors: its type and its first line."""
+    """Describe the root of a chain of errors: its type and its first line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

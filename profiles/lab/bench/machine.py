@@ -1,4 +1,4 @@
-"""Where and with what the figures were taken."""
+"""The machine and the versions that the figures were taken with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def circumstances(command: str) -> dict[str, Any]:
-    """Command, date, machine and versions; call it before anything runs, for the load average."""
+    """Collect command, date, machine and versions; call first, for an honest load average."""
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ def circumstances(command: str) -> dict[str, Any]:
 
 
 def cpu_model(cpuinfo: Path) -> str:
-    """The processor's name."""
+    """Name the processor."""
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""What a lowered graph consists of: operations by type, highest rank, XNNPACK partitions."""
+"""Count the parts of a lowered graph: operations by type, highest rank, XNNPACK partitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from profiles.lab.bench.rows import COUNTED, Row
+from profiles.lab.bench.rows import COUNTED, BenchRow
 from runtimes.engines.mil import load_package
 
 DELEGATE = "DELEGATE"
@@ -16,13 +16,13 @@ DELEGATE = "DELEGATE"
 
 @dataclass(frozen=True)
 class Count:
-    """One file.
+    """Counts of one file.
 
     Attributes:
-        operations: how often each type occurs, constants left out.
-        max_rank: of any tensor.
-        partitions: stretches that XNNPACK runs; None for other formats.
-        outside: operations by type that XNNPACK leaves to the interpreter; None likewise.
+        operations: type -> number of occurrences, without constants.
+        max_rank: the highest of any tensor.
+        partitions: number of partitions that XNNPACK runs; None for other formats.
+        outside: operations by type that XNNPACK leaves to the interpreter; None for other formats.
     """
 
     operations: dict[str, int]
@@ -31,8 +31,8 @@ class Count:
     outside: dict[str, int] | None = None
 
 
-def count_row(row: Row, folder: Path, lowered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every lowered file of a row, the plain exports too."""
+def count_row(row: BenchRow, folder: Path, lowered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Count in every lowered file of a row, plain exports included."""
     found = []
     for key, entry in lowered.items():
         if "error" in entry:
@@ -45,13 +45,13 @@ def count_row(row: Row, folder: Path, lowered: Mapping[str, Any]) -> list[dict[s
 
 
 def count(path: Path) -> Count:
-    """By the file's suffix."""
+    """Count in a file, by its suffix."""
     readers = {".tflite": count_tflite, ".onnx": count_onnx, ".mlpackage": count_coreml}
     return readers[path.suffix](path)
 
 
 def count_tflite(path: Path) -> Count:
-    """As LiteRT has partitioned it on this machine."""
+    """Count in a TFLite file as LiteRT partitions it on this machine."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
@@ -68,10 +68,10 @@ def count_tflite(path: Path) -> Count:
 
 
 def outside_delegates(nodes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The nodes that no DELEGATE node stands for.
+    """List the nodes that no DELEGATE node replaces.
 
-    LiteRT lists the nodes it has replaced too. A partition holds those whose results lead to one of
-    its outputs without passing one of its inputs.
+    LiteRT also lists replaced nodes. A partition holds the nodes whose results lead to one of its
+    outputs without passing one of its inputs.
     """
     nodes = list(nodes)
     own = [node for node in nodes if node["op_name"] != DELEGATE]
@@ -90,7 +90,7 @@ def outside_delegates(nodes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def count_onnx(path: Path) -> Count:
-    """As the file states it; ONNX Runtime fuses some of it when it loads it."""
+    """Count in an ONNX file as stored; ONNX Runtime fuses some operations when it loads it."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
@@ -102,7 +102,7 @@ def count_onnx(path: Path) -> Count:
 
 
 def count_coreml(path: Path) -> Count:
-    """As the MIL program states it; constants are no operations."""
+    """Count in a MIL program; constants are not operations."""
     program = load_package(path)
     return Count(dict(sorted(program.operation_counts.items())), program.max_rank)
 

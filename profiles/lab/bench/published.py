@@ -1,9 +1,9 @@
 """The published arithmetic, operation for operation, on our modules' weights.
 
-Our modules reorder what the published code does so that phones like it. This file does not: windows
+Our modules reorder the published code's work to suit phones. This file does not: windows
 at rank 6, packed qkv at rank 5, softmax written out, tables gathered on every call, batch norms
 unfused, prompts of variable length picked with boolean masks, transposed convolutions, the image
-repeated for each prompt set. It serves two ends: the speed that `make bench` divides by, and an
+repeated for each prompt set. It serves two ends: the baseline speed of `make bench`, and an
 independent expectation for the static decoder.
 
 Sources read for the order of operations: segment-anything `modeling/image_encoder.py`,
@@ -27,14 +27,15 @@ from exporter.models.tiny_vit import TinyViT, TinyViTBlock, WindowAttention
 from exporter.models.vit import Block, RelPosAttention, ViT
 
 if TYPE_CHECKING:
+    from exporter.models.attention import Attention
     from exporter.models.layers import LayerNorm2d
-    from exporter.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
+    from exporter.models.mask_decoder import MaskDecoder, TwoWayBlock
     from exporter.models.prompt_encoder import PromptEncoder
     from exporter.models.sam import Sam
 
 
 class PublishedEncoder(nn.Module):
-    """Normalised (1, 3, S, S) -> image embedding, as ViT or TinyViT compute it when published."""
+    """Normalised (1, 3, S, S) -> image embedding, as the published ViT or TinyViT computes it."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ class PublishedDecoder(nn.Module):
             point_coords: (B, n, 2) pixels of the input.
             point_labels: (B, n) 1, 0, 2, 3 or -1.
             mask_input: (B, 1, 4h, 4w), or None.
-            high_res: SAM 2's (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w), where it has them.
+            high_res: SAM 2's (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w), if it has them.
 
         Returns:
             `low_res_masks` (B, M, 4h, 4w) and `iou_predictions` (B, M).

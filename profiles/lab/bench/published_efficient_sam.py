@@ -17,19 +17,20 @@ from exporter.models.efficient_sam import POINTS, EfficientSamMaskDecoder
 from profiles.lab.bench.published import PublishedDecoder
 
 if TYPE_CHECKING:
+    from exporter.models.attention import Attention
     from exporter.models.efficient_sam import EfficientSamPromptEncoder
-    from exporter.models.mask_decoder import Attention, TwoWayBlock
+    from exporter.models.mask_decoder import TwoWayBlock
     from exporter.models.sam import Sam
 
 
 def published_decoder(sam: Sam) -> PublishedDecoder:
-    """The published arithmetic of a network's prompt encoder and mask decoder."""
+    """Make the published arithmetic of a network's prompt encoder and mask decoder."""
     own = isinstance(sam.mask_decoder, EfficientSamMaskDecoder)
     return PublishedEfficientSamDecoder(sam) if own else PublishedDecoder(sam)
 
 
 class PublishedEfficientSamDecoder(PublishedDecoder):
-    """The prompts cut to six or filled up to six; the picture normalised by `group_norm`."""
+    """Prompts are cut or padded to six; the picture is normalised by `group_norm`."""
 
     prompt_encoder: EfficientSamPromptEncoder  # type: ignore[assignment]
     mask_decoder: EfficientSamMaskDecoder
@@ -42,9 +43,9 @@ class PublishedEfficientSamDecoder(PublishedDecoder):
         mask_input: Tensor | None = None,
         high_res: tuple[Tensor, ...] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Predict every mask; see `PublishedDecoder`. There is no mask and no other map.
+        """Predict every mask; see `PublishedDecoder`. It takes no mask and no other map.
 
-        A label of -1 is padding, and so has padding's place whatever its coordinates.
+        A label of -1 is padding, and takes padding's place whatever its coordinates.
         """
         place = torch.where(point_labels.unsqueeze(-1) == -1, -1.0, point_coords)
         missing = POINTS - place.shape[1]

@@ -1,4 +1,4 @@
-"""What is measured, and the figures it is held against; no torch."""
+"""The graphs that are measured, and their goals and limits. No torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from exporter.errors import RequestError
 
 SLOTS = 8
-"""Of our static decoder; the published call takes three points and SAM's "not a point" token."""
+"""Slots of our static decoder; the published call has three points and a "not a point" token."""
 
 PUBLISHED = "torch_published"
-"""The contender that every ratio divides."""
+"""The contender that every ratio is against."""
 
 OURS = "torch_ours"
 """Our graph in torch, before anything is lowered."""
@@ -26,13 +26,13 @@ PLAIN = {"onnx": "plain_onnx", "tflite": "plain_tflite"}
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One graph of one variant.
 
     Attributes:
-        rounds: how often every contender has its turn.
+        rounds: turns of each contender.
         calls: calls in one turn, so that a short graph is also timed with warm caches.
-        goals: contender -> how many times faster than the published code it should be.
+        goals: contender -> least speed, as a multiple of the published code's.
     """
 
     variant: str
@@ -43,20 +43,20 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As `--row` takes it."""
+        """Its name for `--row`."""
         return f"{self.variant}:{self.graph}"
 
 
 ROWS = (
-    Row("mobile_sam", "image_encoder", 10, 1, {"onnx": 2.7, "tflite": 4.2}),
-    Row("sam_vit_b", "image_encoder", 4, 1, {"onnx": 2.2, "tflite": 3.3}),
-    Row("mobile_sam", "mask_decoder", 20, 3, {"onnx": 3.0, "tflite": 4.0}),
+    BenchRow("mobile_sam", "image_encoder", 10, 1, {"onnx": 2.7, "tflite": 4.2}),
+    BenchRow("sam_vit_b", "image_encoder", 4, 1, {"onnx": 2.2, "tflite": 3.3}),
+    BenchRow("mobile_sam", "mask_decoder", 20, 3, {"onnx": 3.0, "tflite": 4.0}),
 )
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What an export of a variant may cost: processor seconds, and GB resident in one process."""
+    """Limits of a variant's export: processor seconds, and GB resident in one process."""
 
     variant: str
     cpu_s: float
@@ -68,9 +68,9 @@ STARTUP_S = 0.5
 """Most seconds that `sam-export --help` and `--list` may take."""
 
 
-def parse_row(text: str) -> Row:
-    """The row `VARIANT:GRAPH`; RequestError with those there are."""
+def parse_row(text: str) -> BenchRow:
+    """Look up the row `VARIANT:GRAPH`. RequestError lists the rows if there is none."""
     for row in ROWS:
         if row.name == text:
             return row
-    raise RequestError(f"no row is called {text!r}; there are: {', '.join(r.name for r in ROWS)}")
+    raise RequestError(f"unknown row {text!r}; choose from {', '.join(r.name for r in ROWS)}")

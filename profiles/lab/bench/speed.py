@@ -1,6 +1,6 @@
-"""Times of one row's contenders, in one process, turn by turn.
+"""Time one row's contenders in one process, in turns.
 
-It runs in a process of its own (`__main__`), after another one has lowered the graphs.
+It runs in a process of its own (`__main__`), after another process has lowered the graphs.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import numpy.typing as npt
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
 from exporter.errors import ParityError
-from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, Row
+from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, BenchRow
 from runtimes.engines import choose_engine, to_layout
 
 THREADS = 2
 TORCH_TOLERANCE = 1e-4
-"""Of the largest absolute value: the same arithmetic in another order, in float32."""
+"""Share of the largest absolute value: the same arithmetic in another order, in float32."""
 RUNTIME_TOLERANCE = 1e-3
-"""The same, and the runtime's own exponentials and GELU."""
+"""The same share, with the runtime's own exponentials and GELU."""
 
 Array = npt.NDArray[Any]
 Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How turns are taken.
+class TurnPlan:
+    """Number and length of turns.
 
     Attributes:
         rounds: turns of each contender.
         calls: timed calls in a turn.
-        pause_s: before a turn, so that the threads of the one before have gone to sleep.
+        pause_s: before a turn, so that the last contender's threads have gone to sleep.
     """
 
     rounds: int
@@ -47,11 +47,11 @@ class Plan:
 
 def interleave(
     contenders: Mapping[str, Call],
-    plan: Plan,
+    plan: TurnPlan,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, list[float]]:
-    """Milliseconds of every call, by contender. Each round begins with the next contender."""
+    """Time every call, in milliseconds by contender. Each round begins with the next contender."""
     names = list(contenders)
     samples: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(plan.rounds):
@@ -66,18 +66,18 @@ def interleave(
 
 
 def ratios(samples: Mapping[str, list[float]], against: str = PUBLISHED) -> dict[str, float]:
-    """How many times faster than `against` each contender is, minimum by minimum; 1 is as fast."""
+    """Divide the minimum of `against` by each contender's: speed as a multiple, 1 is as fast."""
     base = min(samples[against])
     return {name: base / min(values) for name, values in samples.items()}
 
 
-def measure(row: Row, folder: Path, lowered: Mapping[str, Any], rounds: int | None) -> Any:
+def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], rounds: int | None) -> Any:
     """Check every contender against the published code, then time all of them.
 
     Args:
         row: what to measure.
-        folder: what `lower_row` wrote.
-        lowered: what `lower_row` returned.
+        folder: written by `lower_row`.
+        lowered: returned by `lower_row`.
         rounds: instead of the row's own number.
 
     Raises:
@@ -94,7 +94,7 @@ def measure(row: Row, folder: Path, lowered: Mapping[str, Any], rounds: int | No
             for name, call in contenders.items()
             if name != PUBLISHED
         }
-        plan = Plan(rounds or row.rounds, row.calls)
+        plan = TurnPlan(rounds or row.rounds, row.calls)
         samples = interleave(contenders, plan)
     return {
         "row": row.name,
@@ -114,7 +114,7 @@ def _tolerance(contender: str) -> float:
 
 
 def check(name: str, expected: Any, actual: Any, limit: float) -> float:
-    """The worst difference over the largest absolute value; ParityError if it is too large."""
+    """Compute the worst difference over the largest absolute value. ParityError above `limit`."""
     worst = 0.0
     for want, got in zip(expected, actual, strict=True):
         a, b = np.asarray(want, np.float64), np.asarray(got, np.float64)
@@ -131,9 +131,9 @@ def check(name: str, expected: Any, actual: Any, limit: float) -> float:
 
 
 def _contenders(
-    row: Row, folder: Path, lowered: Mapping[str, Any]
+    row: BenchRow, folder: Path, lowered: Mapping[str, Any]
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    """Every contender as a call that returns its outputs, and why some are absent."""
+    """Make every contender a call that returns its outputs; also gives reasons for absent ones."""
     from profiles.lab.bench.subjects import build
 
     subject = build(row)
@@ -152,7 +152,7 @@ def _contenders(
                 notes[key] = lowered[key]["error"]
             else:
                 entry = parse(GraphFile, lowered[key]["file"], key)
-                calls[key] = _session(target, folder / key, entry, arrays)
+                calls[key] = _load(target, folder / key, entry, arrays)
     return calls, notes
 
 
@@ -160,10 +160,10 @@ def _as_tuple(outputs: Any) -> tuple[Any, ...]:
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def _session(
+def _load(
     target: str, folder: Path, entry: GraphFile, arrays: Mapping[str, Array]
 ) -> Callable[[], tuple[Array, ...]]:
-    """The lowered graph on fixed inputs, laid out beforehand."""
+    """Load a lowered graph; returns a call on fixed inputs, laid out beforehand."""
     session = choose_engine(target).open(folder / entry.file, entry, THREADS)
     inputs = {t.name: to_layout(arrays[t.name], t) for t in entry.spec.inputs}
 

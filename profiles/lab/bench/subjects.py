@@ -18,7 +18,7 @@ from exporter.job import prompt_rule
 from exporter.models.layers import Normalise, freeze
 from exporter.variants import Variant, load_variant
 from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
-from profiles.lab.bench.rows import SLOTS, Row
+from profiles.lab.bench.rows import SLOTS, BenchRow
 from profiles.lab.bench.weights import values
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Subject:
 
 
 class PublishedImage(nn.Module):
-    """RGB in 0..255 -> image embedding: normalisation, which our graph holds too, then theirs."""
+    """RGB in 0..255 -> image embedding: normalisation, as in our graph, then the published code."""
 
     def __init__(self, sam: Sam, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class PublishedImage(nn.Module):
         return embedding
 
 
-def build(row: Row) -> Subject:
-    """Both sides of a row."""
+def build(row: BenchRow) -> Subject:
+    """Build both sides of a row."""
     variant = load_variant(row.variant)
     rng = np.random.default_rng(SEED)
-    ours = filled(variant, rng)
+    ours = fill(variant, rng)
     theirs = copy.deepcopy(ours).requires_grad_(False)
     freeze(ours)
     graphs = {g.spec.name: g for g in graphs_of(ours, variant, prompt_rule(variant, 1, SLOTS))}
@@ -78,7 +78,7 @@ def build(row: Row) -> Subject:
 def _prompts(
     variant: Variant, rng: np.random.Generator
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """The real prompts alone, and the same in static slots."""
+    """Make the real prompts alone, and the same in static slots."""
     drawn = rng.standard_normal(slots_of(variant).embedding).astype(np.float32)
     given = {
         "image_embeddings": torch.from_numpy(drawn),
@@ -96,13 +96,13 @@ def _prompts(
     return given, (given["image_embeddings"], coords, labels, *no_mask)
 
 
-def write_checkpoint(row: Row, path: Path) -> None:
-    """A torch file of the row's variant, as its authors lay theirs out, with random weights."""
-    torch.save(filled(load_variant(row.variant), np.random.default_rng(SEED)).state_dict(), path)
+def write_checkpoint(row: BenchRow, path: Path) -> None:
+    """Write a torch file of the row's variant in its authors' layout, with random weights."""
+    torch.save(fill(load_variant(row.variant), np.random.default_rng(SEED)).state_dict(), path)
 
 
-def filled(variant: Variant, rng: np.random.Generator) -> Sam:
-    """The variant's network with random weights of plausible size: no figure grows or dies out."""
+def fill(variant: Variant, rng: np.random.Generator) -> Sam:
+    """Build the variant's network with random weights: values neither grow nor vanish."""
     sam = cast("Sam", variant.layouts[0].build())
     state = sam.state_dict()
     with torch.no_grad():

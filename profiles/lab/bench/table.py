@@ -24,7 +24,7 @@ Data = Mapping[str, Any]
 
 
 def render(results: Data) -> str:
-    """The whole page."""
+    """Render the whole page."""
     parts = [_heading(results)]
     parts += [f"**Failed**: {line}" for line in results.get("failed", ())]
     if results.get("speed"):
@@ -39,13 +39,13 @@ def render(results: Data) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a bar in a cell is escaped."""
+    """Format a table; a bar in a cell is escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in r)} |" for r in lines)
 
 
 def verdict(ratio: float, goal: float | None) -> str:
-    """`2.91x (goal 2.7x: met)`. Judged on the figure itself, not on the rounded one."""
+    """Format a ratio: `2.91x (goal 2.7x: met)`, judged before rounding."""
     shown = f"{ratio:.2f}x"
     return shown if goal is None else f"{shown} (goal {goal:g}x: {RIGHT[ratio >= goal]})"
 
@@ -107,12 +107,12 @@ def _speed(rows: Sequence[Data]) -> str:
 
 
 def _times(rows: Sequence[Data]) -> str:
-    def shown(row: Data, key: str) -> str:
+    def show(row: Data, key: str) -> str:
         values = row["samples_ms"].get(key)
         return f"{min(values):.1f}" if values else ""
 
     body = [
-        [row["row"], f"{row['rounds']} x {row['calls']}", *(shown(row, key) for key in TITLES)]
+        [row["row"], f"{row['rounds']} x {row['calls']}", *(show(row, key) for key in TITLES)]
         for row in rows
     ]
     head = ["graph", "rounds x calls", *TITLES.values()]
@@ -145,7 +145,7 @@ def _operations(counts: Sequence[Data]) -> str:
                 str(sum(count["operations"].values())),
                 str(count["max_rank"]),
                 "" if count["partitions"] is None else str(count["partitions"]),
-                "" if outside is None else _listed(outside) or "0",
+                "" if outside is None else _list(outside) or "0",
                 ", ".join(f"{name} {number}" for name, number in types),
             ]
         )
@@ -157,7 +157,7 @@ def _operations(counts: Sequence[Data]) -> str:
     )
 
 
-def _listed(outside: Mapping[str, int]) -> str:
+def _list(outside: Mapping[str, int]) -> str:
     types = ", ".join(f"{name} {number}" for name, number in outside.items())
     return f"{sum(outside.values())} ({types})" if outside else ""
 

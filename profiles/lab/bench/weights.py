@@ -1,4 +1,4 @@
-"""Random weights of plausible size: no figure grows or dies out; no torch."""
+"""Random weights sized so that values neither grow nor vanish. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def values(
     name: str, shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.typing.NDArray[np.float32]:
-    """Of one tensor: a weight's size follows its fan-in, a norm's is near 1."""
+    """Draw one tensor: a weight's size follows its fan-in, a norm's is near 1."""
     leaf = name.rpartition(".")[2]
     draws = rng.standard_normal(shape, np.float32)
     if leaf == "running_var":

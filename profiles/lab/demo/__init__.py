@@ -1,1 +1,1 @@
-"""How the demo model was made: `train` wrote `demo.safetensors`, `evaluate` grades it."""
+"""The demo model's making: `train` wrote `demo.safetensors`, `evaluate` grades it."""

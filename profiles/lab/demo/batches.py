@@ -24,7 +24,7 @@ SIZE = 192
 """Side of the network's input, in pixels."""
 
 PAD = (124, 116, 104)
-"""SAM's mean colour, so that padding is about zero after normalisation."""
+"""SAM's mean colour; padding is then about zero after normalisation."""
 
 POINT_SLOTS = 5
 """Point slots: three for the first prompt, two for corrections. Two more hold the box."""
@@ -41,7 +41,7 @@ class Batch:
     Attributes:
         images: (I, 192, 192, 3) uint8, RGB, padded at the right or the bottom.
         targets: (I * P, 96, 96) uint8, the covered share of each pixel times 255.
-        owners: (I, 96, 96) uint8, whose each pixel is: 0 nobody's, 255 padding.
+        owners: (I, 96, 96) uint8, the number of each pixel's object: 0 none, 255 padding.
         coords: (I * P, 7, 2) float32, x and y in pixels of the input.
         labels: (I * P, 7) float32, see `exporter.models.prompt_encoder`.
     """
@@ -54,7 +54,7 @@ class Batch:
 
 
 def batches(seed: int, first: int, images: int, prompts: int) -> Iterator[Batch]:
-    """Endless batches; number n is the same whatever the first one asked for.
+    """Generate endless batches; batch n is the same whatever `first` is.
 
     Args:
         seed: of the training run.
@@ -71,14 +71,14 @@ def batches(seed: int, first: int, images: int, prompts: int) -> Iterator[Batch]
 
 
 def _size(rng: Generator) -> tuple[int, int]:
-    """Height and width of a scene: half of them square, a third larger than the input."""
+    """Draw height and width of a scene: half of them square, a third larger than the input."""
     longest = SIZE if rng.random() < 0.67 else int(rng.integers(SIZE, 2 * SIZE))
     shortest = longest if rng.random() < 0.5 else round(longest * rng.uniform(0.6, 1.0))
     return (longest, shortest) if rng.random() < 0.5 else (shortest, longest)
 
 
 def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
-    """The fields of a `Batch` of one image."""
+    """Make the fields of a `Batch` of one image."""
     found = _scene(rng)
     masks = found.instances
     order = rng.permutation(len(masks))
@@ -86,7 +86,7 @@ def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
     scale = np.float32(SIZE / max(found.image.shape))
     first = [_prompt(rng, mask) for mask in chosen]
     return (
-        padded(Image.fromarray(found.image), PAD)[None],
+        pad(Image.fromarray(found.image), PAD)[None],
         np.stack([_target(mask) for mask in chosen]),
         _owners(masks)[None],
         np.stack([coords for coords, _ in first]) * scale,
@@ -95,7 +95,7 @@ def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
 
 
 def _scene(rng: Generator) -> Scene:
-    """A training scene with at least one object."""
+    """Draw a training scene with at least one object."""
     while True:
         found = scene(int(rng.integers(HELD_OUT)), *_size(rng))
         if len(found.instances):
@@ -106,15 +106,15 @@ def _owners(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(K, H, W) -> (96, 96), see `Batch`."""
     numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)
     owners = (masks * numbers[:, None, None]).sum(axis=0, dtype=np.uint8)
-    return padded(Image.fromarray(owners), 255, Image.Resampling.NEAREST)[1::2, 1::2]
+    return pad(Image.fromarray(owners), 255, Image.Resampling.NEAREST)[1::2, 1::2]
 
 
-def padded(
+def pad(
     image: Image.Image,
     colour: tuple[int, int, int] | int,
     resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> NDArray[np.uint8]:
-    """The longest side to 192, then padding at the right or the bottom: (192, 192[, 3])."""
+    """Resize the longest side to 192, then pad at the right or the bottom: (192, 192[, 3])."""
     scale = SIZE / max(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     canvas = Image.new(image.mode, (SIZE, SIZE), colour)
@@ -124,13 +124,13 @@ def padded(
 
 
 def _target(mask: Mask) -> NDArray[np.uint8]:
-    """(96, 96): the share of each low resolution pixel that the object covers, times 255."""
-    whole = Image.fromarray(padded(Image.fromarray(mask.astype(np.uint8) * 255), 0))
+    """Compute (96, 96): the object's share of each low resolution pixel, times 255."""
+    whole = Image.fromarray(pad(Image.fromarray(mask.astype(np.uint8) * 255), 0))
     return np.asarray(whole.reduce(2))
 
 
 def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A first prompt: one point (32 %), a few points (10 %), a box (45 %), box and point (13 %)."""
+    """Draw a first prompt: a point (32 %), a few (10 %), a box (45 %), box and point (13 %)."""
     coords = np.zeros((SLOTS, 2), np.float32)
     labels = np.full(SLOTS, EMPTY, np.float32)
     labels[POINT_SLOTS] = NOT_A_POINT
@@ -149,5 +149,5 @@ def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def inside_pixel(rng: Generator, mask: Mask) -> tuple[float, float]:
-    """The deepest pixel or, more often, any pixel inside."""
+    """Pick the deepest pixel or, more often, any pixel inside."""
     return deepest_pixel(mask) if rng.random() < 0.35 else random_pixel(rng, mask)

@@ -35,7 +35,7 @@ from profiles.lab.demo.batches import (
     PAD,
     POINT_SLOTS,
     SLOTS,
-    padded,
+    pad,
 )
 from profiles.lab.demo.prompts import Mask, Point, bounding_box, deepest_pixel, random_pixel
 
@@ -54,12 +54,12 @@ Choice = Callable[[NDArray[np.float32]], int]
 
 
 def best_of_three(iou: NDArray[np.float32]) -> int:
-    """What `Segmenter` does with multimask on: the best prediction among tokens 1..3."""
+    """Choose as `Segmenter` does with multimask on: the best prediction among tokens 1..3."""
     return 1 + int(np.argmax(iou[1:]))
 
 
 def token_zero(iou: NDArray[np.float32]) -> int:
-    """What `Segmenter` does with multimask off."""
+    """Choose as `Segmenter` does with multimask off."""
     del iou
     return 0
 
@@ -83,7 +83,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """`low_res_masks` (M, 96, 96), `iou_predictions` (M,)."""
 
     low_res_masks: NDArray[np.float32]
@@ -94,7 +94,7 @@ class Model:
     """The two static graphs in torch, with an image set once and prompted many times."""
 
     def __init__(self, sam: Sam) -> None:
-        """Freezes `sam` in place."""
+        """Freeze `sam` in place."""
         freeze(sam)
         variant = load_variant("demo")
         encoder, decoder = graphs_of(sam, variant, prompt_rule(variant, 1, SLOTS))
@@ -108,14 +108,14 @@ class Model:
 
     @torch.no_grad()
     def set_image(self, image: NDArray[np.uint8]) -> None:
-        """(H, W, 3) RGB."""
+        """Take an image, (H, W, 3) RGB."""
         self.size = image.shape[:2]
-        pixels = torch.from_numpy(padded(Image.fromarray(image), PAD).copy())
+        pixels = torch.from_numpy(pad(Image.fromarray(image), PAD).copy())
         self.embedding = self.encoder(pixels.permute(2, 0, 1)[None].float())
 
     @torch.no_grad()
-    def predict(self, prompt: Prompt) -> Answer:
-        """Every mask token's mask and predicted IoU."""
+    def predict(self, prompt: Prompt) -> Prediction:
+        """Predict every mask token's mask and IoU."""
         side = 4 * network.GRID
         given = 0.0 if prompt.mask is None else 1.0
         mask = np.zeros((side, side), np.float32) if prompt.mask is None else prompt.mask
@@ -123,7 +123,7 @@ class Model:
             self.embedding, *self._slots(prompt), torch.from_numpy(mask)[None, None],
             torch.tensor([given]),
         )  # fmt: skip
-        return Answer(masks[0].numpy(), iou[0].numpy())
+        return Prediction(masks[0].numpy(), iou[0].numpy())
 
     def _slots(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Coordinates (1, N, 2) in pixels of the input, and labels (1, N)."""
@@ -137,7 +137,7 @@ class Model:
             labels[0, POINT_SLOTS:] = torch.tensor([BOX_LOW, BOX_HIGH])
         return coords * self.scale, labels
 
-    def upscaled(self, low_res_mask: NDArray[np.float32]) -> Mask:
+    def upscale(self, low_res_mask: NDArray[np.float32]) -> Mask:
         """(96, 96) logits -> (H, W): to the input's size, cropped, to the scene's size, > 0."""
         height, width = (round(side * self.scale) for side in self.size)
         logits = torch.from_numpy(low_res_mask)[None, None]
@@ -153,7 +153,7 @@ def iou(found: Mask, wanted: Mask) -> float:
 
 
 def first_prompts(rng: Generator, wanted: Mask) -> dict[str, Prompt]:
-    """The kinds of first prompt, by the name of their row."""
+    """Make every kind of first prompt, by the name of its row."""
     deepest = (deepest_pixel(wanted), 1)
     others = tuple((random_pixel(rng, wanted), 1) for _ in range(2))
     return {
@@ -164,10 +164,10 @@ def first_prompts(rng: Generator, wanted: Mask) -> dict[str, Prompt]:
     }
 
 
-def refined(model: Model, prompt: Prompt, answer: Answer, wanted: Mask) -> Prompt:
-    """The chosen mask goes back in, with a point where it is most wrong."""
+def refine(model: Model, prompt: Prompt, answer: Prediction, wanted: Mask) -> Prompt:
+    """Make a prompt of the chosen mask and a point where it is most wrong."""
     chosen = answer.low_res_masks[best_of_three(answer.iou_predictions)]
-    wrong = model.upscaled(chosen) != wanted
+    wrong = model.upscale(chosen) != wanted
     if not wrong.any():
         return Prompt(prompt.points, mask=chosen)
     x, y = deepest_pixel(wrong)
@@ -175,21 +175,21 @@ def refined(model: Model, prompt: Prompt, answer: Answer, wanted: Mask) -> Promp
 
 
 def object_scores(model: Model, rng: Generator, wanted: Mask) -> dict[str, float]:
-    """The IoU of one object from each kind of prompt; the keys are the rows of the table."""
+    """Measure the IoU of one object from each kind of prompt; keys are the table's rows."""
     prompts = first_prompts(rng, wanted)
-    prompts[REFINED] = refined(model, prompts[POINT], model.predict(prompts[POINT]), wanted)
+    prompts[REFINED] = refine(model, prompts[POINT], model.predict(prompts[POINT]), wanted)
     scores: dict[str, float] = {}
     for row, prompt in prompts.items():
         answer = model.predict(prompt)
         for rule, choose in CHOICES.items():
             token = choose(answer.iou_predictions)
-            found = model.upscaled(answer.low_res_masks[token])
+            found = model.upscale(answer.low_res_masks[token])
             scores[f"{row}, {rule}"] = iou(found, wanted)
     return scores
 
 
 def evaluate(model: Model, scenes: int) -> dict[str, list[float]]:
-    """The IoU of every object of the first `scenes` held-out scenes, by kind of prompt."""
+    """Measure the IoU of every object of the first `scenes` held-out scenes, by kind of prompt."""
     scores: dict[str, list[float]] = {}
     for number in range(scenes):
         found = scene(HELD_OUT + number, *SIZES[number % len(SIZES)])
@@ -202,7 +202,7 @@ def evaluate(model: Model, scenes: int) -> dict[str, list[float]]:
 
 
 def table(scores: dict[str, list[float]]) -> str:
-    """The results as Markdown."""
+    """Format the results as Markdown."""
     lines = ["| prompt | mean IoU | median | 10th percentile | objects |", "|---|---|---|---|---|"]
     for row, values in scores.items():
         tenth, median = np.percentile(values, [10, 50])
@@ -234,7 +234,7 @@ numpy {made_numpy}.) {history}
 
 
 def report(results: str, command: str, weights: Path) -> str:
-    """The results file: the table, how it was measured and where the weights come from."""
+    """Write the results page: the table, its command and the origin of the weights."""
     with safe_open(weights, framework="np") as opened:
         made = opened.metadata()
     return REPORT.format(
@@ -247,7 +247,7 @@ def report(results: str, command: str, weights: Path) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the argument parser."""
     made = argparse.ArgumentParser(
         prog="python -m profiles.lab.demo.evaluate",
         description="Measure the demo model on scenes it was not trained on.",

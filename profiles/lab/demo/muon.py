@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the published quintic iteration."""
+"""Coefficients of the published quintic iteration."""
 
 
 def orthogonal(stack: Tensor, rounds: int = 5) -> Tensor:
-    """(n, rows, cols), rows <= cols -> nearly the nearest matrices with orthonormal rows."""
+    """Approximate the nearest matrices with orthonormal rows: (n, rows, cols), rows <= cols."""
     a, b, c = COEFFICIENTS
     x = stack / (stack.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(rounds):
@@ -23,7 +23,7 @@ def orthogonal(stack: Tensor, rounds: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps whose size per entry is like AdamW's, so one learning rate serves both.
+    """Muon with steps as large per entry as AdamW's, so that one learning rate serves both.
 
     Args:
         params: weights with two or more axes; all axes but the first count as one.
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
                     weight.add_(update, alpha=-group["lr"] * 0.2 * cols**0.5)
 
     def _direction(self, weight: nn.Parameter, grad: Tensor, momentum: float) -> Tensor:
-        """Nesterov momentum as a matrix that is not taller than wide."""
+        """Compute Nesterov momentum as a matrix that is not taller than wide."""
         state = self.state[weight]
         if "mean" not in state:
             state["mean"] = torch.zeros_like(weight)

@@ -12,7 +12,7 @@ from profiles.lab.demo.batches import Batch, batches
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A training run.
 
     Attributes:
@@ -22,9 +22,9 @@ class Plan:
         images: images in a batch.
         prompts: prompted objects of an image.
         rate: highest learning rate.
-        warmup: steps until it is reached.
+        warmup: steps until the highest rate.
         decay: weight decay.
-        average: the share of itself that the average of the weights keeps at each step.
+        average: the share of its old value that the weights' average keeps at each step.
     """
 
     seed: int = 0
@@ -43,22 +43,22 @@ class Plan:
         return f"python -m profiles.lab.demo.train {limits}"
 
     def done(self, steps: int, seconds: float) -> float:
-        """The share of the run that is over, 0..1."""
+        """Share of the run that is over, 0..1."""
         return min(max(steps / self.steps, seconds / (60 * self.minutes)), 1.0)
 
     def rate_at(self, steps: int, seconds: float) -> float:
-        """Linear warm-up, then a cosine down to a hundredth."""
+        """Learning rate: linear warm-up, then a cosine down to a hundredth."""
         cosine = 0.5 * (1 + math.cos(math.pi * self.done(steps, seconds)))
         return self.rate * min((steps + 1) / self.warmup, 0.01 + 0.99 * cosine)
 
 
-def _produce(queue: Queue[Batch], plan: Plan, first: int) -> None:
+def _produce(queue: Queue[Batch], plan: TrainingPlan, first: int) -> None:
     for batch in batches(plan.seed, first, plan.images, plan.prompts):
         queue.put(batch)
 
 
-def produced(plan: Plan, first: int) -> Iterator[Batch]:
-    """The same as `batches`, drawn ahead by another process."""
+def produce(plan: TrainingPlan, first: int) -> Iterator[Batch]:
+    """Generate `batches`, drawn ahead by another process."""
     context = get_context("spawn")
     queue: Queue[Batch] = context.Queue(8)
     worker = context.Process(target=_produce, args=(queue, plan, first), daemon=True)

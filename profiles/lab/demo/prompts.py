@@ -14,17 +14,17 @@ Point = tuple[float, float]
 
 
 def deepest_pixel(mask: Mask) -> Point:
-    """The pixel farthest from the outside; of several, the nearest to their mean.
+    """Find the pixel farthest from the outside; of several, the nearest to their mean.
 
-    The distance is the number of erosions survived, by a cross and a square in turn, which is
-    within a few percent of the Euclidean one. The border of the picture counts as outside.
+    The distance is the number of erosions survived, by a cross and a square in turn, within a few
+    percent of the Euclidean distance. The border of the picture counts as outside.
     """
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     top, left = int(rows[0]), int(cols[0])
     core = np.pad(mask[top : rows[-1] + 1, left : cols[-1] + 1], 1)
     turn = 0
     while True:
-        smaller = _eroded(core, square=turn % 2 == 1)
+        smaller = _erode(core, square=turn % 2 == 1)
         if not smaller.any():
             break
         core, turn = smaller, turn + 1
@@ -33,8 +33,8 @@ def deepest_pixel(mask: Mask) -> Point:
     return float(xs[nearest] - 1 + left), float(ys[nearest] - 1 + top)
 
 
-def _eroded(mask: Mask, *, square: bool) -> Mask:
-    """Pixels whose four (or, for a square, eight) neighbours are all inside; the rim is False."""
+def _erode(mask: Mask, *, square: bool) -> Mask:
+    """Keep pixels whose four (for a square, eight) neighbours are all inside; the rim is False."""
     out = np.zeros_like(mask)
     if square:
         wide = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
@@ -46,20 +46,20 @@ def _eroded(mask: Mask, *, square: bool) -> Mask:
 
 
 def random_pixel(rng: Generator, mask: Mask) -> Point:
-    """Any pixel inside the mask."""
+    """Pick any pixel inside the mask."""
     places = np.flatnonzero(mask)
     row, col = divmod(int(places[int(rng.integers(len(places)))]), mask.shape[1])
     return float(col), float(row)
 
 
 def bounding_box(mask: Mask) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of the first and the last pixel inside."""
+    """Find x0, y0, x1, y1 of the first and the last pixel inside."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return float(cols[0]), float(rows[0]), float(cols[-1]), float(rows[-1])
 
 
 def outside_pixel(rng: Generator, mask: Mask) -> Point:
-    """A pixel outside the mask, near it: in its bounding box enlarged by a quarter, if any."""
+    """Pick a pixel outside the mask, near it: in its box enlarged by a quarter, if any."""
     x0, y0, x1, y1 = bounding_box(mask)
     wide, high = (x1 - x0) / 4 + 4, (y1 - y0) / 4 + 4
     height, width = mask.shape
@@ -70,7 +70,7 @@ def outside_pixel(rng: Generator, mask: Mask) -> Point:
 
 
 def jittered_box(rng: Generator, mask: Mask) -> tuple[float, float, float, float]:
-    """The bounding box; half the time each side is off by some 5 % of the box, as a hand draws."""
+    """Draw the bounding box; half the time each side is off by some 5 %, as by hand."""
     x0, y0, x1, y1 = bounding_box(mask)
     share = 0.0 if rng.random() < 0.5 else 0.05
     off = np.clip(rng.standard_normal(4), -2, 2) * share

@@ -1,10 +1,10 @@
 """Train the demo model: `python -m profiles.lab.demo.train --minutes 60 --state build/demo.pt`.
 
 One process draws scenes and prompts, this one trains on one thread. The state is written every
-minute or so; the same command with `--resume` goes on where it stopped.
+minute or so; the same command with `--resume` continues where it stopped.
 
 With glibc, MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 in the environment
-saves a fifth of the time: each tensor's pages are otherwise returned and asked for again.
+saves a fifth of the time: otherwise each tensor's pages are returned and requested again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from exporter.models.mask_decoder import TwoWayBlock, Upscale2x
 from exporter.models.sam import Sam
 from profiles.lab.demo.batches import FIRST_CORRECTION, Batch
 from profiles.lab.demo.muon import Muon
-from profiles.lab.demo.plan import Plan, produced
+from profiles.lab.demo.plan import TrainingPlan, produce
 
 EXAMPLES = """examples:
   python -m profiles.lab.demo.train --minutes 60 --state build/demo.pt
@@ -44,7 +44,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the decoder is asked: (B, N, 2), (B, N), (B, 1, 96, 96) or None for no mask, (B,)."""
+    """The decoder's inputs: (B, N, 2), (B, N), (B, 1, 96, 96) or None for no mask, (B,)."""
 
     coords: Tensor
     labels: Tensor
@@ -53,9 +53,9 @@ class Prompts:
 
 
 def decode(sam: Sam, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor]:
-    """(I, C, h, w) and B = I * P prompts -> logits (B, M, 96, 96) and predicted IoU (B, M).
+    """Decode (I, C, h, w) with B = I * P prompts: logits (B, M, 96, 96), predicted IoU (B, M).
 
-    Positions are float32 whatever autocast says: bfloat16 has too few digits for a pixel's place.
+    Positions are float32 whatever autocast says: bfloat16 has too few digits for a pixel.
     """
     encoder, batch = sam.prompt_encoder, len(asked.coords)
     with torch.autocast("cpu", enabled=False):
@@ -76,7 +76,7 @@ def decode(sam: Sam, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one decoding: the total, and the mean real IoU (0..1) of token 0 and of the choice."""
+    """Losses of one decoding: the total, the mean real IoU (0..1) of token 0 and of the choice."""
 
     total: Tensor
     first_iou: float
@@ -84,7 +84,7 @@ class Losses:
 
 
 def losses(masks: Tensor, iou: Tensor, target: Tensor) -> Losses:
-    """Token 0 answers alone; of tokens 1..3 the best one counts most; every IoU is predicted.
+    """Compute losses: token 0 alone; of tokens 1..3 mostly the best; every predicted IoU.
 
     Args:
         masks: (B, M, 96, 96) logits.
@@ -109,7 +109,7 @@ def losses(masks: Tensor, iou: Tensor, target: Tensor) -> Losses:
 
 @torch.no_grad()
 def real_iou(masks: Tensor, target: Tensor) -> Tensor:
-    """(B, M) intersection over union at the low resolution, 0..1."""
+    """Intersection over union at the low resolution, (B, M), 0..1."""
     found, wanted = masks > 0, target > 0.5
     both = (found & wanted).sum((2, 3)).float()
     either = (found | wanted).sum((2, 3)).float()
@@ -117,10 +117,10 @@ def real_iou(masks: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def corrected(
+def correct(
     asked: Prompts, masks: Tensor, iou: Tensor, target: Tensor, slot: int, chance: torch.Generator
 ) -> Prompts:
-    """The next prompt: a point where the chosen mask is wrong and, mostly, that mask itself."""
+    """Make the next prompt: a point where the chosen mask is wrong and, mostly, that mask."""
     rows = torch.arange(len(masks))
     token = 1 + iou[:, 1:].argmax(dim=1)
     token = torch.where(torch.rand(len(masks), generator=chance) < 0.5, token, 0)
@@ -139,10 +139,10 @@ def corrected(
 
 
 class DenseHead(nn.Module):
-    """What the embedding should show without any prompt; only training has it.
+    """A training loss on the embedding without any prompt.
 
-    A few prompts teach an image encoder slowly. Every pixel teaches it where objects end, and
-    every pair of cells whether they belong to the same object.
+    A few prompts teach an image encoder slowly. Every pixel teaches it where objects end, and every
+    pair of cells whether they belong to the same object.
     """
 
     DESCRIPTOR = 16
@@ -154,7 +154,7 @@ class DenseHead(nn.Module):
         self.project = nn.Conv2d(network.WIDTH, self.scale**2 + self.DESCRIPTOR, 1)
 
     def forward(self, embedding: Tensor, owners: Tensor, chance: torch.Generator) -> Tensor:
-        """(I, C, h, w) and whose each pixel is, (I, 4h, 4w), -> the loss."""
+        """Embedding (I, C, h, w) and each pixel's owner (I, 4h, 4w) -> the loss."""
         projected = self.project(embedding)
         edges = F.pixel_shuffle(projected[:, : self.scale**2], self.scale)[:, 0]
         wanted = torch.zeros_like(edges)
@@ -168,7 +168,7 @@ class DenseHead(nn.Module):
 
 
 def pair_loss(descriptors: Tensor, owners: Tensor) -> Tensor:
-    """(I, n, d) near each other where the owners (I, n) are the same, far where not."""
+    """Pull descriptors (I, n, d) together if their owners (I, n) are the same, apart if not."""
     distance = (descriptors[:, :, None] - descriptors[:, None]).square().sum(-1)
     same = (owners[:, :, None] == owners[:, None]).float()
     each = F.binary_cross_entropy_with_logits(2.0 - distance, same, reduction="none")
@@ -177,11 +177,11 @@ def pair_loss(descriptors: Tensor, owners: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialised(sam: Sam) -> Sam:
-    """First weights, in place, with which a short training starts at once.
+def initialise(sam: Sam) -> Sam:
+    """Set first weights, in place, from which a short training learns at once.
 
     Queries and keys between tokens and image begin as the same, stronger projection: a token
-    attends to the places near its own position before anything is learnt. Upscaling keeps variance.
+    attends to places near its own position before anything is learnt. Upscaling keeps variance.
     """
     for module in sam.mask_decoder.transformer.layers:
         layer = cast(TwoWayBlock, module)
@@ -195,7 +195,7 @@ def initialised(sam: Sam) -> Sam:
 
 
 def is_matrix(name: str, weight: nn.Parameter) -> bool:
-    """Whether Muon trains it: no embedding, no bias table, no depthwise or first convolution."""
+    """Whether Muon trains a weight: no embedding, bias table, depthwise or first convolution."""
     tables = ("_embed.", "_embeddings.", "iou_token.", "mask_tokens.", "attention_biases")
     if weight.ndim < 2 or any(part in name for part in tables):
         return False
@@ -205,10 +205,10 @@ def is_matrix(name: str, weight: nn.Parameter) -> bool:
 class Trainer:
     """The network, its averaged copy and the optimisers; `step` trains on one batch."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainingPlan) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.steps, self.seconds = plan, 0, 0.0
-        self.sam = initialised(network.build()).train()
+        self.sam = initialise(network.build()).train()
         self.sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
         self.dense = DenseHead()
@@ -259,12 +259,12 @@ class Trainer:
             found.append(losses(masks, iou, target))
             found[-1].total.backward()  # type: ignore[no-untyped-call]
             if turn + 1 < rounds:
-                asked = corrected(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
+                asked = correct(asked, masks, iou, target, FIRST_CORRECTION + turn, chance)
         embedding.backward(leaf.grad.to(embedding.dtype))
         return float(found[0].total.detach()), found[0].first_iou, found[0].chosen_iou
 
     def _rounds(self, chance: torch.Generator) -> int:
-        """One decoding at first, when no mask is worth correcting yet; later one to three."""
+        """Number of decodings: one at first, when no mask is worth correcting; later 1 to 3."""
         shares = torch.tensor([0.55, 0.35, 0.1])
         drawn = 1 + int(torch.multinomial(shares, 1, generator=chance))
         return drawn if self.plan.done(self.steps, self.seconds) > 0.2 else 1
@@ -281,7 +281,7 @@ class Trainer:
                 kept.copy_(new)
 
     def save_state(self, path: Path) -> None:
-        """Everything needed to go on."""
+        """Save everything needed to resume."""
         state = {
             "plan": asdict(self.plan), "steps": self.steps, "seconds": self.seconds,
             "sam": self.sam.state_dict(), "average": self.average.state_dict(),
@@ -293,7 +293,7 @@ class Trainer:
         partial.replace(path)
 
     def load_state(self, path: Path) -> None:
-        """Go on from `save_state`."""
+        """Resume from `save_state`."""
         state = torch.load(path, weights_only=True)
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.sam.load_state_dict(state["sam"])
@@ -303,7 +303,7 @@ class Trainer:
             optimiser.load_state_dict(saved)
 
     def save_weights(self, path: Path) -> None:
-        """The averaged weights as float16, with how they were made. Appears whole or not at all."""
+        """Write the averaged weights as float16, with their command; whole or not at all."""
         tensors = {
             name: (value.half() if value.dtype.is_floating_point else value).contiguous()
             for name, value in self.average.state_dict().items()
@@ -320,10 +320,10 @@ class Trainer:
 
 
 def train(trainer: Trainer, arguments: argparse.Namespace) -> None:
-    """Train to the last step or the last minute, saving now, then and at the end."""
+    """Train to the last step or the last minute, saving regularly and at the end."""
     plan, sums, count = trainer.plan, np.zeros(3), 0
     then = saved = time.perf_counter()
-    for batch in produced(plan, trainer.steps):
+    for batch in produce(plan, trainer.steps):
         sums, count = sums + trainer.step(batch), count + 1
         now = time.perf_counter()
         trainer.seconds, then = trainer.seconds + now - then, now
@@ -346,7 +346,7 @@ def save(trainer: Trainer, arguments: argparse.Namespace) -> None:
 
 
 def progress(trainer: Trainer, means: NDArray[np.float64]) -> str:
-    """One line: where the run is and the means of what `Trainer.step` returned."""
+    """Format one line: the run's progress and the means of `Trainer.step`'s results."""
     loss, first, chosen = means
     return (
         f"step {trainer.steps}/{trainer.plan.steps}  {trainer.seconds / 60:.1f} min  "
@@ -355,7 +355,7 @@ def progress(trainer: Trainer, means: NDArray[np.float64]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the argument parser."""
     made = argparse.ArgumentParser(
         prog="python -m profiles.lab.demo.train",
         description="Train the demo model on procedural scenes.",
@@ -363,8 +363,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--seed", type=int, default=0, help="of scenes, prompts and first weights")
-    made.add_argument("--steps", type=int, default=Plan.steps, help="batches of 4 images")
-    made.add_argument("--minutes", type=float, default=Plan.minutes, help="at most")
+    made.add_argument("--steps", type=int, default=TrainingPlan.steps, help="batches of 4 images")
+    made.add_argument("--minutes", type=float, default=TrainingPlan.minutes, help="at most")
     made.add_argument("--state", type=Path, help="written regularly")
     made.add_argument("--resume", action="store_true", help="go on from --state")
     made.add_argument("--output", type=Path, default=network.WEIGHTS, help="the weights file")
@@ -375,9 +375,9 @@ def main() -> None:
     """Parse, train."""
     arguments = parser().parse_args()
     torch.set_num_threads(1)
-    # So that being ended ends the process that draws the scenes, too.
+    # A SIGTERM then also ends the process that draws the scenes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    plan = Plan(seed=arguments.seed, steps=arguments.steps, minutes=arguments.minutes)
+    plan = TrainingPlan(seed=arguments.seed, steps=arguments.steps, minutes=arguments.minutes)
     trainer = Trainer(plan)
     if arguments.resume:
         trainer.load_state(arguments.state)

@@ -14,8 +14,8 @@ from typing import Any
 from exporter import targets
 from exporter.bundle.folder import hash_file
 from exporter.errors import SamExportError
-from exporter.progress import Report, on_stderr
-from exporter.signals import ended_by, terminable
+from exporter.progress import Progress, on_stderr
+from exporter.signals import describe_end, terminable
 from exporter.variants import load_variant
 from profiles.lab.bench.machine import circumstances
 from profiles.lab.matrix import jobs, sources
@@ -30,11 +30,11 @@ RESULTS = ROOT / "profiles" / "results"
 WORK = ROOT / "build" / "matrix"
 EMBEDDED = ROOT / "exporter" / "demo"
 EXAMPLES = """examples:
-  python -m profiles.lab.matrix --write                   all that is not measured yet; hours
-  python -m profiles.lab.matrix --minutes 60 --write      what fits in an hour; again goes on there
+  python -m profiles.lab.matrix --write                   everything not measured yet; hours
+  python -m profiles.lab.matrix --minutes 60 --write      one hour's worth; run again to continue
   python -m profiles.lab.matrix --only mobile_sam --target tflite --precision fp16
   python -m profiles.lab.matrix --checkpoints ~/weights   published files there replace filled ones
-  python -m profiles.lab.matrix --status                  what is measured, stale, or not measured
+  python -m profiles.lab.matrix --status                  exports still to be made
 
 Host timings, not phone timings. A figure under its floor and a failed export are rows, not errors.
 exit status: 0 done or out of time, 2 a wrong request, 130 interrupted (Ctrl-C), 143 terminated
@@ -42,7 +42,7 @@ exit status: 0 done or out of time, 2 a wrong request, 130 interrupted (Ctrl-C),
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is asked for and not measured yet."""
+    """Measure the requested exports that are not measured yet."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
     report = on_stderr()
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.step:
             _step(arguments, report)
             return 0
-        work = Work(arguments, report)
+        work = MatrixRun(arguments, report)
         if not arguments.status:
             with terminable():
                 work.run(time.monotonic)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"matrix: error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         print(f"matrix: {word}; the finished exports are kept", file=sys.stderr)
         return status
     report(work.status())
@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Work:
-    """The exports that were asked for, and what is known of them."""
+class MatrixRun:
+    """The exports asked for, and their known rows."""
 
-    def __init__(self, arguments: argparse.Namespace, report: Report) -> None:
+    def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.arguments, self.report = arguments, report
         self.wanted = jobs.plan(arguments.only, arguments.target, arguments.precision)
         self.state = State(arguments.folder / "rows", RESULTS / "matrix.json")
@@ -90,27 +90,27 @@ class Work:
         return sources.key(job, " ".join(stamps))
 
     def pending(self) -> list[MatrixJob]:
-        """What is not measured, stale, or failed and is to be tried again."""
-        return [job for job in self.wanted if not self._settled(job)]
+        """List exports that are not measured, stale, or failed and to be retried."""
+        return [job for job in self.wanted if not self._is_settled(job)]
 
-    def _settled(self, job: MatrixJob) -> bool:
+    def _is_settled(self, job: MatrixJob) -> bool:
         row = self.state.row(job) or {}
         failed = self.arguments.retry and ("error" in row or "skipped" in row)
         return self.state.is_current(job, self._keys[job]) and not failed
 
     def run(self, clock: Callable[[], float]) -> None:
-        """Export until all is done or the time is up."""
+        """Export until everything is done or the time is up."""
         start, minutes = clock(), self.arguments.minutes
         waiting = self.pending()
         for number, job in enumerate(waiting, start=1):
             if minutes and clock() - start > 60 * minutes:
-                self.report(f"{minutes:g} minutes are up; the same command goes on here")
+                self.report(f"{minutes:g} minutes are up; the same command continues here")
                 return
             self.report(f"{number} of {len(waiting)}: {job.name}")
             self.state.save(job, self._keys[job], self.measure(job))
 
     def measure(self, job: MatrixJob) -> dict[str, Any]:
-        """One row; its bundle is deleted again."""
+        """Measure one row and delete its bundle."""
         folder = self.arguments.folder / "bundles" / job.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -118,11 +118,11 @@ class Work:
         row: dict[str, Any] = {"name": job.name, "variant": job.variant, "family": variant.family}
         row |= {"target": job.target, "precision": job.precision}
         try:
-            return row | self._exported(job, folder)
+            return row | self._export(job, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _exported(self, job: MatrixJob, folder: Path) -> dict[str, Any]:
+    def _export(self, job: MatrixJob, folder: Path) -> dict[str, Any]:
         ended = self._child("export", job, folder)
         spent = {"cpu_s": round(ended.usage.cpu_s, 1), "peak_gb": round(ended.usage.peak_gb, 2)}
         if ended.stopped_gb is not None:
@@ -155,7 +155,7 @@ class Work:
         return run_within(command, folder / f"{step}.log", self.limit_gb)
 
     def results(self, command: str) -> dict[str, Any]:
-        """Every known row of the whole matrix, not of this run alone."""
+        """Collect every known row of the whole matrix, not of this run alone."""
         rows = []
         for job in (everything := jobs.plan()):
             row = self.state.row(job)
@@ -166,7 +166,7 @@ class Work:
         return circumstances(command) | more
 
     def status(self) -> str:
-        """`3 of 216 exports are to be made: ...`"""
+        """Sum up pending work: `3 of 216 exports are to be made: ...`"""
         waiting = self.pending()
         names = ", ".join(job.name for job in waiting[:6]) or "none"
         more = f", and {len(waiting) - 6} more" if len(waiting) > 6 else ""
@@ -177,8 +177,8 @@ def _answer(folder: Path, step: str) -> Any:
     return json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
 
 
-def _step(arguments: argparse.Namespace, report: Report) -> None:
-    """What a child does."""
+def _step(arguments: argparse.Namespace, report: Progress) -> None:
+    """Do a child's step."""
     (job,) = jobs.plan(arguments.only, arguments.target, arguments.precision)
     folder = arguments.folder
     if arguments.step == "export":
@@ -191,7 +191,7 @@ def _step(arguments: argparse.Namespace, report: Report) -> None:
 def _positive(text: str) -> float:
     value = float(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"it is more than 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value
 
 
@@ -206,13 +206,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
     add("--target", nargs="+", default=[], choices=targets.names(), help="these (default: all)")
     add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: both)")
-    add("--checkpoints", type=Path, help="folder with published files; what is not there is filled")
+    add("--checkpoints", type=Path, help="folder with published files; missing ones are filled")
     add("--minutes", type=_positive, metavar="N", help="start no export after N minutes")
-    add("--memory", type=_positive, metavar="GB", help="stop an export above (default: 3/4 of all)")
-    add("--retry", action="store_true", help="try again what failed or needed too much memory")
+    add(
+        "--memory",
+        type=_positive,
+        metavar="GB",
+        help="stop an export above this (default: 3/4 of all)",
+    )
+    add("--retry", action="store_true", help="retry exports that failed or needed too much memory")
     add("--write", action="store_true", help=f"also write {RESULTS.name}/matrix.md and matrix.json")
     add("--status", action="store_true", help="measure nothing")
-    add("--folder", type=Path, default=WORK, help="what stays between runs (default: %(default)s)")
+    add("--folder", type=Path, default=WORK, help="files kept between runs (default: %(default)s)")
     add("--step", choices=("export", "inspect"), help=argparse.SUPPRESS)
     return parser
 

@@ -1,9 +1,9 @@
-"""How far filled weights let any lowering come: what torch itself loses with them.
+"""Measure how much torch itself loses with filled weights, which limits any lowering.
 
     python -m profiles.lab.matrix.conditioning repvit_sam mobile_sam
 
-A network whose own float32 lies far from its float64, or that rounding its weights to float16 moves
-far, misses floors whatever lowers it. Trained weights are another matter.
+A network whose own float32 is far from its float64, or that moves far if its weights are rounded to
+float16, misses floors whatever lowers it. Trained weights are another matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.scenes.scene import scene
 from exporter.variants import Variant, load_variant
-from profiles.lab.matrix.fill import filled
+from profiles.lab.matrix.fill import fill
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Conditioning:
 
 def conditioning(variant: Variant) -> Conditioning:
     """Run the filled network three times."""
-    network = freeze(filled(variant))
+    network = freeze(fill(variant))
     graph = graphs_of(network, variant, prompt_rule(variant))[0]
     side = variant.preprocess.size
     picture = scene(SEED, side, side).image.transpose(2, 0, 1)[None]
@@ -49,12 +49,12 @@ def conditioning(variant: Variant) -> Conditioning:
     rest = graph.example[1:]
     with torch.no_grad():
         plain = _first(graph.module, image, *rest)
-        rounded = _first(_rounded(graph.module), image, *rest)
+        rounded = _first(_round_weights(graph.module), image, *rest)
         exact = _first(graph.module.double(), image.double(), *(t.double() for t in rest))
     return Conditioning(_psnr_db(plain.double(), exact), _psnr_db(rounded, plain))
 
 
-def _rounded(module: nn.Module) -> nn.Module:
+def _round_weights(module: nn.Module) -> nn.Module:
     other = copy.deepcopy(module)
     for tensor in (*other.parameters(), *other.buffers()):
         if tensor.is_floating_point():
@@ -73,7 +73,7 @@ def _psnr_db(actual: Tensor, expected: Tensor) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """A line for each variant."""
+    """Print a line for each variant."""
     parser = argparse.ArgumentParser(
         "python -m profiles.lab.matrix.conditioning", description=__doc__
     )

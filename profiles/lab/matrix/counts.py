@@ -1,7 +1,7 @@
 """`make counts`: multiply-accumulates and bundle sizes of every variant, for `--list` and README.
 
 Networks are built without initialising their weights and run on shapes alone, so all of them
-together take about a minute. Sizes are those of `profiles/results/matrix.json`.
+together take about a minute. Sizes come from `profiles/results/matrix.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from exporter.arithmetic import multiply_accumulates
 from exporter.errors import SamExportError
-from exporter.listing import COUNTED, counted, readme_table, rows
+from exporter.listing import COUNTED, read_counts, readme_table, rows
 from exporter.progress import on_stderr
 from exporter.variants import Variant, load_variant, variants
 
@@ -26,7 +26,7 @@ START, END = "<!-- variants: written by make counts -->", "<!-- end of variants 
 
 
 def count(variant: Variant) -> dict[str, Any]:
-    """`parameters`, and `multiply_accumulates` of each graph with batch 1 and the default slots."""
+    """Count `parameters`, and each graph's `multiply_accumulates` at batch 1 and default slots."""
     from exporter.checkpoints.fit import NoInitialisation
     from exporter.graphs import graphs_of
     from exporter.job import prompt_rule
@@ -41,7 +41,7 @@ def count(variant: Variant) -> dict[str, Any]:
 
 
 def sizes(matrix: Path) -> dict[str, dict[str, int]]:
-    """Variant -> TARGET-PRECISION -> bytes of the graphs' files, of the rows that have them."""
+    """Read variant -> TARGET-PRECISION -> bytes of the graphs' files, for rows that have them."""
     if not matrix.is_file():
         return {}
     found: dict[str, dict[str, int]] = {}
@@ -53,11 +53,11 @@ def sizes(matrix: Path) -> dict[str, dict[str, int]]:
 
 
 def with_table(readme: str, table: str) -> str:
-    """The README with another table of variants between its two marks."""
+    """Replace the table of variants between the README's two marks."""
     before, start, rest = readme.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise SamExportError(f"the README lacks a mark: {START} or {END}")
+        raise SamExportError(f"the README is missing a mark: {START} or {END}")
     return f"{before}{START}\n{table}\n{END}{after}"
 
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = on_stderr()
     try:
         chosen = [load_variant(name) for name in arguments.variant] or list(variants().values())
-        found = counted()
+        found = read_counts()
         for variant in [] if arguments.sizes_only else chosen:
             report(variant.name)
             found[variant.name] = count(variant)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(found: Mapping[str, dict[str, Any]]) -> None:
-    """Keep the counts of the variants there are, with their sizes, and the README's table."""
+    """Write the counts of existing variants, with their sizes, and the README's table."""
     measured = sizes(MATRIX)
     kept = {
         name: found[name] | {"bytes": measured.get(name, {})}

@@ -1,4 +1,4 @@
-"""What a lowered graph's file says of itself: operations, ranks, and what a phone dislikes."""
+"""Facts in a lowered graph's file: operations, ranks, and parts that phones run badly."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from exporter.islands import COORDINATES, Step, leads_to
 from profiles.lab.bench.operations import count
 from runtimes.engines.mil import load_package
 
 WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
-"""Core ML operations that a converter often takes apart."""
-SINES = frozenset({"sin", "cos"})
+"""Core ML operations that a converter often splits up."""
 PARAMETERS = frozenset({"scale_factor_height", "scale_factor_width"})
 """Arguments that are float32 numbers by the operation's definition, whatever it computes in."""
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Everything the table shows of one file.
+    """Collect everything the table shows of one file.
 
     Returns:
-        The fields of `profiles.lab.bench.operations.Count`, and `custom`: operations that are no
-        standard ones; `dynamic`: tensors without a fixed shape; for Core ML `whole`: how often
-        each of `WHOLE` occurs, and `fp32_constants`: see `coreml`.
+        The fields of `profiles.lab.bench.operations.Count`, and `custom`: operations that are not
+        standard; `dynamic`: tensors without a fixed shape; for Core ML `whole`: occurrences of each
+        of `WHOLE`, and `fp32_constants`: see `coreml`.
     """
     readers = {".tflite": tflite, ".onnx": onnx, ".mlpackage": coreml}
     return asdict(count(path)) | readers[path.suffix](path)
 
 
 def tflite(path: Path) -> dict[str, Any]:
-    """Custom operations and dynamic tensors."""
+    """Count custom operations and dynamic tensors."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -52,7 +52,7 @@ def _open(shape: Iterable[int] | None) -> bool:
 
 
 def onnx(path: Path) -> dict[str, Any]:
-    """Operations of other domains and dynamic tensors."""
+    """Count operations of other domains and dynamic tensors."""
     import onnx as toolkit
 
     graph = toolkit.load(str(path), load_external_data=False).graph
@@ -67,10 +67,10 @@ _STANDARD = frozenset({"", "ai.onnx"})
 
 
 def coreml(path: Path) -> dict[str, Any]:
-    """What the MIL program keeps whole, what has no fixed shape, and its float32 constants.
+    """Count a MIL program's whole operations, dynamic tensors and float32 constants.
 
-    `fp32_constants` is `coordinates`: constants between the point coordinates and their sine and
-    cosine, which are float32 on purpose; and `others`: of a float16 graph none should be.
+    `fp32_constants` has `coordinates`: constants between the point coordinates and their sine and
+    cosine, float32 on purpose; and `others`: a float16 graph should have none.
     """
     program = load_package(path)
     steps, given = program.graph.steps, program.inputs
@@ -82,20 +82,23 @@ def coreml(path: Path) -> dict[str, Any]:
 
 
 def float32_constants(steps: Iterable[Any], constants: Mapping[str, Any]) -> dict[str, int]:
-    """See `coreml`; a constant that both kinds of operation read is one of `others`."""
+    """Count as `coreml` says; a constant that both kinds of operation read is one of `others`."""
     coordinates: set[str] = set()
     others: set[str] = set()
-    to_sine: set[str] = set()
-    # Backwards: what a step reads leads to a sine if the step does.
-    for step in reversed(list(steps)):
-        leads = step.operation in SINES or any(port.name in to_sine for port in step.outputs)
-        to_sine |= set(step.reads()) if leads else set()
+    steps = list(steps)
+    ports = (tuple(port.name for port in step.outputs) for step in steps)
+    bare = [
+        Step(step.operation, tuple(step.reads()), outputs)
+        for step, outputs in zip(steps, ports, strict=True)
+    ]
+    inside = leads_to(bare, (COORDINATES,))
+    for place, step in enumerate(steps):
         for name, group in step.arguments.items():
-            for place, source in enumerate(group):
+            for at, source in enumerate(group):
                 array = constants.get(source) if isinstance(source, str) else source
                 if array is None or str(array.dtype) != "float32" or name in PARAMETERS:
                     continue
-                inline = f"{step.outputs[0].name}.{name}.{place}"
+                inline = f"{step.outputs[0].name}.{name}.{at}"
                 label = source if isinstance(source, str) else inline
-                (coordinates if leads else others).add(label)
+                (coordinates if place in inside else others).add(label)
     return {"coordinates": len(coordinates - others), "others": len(others)}

@@ -1,15 +1,16 @@
 """Weights for a variant whose checkpoint is not at hand: random, plausible, always the same.
 
 Trained weights keep activations small; random ones need not. Without its batch norms' statistics a
-residual network of 25 blocks grows to 1e7, which no float16 holds. So the statistics are measured:
-the goldens' picture goes through the network, and each batch norm divides by what it gets.
+residual network of 25 blocks grows to 1e7, which float16 cannot hold. So the statistics are
+measured: the goldens' picture goes through the network, and each batch norm divides by the size of
+its input.
 
-Two rules keep the network from magnifying what rounding does, so that a float16 figure says
-something of the lowering (`python -m profiles.lab.matrix.conditioning` counts it). A norm divides
-by the root mean square and leaves the mean: of channels with mean 0, EfficientViT's attention,
-which averages over pixels, would leave nothing but rounding. And a norm makes little larger: with
-every output brought to size 1, each of RepViT's blocks adds as much as came in, and rounding the
-weights to float16 leaves 27 dB of the embedding.
+Two rules keep the network from magnifying rounding, so that a float16 figure says something about
+the lowering (`python -m profiles.lab.matrix.conditioning` measures it). A norm divides by the root
+mean square and leaves the mean: of channels with mean 0, EfficientViT's attention, which averages
+over pixels, would leave nothing but rounding. And a norm amplifies little: with every output
+brought to size 1, each of RepViT's blocks adds as much as came in, and rounding the weights to
+float16 leaves 27 dB of the embedding.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from exporter.variants import Slots, Variant
 from profiles.lab.bench.weights import values
 
 LARGEST_GAINS = tuple(2.0 ** (eighths / 8) for eighths in range(41))
-"""What a batch norm may multiply by, at most: the first of these with which no norm falls silent.
+"""Most that a batch norm may multiply by: the first of these at which no norm falls silent.
 
 Fine steps: at a gain of 2, rounding the weights to float16 leaves 31 dB of EfficientViT-SAM XL1's
 embedding; at 1.09, the first that does, 53."""
@@ -39,8 +40,8 @@ ALIVE = 1 / 8
 """Root mean square that each batch norm's output reaches before its weight and bias."""
 
 
-def filled(variant: Variant) -> nn.Module:
-    """The variant's network, not frozen yet, in evaluation mode."""
+def fill(variant: Variant) -> nn.Module:
+    """Build the variant's network with filled weights, not frozen, in evaluation mode."""
     network = variant.layouts[0].build()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
@@ -52,7 +53,7 @@ def filled(variant: Variant) -> nn.Module:
 
 
 def _stream(name: str) -> np.random.Generator:
-    """Each tensor has its own, whatever stands before it."""
+    """Make a tensor's own generator, independent of the tensors before it."""
     return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
 
 
@@ -74,7 +75,7 @@ def _measure_statistics(network: nn.Module, variant: Variant) -> None:
 
 
 class _Statistics:
-    """Before a batch norm runs: gives it the mean square of each channel of its input.
+    """Hook before a batch norm: set its statistics to the mean square of each input channel.
 
     Attributes:
         quietest: smallest root mean square of a norm's output so far.
@@ -95,7 +96,7 @@ class _Statistics:
 
 
 def _run(network: nn.Module, variant: Variant, image: Tensor) -> None:
-    """The picture through all that sees it; a decoder of ours has no batch norms."""
+    """Run the parts that see the picture; our decoders have no batch norms."""
     if isinstance(variant.prompting, Slots):
         rule = variant.preprocess
         mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (rule.mean, rule.std))

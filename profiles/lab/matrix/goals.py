@@ -1,4 +1,4 @@
-"""What a lowered graph should keep, and why some do not."""
+"""Goals of every lowered graph, and known reasons for misses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 Facts = Mapping[str, Any]
 
 RANKS = {"tflite": 4, "coreml": 5}
-"""Above these a GPU delegate or the Neural Engine gives an operation back to the CPU."""
+"""Above these ranks a GPU delegate or the Neural Engine hands an operation back to the CPU."""
 UNWANTED = ("GATHER_ND", "BROADCAST_TO")
 
 
@@ -20,9 +20,9 @@ class Goal:
     """One rule.
 
     Attributes:
-        name: as the table and `WHY` call it.
-        text: what is asked.
-        miss: (row, facts of one graph) -> what is wrong; empty if nothing is.
+        name: in the table and in `WHY`.
+        text: the rule in words.
+        miss: (row, facts of one graph) -> the miss in words; empty if there is none.
     """
 
     name: str
@@ -36,7 +36,7 @@ PARITY = "parity"
 
 @dataclass(frozen=True)
 class Why:
-    """A miss that is understood: variant and target are patterns as of file names."""
+    """A miss that is understood; variant and target are patterns like those for file names."""
 
     variant: str
     target: str
@@ -45,12 +45,12 @@ class Why:
 
 
 WHY: tuple[Why, ...] = ()
-"""Filled in from what `make matrix` finds; a miss that stands in no line is "not explained"."""
+"""Known reasons for misses in `make matrix`; a miss without a line is "not explained"."""
 
 
 @dataclass(frozen=True)
 class Miss:
-    """A goal that a row misses; `why` is empty where nobody knows yet."""
+    """A goal that a row misses; `why` is empty if nobody knows yet."""
 
     graph: str
     goal: str
@@ -98,15 +98,15 @@ GOALS = (
 
 
 def misses(row: Row, why: tuple[Why, ...] | None = None) -> list[Miss]:
-    """Every goal a row misses, with the reason where one is known."""
+    """List every goal that a row misses, with the reason if one is known."""
     known = WHY if why is None else why
-    found = list(_missed(row))
+    found = list(_find_misses(row))
     return [
         Miss(miss.graph, miss.goal, miss.what, _reason(row, miss.goal, known)) for miss in found
     ]
 
 
-def _missed(row: Row) -> Iterator[Miss]:
+def _find_misses(row: Row) -> Iterator[Miss]:
     for graph in row.get("graphs", ()):
         if "facts" not in graph:
             continue

@@ -1,4 +1,4 @@
-"""Which exports there are, in the order in which they are made; no torch."""
+"""The exports of the matrix, in the order they are made. No torch."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ class MatrixJob:
 
     @property
     def name(self) -> str:
-        """As its bundle is called."""
+        """Its bundle's name."""
         return f"{self.variant}-{self.target}-{self.precision}"
 
 
 def plan(
     only: Sequence[str] = (), target: Sequence[str] = (), precision: Sequence[str] = ()
 ) -> list[MatrixJob]:
-    """The exports that were asked for; an empty sequence asks for all.
+    """List the exports asked for; an empty sequence asks for all.
 
     A variant's exports follow one another. The first variant of each family comes first, so that a
     run that is stopped early has seen every network; the large ones come last, the smaller first.
 
     Raises:
-        RequestError: no variant, target or precision is called so; the message lists them.
+        RequestError: an unknown variant, target or precision; the message lists the choices.
     """
     chosen = [load_variant(name) for name in only] or list(variants().values())
-    formats = _known("target", target, targets.names())
-    precisions = _known("precision", precision, PRECISIONS)
+    formats = _choose("target", target, targets.names())
+    precisions = _choose("precision", precision, PRECISIONS)
     return [
         MatrixJob(variant.name, to, kept)
-        for variant in ordered(chosen)
+        for variant in sort_variants(chosen)
         for to in formats
         for kept in precisions
     ]
 
 
-def ordered(chosen: Iterable[Variant]) -> list[Variant]:
-    """First of each family, then the others, then the large ones by size."""
+def sort_variants(chosen: Iterable[Variant]) -> list[Variant]:
+    """Sort variants: the first of each family, then the others, then the large ones by size."""
     seen: set[str] = set()
     first, others, large = [], [], []
     for variant in chosen:
@@ -67,8 +67,8 @@ def ordered(chosen: Iterable[Variant]) -> list[Variant]:
     return [*first, *others, *sorted(large, key=lambda variant: variant.parameters)]
 
 
-def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _choose(kind: str, asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     for name in asked:
         if name not in known:
-            raise RequestError(f"no {kind} is called {name!r}; there are: {', '.join(known)}")
+            raise RequestError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
     return [name for name in known if name in asked] if asked else known

@@ -1,4 +1,4 @@
-"""What a child process does: export one job, or look at what came out. Heavy imports stay here."""
+"""A child process's work: export one job, or inspect the bundle. Heavy imports stay here."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import Source
 from exporter.job import Job, Place, settle
 from exporter.pipeline import export, export_network
-from exporter.progress import Report
+from exporter.progress import Progress
 from exporter.variants import Variant, load_variant
 from profiles.lab.matrix.facts import facts
 from profiles.lab.matrix.jobs import EMBEDDED, FILLED, MatrixJob
 
 
 def checkpoint_of(variant: Variant, folder: Path | None) -> tuple[Path, ...]:
-    """The variant's published files in the folder; empty unless all of them are there."""
+    """Find the variant's published files in the folder; empty unless all of them are there."""
     published = [variant.published] + ([variant.decoder.published] if variant.decoder else [])
     files = tuple(folder / one.file for one in published) if folder else ()
     return files if all(file.exists() for file in files) else ()
 
 
 def export_job(
-    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Report
+    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Progress
 ) -> dict[str, Any]:
-    """Export and check; floors that are missed are part of the answer.
+    """Export and check; missed floors are part of the answer.
 
     Returns:
         `weights`, `seconds` (without the filling), `graphs` (`GraphFile`s), `parity` (`Figure`s)
-        and `missed`: what `sam-export` would have refused the bundle for.
+        and `missed`: the reasons for which `sam-export` would have refused the bundle.
     """
     variant = load_variant(wanted.variant)
     files = checkpoint_of(variant, checkpoints)
@@ -42,10 +42,10 @@ def export_job(
         (bundle,) = export(job, place, report, missed.append)
         weights = " and ".join(file.name for file in files) or EMBEDDED
     else:
-        from profiles.lab.matrix.fill import filled
+        from profiles.lab.matrix.fill import fill
 
         report(f"{wanted.name}: filling")
-        network = filled(variant)
+        network = fill(variant)
         start = time.perf_counter()
         order = settle(job, variant)
         (bundle,) = export_network(order, network, _source(variant), place, report, missed.append)
@@ -76,7 +76,7 @@ def _source(variant: Variant) -> Source:
 
 
 def inspect_bundle(folder: Path) -> dict[str, dict[str, Any]]:
-    """Graph -> `profiles.lab.matrix.facts.facts` of its file."""
+    """Collect `profiles.lab.matrix.facts.facts` of each graph's file."""
     bundle = Bundle(folder, read_manifest(folder))
     names = [graph.spec.name for graph in bundle.manifest.graphs]
     return {name: facts(bundle.file(name)) for name in names}

@@ -1,4 +1,4 @@
-"""One step in a process of its own, stopped when it takes more memory than it may."""
+"""Run one step in a process of its own, stopped if it exceeds its memory limit."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from exporter.signals import uninterrupted
 from profiles.lab.bench.cost import Usage
 
 EVERY_S = 0.2
-"""Between two looks at a process's memory."""
+"""Seconds between two looks at a process's memory."""
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a process ended.
+class ProcessEnd:
+    """The end of a process.
 
     Attributes:
-        usage: of it and those it started and waited for.
-        reason: empty if all went well, else the last line it said.
-        stopped_gb: memory it and its children held when it was stopped for it; else None.
+        usage: of it and the processes it waited for.
+        reason: empty if all went well, else its last line.
+        stopped_gb: memory of it and its children, if it was stopped for that; else None.
     """
 
     usage: Usage
@@ -36,8 +36,8 @@ class Ended:
     stopped_gb: float | None = None
 
 
-def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
-    """Run to the end, or until it and its children hold more than `limit_gb` (10**9 bytes)."""
+def run_within(command: Sequence[str], log: Path, limit_gb: float) -> ProcessEnd:
+    """Run a command to its end, or until its processes hold more than `limit_gb` (10**9 bytes)."""
     start = time.perf_counter()
     process: subprocess.Popen[bytes] | None = None
     watched, done = _Watched(), threading.Event()
@@ -52,18 +52,18 @@ def run_within(command: Sequence[str], log: Path, limit_gb: float) -> Ended:
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         done.set()
-        if process is not None and process.returncode is None:  # interrupted: nothing goes on
+        if process is not None and process.returncode is None:  # interrupted: leave nothing running
             _kill(process.pid)
             process.wait()
     guard.join()
     wall = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 2**10
-    # Linux counts in a child's ru_maxrss what its parent held when it was forked.
+    # On Linux a child's ru_maxrss includes its parent's memory at the fork.
     peak_gb = watched.most_gb or usage.ru_maxrss * unit / 1e9
     used = Usage(usage.ru_utime + usage.ru_stime, wall, peak_gb)
     if watched.stopped_gb is not None:
-        return Ended(used, f"needed more than {limit_gb:.1f} GB", watched.stopped_gb)
-    return Ended(used, _last_words(log, process.returncode) if process.returncode else "")
+        return ProcessEnd(used, f"needed more than {limit_gb:.1f} GB", watched.stopped_gb)
+    return ProcessEnd(used, _last_words(log, process.returncode) if process.returncode else "")
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -79,12 +79,12 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def memory_limit() -> float:
-    """Three quarters of this machine's memory, in 10**9 bytes: others live here too."""
+    """Three quarters of this machine's memory, in 10**9 bytes; the rest is for other processes."""
     return 0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def resident_gb(pid: int) -> float:
-    """What a process and all below it hold, in 10**9 bytes; 0 where /proc does not tell."""
+    """Resident memory of a process and its descendants, in 10**9 bytes; 0 if /proc has none."""
     total, waiting = 0, [pid]
     while waiting:
         folder = PROC / str(waiting.pop())
@@ -97,7 +97,7 @@ def resident_gb(pid: int) -> float:
 
 @dataclass
 class _Watched:
-    """What the guard saw: the most memory held, and how much it was when it put an end to it."""
+    """The guard's record: peak memory, and the memory at which it stopped the process."""
 
     most_gb: float = 0.0
     stopped_gb: float | None = None
@@ -114,7 +114,7 @@ def _guard(pid: int, limit_gb: float, done: threading.Event, watched: _Watched) 
 
 
 def _high_water_gb(pid: int) -> float:
-    """The most that the process itself ever held: no spike between two looks is missed."""
+    """Peak memory of the process itself, so that no spike between two looks is missed."""
     with contextlib.suppress(OSError):
         for line in (PROC / str(pid) / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -123,7 +123,7 @@ def _high_water_gb(pid: int) -> float:
 
 
 def _kill(pid: int) -> None:
-    """The process and its children: it leads a session of its own."""
+    """Kill the process and its children, its own session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -132,4 +132,4 @@ def _last_words(log: Path, status: int) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     if status < 0:
         return f"killed by signal {-status}"
-    return lines[-1][:300] if lines else f"exit status {status}, and it said nothing"
+    return lines[-1][:300] if lines else f"exit status {status} and no output"

@@ -1,9 +1,8 @@
-"""What a row of the matrix depends on, as one hash: a row of another hash is stale.
+"""Hash everything a row of the matrix depends on; a row with another hash is stale.
 
 The hash covers the modules that decide the numbers, with all that they import of ours, and the
-toolkits' versions. It is taken of the code without its comments, docstrings and layout, and without
-what only says where code stands: a module's name and its import lines. So a moved file leaves every
-row as it is.
+toolkits' versions. It leaves out comments, docstrings and layout, and the code's location: a
+module's name and its import lines. So a moved file leaves every row valid.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ ENGINES = {
     "tflite": ("runtimes.engines.litert",),
     "onnx": ("runtimes.engines.ort",),
 }
+LOADED_BY_NAME = ("exporter.graphs", "exporter.targets.", "runtimes.engines.")
+"""Packages that load their other files by name, so that these count too."""
 CARRIERS = frozenset(
     f"exporter{name}"
     for name in (
@@ -48,6 +49,7 @@ CARRIERS = frozenset(
         ".bundle.rules",
         ".bundle.tensors",
         ".catalog",
+        ".child",
         ".errors",
         ".progress",
         ".variants",
@@ -57,11 +59,11 @@ CARRIERS = frozenset(
 
 
 def key(job: MatrixJob, weights: str) -> str:
-    """The hash of all that the export's row depends on.
+    """Hash everything the export's row depends on.
 
     Args:
         job: the export.
-        weights: what identifies its weights; empty for filled ones.
+        weights: identifies its weights; empty for filled ones.
     """
     family, target = load_variant(job.variant).family, load_target(job.target)
     roots = [
@@ -80,7 +82,7 @@ def key(job: MatrixJob, weights: str) -> str:
 
 
 def closure(roots: Iterable[str]) -> set[str]:
-    """The modules and all that they import of ours, carriers left out."""
+    """Collect the modules and all that they import of ours, carriers left out."""
     found: set[str] = set()
     waiting = list(roots)
     while waiting:
@@ -98,16 +100,15 @@ _version = functools.cache(importlib.metadata.version)
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
     tree = _tree(module)
-    # A package's other files count with it: it loads them by name.
-    names = [] if tree is None else list(_imported(tree))
+    names = [] if tree is None else list(_imported_names(tree))
     file = _file(module)
-    if file is not None and file.name == "__init__.py" and module.startswith("runtimes.engines."):
+    if file is not None and file.name == "__init__.py" and module.startswith(LOADED_BY_NAME):
         names += [f"{module}.{path.stem}" for path in file.parent.glob("*.py")]
     return tuple(name for name in names if name.startswith(("exporter", "runtimes")))
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
-    """Names of imported modules, those of type checking alone left out."""
+def _imported_names(node: ast.AST) -> Iterator[str]:
+    """List imported modules, except imports for type checking."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue
@@ -117,12 +118,12 @@ def _imported(node: ast.AST) -> Iterator[str]:
             yield child.module
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
         else:
-            yield from _imported(child)
+            yield from _imported_names(child)
 
 
 @functools.cache
 def _meaning(module: str) -> str:
-    """The module's code as a tree: comments, docstrings, imports and line breaks are no part."""
+    """Hash the module's code as a tree, without comments, docstrings, imports and line breaks."""
     tree = _tree(module)
     if tree is None:
         return ""
@@ -134,7 +135,7 @@ def _meaning(module: str) -> str:
 
 
 def _says_nothing(node: ast.AST) -> bool:
-    """Whether a statement leaves the numbers alone: an import, or a text that is never read."""
+    """Whether a statement cannot affect the numbers: an import, or a text that is never read."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return True
     return (

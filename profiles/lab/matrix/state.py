@@ -1,4 +1,4 @@
-"""Rows on disk, one file each: a run that is interrupted loses the export it was in, no more."""
+"""Rows on disk, one file each: an interrupted run loses only its current export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 
 class State:
-    """The rows of a work folder, and under them those that were committed.
+    """The rows of a work folder, with committed rows as the fallback.
 
     Attributes:
         folder: `NAME.json` for each export.
@@ -28,17 +28,17 @@ class State:
             self._committed = {row["name"]: row for row in rows}
 
     def row(self, job: MatrixJob) -> Row | None:
-        """What is known of an export, stale or not."""
+        """Look up an export's row, stale or not."""
         path = self._path(job)
         return _read(path) if path.is_file() else self._committed.get(job.name)
 
     def is_current(self, job: MatrixJob, key: str) -> bool:
-        """Whether the row is of these very sources, toolkits and weights."""
+        """Whether the row matches these very sources, toolkits and weights."""
         row = self.row(job)
         return row is not None and row.get("key") == key
 
     def save(self, job: MatrixJob, key: str, row: Row) -> None:
-        """Keep a row; it appears whole or not at all."""
+        """Save a row, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self._path(job).with_suffix(".partial")
         partial.write_text(json.dumps({"key": key, **row}, indent=1) + "\n", encoding="utf-8")

@@ -37,10 +37,10 @@ HEAD = (
 
 
 def render(results: Data) -> str:
-    """The whole page."""
+    """Render the whole page."""
     rows = results["rows"]
     parts = [_heading(results), "## Exports", markdown(HEAD, map(_cells, rows)), _notes(rows)]
-    return "\n\n".join([*parts, "## Missed goals", _missed(rows), _operations(rows)]) + "\n"
+    return "\n\n".join([*parts, "## Missed goals", _miss_lines(rows), _operations(rows)]) + "\n"
 
 
 def _heading(results: Data) -> str:
@@ -98,7 +98,7 @@ def _cells(row: Data) -> list[str]:
 
 
 def _figures(row: Data) -> dict[str, float]:
-    """The worst of the last graph's first output: of the masks, where the graph gives masks."""
+    """Pick the worst figures of the last graph's first output: its masks, if it gives masks."""
     parity = row.get("parity", ())
     if not parity:
         return {}
@@ -141,8 +141,8 @@ def _notes(rows: Sequence[Data]) -> str:
     return "\n\n".join(lines)
 
 
-def _missed(rows: Sequence[Data]) -> str:
-    """One line for all exports that miss the same goal in the same way, for the same reason."""
+def _miss_lines(rows: Sequence[Data]) -> str:
+    """Write one line for all exports that miss the same goal in the same way and for one reason."""
     lines: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
         for kind in ("error", "skipped"):
@@ -161,7 +161,7 @@ def _missed(rows: Sequence[Data]) -> str:
 
 
 def _operations(rows: Sequence[Data]) -> str:
-    """Counts by type; exports with the same counts share a line."""
+    """Write counts by type; exports with the same counts share a line."""
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for graph in row.get("graphs", ()):

@@ -23,7 +23,7 @@ CONTROL = "control"
 """A second session of the raw file: its ratio says what two equal graphs differ by here."""
 HEAVY = 2 * 10**9
 """Bytes. A graph that takes more has no control, and gives its memory back after every call."""
-LEAST, MOST = 6, 60
+LEAST, MOST = 3, 60
 """Rounds of a graph."""
 FEWEST = 2
 """Rounds of a heavy one, at least."""

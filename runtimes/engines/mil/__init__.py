@@ -1,7 +1,7 @@
 """Run the MIL program of a saved Core ML package with numpy, on any machine.
 
 Core ML itself runs on Apple systems only. This reads an .mlpackage from disk exactly as it was
-saved and computes what its program says, so an export is checked where it is made:
+saved and runs its program, so an export is checked where it is made:
 
     program = load_package(Path("image_encoder.mlpackage"))
     outputs = program.run({"image": image})

@@ -42,7 +42,7 @@ class BlobFile:
             raise MilError(f"weight file {path} has version {version}, expected {_VERSION}")
 
     def tensor(self, offset: int, kind: TensorType) -> Array:
-        """The tensor whose record lies at `offset`; a view into the file where bytes allow."""
+        """Read the tensor whose record is at `offset`; a view into the file if bytes allow."""
         where = f"weight file {self._name}, offset {offset}"
         if offset + _RECORD.size > len(self._data):
             raise MilError(f"{where}: cut short, the file has {len(self._data)} bytes")

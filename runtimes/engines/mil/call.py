@@ -1,4 +1,4 @@
-"""What an operation sees when it runs: its arguments, what it must return, buffers it may reuse."""
+"""An operation's view of its run: arguments, declared results, buffers it may reuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtimes.engines.mil.tensors import Array
 
 
 class Call:
-    """One operation and its arguments. Floats are float32; methods with defaults take absence."""
+    """One operation and its arguments. Floats are float32; a method's default is for absence."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Call:
         """A required argument."""
         array = self.get(name)
         if array is None:
-            raise MilError(f"{self.step.label} lacks its argument '{name}'")
+            raise MilError(f"{self.step.label} is missing its argument '{name}'")
         return array
 
     def __contains__(self, name: str) -> bool:
@@ -46,11 +46,11 @@ class Call:
     def many(self, name: str) -> Sequence[Array]:
         """An argument that is a list of tensors."""
         if name not in self._arguments:
-            raise MilError(f"{self.step.label} lacks its argument '{name}'")
+            raise MilError(f"{self.step.label} is missing its argument '{name}'")
         return self._arguments[name]
 
     def number(self, name: str, default: float) -> np.float32:
-        """A scalar. It is a float32, so that it does not widen what it is combined with."""
+        """A scalar, as a float32, so that it does not widen the other operand."""
         array = self.get(name)
         return np.float32(default if array is None else array.item())
 
@@ -76,7 +76,7 @@ class Call:
         return default if array is None else str(array.item())
 
     def fresh(self, shape: tuple[int, ...], *names: str) -> Array:
-        """Memory for a float32 result: an operand of that shape nobody reads again, or new."""
+        """Memory for a float32 result: an operand of that shape that is not read again, or new."""
         for name in names:
             array = self.get(name)
             if array is not None and array.shape == shape and self._may_overwrite(array):

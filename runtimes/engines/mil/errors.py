@@ -1,4 +1,4 @@
-"""What this folder raises."""
+"""The error that this folder raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program as read from a package: plain data, nothing of protobuf left in it."""
+"""A program as read from a package: plain data, free of protobuf."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Feature:
     Attributes:
         name: As the model's description spells it.
         shape: None is a dimension known only at run time.
-        dtype: The program's type, as in `float16`. Arrays go in and come out as float32 whatever
-            the float type is.
+        dtype: The program's type, such as `float16`. Floats are passed in and out as float32,
+            whatever their type here.
         color: `RGB`, `BGR` or `GRAYSCALE` for an image, which is fed as a float array
             (1, channels, H, W) in 0..255; empty for an array.
     """
@@ -42,7 +42,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation; an argument is a list of tensor names and constants, mostly of one."""
+    """One operation; an argument is a list, mostly of one, of tensor names and constants."""
 
     operation: str
     arguments: Mapping[str, tuple[str | Array, ...]]
@@ -50,17 +50,17 @@ class Step:
 
     @property
     def label(self) -> str:
-        """How error messages name it."""
+        """Its name in error messages."""
         return f"operation '{self.operation}' (output '{self.outputs[0].name}')"
 
     def reads(self) -> list[str]:
-        """Names of the tensors it reads, constants that are written in place left out."""
+        """List the tensors it reads, except constants written in the program text."""
         return [s for group in self.arguments.values() for s in group if isinstance(s, str)]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole program: constants apart, other operations in the order they run."""
+    """A whole program: its constants, and the other operations in the order they run."""
 
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]

@@ -1,4 +1,4 @@
-"""The tensors alive during a run, who shares their memory, and what is done with it after them."""
+"""The tensors alive during a run: which share memory, and how it is reused after them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORTH_KEEPING = 1 << 20
 
 
 def buffer_of(array: Array) -> Array:
-    """The array that owns the memory a view looks into."""
+    """Find the array that owns a view's memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -24,9 +24,9 @@ def buffer_of(array: Array) -> Array:
 class Memory:
     """Tensors by name. Large buffers of dead ones are kept for later results.
 
-    A new large array is memory the system has to clear page by page: for the 800 MB of logits of
-    one of ViT-B's global blocks that took 2 s of CPU on a virtual machine, computing them 0.3 s.
-    With idle buffers the total stays within 9/8 of what the run has needed at one time.
+    The system has to clear a new large array page by page: for the 800 MB of logits of one of
+    ViT-B's global blocks that took 2 s of CPU on a virtual machine, computing them 0.3 s. With idle
+    buffers the total stays within 9/8 of the run's peak need.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Memory:
         self._peak = 0
 
     def get(self, name: str) -> Array | None:
-        """A tensor that is alive."""
+        """Look up a tensor that is alive."""
         return self._alive.get(name)
 
     def keep(self, name: str, array: Array) -> None:
@@ -50,11 +50,11 @@ class Memory:
         self._alive[name] = array
 
     def is_shared(self, array: Array) -> bool:
-        """Whether a tensor that is alive looks into this array's memory."""
+        """Whether a tensor that is alive shares this array's memory."""
         return id(buffer_of(array)) in self._sharing and self._sharing[id(buffer_of(array))] > 0
 
     def release(self, names: Iterable[str]) -> dict[int, Array]:
-        """Forget tensors; the buffers, by id, that no other tensor looks into."""
+        """Forget tensors; returns the buffers, by id, that no other tensor shares."""
         spare = {}
         for name in names:
             array = self._alive.pop(name, None)
@@ -69,7 +69,7 @@ class Memory:
         return spare
 
     def recycle(self, spare: Iterable[Array]) -> None:
-        """Keep the released buffers that no result has taken over."""
+        """Keep the released buffers that no result reuses."""
         for buffer in spare:
             flags = buffer.flags
             fits = buffer.dtype == np.float32 and flags.owndata and flags.writeable
@@ -78,7 +78,7 @@ class Memory:
         self._make_room(0)
 
     def empty(self, shape: tuple[int, ...]) -> Array:
-        """A float32 array whose contents mean nothing: a kept buffer of about that size, or new."""
+        """Make an uninitialised float32 array: a kept buffer of about that size, or new."""
         count = math.prod(shape)
         fitting = [b for b in self._idle if count <= b.size <= count + count // 2]
         if not fitting:
@@ -89,7 +89,7 @@ class Memory:
         return best.reshape(-1)[:count].reshape(shape)
 
     def _make_room(self, size: int) -> None:
-        """Let go of idle buffers, cheapest first, that bring the total over the limit."""
+        """Free idle buffers, cheapest first, while the total exceeds the limit."""
         peak = max(self._peak, self._used + size)
         limit = peak + peak // 8
         self._idle.sort(key=lambda b: b.nbytes, reverse=True)

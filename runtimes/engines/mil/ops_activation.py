@@ -46,7 +46,7 @@ def normal_erf(x: Array, out: Array, scratch: Array) -> None:
 
 
 def _blockwise(function: Callable[[Array, Array, Array], None]) -> Operation:
-    """`function(x, out, scratch)` writes one block; `out` is a block of its own, never `x`."""
+    """Run `function(x, out, scratch)` block by block; `out` is a separate block, never `x`."""
 
     def share(source: Array, target: Array) -> None:
         out, scratch = np.empty((2, min(_BLOCK, source.size)), np.float32)

@@ -19,14 +19,14 @@ from runtimes.engines.mil.tensors import (
 
 def _affine_dequantize(call: Call) -> Array:
     """scale * (data - zero_point); both are scalars or run along `axis`."""
-    return _dequantized(call, call["quantized_data"])
+    return _scale(call, call["quantized_data"])
 
 
 def _dequantize(call: Call) -> Array:
-    return _dequantized(call, call["input"])
+    return _scale(call, call["input"])
 
 
-def _dequantized(call: Call, stored: Array) -> Array:
+def _scale(call: Call, stored: Array) -> Array:
     values = stored.astype(np.float32)
     zero_point = call.get("zero_point")
     if zero_point is not None:
@@ -36,7 +36,7 @@ def _dequantized(call: Call, stored: Array) -> Array:
 
 
 def _along(call: Call, parameter: Array, like: Array) -> Array:
-    """A vector lies along `axis`, a scalar is everywhere."""
+    """Shape a parameter for broadcasting: a vector along `axis`, a scalar everywhere."""
     if parameter.size == 1:
         return parameter.reshape(())
     shape = [1] * like.ndim
@@ -57,7 +57,7 @@ def _quantize(call: Call) -> Array:
 
 
 def _blocks(shape: tuple[int, ...], groups: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """Shapes in which a group's one value meets all of its block: (g, n / g, ...), (g, 1, ...)."""
+    """Shapes that broadcast a group's one value over its block: (g, n / g, ...), (g, 1, ...)."""
     split, single = [], []
     for size, group in zip(shape, groups, strict=True):
         split += [group, size // group]
@@ -66,7 +66,7 @@ def _blocks(shape: tuple[int, ...], groups: tuple[int, ...]) -> tuple[list[int],
 
 
 def _blockwise_shift_scale(call: Call) -> Array:
-    """scale * (data - offset); scale has data's rank, each entry stands for one block of it."""
+    """scale * (data - offset); scale has data's rank, each entry applies to one block of it."""
     data, scale, offset = call["data"], call["scale"], call.get("offset")
     split, single = _blocks(data.shape, scale.shape)
     values = data.astype(np.float32).reshape(split)
@@ -83,7 +83,7 @@ def _lut_to_dense(call: Call) -> Array:
 
 
 def _packed_lut(call: Call) -> Array:
-    """iOS 16: one table of 2**n entries; n-bit indices run on across bytes, lowest bit first."""
+    """iOS 16: one table of 2**n entries; n-bit indices continue across bytes, lowest bit first."""
     lut, shape = call["lut"].reshape(-1), call.integers("shape")
     width = lut.size.bit_length() - 1
     kind = TensorType(f"uint{width}", tuple(shape))
@@ -110,7 +110,7 @@ def _grouped_lut(call: Call) -> Array:
 
 
 def _sparse_to_dense(call: Call) -> Array:
-    """The values lie in row-major order where the mask is set; iOS 16 packs the mask in bytes."""
+    """Put the values, in row-major order, where the mask is set; iOS 16 packs the mask in bytes."""
     data, mask = call["nonzero_data"], call["mask"]
     if "shape" in call:
         shape = call.integers("shape")

@@ -49,14 +49,14 @@ def _with_bias(call: Call, out: Array) -> Array:
 
 
 def _dense(x: Array, weight: Array, window: Window, out: Array) -> None:
-    """Unroll the windows of a few output rows into columns, then one matrix product for them."""
+    """Unroll the windows of a few output rows into columns, then multiply them at once."""
     matrix = np.ascontiguousarray(weight).reshape(weight.shape[0], -1)
     padded = pad_spatial(x, window.pads)
     for sample in range(x.shape[0]):
         if window.is_pointwise:
             _pointwise(padded[sample], matrix, out[sample])
         else:
-            _unrolled(padded[sample], matrix, window, out[sample])
+            _multiply_unrolled(padded[sample], matrix, window, out[sample])
 
 
 def _pointwise(x: Array, matrix: Array, out: Array) -> None:
@@ -74,7 +74,7 @@ def _pointwise(x: Array, matrix: Array, out: Array) -> None:
         out[...] = product.reshape(out.shape)
 
 
-def _unrolled(x: Array, matrix: Array, window: Window, out: Array) -> None:
+def _multiply_unrolled(x: Array, matrix: Array, window: Window, out: Array) -> None:
     counts = out.shape[1:]
     step = max(1, _UNROLLED // max(1, matrix.shape[1] * math.prod(counts[1:])))
 
@@ -95,7 +95,7 @@ def _unroll(x: Array, window: Window, counts: Sequence[int]) -> Array:
 
 
 def _depthwise(x: Array, weight: Array, window: Window, out: Array) -> None:
-    """Each input channel makes its own `O / I` outputs: a weighted sum of shifted copies of it.
+    """Compute `O / I` outputs from each input channel: weighted sums of shifted copies of it.
 
     A few channels at a time, so that sum and product stay in the cache over all taps.
     """
@@ -132,8 +132,8 @@ def _tap(weight: Array, tap: tuple[int, ...], lead: int) -> Array:
 def _conv_transpose(call: Call) -> Array:
     """Weight (I, O / groups, *kernel). Every input adds its kernel, scaled, at its stride's place.
 
-    `pad` cuts that many rows off each side of the full result; `output_shape` and `same` say the
-    size instead, and what is over is cut evenly, an odd rest behind.
+    `pad` cuts that many rows off each side of the full result; `output_shape` and `same` give the
+    size instead, and the excess is cut evenly, an odd row at the end.
     """
     x, weight = call["x"], call["weight"]
     groups = call.integer("groups", 1)

@@ -41,7 +41,7 @@ def _compare(function: np.ufunc) -> Operation:
 
 
 def _real_div(call: Call) -> Array:
-    """True division; of whole numbers too, cut towards zero if the program types an integer."""
+    """True division, of whole numbers too; truncated if the program declares an integer."""
     x, y = call["x"], call["y"]
     if x.dtype == np.float32 and y.dtype == np.float32:
         return _divide(call)  # type: ignore[return-value]
@@ -74,7 +74,7 @@ def _threshold(call: Call) -> Array:
 
 
 def _cast(call: Call) -> Array:
-    """To integers by cutting towards zero; the float types differ only in the rounding after it."""
+    """Truncate to integers; the float types differ only in the rounding that follows."""
     name = call.text("dtype")
     return call["x"].astype(working_dtype(SPELLINGS.get(name, name)))
 

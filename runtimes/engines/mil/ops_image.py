@@ -17,12 +17,12 @@ Grid = Callable[[int, int], Array]
 
 
 def _corners(size: int, out: int) -> Array:
-    """First and last pixels of both meet: i * (in - 1) / (out - 1)."""
+    """Align the first and last pixels of both: i * (in - 1) / (out - 1)."""
     return np.arange(out) * ((size - 1) / (out - 1) if out > 1 else 0.0)
 
 
 def _corners_or_middle(size: int, out: int) -> Array:
-    """As `_corners`, and a single output looks at the middle."""
+    """As `_corners`, but a single output reads the middle."""
     return np.array([(size - 1) / 2]) if out == 1 else _corners(size, out)
 
 
@@ -52,7 +52,7 @@ _MODES: dict[str, Grid] = {
 
 
 def _bilinear(x: Array, out_sizes: tuple[int, int], grid: Grid) -> Array:
-    """Height, then width; places outside of the input count as its border."""
+    """Resize height, then width; places outside the input take its border."""
     for axis, out in zip((-2, -1), out_sizes, strict=True):
         size = x.shape[axis]
         places = np.clip(grid(size, out), 0, size - 1)
@@ -69,7 +69,7 @@ def _bilinear(x: Array, out_sizes: tuple[int, int], grid: Grid) -> Array:
 
 
 def _scaled_sizes(call: Call) -> tuple[int, int]:
-    """floor(size * factor), which the program has worked out; torch's factor is out / in again."""
+    """floor(size * factor); torch's converter made the factor from out / in."""
     declared = call.step.outputs[0].kind.shape[-2:]
     sizes = []
     for index, name in enumerate(("scale_factor_height", "scale_factor_width")):
@@ -80,7 +80,7 @@ def _scaled_sizes(call: Call) -> tuple[int, int]:
 
 
 def _upsample_bilinear(call: Call) -> Array:
-    """`align_corners` is true unless given; half pixels are then what it is not, unless given."""
+    """`align_corners` is true unless given; half pixels are its opposite unless given."""
     align = "align_corners" not in call or call.flag("align_corners")
     half = call.flag("half_pixel_centers") if "half_pixel_centers" in call else not align
     grid = _corners if align else _half_pixels if half else _plain

@@ -15,8 +15,8 @@ from runtimes.engines.mil.tensors import Array
 def _indices(call: Call, size: int) -> Array:
     """Indices along an axis. Negative ones count from the end, but only before iOS 17.
 
-    Later op sets call them out of range and leave the result to the device; they are the ones
-    with a `validate_indices` argument. Refused here, because no two devices need agree.
+    Later op sets (with a `validate_indices` argument) call them out of range and leave the result
+    to the device. They are refused here, because two devices may differ.
     """
     indices = call["indices"]
     least = 0 if "validate_indices" in call else -size
@@ -28,7 +28,7 @@ def _indices(call: Call, size: int) -> Array:
 
 
 def _gather(call: Call) -> Array:
-    """Slices of x along `axis`; the first `batch_dims` axes of x and indices run together."""
+    """Slices of x along `axis`; the first `batch_dims` axes of x and indices go together."""
     x, batch = call["x"], call.integer("batch_dims", 0)
     axis = call.integer("axis", 0) % x.ndim
     indices = _indices(call, x.shape[axis])
@@ -58,7 +58,7 @@ def _gather_nd(call: Call) -> Array:
 
 
 def _write(call: Call, default: str) -> Callable[[Array, tuple[Array, ...], Array], None]:
-    """How updates meet what is there; several at one place all count, except in `update`."""
+    """How updates combine with old values; several at one place all count, except in `update`."""
     mode = call.text("mode", default)
     methods = {
         "add": np.add.at,
@@ -130,7 +130,7 @@ def _range_1d(call: Call) -> Array:
 
 
 def _one_hot(call: Call) -> Array:
-    """A new axis of `one_hot_vector_size`; an index outside of it, negative too, sets nothing."""
+    """A new axis of `one_hot_vector_size`; an index outside it, negative included, sets nothing."""
     indices = call["indices"]
     on, off = call.get("on_value"), call.get("off_value")
     hits = indices[..., None] == np.arange(call.integer("one_hot_vector_size", 1))

@@ -35,12 +35,12 @@ def _linear(call: Call) -> Array:
 
 
 def rows_of_product(matrix: Array) -> int:
-    """How many rows to multiply by a matrix at a time: some ten milliseconds of work."""
+    """Count the rows to multiply by a matrix at a time: about ten milliseconds of work."""
     return max(512, _PRODUCT // max(1, matrix.size))
 
 
 def _matmul(call: Call) -> Array:
-    """Batched product; a transpose swaps the last two axes and leaves a vector as it is."""
+    """Batched product; a transpose swaps the last two axes and leaves a vector alone."""
     x, y = call["x"], call["y"]
     if call.flag("transpose_x") and x.ndim > 1:
         x = x.swapaxes(-1, -2)
@@ -102,8 +102,8 @@ def _softmax(call: Call) -> Array:
 def _attention(call: Call) -> Array:
     """softmax(q @ k.T / sqrt(width) + mask) @ v.
 
-    A boolean mask keeps where it is true, another one is added. Logits exist only for a few
-    matrices, or a few rows of one, at a time: SAM's 12 x 4096 x 4096 would take 800 MB.
+    A boolean mask keeps logits where it is true, a numeric one is added. Logits exist only for a
+    few matrices, or a few rows of one, at a time: SAM's 12 x 4096 x 4096 would take 800 MB.
     """
     query, key, value = call["query"], call["key"], call["value"]
     lead = query.shape[:-2]

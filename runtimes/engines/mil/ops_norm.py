@@ -13,7 +13,7 @@ from runtimes.engines.mil.tensors import Array
 
 
 def _layer_norm(call: Call) -> Array:
-    """Over `axes` (all if absent), whose shape gamma and beta have."""
+    """Normalise over `axes` (all if absent); gamma and beta have their shape."""
     x = call["x"]
     axes = sorted(a % x.ndim for a in call.integers("axes", range(x.ndim)))
     last = tuple(range(x.ndim - len(axes), x.ndim))
@@ -38,7 +38,7 @@ def _layer_norm(call: Call) -> Array:
 
 
 def _standardise(rows: Array, out: Array, epsilon: np.float32) -> None:
-    """(rows, width) -> zero mean and unit variance, rows apart. `out` may be `rows`."""
+    """Give each of (rows, width) zero mean and unit variance. `out` may be `rows`."""
     width = np.float32(rows.shape[-1])
     np.subtract(rows, rows.mean(axis=-1, keepdims=True), out=out)
     variance = np.einsum("rc,rc->r", out, out)[:, None] / width
@@ -46,7 +46,7 @@ def _standardise(rows: Array, out: Array, epsilon: np.float32) -> None:
 
 
 def _instance_norm(call: Call) -> Array:
-    """Each channel of each sample over its spatial axes."""
+    """Normalise each channel of each sample over its spatial axes."""
     x = call["x"]
     out = np.empty((x.shape[0] * x.shape[1], math.prod(x.shape[2:])), np.float32)
     _standardise(np.ascontiguousarray(x).reshape(out.shape), out, call.number("epsilon", 1e-5))
@@ -54,14 +54,14 @@ def _instance_norm(call: Call) -> Array:
 
 
 def _batch_norm(call: Call) -> Array:
-    """With given statistics, by channel (axis 1)."""
+    """Normalise with given statistics, by channel (axis 1)."""
     x = call["x"]
     spread = np.sqrt(call["variance"] + call.number("epsilon", 1e-5))
     return _affine(call, (x - _by_channel(call["mean"], x)) / _by_channel(spread, x))
 
 
 def _affine(call: Call, out: Array) -> Array:
-    """Optional gamma and beta, in place."""
+    """Apply optional gamma and beta, in place."""
     gamma, beta = call.get("gamma"), call.get("beta")
     if gamma is not None:
         out *= _by_channel(gamma, out)
@@ -75,7 +75,7 @@ def _by_channel(values: Array, like: Array) -> Array:
 
 
 def _l2_norm(call: Call) -> Array:
-    """Divided by the root of the sum of squares over the last three axes."""
+    """Divide by the root of the sum of squares over the last three axes."""
     x = call["x"]
     total = np.square(x).sum(axis=(-3, -2, -1), keepdims=True)
     return np.asarray(x / np.sqrt(total + call.number("epsilon", 1e-6)))

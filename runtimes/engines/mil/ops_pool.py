@@ -42,9 +42,9 @@ def _sum_pool(call: Call, x: Array) -> Array:
 
 
 def _avg_pool(call: Call) -> Array:
-    """Divides by the places of the window that lie in the input and, unless excluded, its padding.
+    """Divide by the places of the window inside the input and, unless excluded, its padding.
 
-    What `ceil_mode` adds behind the padding never counts, as in torch.
+    Places that `ceil_mode` adds after the padding never count, as in torch.
     """
     x = call["x"]
     window, counts, pads = _geometry(call)

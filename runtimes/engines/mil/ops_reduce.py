@@ -13,7 +13,7 @@ from runtimes.engines.mil.tensors import Array
 
 
 def _over_axes(function: Callable[..., Any]) -> Operation:
-    """`function(x, axis=, keepdims=)` over `axes`, all of them if absent."""
+    """Apply `function(x, axis=, keepdims=)` over `axes`, all of them if absent."""
 
     def run(call: Call) -> Array:
         axes = tuple(call.integers("axes")) if "axes" in call else None
@@ -39,7 +39,7 @@ def _log_sum(x: Array, **where: Any) -> Any:
 
 
 def _log_sum_exp(x: Array, *, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
-    """The maximum is taken out first, so that no exponential overflows."""
+    """Subtract the maximum first, so that no exponential overflows."""
     peak = x.max(axis=axis, keepdims=True)
     total = np.log(np.exp(x - peak).sum(axis=axis, keepdims=True)) + peak
     return total if keepdims else total.squeeze(axis=axis)
@@ -78,7 +78,7 @@ def _topk(call: Call) -> tuple[Array, ...] | Array:
 
 
 def _cumsum(call: Call) -> Array:
-    """Running sum; `exclusive` leaves each element itself out, `reverse` runs from the end."""
+    """Running sum; `exclusive` leaves out each element itself, `reverse` runs from the end."""
     x, axis = call["x"], call.integer("axis", 0)
     ordered = np.flip(x, axis) if call.flag("reverse") else x
     total = np.cumsum(ordered, axis=axis, dtype=x.dtype)

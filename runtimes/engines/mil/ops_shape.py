@@ -1,4 +1,4 @@
-"""Moving values about: shapes, slices, joins and padding. Nothing here changes a value."""
+"""Move values about: shapes, slices, joins and padding. Nothing here changes a value."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from runtimes.engines.mil.tensors import Array
 
 
 def _reshape(call: Call) -> Array:
-    """-1 is what is left over; 0 copies x's size, counted from the last axis as iOS 17 says."""
+    """-1 is the remaining size; 0 copies x's size, counted from the last axis as iOS 17 says."""
     x, shape = call["x"], call.integers("shape")
     for index, size in enumerate(shape):
         if size == 0:
             axis = index - len(shape) + x.ndim
             shape[index] = x.shape[axis] if axis >= 0 else 1
-    return _reshaped(call, x, shape)
+    return _apply_shape(call, x, shape)
 
 
-def _reshaped(call: Call, x: Array, shape: Sequence[int]) -> Array:
-    """A view if the layout allows one."""
+def _apply_shape(call: Call, x: Array, shape: Sequence[int]) -> Array:
+    """Reshape, to a view if the layout allows one."""
     if x.dtype != np.float32 or x.flags.c_contiguous:
         return x.reshape(shape)
     copy = call.fresh(x.shape)
@@ -46,7 +46,7 @@ def _squeeze(call: Call) -> Array:
 
 
 def _concat(call: Call) -> Array:
-    """`interleave` takes one slice of each input in turn; all are then of one shape."""
+    """`interleave` takes one slice of each input in turn; all then have one shape."""
     values, axis = call.many("values"), call.integer("axis", 0)
     if not call.flag("interleave"):
         return np.concatenate(values, axis)
@@ -61,7 +61,7 @@ def _stack(call: Call) -> Array:
 
 
 def _split(call: Call) -> tuple[Array, ...]:
-    """Into `split_sizes`, or else `num_splits` equal parts."""
+    """Split into `split_sizes`, or else `num_splits` equal parts."""
     x, axis = call["x"], call.integer("axis", 0)
     if "split_sizes" in call:
         ends = list(itertools.accumulate(call.integers("split_sizes")))
@@ -93,7 +93,7 @@ def _slice_by_index(call: Call) -> Array:
 
 
 def _slice_by_size(call: Call) -> Array:
-    """From `begin` on `size` elements; -1 is all the rest."""
+    """Take `size` elements from `begin`; -1 is the rest."""
     begin, size = call.integers("begin"), call.integers("size")
     ends = [None if n == -1 else b + n for b, n in zip(begin, size, strict=True)]
     return call["x"][tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))]
@@ -145,7 +145,7 @@ def _shape(call: Call) -> Array:
 
 
 def _pixel_shuffle(call: Call) -> Array:
-    """(B, C * f * f, H, W) -> (B, C, H * f, W * f); a pixel's f * f channels lie row by row."""
+    """(B, C * f * f, H, W) -> (B, C, H * f, W * f); a pixel's f * f channels go row by row."""
     factor = call.integer("upscale_factor", 1)
     batch, channels, height, width = call["x"].shape
     split = call["x"].reshape(batch, channels // factor**2, factor, factor, height, width)
@@ -163,7 +163,7 @@ def _pixel_unshuffle(call: Call) -> Array:
 
 
 def _space_to_depth(call: Call) -> Array:
-    """As pixel_unshuffle, but the place in the block is the slower part of the new channel."""
+    """As pixel_unshuffle, but the place in the block varies slower than the old channel."""
     block = call.integer("block_size", 1)
     batch, channels, height, width = call["x"].shape
     rows, cols = height // block, width // block

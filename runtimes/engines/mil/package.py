@@ -28,7 +28,7 @@ def load_package(path: Path) -> Program:
 
 
 def _model_file(package: Path) -> Path:
-    """The file that Manifest.json calls the root model."""
+    """Find the file that Manifest.json names as the root model."""
     manifest = package / "Manifest.json"
     try:
         entries = json.loads(manifest.read_text("utf-8"))
@@ -44,7 +44,7 @@ def _model_file(package: Path) -> Path:
 
 
 def _inside(folder: Path, relative: str) -> Path:
-    """A package may only name files of its own."""
+    """Resolve a path. MilError if it is outside the package."""
     parts = PurePosixPath(relative)
     if parts.is_absolute() or ".." in parts.parts:
         raise MilError(f"'{relative}' points outside of the package")
@@ -52,7 +52,7 @@ def _inside(folder: Path, relative: str) -> Path:
 
 
 class _Reader:
-    """Turns one parsed model into a Graph; weight files are opened once each."""
+    """Turn one parsed model into a Graph; each weight file is opened once."""
 
     def __init__(self, model: Any, folder: Path) -> None:
         self._model = model
@@ -94,7 +94,7 @@ class _Reader:
         return steps
 
     def _step(self, operation: Any) -> Step:
-        """iOS16 compressed weights are attributes, later ones are inputs: both become arguments."""
+        """Read an operation; compressed weights, iOS 16's attributes or inputs, are arguments."""
         arguments: dict[str, tuple[str | Array, ...]] = {
             key: tuple(self._source(binding) for binding in argument.arguments)
             for key, argument in operation.inputs.items()
@@ -122,7 +122,7 @@ class _Reader:
 
 
 def _block(function: Any) -> Any:
-    """The function's body for the op set it was written for."""
+    """Find the function's body for the op set it was written for."""
     if function.opset not in function.block_specializations:
         raise MilError(f"the program has no body for its op set '{function.opset}'")
     return function.block_specializations[function.opset]

@@ -1,9 +1,9 @@
-"""Blocks of one operation on several threads, with numpy's BLAS held to one thread each.
+"""Run blocks of one operation on several threads, with numpy's BLAS held to one thread each.
 
-OpenBLAS splits even small products, and its threads wait for each other by spinning: on a machine
-that is busy with something else, MobileSAM's window attention (1,500 products of 196 x 196 x 32)
-took 4 to 12 s of CPU instead of 0.1 s. Whole blocks shared out here need not wait at all, the
-elementwise work gains too, and results do not depend on the number of threads.
+OpenBLAS splits even small products, and its threads wait for each other by spinning: on a busy
+machine, MobileSAM's window attention (1,500 products of 196 x 196 x 32) took 4 to 12 s of CPU
+instead of 0.1 s. Whole blocks never wait for each other, elementwise work gains too, and results do
+not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _GET, _SET = f"{_PREFIX}_get_num_threads64_", f"{_PREFIX}_set_num_threads64_"
 
 @cache
 def _blas() -> ctypes.CDLL | None:
-    """The OpenBLAS that numpy's wheel carries; None for another BLAS, which is then left alone."""
+    """Find the OpenBLAS in numpy's wheel; None for another BLAS, which is left alone."""
     root = Path(np.__file__).parent
     for folder in (root.parent / "numpy.libs", root / ".dylibs"):
         for path in sorted(folder.glob(f"*{_PREFIX}*")):
@@ -41,14 +41,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 @cache
 def workers() -> int:
-    """As many threads as BLAS would use; OPENBLAS_NUM_THREADS limits both."""
+    """Count the threads that BLAS would use; OPENBLAS_NUM_THREADS limits both."""
     library = _blas()
     return 1 if library is None else max(1, int(library[_GET]()))
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Inside, a product runs on the thread that asks for it."""
+    """Within the block, run each product on the thread that asks for it."""
     library = _blas()
     if library is None:
         yield
@@ -65,7 +65,7 @@ def one_blas_thread() -> Iterator[None]:
 def for_blocks(count: int, step: int, function: Callable[[slice], None]) -> None:
     """Call `function` with each slice of `step` of range(count); blocks must not share results.
 
-    Each runs in a copy of the caller's context, which is where numpy keeps its error state.
+    Each runs in a copy of the caller's context, which holds numpy's error state.
     """
     blocks = [slice(start, min(count, start + step)) for start in range(0, count, step)]
     if len(blocks) < 2 or workers() < 2:

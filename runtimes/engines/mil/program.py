@@ -18,7 +18,7 @@ from runtimes.engines.mil.registry import EXACT, OPERATIONS
 from runtimes.engines.mil.rounding import round_to_half
 from runtimes.engines.mil.tensors import Array, TensorType, working_dtype
 
-# Compressed weights: unpacked each time they are read, so that no copy outlives its use.
+# Compressed weights are unpacked each time they are read, so that no copy outlives its use.
 _DEFERRED = "constexpr_"
 
 
@@ -26,9 +26,9 @@ class Program:
     """A loaded package.
 
     Attributes:
-        inputs: What `run` takes, in order.
-        outputs: What `run` returns, in order.
-        operation_counts: How often each operation occurs, constants left out.
+        inputs: Of `run`, in order.
+        outputs: Of `run`, in order.
+        operation_counts: Operation -> number of occurrences, without constants.
         max_rank: The highest rank of any tensor an operation writes.
         specification_version: 7 is iOS 16, 8 iOS 17, 9 iOS 18.
     """
@@ -47,7 +47,7 @@ class Program:
 
     @property
     def graph(self) -> Graph:
-        """The program as data, for whoever counts in it."""
+        """The program as data, for counting in it."""
         return self._graph
 
     def run(
@@ -59,29 +59,27 @@ class Program:
 
         Args:
             inputs: Every input by name; an image as a float array (1, 3, H, W) in 0..255.
-            half: None rounds to float16 what the program types as float16. False rounds nothing.
+            half: None rounds every tensor that the program types as float16. False rounds nothing.
                 True rounds every float tensor, weights too, whatever the program says.
 
         Returns:
-            Every output by name. Floats are float32, also those whose values are float16's.
+            Every output by name. Floats are float32, even if their values are float16's.
         """
         for step in self._graph.steps:
             if step.operation not in OPERATIONS:
                 raise MilError(f"{step.label} is not known to this interpreter")
         run = _Run(self._graph, half=half)
-        for name, array in self._checked(inputs).items():
+        for name, array in self._check(inputs).items():
             run.store(Port(name, array[0]), array[1])
-        # What overflows here overflows on the phone: that is a result, not a reason to warn.
+        # An overflow here is an overflow on the phone: a result, not a reason to warn.
         with one_blas_thread(), np.errstate(all="ignore"):
             for index, step in enumerate(self._graph.steps):
                 if not step.operation.startswith(_DEFERRED):
                     run.execute(step, self._last_use[index])
         return {feature.name: run.resolve(feature.name) for feature in self.outputs}
 
-    def _checked(
-        self, inputs: Mapping[str, npt.NDArray[Any]]
-    ) -> dict[str, tuple[TensorType, Array]]:
-        """Each input as a copy that operations may overwrite."""
+    def _check(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[TensorType, Array]]:
+        """Check the inputs and copy each, so that operations may overwrite it."""
         wanted = {feature.name: feature.kind for feature in self.inputs}
         if wanted.keys() != inputs.keys():
             raise MilError(f"inputs are {sorted(wanted)}, got {sorted(inputs)}")
@@ -95,7 +93,7 @@ class Program:
 
 
 def _last_uses(graph: Graph) -> list[list[str]]:
-    """For each step the tensors that nothing reads after it; outputs of the program stay."""
+    """List, for each step, the tensors that nothing reads after it; the program's outputs stay."""
     keep = {feature.name for feature in graph.outputs}
     last: dict[str, int] = {feature.name: 0 for feature in graph.inputs}
     for index, step in enumerate(graph.steps):
@@ -109,7 +107,7 @@ def _last_uses(graph: Graph) -> list[list[str]]:
 
 
 class _Run:
-    """One run: what its tensors are, and how they are rounded."""
+    """One run: its tensors and their rounding."""
 
     def __init__(self, graph: Graph, *, half: bool | None) -> None:
         self._constants = graph.constants
@@ -123,7 +121,7 @@ class _Run:
         self._memory = Memory()
 
     def execute(self, step: Step, dying: Sequence[str]) -> None:
-        """Run one operation; memory that only it still reads is offered to it for its result."""
+        """Run one operation; it may put its result in memory that nothing else reads any more."""
         arguments = self._arguments(step)
         spare = self._memory.release(dying)
         for port, result in zip(step.outputs, self._results(step, arguments, spare), strict=True):
@@ -133,23 +131,23 @@ class _Run:
         self._memory.recycle(spare.values())
 
     def store(self, port: Port, result: Array, *, exact: bool = False) -> None:
-        """Keep a tensor in the type the program gives it; an exact one needs no rounding."""
+        """Keep a tensor in the type the program declares; an exact one needs no rounding."""
         if self._rounds(port.kind) and not exact:
-            result = self._rounded(result)
+            result = self._round(result)
         self._memory.keep(port.name, result)
 
     def resolve(self, source: str | Array) -> Array:
-        """The value of a tensor or constant as operations take it."""
+        """Look up a tensor or constant in its working type."""
         if isinstance(source, str):
             alive = self._memory.get(source)
             if alive is not None:
                 return alive
             if source in self._deferred:
-                return self._unpacked(source)
+                return self._unpack(source)
             if source not in self._constants:
                 raise MilError(f"tensor '{source}' is read before it is written")
             source = self._constants[source]
-        return self._widened(source)
+        return self._widen(source)
 
     def _arguments(self, step: Step) -> dict[str, list[Array]]:
         return {name: [self.resolve(s) for s in group] for name, group in step.arguments.items()}
@@ -157,7 +155,7 @@ class _Run:
     def _results(
         self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: Collection[int]
     ) -> list[Array]:
-        """The operation's results, held against the types the program declares."""
+        """Compute the operation's results and check them against the declared types."""
         call = Call(step, arguments, spare, self._memory.empty)
         try:
             raw = OPERATIONS[step.operation](call)
@@ -167,23 +165,23 @@ class _Run:
         if len(results) != len(step.outputs):
             raise MilError(f"{step.label} gave {len(results)} of {len(step.outputs)} outputs")
         return [
-            _typed(step, port, array) for port, array in zip(step.outputs, results, strict=True)
+            _set_type(step, port, array) for port, array in zip(step.outputs, results, strict=True)
         ]
 
-    def _unpacked(self, name: str) -> Array:
+    def _unpack(self, name: str) -> Array:
         step = self._deferred[name]
         results = self._results(step, self._arguments(step), ())
         array = results[[port.name for port in step.outputs].index(name)]
         kind = next(port.kind for port in step.outputs if port.name == name)
-        return self._rounded(array) if self._rounds(kind) else array
+        return self._round(array) if self._rounds(kind) else array
 
     def _rounds(self, kind: TensorType) -> bool:
         if self._half is None:
             return kind.dtype == "float16"
         return self._half and kind.is_float
 
-    def _rounded(self, array: Array) -> Array:
-        """In place, unless other tensors look into the same memory."""
+    def _round(self, array: Array) -> Array:
+        """Round in place, unless other tensors share the memory."""
         if (
             self._memory.is_shared(array)
             or not array.flags.c_contiguous
@@ -193,7 +191,7 @@ class _Run:
         round_to_half(array)
         return array
 
-    def _widened(self, constant: Array) -> Array:
+    def _widen(self, constant: Array) -> Array:
         if constant.dtype.kind != "f":
             return constant
         if constant.dtype == np.float32 and not self._half:
@@ -204,7 +202,7 @@ class _Run:
         return array
 
 
-def _typed(step: Step, port: Port, result: Array) -> Array:
+def _set_type(step: Step, port: Port, result: Array) -> Array:
     array = np.asarray(result)
     if not port.kind.accepts(array.shape):
         raise MilError(f"{step.label} gave {array.shape}, the program says {port.kind.shape}")

@@ -1,4 +1,4 @@
-"""Rounding float32 arrays to the values float16 can hold."""
+"""Round float32 arrays to the values float16 can hold."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def round_to_half(values: Array) -> None:
     """Replace each float32 of a contiguous array by the nearest float16 value; ties go to even.
 
     A value x with 2**e <= |x| < 2**(e+1) plus and minus 1.5 * 2**(e+13) loses just the 13 bits that
-    float16 does not have. That takes a quarter of `astype(float16).astype(float32)`, which
-    only blocks with values of 32768 or more still go through, so that what a phone would turn into
-    infinity is infinity here as well. The sign of a zero is not kept.
+    float16 does not have. That takes a quarter of the time of `astype(float16).astype(float32)`,
+    which is used only for blocks with values of 32768 or more, so that a phone's infinity is
+    infinity here as well. The sign of a zero is not kept.
     """
     flat = values.reshape(-1)
     for_blocks(flat.size, _SHARE, lambda part: _round_share(flat[part]))

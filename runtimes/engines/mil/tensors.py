@@ -38,7 +38,7 @@ SPELLINGS = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
 class TensorType:
     """A declared type; None is a dimension known only at run time.
 
-    `dtype` is MIL's name in lower case, as in `float16`, `int32`, `bool` or `string`.
+    `dtype` is MIL's name in lower case, such as `float16`, `int32`, `bool` or `string`.
     """
 
     dtype: str
@@ -51,18 +51,18 @@ class TensorType:
 
     @property
     def count(self) -> int:
-        """How many elements; only for a type whose every dimension is known."""
+        """Number of elements; only for a type whose every dimension is known."""
         return math.prod(size if size is not None else 0 for size in self.shape)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape is of this type."""
+        """Whether an array of this shape fits this type."""
         return len(shape) == len(self.shape) and all(
             want is None or want == have for want, have in zip(self.shape, shape, strict=True)
         )
 
 
 def working_dtype(name: str) -> npt.DTypeLike:
-    """The numpy type a tensor has while a program runs: every float is a float32."""
+    """Numpy type of a tensor while a program runs: every float is a float32."""
     if name.startswith("float"):
         return np.float32
     if name in PACKED:
@@ -80,14 +80,14 @@ def stored_bytes(kind: TensorType) -> int:
 
 
 def working_stored(name: str) -> npt.DTypeLike:
-    """The numpy type of a whole-byte element as stored."""
+    """Numpy type of a whole-byte element as stored."""
     if name not in STORED:
         raise MilError(f"element type '{name}' is not known to this interpreter")
     return STORED[name]
 
 
 def from_bytes(raw: memoryview | bytes, kind: TensorType) -> Array:
-    """Elements as stored, little-endian: a view, but for those that share bytes: unpacked."""
+    """Read little-endian elements: a view, or a copy if they share bytes and are unpacked."""
     shape = tuple(size or 0 for size in kind.shape)
     if kind.dtype in PACKED:
         return unpack_bits(np.frombuffer(raw, np.uint8), PACKED[kind.dtype], kind).reshape(shape)
@@ -95,7 +95,7 @@ def from_bytes(raw: memoryview | bytes, kind: TensorType) -> Array:
 
 
 def unpack_bits(packed: Array, width: int, kind: TensorType) -> Array:
-    """Bit fields, first element in the lowest bits, running on across bytes -> one byte each."""
+    """Unpack bit fields, the first in the lowest bits, continuing across bytes, to a byte each."""
     bits = np.unpackbits(packed, bitorder="little")[: kind.count * width]
     weights = (1 << np.arange(width)).astype(np.uint8)
     values = bits.reshape(-1, width) @ weights

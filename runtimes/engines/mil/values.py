@@ -28,7 +28,7 @@ def _names() -> dict[int, str]:
 
 
 def tensor_type(message: Any) -> TensorType:
-    """A `ValueType` that is a tensor."""
+    """Read a `ValueType` that is a tensor."""
     if message.WhichOneof("type") != "tensorType":
         raise MilError(f"a value of kind {message.WhichOneof('type')} is not known here")
     tensor = message.tensorType
@@ -43,7 +43,7 @@ def tensor_type(message: Any) -> TensorType:
 
 
 def value(message: Any, read_blob: BlobReader) -> Array:
-    """A `Value`: a tensor in the program text or in a weight file. Strings give a text array."""
+    """Read a `Value`: a tensor in the program text or a weight file. Strings give a text array."""
     kind = tensor_type(message.type)
     if message.WhichOneof("value") == "blobFileValue":
         blob = message.blobFileValue
@@ -54,7 +54,7 @@ def value(message: Any, read_blob: BlobReader) -> Array:
 
 
 def _immediate(tensor: Any, kind: TensorType) -> Array:
-    """Types narrower than 32 bits are bytes; the others have a list of their own."""
+    """Read a tensor in the text: types under 32 bits are bytes, others have their own list."""
     field = tensor.WhichOneof("value")
     shape = tuple(size or 0 for size in kind.shape)
     if field is None:

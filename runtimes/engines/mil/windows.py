@@ -24,12 +24,12 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether every output looks at just the input at its own place."""
+        """Whether every output reads only the input at its own place."""
         plain = all(v == 1 for v in (*self.kernel, *self.strides))
         return plain and not any(sum(pair) for pair in self.pads)
 
     def reach(self, axis: int) -> int:
-        """Inputs between a window's first and last, both counted."""
+        """Number of inputs from a window's first to its last."""
         return (self.kernel[axis] - 1) * self.dilations[axis] + 1
 
     def out_sizes(self, sizes: Sequence[int], ceil: bool = False) -> tuple[int, ...]:  # noqa: FBT001
@@ -41,17 +41,17 @@ class Window:
             stride = self.strides[axis]
             count = (-(-room // stride) if ceil else room // stride) + 1
             if ceil and before + after > 0 and (count - 1) * stride >= size + before:
-                count -= 1  # a window that would start in the padding behind the input
+                count -= 1  # a window that would start in the padding after the input
             found.append(count)
         return tuple(found)
 
     def taps(self, padded: Array, counts: Sequence[int]) -> Iterator[tuple[tuple[int, ...], Array]]:
-        """For each kernel position the part of the padded input it meets, `counts` in size."""
+        """Pair each kernel position with its part of the padded input, `counts` in size."""
         for tap in np.ndindex(*self.kernel):
             yield tap, padded[self.places(tap, counts)]
 
     def places(self, tap: Sequence[int], counts: Sequence[int]) -> tuple[Any, ...]:
-        """Index of the padded input: where one kernel position lies for each output."""
+        """Index the padded input: one kernel position's place for each output."""
         slices: list[Any] = [...]
         for axis, (position, count) in enumerate(zip(tap, counts, strict=True)):
             start = position * self.dilations[axis]
@@ -61,7 +61,7 @@ class Window:
 
 
 def read_window(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> Window:
-    """The window that a conv's or a pool's arguments describe for an input of these sizes."""
+    """Read the window of a conv's or a pool's arguments for an input of these sizes."""
     ones = [1] * len(kernel)
     strides = call.integers("strides", ones)
     dilations = call.integers("dilations", ones)
@@ -70,7 +70,7 @@ def read_window(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> Wind
 
 
 def _pads(call: Call, sizes: Sequence[int], window: Window) -> tuple[tuple[int, int], ...]:
-    """`same`: ceil(size / stride) outputs, an odd rest of padding behind; `same_lower`: before."""
+    """`same`: ceil(size / stride) outputs, an odd row of padding after; `same_lower`: before."""
     mode = call.text("pad_type", "valid")
     if mode == "valid":
         return window.pads
@@ -89,7 +89,7 @@ def _pads(call: Call, sizes: Sequence[int], window: Window) -> tuple[tuple[int, 
 
 
 def pad_spatial(x: Array, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
-    """Pad the axes after batch and channel; the very array if there is nothing to add."""
+    """Pad the axes after batch and channel; return the same array if there is nothing to add."""
     if not any(before or after for before, after in pads):
         return x
     sizes = [n + before + after for n, (before, after) in zip(x.shape[2:], pads, strict=True)]

@@ -9,9 +9,10 @@ import pytest
 
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import Adb
-from android_harness.state import condition
+from android_harness.state import thermal
 from exporter.errors import DeviceError, DeviceLostError
 from runtimes.device import Condition
+from runtimes.remote import cooling
 
 
 def connection(folder: Path, said: str, state: str) -> Connection:
@@ -58,9 +59,9 @@ def test_a_device_that_is_there_did_not_go_away(tmp_path, file):
 
 def test_waiting_for_a_cool_device_names_it(caplog):
     caplog.set_level(logging.INFO, "sam_export.device")
-    seen = iter([Condition(at="", thermal_status=2), Condition(at="", thermal_status=0)])
-    start = Condition(at="", thermal_status=0)
-    condition.cool(
+    cool = Condition(at="", thermal_status=thermal.status_of(0))
+    seen, start = iter([Condition(at="", thermal_status=thermal.status_of(2)), cool]), cool
+    cooling.cool(
         lambda: next(seen), start, 60, device="android:R5CT1", sleep=lambda _: None, clock=lambda: 0
     )
     assert caplog.messages == [

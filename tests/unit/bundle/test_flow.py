@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from exporter.bundle.flow import feeds, in_order, repeated
+from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 
 
@@ -43,16 +43,16 @@ MEMORY = graph("memory_encoder", ["image_embeddings", "low_res_masks"], ["memory
     ],
 )
 def test_a_graph_comes_after_those_that_feed_it(given):
-    names = [each.spec.name for each in in_order(given)]
+    names = [each.spec.name for each in order_graphs(given)]
     assert names == ["image_encoder", "mask_decoder", "memory_encoder"][: len(given)]
 
 
 def test_within_one_rank_the_feeder_comes_first_and_a_ring_ends():
     late = graph("late", ["b"], ["c"], "prompt")
     early = graph("early", ["a"], ["b"], "prompt")
-    assert in_order([late, early]) == (early, late)
-    assert set(in_order([MEMORY, ATTENTION])) == {MEMORY, ATTENTION}
-    assert in_order([]) == ()
+    assert order_graphs([late, early]) == (early, late)
+    assert set(order_graphs([MEMORY, ATTENTION])) == {MEMORY, ATTENTION}
+    assert order_graphs([]) == ()
 
 
 def test_an_output_feeds_inputs_of_its_name():
@@ -70,7 +70,7 @@ def test_of_two_that_give_a_name_the_later_feeds():
 
 
 def test_the_repeated_graph_is_the_one_that_answers_prompts():
-    assert repeated([ENCODER, DECODER]) is DECODER
-    assert repeated([MEMORY, DECODER, ENCODER]) is DECODER
-    assert repeated([graph("segmenter", ["image"], ["boxes"], "image")]) is None
-    assert repeated([graph("segmenter", ["image"], ["low_res_masks"], "prompt")]) is None
+    assert repeated_graph([ENCODER, DECODER]) is DECODER
+    assert repeated_graph([MEMORY, DECODER, ENCODER]) is DECODER
+    assert repeated_graph([graph("segmenter", ["image"], ["boxes"], "image")]) is None
+    assert repeated_graph([graph("segmenter", ["image"], ["low_res_masks"], "prompt")]) is None

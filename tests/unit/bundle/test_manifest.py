@@ -70,6 +70,7 @@ def test_a_graph_is_found_by_name(made):
         (("graphs", 0, "spec", "runs"), "daily", r"spec\.runs is 'daily'.*image, prompt, frame"),
         (("preprocess", "rounding"), "up", "'up'; this release knows half_up, .*newer release"),
         (("preprocess", "prompt_scale"), "both", "prompt_scale is 'both'.*get a newer release"),
+        (("preprocess", "padded_by"), "app", "padded_by is 'app'; .* host, graph: get a newer"),
         (("preprocess", "interpolation"), "x", "interpolation is 'x'.*get a newer release"),
         (("mask", "score"), "beauty", "score is 'beauty'.*get a newer release"),
     ],
@@ -91,7 +92,7 @@ def test_a_missing_field_is_named(data, path):
     for key in parents:
         holder = holder[key]
     del holder[last]
-    with pytest.raises(BundleError, match=f"lacks the field '{last}'"):
+    with pytest.raises(BundleError, match=f"is missing the field '{last}'"):
         Manifest.from_json(json.dumps(data))
 
 
@@ -126,11 +127,13 @@ def test_a_manifest_of_an_older_release_has_no_second_file_and_the_first_rules(m
         ("source", "decoder_sha256"),
         ("preprocess", "rounding"),
         ("preprocess", "prompt_scale"),
+        ("preprocess", "padded_by"),
     ):
         del data[place][name]
     assert Manifest.from_json(json.dumps(data)) == made
     assert (made.source.decoder_checkpoint, made.source.decoder_sha256) == ("", "")
     assert (made.preprocess.rounding, made.preprocess.prompt_scale) == ("half_up", "each_side")
+    assert made.preprocess.padded_by == "host"
 
 
 def test_both_files_of_a_network_are_kept(made):

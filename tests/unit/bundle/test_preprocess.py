@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from exporter.bundle.preprocess import Frame, binarise, fit, image_input, upscale
+from exporter.bundle.preprocess import Frame, binarise, fit, image_input, resized_size, upscale
 from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.errors import ImageError
 
@@ -104,6 +104,13 @@ def published(low_res, frame):
     size = (frame.original[1], frame.original[0])
     full = functional.interpolate(cropped, size, mode="bilinear", align_corners=False)
     return full[0].numpy()
+
+
+def test_the_resized_size_is_width_and_height_in_the_input():
+    found = resized_size(fit(100, 93, RULE))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[64, 60]])
+    np.testing.assert_array_equal(resized_size(fit(93, 100, STRETCH)), [[64, 64]])
 
 
 @pytest.mark.parametrize("rule", [RULE, STRETCH])

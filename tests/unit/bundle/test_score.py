@@ -18,7 +18,7 @@ from exporter.errors import RequestError
 from exporter.job import mask_rule
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
-from runtimes.masks import chosen_tokens, masks_of
+from runtimes.masks import choose_tokens, masks_of
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.tiny_bundle import Recipe, build
 
@@ -58,7 +58,7 @@ def test_a_mask_of_nothing_is_never_the_best():
     logits[2, 0, 0] = logits[3] = 4.0
     logits[2, 1] = 0.0
     assert mask_scores(logits, np.zeros(4, np.float32), STABLE).tolist()[:2] == [0.0, 0.0]
-    assert chosen_tokens(STABLE, logits, np.zeros(4, np.float32), multimask=False) == (3,)
+    assert choose_tokens(STABLE, logits, np.zeros(4, np.float32), multimask=False) == (3,)
 
 
 def test_the_score_chooses_and_is_what_a_caller_gets():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.checkpoints.pickle_values import Record, Reference, Storage, TensorSpec
+from exporter.checkpoints.pickle_values import Record, Reference, Storage, StoredTensor
 from exporter.checkpoints.pickled import read_pickle
 from exporter.checkpoints.torch_file import flatten, read_torch_file
 from exporter.errors import CheckpointError
@@ -187,7 +187,7 @@ def test_a_data_parallel_wrapper_adds_nothing_to_names(tmp_path):
 
 
 def _module(**children) -> Record:
-    weight = TensorSpec(Storage("0", "float32", 1), "float32", 0, (1,), (1,))
+    weight = StoredTensor(Storage("0", "float32", 1), "float32", 0, (1,), (1,))
     return Record("M", {"_parameters": {"w": weight}, "_buffers": {}, "_modules": children})
 
 

@@ -29,7 +29,7 @@ def refusal(path, content):
 def test_a_cut_file_is_truncated(path, missing):
     whole = path.read_bytes()
     said = refusal(path, whole[:-missing])
-    assert f"truncated: its {len(whole) - missing} bytes lack the zip directory" in said
+    assert f"truncated: its {len(whole) - missing} bytes have no zip directory" in said
     assert "download it again" in said
 
 

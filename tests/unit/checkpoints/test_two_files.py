@@ -98,9 +98,9 @@ def test_faults_of_the_second_file_are_listed() -> None:
     assert caught.value.misshapen == ["mask_decoder.bias (4,) should be (3,)"]
 
 
-def test_a_second_file_that_is_lacking_or_not_wanted() -> None:
+def test_a_second_file_that_is_missing_or_not_wanted() -> None:
     first, second, state = tiny_files()
-    with pytest.raises(CheckpointError, match=r"decoder\.pt is lacking: pass --decoder-checkpoint"):
+    with pytest.raises(CheckpointError, match=r"decoder\.pt is missing: pass --decoder-checkpoint"):
         load_strict(tiny_variant(), first)
     single = tiny_variant(layouts=(Layout("whole", str, Tiny),), decoder=None)
     whole = Checkpoint(Path("w.pt"), "w", state)
@@ -177,8 +177,8 @@ def test_the_published_files_load(files, variant, encoder, decoder, value) -> No
     ("variant", "encoder", "decoder", "words"),
     [
         (V2, "mobile_sam.pt", "prompt_guided.pt", "this looks like mobile_sam or tinysam"),
-        (V2, "prompt_guided.pt", "prompt_guided.pt", "what --decoder-checkpoint takes"),
-        (NANO, "mobile_sam.pt", "mobile_sam.pt", "what --decoder-checkpoint takes"),
+        (V2, "prompt_guided.pt", "prompt_guided.pt", "the file for --decoder-checkpoint"),
+        (NANO, "mobile_sam.pt", "mobile_sam.pt", "the file for --decoder-checkpoint"),
         (V2, f"{V2}.pt", "mobile_sam.pt", "decoder: .*this looks like mobile_sam or tinysam"),
         (V2, f"{V2}.pt", f"{NANO}.pt", "decoder: .*this looks like nanosam_resnet18"),
         (NANO, f"{V2}.pt", "mobile_sam.pt", "this looks like mobilesam_v2_tiny_vit"),

@@ -16,7 +16,7 @@ from exporter.scenes.scene import scene
 from profiles.lab.demo.batches import SIZE, batches
 from profiles.lab.demo.evaluate import Model, evaluate
 from profiles.lab.demo.muon import orthogonal
-from profiles.lab.demo.plan import Plan
+from profiles.lab.demo.plan import TrainingPlan
 
 # Floors under profiles/results/demo-accuracy.md, for few scenes: they catch a broken model.
 FLOORS = {
@@ -86,7 +86,7 @@ def test_a_batch_does_not_depend_on_where_training_began() -> None:
 
 
 def test_learning_rate_rises_then_falls() -> None:
-    plan = Plan(steps=1000, minutes=10.0)
+    plan = TrainingPlan(steps=1000, minutes=10.0)
     rates = [plan.rate_at(steps, 0.0) for steps in (0, plan.warmup, 500, 1000)]
     assert max(rates[0], rates[3]) < rates[2] < rates[1] <= plan.rate
     assert plan.rate_at(10, 600.0) == pytest.approx(0.01 * plan.rate)

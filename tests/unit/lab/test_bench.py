@@ -45,7 +45,7 @@ class FakeClock:
 def test_every_contender_has_its_turns_and_the_pause_is_not_timed():
     clock = FakeClock()
     contenders = {"torch_published": clock.takes(30, 24), "onnx": clock.takes(8)}
-    plan = speed.Plan(rounds=2, calls=2, pause_s=0.5)
+    plan = speed.TurnPlan(rounds=2, calls=2, pause_s=0.5)
     samples = speed.interleave(contenders, plan, clock, clock.sleep)
     assert samples == {"torch_published": [30, 24, 30, 24], "onnx": [8, 8, 8, 8]}
     assert clock.slept == [0.5] * 4
@@ -54,7 +54,7 @@ def test_every_contender_has_its_turns_and_the_pause_is_not_timed():
 def test_each_round_begins_with_the_next_contender():
     order = []
     contenders = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    speed.interleave(contenders, speed.Plan(3), lambda: 0, lambda _: None)
+    speed.interleave(contenders, speed.TurnPlan(3), lambda: 0, lambda _: None)
     assert "".join(order) == "abcbcacab"
 
 
@@ -80,13 +80,13 @@ def test_other_numbers_are_not_timed():
 def test_rows_are_found_by_name():
     assert [rows.parse_row(row.name) for row in rows.ROWS] == list(rows.ROWS)
     assert rows.parse_row("sam_vit_b:image_encoder").goals == {"onnx": 2.2, "tflite": 3.3}
-    with pytest.raises(RequestError, match=r"'vit:x'; there are: mobile_sam:image_encoder, "):
+    with pytest.raises(RequestError, match=r"'vit:x'; choose from mobile_sam:image_encoder, "):
         rows.parse_row("vit:x")
 
 
 def test_the_command_line_refuses_by_name(capfd):
     assert bench.main(["--row", "vit:x"]) == 2
-    assert "bench: error: no row is called 'vit:x'" in capfd.readouterr().err
+    assert "bench: error: unknown row 'vit:x'" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         bench.main(["--rounds", "0"])
     with pytest.raises(SystemExit, match="0"):

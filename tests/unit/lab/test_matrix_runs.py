@@ -33,11 +33,11 @@ def work(tmp_path, monkeypatch):
         done.append(job.name)
         return {"name": job.name, "variant": job.variant, "answer": 42}
 
-    monkeypatch.setattr(matrix.Work, "measure", measured)
+    monkeypatch.setattr(matrix.MatrixRun, "measure", measured)
 
     def build(*argv):
         arguments = matrix._parser().parse_args([*argv, "--folder", str(tmp_path / "work")])
-        return matrix.Work(arguments, lambda line: None)
+        return matrix.MatrixRun(arguments, lambda line: None)
 
     build.done = done
     return build
@@ -46,18 +46,18 @@ def work(tmp_path, monkeypatch):
 def test_an_interrupted_run_goes_on_where_it_was(work, monkeypatch):
     one = work("--only", "demo")
     names = [job.name for job in one.wanted]
-    measured = matrix.Work.measure
+    measured = matrix.MatrixRun.measure
 
     def interrupted(self, job):
         if job.name == names[2]:
             raise KeyboardInterrupt
         return measured(self, job)
 
-    monkeypatch.setattr(matrix.Work, "measure", interrupted)
+    monkeypatch.setattr(matrix.MatrixRun, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         one.run(lambda: 0.0)
     assert work.done == names[:2]
-    monkeypatch.setattr(matrix.Work, "measure", measured)
+    monkeypatch.setattr(matrix.MatrixRun, "measure", measured)
     again = work("--only", "demo")
     again.run(lambda: 0.0)
     assert work.done == names
@@ -178,7 +178,7 @@ def test_two_files_are_both_needed(tmp_path):
 
 
 def test_the_command_writes_the_page_and_its_data(work, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(matrix.Work, "measure", lambda self, job: row(job.name))
+    monkeypatch.setattr(matrix.MatrixRun, "measure", lambda self, job: row(job.name))
     argv = ["--only", "demo", "--target", "tflite", "--write", "--folder", str(tmp_path / "w")]
     assert matrix.main(argv) == 0
     data = json.loads((tmp_path / "results" / "matrix.json").read_text())
@@ -186,7 +186,7 @@ def test_the_command_writes_the_page_and_its_data(work, tmp_path, monkeypatch, c
     assert (tmp_path / "results" / "matrix.md").read_text() == table.render(data)
     assert "0 of 2 exports are to be made" in capfd.readouterr().err
     assert matrix.main(["--only", "nosam"]) == 2
-    assert "no variant is called 'nosam'" in capfd.readouterr().err
+    assert "unknown variant 'nosam'" in capfd.readouterr().err
 
 
 # --------------------------------------------------------------------------------- child processes
@@ -226,7 +226,7 @@ def fake_children(monkeypatch, **ends):
 
 
 USAGE = processes.Usage(2.0, 3.0, 0.5)
-GOOD = processes.Ended(USAGE, "")
+GOOD = processes.ProcessEnd(USAGE, "")
 ANSWERS = {
     "export": {"weights": "filled", "seconds": 1.5, "graphs": [{"spec": {"name": "g"}}]},
     "inspect": {"g": {"max_rank": 4}},
@@ -237,13 +237,13 @@ ANSWERS = {
     ("ends", "expected"),
     [
         ({"export": GOOD, "inspect": GOOD}, {"seconds": 1.5, "cpu_s": 2.0, "peak_gb": 0.5}),
-        ({"export": processes.Ended(USAGE, "it broke")}, {"error": "it broke", "cpu_s": 2.0}),
+        ({"export": processes.ProcessEnd(USAGE, "it broke")}, {"error": "it broke", "cpu_s": 2.0}),
         (
-            {"export": processes.Ended(USAGE, "needed more than 8.0 GB", 8.3)},
+            {"export": processes.ProcessEnd(USAGE, "needed more than 8.0 GB", 8.3)},
             {"skipped": "needed more than 8.0 GB: 8.3 GB were held when it was stopped"},
         ),
         (
-            {"export": GOOD, "inspect": processes.Ended(USAGE, "no such file")},
+            {"export": GOOD, "inspect": processes.ProcessEnd(USAGE, "no such file")},
             {"error": "exported, but not inspected: no such file", "seconds": 1.5},
         ),
     ],
@@ -252,7 +252,7 @@ def test_whatever_happens_is_a_row_and_the_bundle_goes(monkeypatch, tmp_path, en
     monkeypatch.setattr(sources, "key", lambda job, weights: "now")
     fake_children(monkeypatch, **ends)
     arguments = matrix._parser().parse_args(["--only", "demo", "--folder", str(tmp_path)])
-    row = matrix.Work(arguments, lambda line: None).measure(DEMO)
+    row = matrix.MatrixRun(arguments, lambda line: None).measure(DEMO)
     assert expected.items() <= row.items()
     assert row["name"] == DEMO.name
     assert list((tmp_path / "bundles").iterdir()) == []

@@ -27,7 +27,7 @@ from exporter.models.efficient_tam import PlainSize
 from exporter.models.layers import freeze
 from exporter.models.sam2 import fold_children
 from exporter.scenes.scene import scene
-from exporter.targets import load_target
+from exporter.targets import Options, load_target
 from exporter.variants import load_variant
 from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.cli import main
@@ -155,8 +155,8 @@ def test_the_decoder_takes_no_mask_and_no_golden_refines(graphs):
 
 def test_the_image_is_stretched_plainly_and_in_bytes_for_core_ml():
     rule = VITT.preprocess
-    assert load_target("onnx").preprocess(rule).interpolation == "float_bilinear_plain"
-    assert load_target("coreml").preprocess(rule).interpolation == "bilinear_plain"
+    assert load_target("onnx").preprocess(rule, Options()).interpolation == "float_bilinear_plain"
+    assert load_target("coreml").preprocess(rule, Options()).interpolation == "bilinear_plain"
 
 
 def test_a_bundle_without_a_mask_input_refuses_one(tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ from exporter.models.efficientvit import EfficientViT, EfficientViTSize
 from exporter.models.efficientvit_blocks import Bicubic, LiteMLA
 from exporter.models.layers import freeze
 from exporter.models.prompt_encoder import PromptEncoder
-from exporter.targets import load_target
+from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
 from exporter.variants import load_variant
 
@@ -170,4 +170,4 @@ def test_a_manifest_may_leave_the_frame_out():
 
 @pytest.mark.parametrize("target", target_names())
 def test_every_target_keeps_the_frame(target):
-    assert load_target(target).preprocess(L0).frame_size == 1024
+    assert load_target(target).preprocess(L0, Options()).frame_size == 1024

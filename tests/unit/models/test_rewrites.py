@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from exporter.graphs import absorbed
 from exporter.graphs.mask_decoder import MaskDecoder
 from exporter.models import absorbed_attention
+from exporter.models.attention import Attention
 from exporter.models.layers import (
     LayerNorm2d,
     Normalise,
@@ -22,7 +23,7 @@ from exporter.models.layers import (
     window_merge,
     window_partition,
 )
-from exporter.models.mask_decoder import Attention, DecoderSize, Upscale2x, unfold_children
+from exporter.models.mask_decoder import DecoderSize, Upscale2x, unfold_children
 from exporter.models.sam import Geometry, Sam
 from exporter.models.tiny_vit import TinyViT, TinyViTSize
 from exporter.models.vit import ViT, ViTSize

@@ -26,7 +26,7 @@ from exporter.models.sam2 import (
     fold_grandchildren,
     nearest_2x,
 )
-from exporter.targets import load_target
+from exporter.targets import Options, load_target
 from exporter.variants import Layout, edgetam, load_variant, sam2
 from tests.unit.small_networks import split
 
@@ -167,8 +167,10 @@ def test_edgetams_trunk_is_ours_under_timms_names(published, ours):
 
 def test_a_pixel_buffer_takes_rounded_pixels_and_keeps_the_rest():
     rule = replace(sam2.PREPROCESS, frame_size=2048)
-    assert load_target("onnx").preprocess(rule) == rule
-    assert load_target("coreml").preprocess(rule) == replace(rule, interpolation="pillow_bilinear")
+    assert load_target("onnx").preprocess(rule, Options()) == rule
+    assert load_target("coreml").preprocess(rule, Options()) == replace(
+        rule, interpolation="pillow_bilinear"
+    )
 
 
 def test_the_rules_survive_the_manifest():

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from profiles.logs import told
+from profiles.logs import show
 
 ADB, DEVICE = logging.getLogger("sam_export.adb"), logging.getLogger("sam_export.device")
 
@@ -12,7 +12,7 @@ ADB, DEVICE = logging.getLogger("sam_export.adb"), logging.getLogger("sam_export
 def _speak(debug):
     progress: list[str] = []
     warnings: list[str] = []
-    with told(progress.append, warnings.append, debug=debug):
+    with show(progress.append, warnings.append, debug=debug):
         DEVICE.info("pushing %s, %d MB", "a.onnx", 21)
         ADB.debug("adb devices -> 0")
         ADB.warning("another server")
@@ -32,7 +32,7 @@ def test_the_loggers_are_left_as_they_were():
     root = logging.getLogger("sam_export")
     before = (root.level, root.propagate, list(root.handlers))
     progress: list[str] = []
-    with pytest.raises(KeyError), told(progress.append, progress.append, debug=True):
+    with pytest.raises(KeyError), show(progress.append, progress.append, debug=True):
         raise KeyError
     assert (root.level, root.propagate, list(root.handlers)) == before
     DEVICE.info("pushing")

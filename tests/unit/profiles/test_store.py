@@ -116,7 +116,7 @@ def test_ids_are_told_without_reading_the_rest(tmp_path) -> None:
         ("# Notes\n", "line 1 is not JSON"),
         ('{"id": "1"}\n', "schema version None"),
         ("[1]\n", "schema version None"),
-        ('{"schema_version": 1, "id": 5}\n', "line 1 lacks the field 'id'"),
+        ('{"schema_version": 2, "id": 5}\n', "line 1 is missing the field 'id'"),
     ],
 )
 def test_ids_are_only_those_of_a_store(tmp_path, line, message) -> None:
@@ -141,8 +141,8 @@ def _changed(change):
     ("change", "message"),
     [
         (lambda d: d.update(colour="red"), "unknown field 'colour'"),
-        (lambda d: d.pop("label"), "lacks the field 'label'"),
-        (lambda d: d.update(schema_version=9), "schema version 9; this release reads 1"),
+        (lambda d: d.pop("label"), "is missing the field 'label'"),
+        (lambda d: d.update(schema_version=9), "schema version 9; this release reads 2"),
         (
             lambda d: d["bundle"].update(size=1),
             r"profile line 4.bundle has an unknown field 'size'",

@@ -18,15 +18,16 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, RequestError, RunnerError, TooHotError
 from exporter.progress import silent
+from profiles import kinds
 from profiles.collect import collect
 from profiles.numbers.summary import summarise
 from runtimes import host_run
 from runtimes.device import Condition, Method, Temperature
-from runtimes.devices import host, kinds
+from runtimes.devices import host
 from runtimes.devices.host import KIND, chosen_cores
 from runtimes.host_facts import clusters, host_condition, host_facts
-from runtimes.host_run import Job, golden_inputs, stable, time_calls
-from runtimes.measures import missed
+from runtimes.host_run import HostJob, golden_inputs, stable, time_calls
+from runtimes.measures import find_misses
 from runtimes.process import clock_ns, hold_to, peak_bytes
 from tests.unit.profile_making import PHONE, plan
 from tests.unit.tiny_bundle import Recipe, build, goldens, reseal
@@ -48,35 +49,53 @@ class FakeClock:
         self.now += next(self.costs)
 
 
-def _job(**changes) -> Job:
-    base = Job("", "", runs=4, seconds=0.0, warmup_seconds=1.0, threads=1, cores=())
+def _method(**changes) -> Method:
+    base = Method(runs=4, seconds=0.0, warmup_seconds=1.0, warmup_least_seconds=0.0, threads=1)
     return dataclasses.replace(base, **changes)
 
 
 def test_warm_up_ends_when_times_are_stable() -> None:
     costs = [500, 300, 200, 150, 120, *[100] * 20]
     clock = FakeClock(costs)
-    found = time_calls(clock.call, _job(), clock)
+    found = time_calls(clock.call, _method(), clock)
     assert found.stable
     # Five at about 100 after five at about 100: the first window that agrees.
     assert found.warmup == tuple(costs[: len(found.warmup)])
-    assert stable(found.warmup)
-    assert not stable(found.warmup[:-1])
+    assert stable(found.warmup, _method())
+    assert not stable(found.warmup[:-1], _method())
     assert found.counted == (100,) * 4
+
+
+def test_the_method_says_what_stable_means() -> None:
+    times = (100, 100, 103, 103)
+    assert stable(times, _method(stable_calls=2, stable_within=0.03))
+    assert not stable(times, _method(stable_calls=2, stable_within=0.02))
+    assert not stable(times, _method(stable_calls=3, stable_within=0.03))
+
+
+def test_stable_times_do_not_end_a_warm_up_before_its_least() -> None:
+    """A governor needs some tenths of a second to raise a clock."""
+    clock = FakeClock([100] * 1000)
+    found = time_calls(clock.call, _method(warmup_least_seconds=5e-6), clock)
+    assert found.stable
+    assert sum(found.warmup) == 5000
+    clock = FakeClock([100] * 1000)
+    most = time_calls(clock.call, _method(warmup_least_seconds=1.0, warmup_seconds=2e-6), clock)
+    assert sum(most.warmup) == 2000
 
 
 def test_warm_up_ends_at_its_limit_and_says_so() -> None:
     clock = FakeClock(100 * 2**i for i in range(60))
-    found = time_calls(clock.call, _job(warmup_seconds=1e-5), clock)
+    found = time_calls(clock.call, _method(warmup_seconds=1e-5), clock)
     assert not found.stable
     assert sum(found.warmup[:-1]) < 10_000 <= sum(found.warmup)
 
 
 def test_a_repeat_has_both_its_calls_and_its_time() -> None:
     clock = FakeClock([100] * 1000)
-    assert len(time_calls(clock.call, _job(runs=7), clock).counted) == 7
+    assert len(time_calls(clock.call, _method(runs=7), clock).counted) == 7
     clock = FakeClock([100] * 1000)
-    assert len(time_calls(clock.call, _job(seconds=5e-6), clock).counted) == 50
+    assert len(time_calls(clock.call, _method(seconds=5e-6), clock).counted) == 50
 
 
 def test_inputs_are_those_of_the_first_case(tiny) -> None:
@@ -151,7 +170,7 @@ def test_a_bundle_is_measured_end_to_end(tmp_path, layout) -> None:
     [profile] = outcome.profiles
     assert profile.device.device_class == "host"
     assert profile.parity
-    assert missed(profile.parity) == []
+    assert find_misses(profile.parity) == []
     assert len(profile.repeats) == 2
     for repeat in profile.repeats:
         assert [run.graph for run in repeat.runs] == ["image_encoder", "mask_decoder"]
@@ -203,7 +222,7 @@ def test_what_a_host_cannot_do_is_refused_by_name() -> None:
     for method, word in (
         (Method(way="capsule"), "capsule"),
         (Method(delegate="gpu"), "gpu"),
-        (Method(fixed_performance=True), "--fixed-performance"),
+        (Method(modes=("fixed-performance",)), "no mode --fixed-performance"),
         (Method(cores="0,4000"), "4000"),
     ):
         with pytest.raises(RequestError, match=word), KIND.find("").open(method):
@@ -212,21 +231,10 @@ def test_what_a_host_cannot_do_is_refused_by_name() -> None:
         KIND.find("x")
 
 
-def test_a_process_that_hangs_or_dies_is_a_runner_error(tiny, monkeypatch) -> None:
-    bench = host.HostBench(dataclasses.replace(SHORT, deadline_seconds=0.2), ())
-    with pytest.raises(RunnerError, match="--deadline"):
-        bench._process(["-c", "import time; time.sleep(60)"], "", "it")
-    bench = host.HostBench(SHORT, ())
-    with pytest.raises(RunnerError, match="SIGKILL: not enough memory"):
-        bench._process(["-c", "import os; os.kill(os.getpid(), 9)"], "", "it")
-    with pytest.raises(RunnerError, match="it failed: ZeroDivisionError"):
-        bench._process(["-c", "1 / 0"], "", "it")
-
-
-def test_a_measured_process_sends_no_telemetry() -> None:
-    bench = host.HostBench(SHORT, ())
-    code = "import os, json; print(json.dumps(os.environ['ORT_DISABLE_TELEMETRY']))"
-    assert bench._process(["-c", code], "", "it") == "1"
+def test_a_process_that_is_not_done_in_time_says_what_to_do(tiny) -> None:
+    bench = host.HostBench(dataclasses.replace(SHORT, deadline_seconds=0.05), ())
+    with pytest.raises(RunnerError, match=r"image_encoder was not done after 0.05 s: .*--deadline"):
+        bench.run_graph(tiny, "image_encoder")
 
 
 def _sysfs(root: Path) -> Path:
@@ -305,9 +313,8 @@ def test_cooling_waits_and_gives_up(monkeypatch) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold cores")
 def test_a_process_is_held_to_its_cores(tiny) -> None:
     core = min(os.sched_getaffinity(0))
-    job = dataclasses.asdict(
-        _job(folder=str(tiny.path), graph="mask_decoder", cores=(core,), warmup_seconds=0.1)
-    )
+    method = _method(warmup_seconds=0.1)
+    job = dataclasses.asdict(HostJob(str(tiny.path), "mask_decoder", method, cores=(core,)))
     ran = subprocess.run(
         [sys.executable, "-m", "runtimes.host_run"],
         input=json.dumps(job),
@@ -330,7 +337,7 @@ def test_the_clock_goes_forward_and_the_peak_does_not_shrink() -> None:
 
 
 def test_the_host_is_in_its_catalogue() -> None:
-    assert KIND in kinds()
+    assert KIND in kinds.kinds()
     [row] = KIND.listed()
     assert row.device == "host"
     assert row.problem == ""

@@ -7,7 +7,7 @@ from PIL import Image
 
 from exporter.bundle.prompts import Prompts
 from runtimes.masks import Masks
-from runtimes.overlay import overlay, tinted
+from runtimes.overlay import overlay, tint
 
 
 def square_mask():
@@ -18,7 +18,7 @@ def square_mask():
 
 def test_the_mask_is_tinted_and_its_contour_crisp():
     grey = Image.new("RGB", (60, 40), (100, 100, 100))
-    picture = np.asarray(tinted(grey, square_mask(), (200, 0, 0), 1))
+    picture = np.asarray(tint(grey, square_mask(), (200, 0, 0), 1))
     assert picture[0, 0].tolist() == [100, 100, 100]
     assert picture[20, 30].tolist() == [145, 55, 55]  # 45 % of the tint
     assert picture[20, 20].tolist() == [227, 127, 127]  # bright just inside

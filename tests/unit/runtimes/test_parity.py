@@ -14,14 +14,14 @@ import pytest
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError
-from runtimes.engines import open_session
+from runtimes.engines import load_graph
 from runtimes.measures import (
     CAP,
     FLOORS,
     describe,
+    find_misses,
     floor_of,
     mask_iou,
-    missed,
     prompt_sensitivity,
     psnr_db,
     worst_error,
@@ -87,7 +87,7 @@ def test_floors():
     assert floor_of("fp16", "mask_decoder", "low_res_masks", "worst_error") is None
     assert floor_of("fp16", "image_encoder+mask_decoder", "low_res_masks", "psnr_db") is None
     with pytest.raises(
-        BundleError, match="no floors are set for precision 'int3'; there are: fp32"
+        BundleError, match="no floors are set for precision 'int3'; choose from fp32"
     ):
         floor_of("int3", "mask_decoder", "low_res_masks", "psnr_db")
 
@@ -112,7 +112,7 @@ def test_every_precision_holds_the_prompts_and_every_floor_says_why():
 )
 def test_missed(value, better, floor, bad):
     figure = replace(FIGURE, value=value, better=better, floor=floor)
-    assert missed((figure,)) == ([figure] if bad else [])
+    assert find_misses((figure,)) == ([figure] if bad else [])
 
 
 def test_describe():
@@ -149,13 +149,13 @@ def test_a_good_bundle_reaches_every_floor(tiny_folder):
         ("image_encoder+mask_decoder", "low_res_masks", "psnr_db"),
         ("image_encoder+mask_decoder", "low_res_masks", "mask_iou"),
     }
-    assert missed(tuple(figures.values())) == []
+    assert find_misses(tuple(figures.values())) == []
 
 
 @pytest.mark.parametrize("recipe", [Recipe(layout="NHWC"), Recipe(batch=2), Recipe(single=-1)])
 def test_other_shapes_reach_them_too(tmp_path, recipe):
     build(tmp_path / "bundle", recipe)
-    assert missed(tuple(figures_of(tmp_path / "bundle", recipe).values())) == []
+    assert find_misses(tuple(figures_of(tmp_path / "bundle", recipe).values())) == []
 
 
 def test_sessions_from_elsewhere_are_measured_instead_of_an_engine(tiny, tmp_path):
@@ -163,13 +163,13 @@ def test_sessions_from_elsewhere_are_measured_instead_of_an_engine(tiny, tmp_pat
     other = open_bundle(tmp_path / "scaled")
     asked = []
 
-    def sessions(graph):
+    def load(graph):
         asked.append(graph)
-        return open_session(other, graph)
+        return load_graph(other, graph)
 
-    found = check_parity(tiny.path, tiny.manifest, sessions=sessions)
+    found = check_parity(tiny.path, tiny.manifest, load=load)
     assert asked == ["image_encoder", "mask_decoder"]
-    assert {f.output for f in missed(found)} == {"low_res_masks"}
+    assert {f.output for f in find_misses(found)} == {"low_res_masks"}
 
 
 def test_scaled_logits_are_measured(tmp_path):
@@ -177,7 +177,7 @@ def test_scaled_logits_are_measured(tmp_path):
     figures = figures_of(tmp_path / "bundle")
     masks = figures["mask_decoder", "low_res_masks", "worst_error"]
     assert masks.value == pytest.approx(0.1, abs=0.01)
-    names = {f.output for f in missed(tuple(figures.values()))}
+    names = {f.output for f in find_misses(tuple(figures.values()))}
     assert names == {"low_res_masks"}
 
 
@@ -185,7 +185,7 @@ def test_a_decoder_deaf_to_prompts_is_found_by_its_own_measure(tmp_path):
     build(tmp_path / "bundle", Recipe(flaw="deaf"))
     figure = figures_of(tmp_path / "bundle")["mask_decoder", "low_res_masks", "prompt_sensitivity"]
     assert figure.value == 0
-    assert missed((figure,)) == [figure]
+    assert find_misses((figure,)) == [figure]
 
 
 def test_values_that_are_not_finite_are_an_error_of_their_own(tmp_path):
@@ -224,7 +224,7 @@ def test_cases_with_an_embedding_of_their_own_are_not_the_scenes(folder):
         arrays["mask_decoder/noise/low_res_masks"] = arrays["mask_decoder/point/low_res_masks"] + 1
 
     store(folder, change)
-    assert missed(tuple(figures_of(folder).values())) == []
+    assert find_misses(tuple(figures_of(folder).values())) == []
 
 
 def test_goldens_that_do_not_move_prove_nothing(folder):
@@ -233,7 +233,7 @@ def test_goldens_that_do_not_move_prove_nothing(folder):
             arrays[f"mask_decoder/click_left/{name}"] = arrays[f"mask_decoder/click_right/{name}"]
 
     store(folder, change)
-    under = missed(tuple(figures_of(folder).values()))
+    under = find_misses(tuple(figures_of(folder).values()))
     assert [f.measure for f in under] == ["prompt_sensitivity"]
 
 
@@ -267,7 +267,7 @@ def test_goldens_that_do_not_move_prove_nothing(folder):
         ),
     ],
 )
-def test_goldens_that_lack_something_are_named(folder, change, message):
+def test_goldens_that_are_incomplete_are_named(folder, change, message):
     store(folder, change)
     with pytest.raises(BundleError, match=message):
         figures_of(folder)
@@ -295,10 +295,13 @@ def test_main_prints_a_table_and_fails_on_a_miss(tmp_path, capsys, tiny_folder):
 
 
 def test_main_fails_in_one_line(tmp_path, capsys):
+    said = f"{tmp_path} is not a bundle: it has no manifest.json"
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", f"parity: error: {said}\n")
     assert main([str(tmp_path), "--json"]) == 2
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == f"parity: error: {tmp_path} is not a bundle: it has no manifest.json\n"
+    assert json.loads(captured.out) == {"error": "BundleError", "message": said}
+    assert captured.err == ""
 
 
 def test_the_module_runs_without_torch(tiny_folder):

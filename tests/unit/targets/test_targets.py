@@ -13,10 +13,12 @@ import torch
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError
 from exporter.graphs import Graph
+from exporter.models.attention import Attention
 from exporter.models.layers import Normalise
-from exporter.models.mask_decoder import Attention
-from exporter.targets import MINIMUM_IOS, Options, coreml, load_target, names
-from exporter.variants.sam import MEAN, PREPROCESS, STD
+from exporter.precision import load_precision
+from exporter.targets import MINIMUM_IOS, Options, load_target, names
+from exporter.targets.coreml import fp32 as coreml
+from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
 from runtimes.engines.mil.package import load_package
 
@@ -33,7 +35,7 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
         with pytest.raises(RequestError) as error:
             load_target(name).require("int4-weights")
         assert (
-            str(error.value) == f"{name} cannot be exported in int4-weights; it can in: fp32, fp16"
+            str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp16, fp32"
         )
 
 
@@ -48,17 +50,9 @@ def test_a_missing_toolkit_is_refused_with_what_to_install():
 
 def test_an_installed_toolkit_is_accepted():
     for name in names():
-        for precision in load_target(name).precisions:
+        for precision in load_target(name).lowers:
             load_target(name).require(precision)
         assert set(load_target(name).versions()) == set(load_target(name).packages)
-
-
-def test_only_core_ml_pads_with_whole_numbers():
-    assert load_target("coreml").preprocess(PREPROCESS).pad_value == (124.0, 116.0, 104.0)
-    for name in ("onnx", "tflite"):
-        assert load_target(name).preprocess(PREPROCESS) == PREPROCESS
-    rest = dataclasses.replace(load_target("coreml").preprocess(PREPROCESS), pad_value=MEAN)
-    assert rest == PREPROCESS
 
 
 # ------------------------------------------------------------------------------- two tiny networks
@@ -116,6 +110,7 @@ DECODER = graph_of(
     (tensor("low_res_masks", 1, 3, 5), tensor("iou_predictions", 1, 3)),
 )
 GRAPHS = {graph.spec.name: graph for graph in (ENCODER, DECODER)}
+FP32 = load_precision("fp32")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +122,9 @@ def lowered(tmp_path_factory):
         key = (target, precision, name)
         if key not in made:
             folder = tmp_path_factory.mktemp("-".join(key))
-            file = load_target(target).lower(GRAPHS[name], precision, folder, Options())
+            file = load_target(target).lower(
+                GRAPHS[name], load_precision(precision), folder, Options()
+            )
             made[key] = folder, file
         return made[key]
 
@@ -186,7 +183,7 @@ def test_a_lowered_graph_writes_one_file_and_says_its_size(lowered, target):
 def test_lowering_again_gives_the_same_bytes(lowered, tmp_path, target, precision):
     for name in GRAPHS:
         folder, _ = lowered(target, precision, name)
-        load_target(target).lower(GRAPHS[name], precision, tmp_path, Options())
+        load_target(target).lower(GRAPHS[name], load_precision(precision), tmp_path, Options())
         for path in (p for p in folder.rglob("*") if p.is_file()):
             assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
 
@@ -209,7 +206,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
     indices = []
     for part in ("a", "b"):
         (tmp_path / part).mkdir()
-        file = coreml.lower(ENCODER, "fp32", tmp_path / part, Options())
+        file = load_target("coreml").lower(ENCODER, FP32, tmp_path / part, Options())
         indices.append((tmp_path / part / file.file / "Manifest.json").read_bytes())
     assert indices[0] != indices[1]
     monkeypatch.undo()
@@ -230,7 +227,7 @@ def test_core_ml_packages_differ_until_they_are_made_reproducible(tmp_path, monk
 def test_the_package_states_the_oldest_ios(tmp_path, ios, version):
     assert ios in MINIMUM_IOS
     options = Options(minimum_ios=ios)
-    file = coreml.lower(DECODER, "fp16", tmp_path, options)
+    file = load_target("coreml").lower(DECODER, load_precision("fp16"), tmp_path, options)
     assert model_of(tmp_path / file.file).specificationVersion == version
     assert load_target("coreml").platform(options) == f"iOS {ios} or later"
     counts = load_package(tmp_path / file.file).operation_counts
@@ -277,7 +274,7 @@ def test_onnx_files_tell_nothing_about_this_machine(lowered, precision, name):
 @pytest.mark.parity
 def test_the_exporters_own_onnx_would_tell():
     """Why `_strip` is there."""
-    from exporter.targets.onnx import _export
+    from exporter.targets.onnx.fp32 import _export
 
     assert b"test_targets.py" in _export(ENCODER).SerializeToString()
 
@@ -294,7 +291,7 @@ def test_onnx_uses_standard_operations_of_opset_20(lowered, precision):
 
 @pytest.mark.parity
 def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
-    from exporter.targets import onnx as target
+    from exporter.targets.onnx import fp32 as target
 
     seen = []
 
@@ -304,7 +301,7 @@ def test_onnx_absorbs_while_it_lowers_and_not_after(tmp_path, monkeypatch):
 
     monkeypatch.setattr(target, "_export", fails)
     with pytest.raises(RuntimeError, match="lowering failed"):
-        target.lower(DECODER, "fp32", tmp_path, Options())
+        load_target("onnx").lower(DECODER, FP32, tmp_path, Options())
     assert seen == [True]
     assert DECODER.module.attention.absorbed is False
 

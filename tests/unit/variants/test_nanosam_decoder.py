@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.unit.small_networks import filled
 
 NANOSAM = load_variant("nanosam_resnet18")
 CASE = published_case.load("nanosam_resnet18")
+encoder_file = functools.cache(CASE.checkpoint)
 
 
 class Whole(nn.Module):
@@ -99,7 +101,7 @@ def exported(trained, tmp_path_factory) -> Path:
 
 
 def load(path: Path) -> nn.Module:
-    return load_strict(NANOSAM, CASE.checkpoint(), read_checkpoint(path))[0]
+    return load_strict(NANOSAM, encoder_file(), read_checkpoint(path))[0]
 
 
 def assert_decoder_of(found: nn.Module, trained: nn.Module) -> None:

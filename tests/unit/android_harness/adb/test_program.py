@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from android_harness.adb import program as module
-from android_harness.adb.program import Adb, Answer, find_adb
-from android_harness.adb.rows import Row, parse_rows
+from android_harness.adb.program import Adb, AdbAnswer, find_adb
+from android_harness.adb.rows import AdbRow, parse_rows
 from android_harness.errors import (
     AdbTimeoutError,
     AmbiguousError,
@@ -83,7 +83,7 @@ def test_an_adb_that_was_asked_for_and_is_none_is_not_replaced(bare, monkeypatch
 
 def test_rows_of_recorded_output():
     phone, emulator, refused, simulated = parse_rows((SAMPLES / "adb-devices-l.txt").read_text())
-    assert phone == Row(
+    assert phone == AdbRow(
         "ZY32LL2X8W",
         "device",
         {
@@ -154,7 +154,7 @@ def test_a_device_that_cannot_be_used_says_why(tmp_path, row, kind, words, seria
 
 def test_a_device_that_is_not_there(tmp_path):
     with pytest.raises(
-        UnknownDeviceError, match=r"no device 'B' is attached; there are: android:A"
+        UnknownDeviceError, match=r"no device 'B' is attached; choose from android:A"
     ):
         adb_that_lists(tmp_path, "A device").choose("B")
     with pytest.raises(UnknownDeviceError, match="no device is attached: plug one in"):
@@ -183,7 +183,7 @@ def test_an_offline_device_is_disconnected_and_connected_once(tmp_path):
         fresh=f'touch {tmp_path}/up; echo "connected to $2"',
         state="device offline",
     )
-    assert Adb(program(tmp_path, text)).choose("10.0.0.5:5555") == Row("10.0.0.5:5555", "device")
+    assert Adb(program(tmp_path, text)).choose("10.0.0.5:5555") == AdbRow("10.0.0.5:5555", "device")
     connecting = [call for call in calls(tmp_path) if "connect" in call]
     assert connecting == [
         "connect 10.0.0.5:5555",
@@ -280,8 +280,8 @@ def test_odd_bytes_are_kept_readable(tmp_path):
 
 
 def test_the_last_line_is_what_a_message_shows():
-    assert Answer(1, "out\n", "first\n  last  \n\n").last == "last"
-    assert Answer(1, "out\n", "").last == "out"
-    assert Answer(7, "", "").last == "exit status 7"
+    assert AdbAnswer(1, "out\n", "first\n  last  \n\n").last == "last"
+    assert AdbAnswer(1, "out\n", "").last == "out"
+    assert AdbAnswer(7, "", "").last == "exit status 7"
     copied = "adb: error: failed to copy 'a' to 'b': No space left on device\na: 0 files pushed.\n"
-    assert Answer(1, "", copied).last.startswith("error: failed to copy")
+    assert AdbAnswer(1, "", copied).last.startswith("error: failed to copy")

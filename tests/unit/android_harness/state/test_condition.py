@@ -10,7 +10,8 @@ from android_harness.adb import sections
 from android_harness.errors import UnusableError
 from android_harness.state import battery, condition, facts, thermal, topology
 from exporter.errors import RequestError, TooHotError
-from runtimes.device import Cluster, Condition, Temperature, core_numbers
+from runtimes.device import Cluster, Condition, Temperature, ThermalStatus, core_numbers
+from runtimes.remote import cooling
 from tests.fakes.system import sample
 
 PIXEL = sample("getprop-pixel-like-phone.txt")
@@ -20,7 +21,7 @@ XIAOMI = sample("thermalservice-android16-xiaomi.txt")
 
 def test_heat_is_the_hals_and_not_the_cached():
     heat = thermal.parse(XIAOMI)
-    assert heat.status == 0
+    assert heat.status == ThermalStatus(0, "none")
     assert heat.temperatures == (
         Temperature("CPU", "cpu", 57.9),
         Temperature("SKIN", "skin", 34.351),
@@ -36,7 +37,7 @@ def test_every_sensor_and_no_threshold_or_fan():
 
 def test_a_throttled_device_says_so():
     heat = thermal.parse(sample("thermalservice-throttling.txt"))
-    assert (heat.status, heat.overridden) == (2, False)
+    assert (heat.status, heat.overridden) == (ThermalStatus(2, "moderate"), False)
 
 
 def test_without_a_hal_nothing_is_known():
@@ -60,7 +61,7 @@ def test_values_no_sensor_means_are_dropped():
 
 def test_battery_stops_at_the_event_log():
     cell = battery.parse(sample("battery-recent-with-eventlog.txt"))
-    assert cell == battery.Battery(75, charging=True, celsius=35.7, powered=True, stopped=False)
+    assert cell == battery.Battery(75, charging=True, celsius=35.7, stopped=False)
 
 
 def test_a_full_battery_does_not_charge():
@@ -254,7 +255,7 @@ def test_a_condition_says_what_is_not_quiet():
             "saver": "1",
         }
     )
-    assert (seen.thermal_status, seen.battery_percent, seen.load) == (0, 12, 8.1)
+    assert (seen.thermal_status.level, seen.battery_percent, seen.load) == (0, 12, 8.1)
     assert seen.awake is False
     assert Temperature("battery", "battery", 35.7) in seen.temperatures
     assert seen.notes == (
@@ -272,7 +273,8 @@ def test_a_condition_of_nothing_is_nothing():
 
 def at(status, skin):
     heat = () if skin is None else (Temperature("cpu", "cpu", 90), Temperature("s", "skin", skin))
-    return Condition(at="", thermal_status=status, temperatures=heat)
+    told = None if status is None else thermal.status_of(status)
+    return Condition(at="", thermal_status=told, temperatures=heat)
 
 
 class Clock:
@@ -290,7 +292,7 @@ class Clock:
 
 def cooled(seen, start, limit=60.0):
     clock, waiting = Clock(), iter(seen)
-    found = condition.cool(
+    found = cooling.cool(
         lambda: next(waiting), start, limit, device="android:A1", sleep=clock.sleep, clock=clock
     )
     return found, clock.now

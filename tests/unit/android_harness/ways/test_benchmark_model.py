@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from android_harness.runner.benchmark_model import BenchmarkModel
-from android_harness.runner.benchmark_output import parse_proto, parse_text, refuse_fallback
-from android_harness.runner.delivery import Answer
-from android_harness.runner.job import Case, GraphJob, Job
-from android_harness.runner.ways import Supplies, find_way
+from android_harness.process import Answer
+from android_harness.ways import Supplies, Wanted, find_way
+from android_harness.ways.benchmark_model import BenchmarkModel
+from android_harness.ways.benchmark_model.output import parse_proto, parse_text, refuse_fallback
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import RequestError, RunnerError
+from runtimes.remote.job import GraphJob, RunnerCase, RunnerJob
 
 SAMPLES = Path(__file__).parent / "samples"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"
@@ -33,12 +33,12 @@ SPEC = GraphSpec(
     (TensorSpec("image_embeddings", (1, 4), "float32", "BN"),),
     "image",
 )
-JOB = Job(
+JOB = RunnerJob(
     "graph",
     "litert",
     "-",
     "-",
-    (GraphJob(SPEC, "bundle-1/e.tflite", (Case("c", {"image": "i"}),), signature="encode"),),
+    (GraphJob(SPEC, "bundle-1/e.tflite", (RunnerCase("c", {"image": "i"}),), signature="encode"),),
     threads=4,
     cores=(4, 5, 6, 7),
     runs=20,
@@ -66,27 +66,27 @@ def sample(name):
 
 def test_it_is_found_where_the_user_says(binary):
     way = find_way(
-        "benchmark_model", "arm64-v8a", "tflite", "gpu", Supplies(benchmark_model=binary)
+        "benchmark_model", Wanted("arm64-v8a", "tflite", "gpu"), Supplies(benchmark_model=binary)
     )
-    (file,) = way.files("arm64-v8a", "tflite")
+    (file,) = way.files(Wanted("arm64-v8a", "tflite"))
     assert (file.local, file.executable) == (binary, True)
     assert way.modes() == ("graph",)
 
 
 def test_it_is_never_taken_unasked(binary):
     with pytest.raises(RequestError, match="--way benchmark_model could"):
-        find_way("auto", "arm64-v8a", "tflite", "gpu", Supplies(benchmark_model=binary))
+        find_way("auto", Wanted("arm64-v8a", "tflite", "gpu"), Supplies(benchmark_model=binary))
 
 
 def test_what_it_cannot_do_is_refused_by_name(binary, dialect):
     way = BenchmarkModel(binary)
-    assert "runs tflite bundles, not onnx" in way.missing("arm64-v8a", "onnx", "cpu")
-    assert "is not built for x86_64" in way.missing("x86_64", "tflite", "cpu")
-    assert "not qnn" in way.missing("arm64-v8a", "tflite", "qnn")
-    assert (way.missing("arm64-v8a", "tflite", "nnapi") is None) == (dialect == "classic")
-    none = BenchmarkModel(None).missing("x86_64", "tflite", "cpu")
+    assert "runs tflite bundles, not onnx" in way.missing(Wanted("arm64-v8a", "onnx", "cpu"))
+    assert "is not built for x86_64" in way.missing(Wanted("x86_64", "tflite", "cpu"))
+    assert "not qnn" in way.missing(Wanted("arm64-v8a", "tflite", "qnn"))
+    assert (way.missing(Wanted("arm64-v8a", "tflite", "nnapi")) is None) == (dialect == "classic")
+    none = BenchmarkModel(None).missing(Wanted("x86_64", "tflite", "cpu"))
     assert none == "no benchmark_model: download it and set SAM_EXPORT_BENCHMARK_MODEL to it"
-    gone = BenchmarkModel(binary.parent / "gone").missing("x86_64", "tflite", "cpu")
+    gone = BenchmarkModel(binary.parent / "gone").missing(Wanted("x86_64", "tflite", "cpu"))
     assert gone.endswith("gone, which SAM_EXPORT_BENCHMARK_MODEL names, is no file")
     with pytest.raises(RequestError, match="cannot do a session"):
         way.command("/d", replace(JOB, mode="session"), "job.txt")
@@ -273,7 +273,7 @@ def test_a_tool_that_failed_says_how(binary):
 
 
 def test_its_self_test_is_that_it_starts(binary, tmp_path):
-    line = BenchmarkModel(binary).self_test(str(tmp_path), "arm64-v8a", "tflite")
+    line = BenchmarkModel(binary).self_test(str(tmp_path), Wanted("arm64-v8a", "tflite"))
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode != 0
     binary.unlink()
     (tmp_path / "benchmark_model").mkdir()

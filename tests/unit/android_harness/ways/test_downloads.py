@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.runner import debs, wheels
+from android_harness.runtimes import RUNTIMES, needed_runtime
+from android_harness.ways.capsule import debs, wheels
 from exporter.errors import DownloadError
 
 # ------------------------------------------------------------------------------------------ wheels
@@ -25,23 +26,23 @@ from exporter.errors import DownloadError
 def test_the_pinned_wheels_are_those_that_export():
     text = (Path(__file__).parents[4] / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    for target, wheel in wheels.WHEELS.items():
-        assert f"{wheel.project}=={wheel.version}" in extras[target]
+    for runtime in RUNTIMES:
+        assert f"{runtime.wheel.project}=={runtime.wheel.version}" in extras[runtime.target]
 
 
 def test_a_wheel_that_pip_cannot_get_is_named(monkeypatch, tmp_path):
     def no_pip(words, **given):
         return subprocess.CompletedProcess(words, 1, "", "ERROR: No matching distribution\n")
 
-    monkeypatch.setattr("android_harness.runner.wheels.subprocess.run", no_pip)
-    monkeypatch.setattr("android_harness.runner.wheels.installed", lambda wheel, abi: None)
+    monkeypatch.setattr("android_harness.ways.capsule.wheels.subprocess.run", no_pip)
+    monkeypatch.setattr("android_harness.ways.capsule.wheels.installed", lambda wheel, abi: None)
     with pytest.raises(DownloadError, match=r"onnxruntime==.*No matching distribution.*put its"):
-        wheels.library(wheels.WHEELS["onnx"], "arm64-v8a", tmp_path)
+        wheels.library(needed_runtime("onnx").wheel, "arm64-v8a", tmp_path)
 
 
 def test_the_library_is_taken_out_of_a_wheel(monkeypatch, tmp_path):
-    monkeypatch.setattr("android_harness.runner.wheels.installed", lambda wheel, abi: None)
-    wheel = wheels.WHEELS["onnx"]
+    monkeypatch.setattr("android_harness.ways.capsule.wheels.installed", lambda wheel, abi: None)
+    wheel = needed_runtime("onnx").wheel
     path = tmp_path / f"onnxruntime-{wheel.version}-cp311-cp311-manylinux_2_28_aarch64.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("onnxruntime/capi/libonnxruntime.so.1.31.1", b"library")

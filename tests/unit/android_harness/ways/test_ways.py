@@ -9,21 +9,27 @@ from pathlib import Path
 import pytest
 
 from android_harness.runner import compilers
-from android_harness.runner.capsule import Capsule
-from android_harness.runner.ndk import API, Ndk, find_ndk
-from android_harness.runner.ways import Library, Supplies, all_ways, find_way
+from android_harness.ways import Supplies, Wanted, delegates, find_way, way_kinds
+from android_harness.ways.capsule import Capsule
+from android_harness.ways.ndk import API, Ndk, find_ndk
 from exporter.errors import ExportError, RequestError
-from tests.unit.android_harness.small_jobs import JOB
+from runtimes.remote.job import Library
+from tests.unit.runtimes.remote.small_jobs import JOB
 
 # --------------------------------------------------------------------------------------- which way
 
 
 def test_the_ways_are_found_by_name():
-    assert [way.name for way in all_ways(Supplies())] == ["ndk", "capsule", "benchmark_model"]
-    with pytest.raises(RequestError, match="no way is called 'magic'; there are: auto, ndk"):
-        find_way("magic", "x86_64", "onnx", "cpu", Supplies())
-    with pytest.raises(RequestError, match="no delegate 'dsp'"):
-        find_way("auto", "x86_64", "onnx", "dsp", Supplies())
+    assert list(way_kinds()) == ["ndk", "capsule", "benchmark_model"]
+    for name, kind in way_kinds().items():
+        assert kind.make(Supplies()).name == name
+    assert delegates() == ("cpu", "xnnpack", "nnapi", "gpu")
+    with pytest.raises(RequestError, match="unknown way 'magic'; choose from auto, ndk"):
+        find_way("magic", Wanted("x86_64", "onnx", "cpu"), Supplies())
+    with pytest.raises(
+        RequestError, match="unknown delegate 'dsp'; choose from cpu, xnnpack, nnapi, gpu"
+    ):
+        find_way("auto", Wanted("x86_64", "onnx", "dsp"), Supplies())
 
 
 @pytest.fixture
@@ -35,12 +41,12 @@ def no_ndk(monkeypatch):
 @pytest.fixture
 def a_compiler(monkeypatch):
     found = compilers.Compiler(("cc",), libraries=True)
-    monkeypatch.setattr("android_harness.runner.capsule.find_compiler", lambda abi: found)
+    monkeypatch.setattr("android_harness.ways.capsule.find_compiler", lambda abi: found)
 
 
 @pytest.mark.usefixtures("no_ndk", "a_compiler")
 def test_without_an_ndk_the_capsule_is_taken():
-    assert find_way("auto", "arm64-v8a", "tflite", "cpu", Supplies()).name == "capsule"
+    assert find_way("auto", Wanted("arm64-v8a", "tflite", "cpu"), Supplies()).name == "capsule"
 
 
 @pytest.mark.usefixtures("no_ndk", "a_compiler")
@@ -49,22 +55,27 @@ def test_without_an_ndk_the_capsule_is_taken():
     [
         ("armeabi-v7a", "onnx", "cpu", "arm64-v8a and x86_64, not armeabi-v7a"),
         ("x86_64", "coreml", "cpu", "nothing on Android runs a coreml bundle"),
-        ("x86_64", "onnx", "xnnpack", "onnxruntime has no XNNPACK"),
-        ("x86_64", "tflite", "gpu", "the CPU alone, not gpu"),
-        ("x86_64", "onnx", "qnn", "offers cpu, xnnpack, nnapi for onnx bundles, not qnn"),
+        ("x86_64", "onnx", "xnnpack", "a capsule offers cpu for onnx bundles, not xnnpack"),
+        ("x86_64", "tflite", "gpu", "a capsule offers cpu, xnnpack for tflite bundles, not gpu"),
+        (
+            "x86_64",
+            "onnx",
+            "gpu",
+            "the runner offers cpu, xnnpack, nnapi for onnx bundles, not gpu",
+        ),
         ("x86_64", "tflite", "nnapi", "offers cpu, xnnpack for tflite bundles, not nnapi"),
     ],
 )
 def test_what_no_way_can_do_is_refused_with_every_reason(abi, target, delegate, said):
     with pytest.raises(RequestError, match=said) as caught:
-        find_way("auto", abi, target, delegate, Supplies())
+        find_way("auto", Wanted(abi, target, delegate), Supplies())
     assert all(f"{way}: " in str(caught.value) for way in ("ndk", "capsule", "benchmark_model"))
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("android_harness.runner.compilers.shutil.which", lambda name: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    said = Capsule().missing("arm64-v8a", "onnx", "cpu")
+    said = Capsule().missing(Wanted("arm64-v8a", "onnx", "cpu"))
     assert said == (
         "no C compiler for arm64-v8a: apt install gcc-aarch64-linux-gnu, or pip install ziglang"
     )
@@ -112,18 +123,23 @@ def aar(path, member="jni/arm64-v8a/libLiteRt.so"):
 
 def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
     supplies = Supplies((aar(tmp_path / "litert-2.3.0.aar"),), ndk, cache=tmp_path / "cache")
-    way = find_way("auto", "arm64-v8a", "tflite", "cpu", supplies)
+    way = find_way("auto", Wanted("arm64-v8a", "tflite", "cpu"), supplies)
     assert way.name == "ndk"
-    files = {file.remote: file for file in way.files("arm64-v8a", "tflite")}
+    files = {file.remote: file for file in way.files(Wanted("arm64-v8a", "tflite"))}
     assert set(files) == {"ndk/runner", "ndk/libLiteRt.so", "ndk/libc++_shared.so"}
     assert [name for name, file in files.items() if file.executable] == ["ndk/runner"]
     assert files["ndk/libLiteRt.so"].sha256 == hashlib.sha256(b"bionic library").hexdigest()
     asked = (tmp_path / "log").read_text().splitlines()
-    assert [line for line in asked if "runner.c" in line and "max-page-size=16384" in line]
-    way.files("arm64-v8a", "tflite")
+    (built,) = (line.split() for line in asked if "max-page-size=16384" in line and "-o" in line)
+    names = {Path(word).name for word in built if word.endswith(".c")}
+    assert names == {p.name for p in compilers.runner_sources() if p.suffix == ".c"}
+    assert {"main.c", "job.c", "measure.c", "report.c", "ort.c", "litert.c"} <= names
+    way.files(Wanted("arm64-v8a", "tflite"))
     again = (tmp_path / "log").read_text().splitlines()
-    assert sum("runner.c" in line for line in again) == sum("runner.c" in line for line in asked)
-    assert way.library("arm64-v8a", "tflite") == Library("litert", "ndk/libLiteRt.so", "2.3.0")
+    assert sum("main.c" in line for line in again) == sum("main.c" in line for line in asked) == 1
+    assert way.library(Wanted("arm64-v8a", "tflite")) == Library(
+        "litert", "ndk/libLiteRt.so", "2.3.0"
+    )
     line = way.command("/data/local/tmp/x", JOB, "job.txt", prefix="timeout 9")
     assert line.endswith("exec timeout 9 ndk/runner job.txt")
     assert "LD_LIBRARY_PATH=/data/local/tmp/x/ndk" in line
@@ -140,7 +156,7 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
 )
 def test_what_the_ndk_way_lacks_is_named(ndk, tmp_path, aars, abi, said):
     paths = tuple(aar(tmp_path / name) for name in aars)
-    assert said in Ndk(Supplies(paths, ndk)).missing(abi, "tflite", "cpu")
+    assert said in Ndk(Supplies(paths, ndk)).missing(Wanted(abi, "tflite", "cpu"))
 
 
 def test_what_the_user_brought_is_named_by_the_environment(tmp_path):
@@ -154,7 +170,7 @@ def test_what_the_user_brought_is_named_by_the_environment(tmp_path):
 
 def test_an_aar_that_is_not_there_is_asked_for(ndk, tmp_path):
     supplies = Supplies((tmp_path / "litert-2.3.0.aar",), ndk)
-    said = Ndk(supplies).missing("arm64-v8a", "tflite", "cpu")
+    said = Ndk(supplies).missing(Wanted("arm64-v8a", "tflite", "cpu"))
     assert (
         said
         == "no litert-VERSION.aar: download it from Maven and set SAM_EXPORT_AARS to its folder"
@@ -164,7 +180,7 @@ def test_an_aar_that_is_not_there_is_asked_for(ndk, tmp_path):
 def test_an_aar_without_the_library_is_named(ndk, tmp_path):
     wrong = aar(tmp_path / "litert-2.3.0.aar", "jni/x86/libLiteRt.so")
     with pytest.raises(ExportError, match=r"holds no jni/arm64-v8a/libLiteRt\.so"):
-        Ndk(Supplies((wrong,), ndk, cache=tmp_path)).files("arm64-v8a", "tflite")
+        Ndk(Supplies((wrong,), ndk, cache=tmp_path)).files(Wanted("arm64-v8a", "tflite"))
 
 
 def test_the_ndk_is_where_the_environment_says(ndk, tmp_path):

@@ -238,7 +238,7 @@ def test_our_budgets_explain_every_number(path) -> None:
     ("text", "message"),
     [
         ("device_class = ", "is no budget"),
-        ('device_class = "tablet"', "device_class is 'tablet'"),
+        ('device_class = "tablet"', "unknown device_class 'tablet'"),
         ('device_class = "phone"', r"needs a table \[limits\]"),
         ('device_class = "phone"\n[limits]\nspeed = 3', "unknown limit 'speed'"),
         ('device_class = "phone"\n[limits]\nload_ms = "3"', "should be a number above 0"),

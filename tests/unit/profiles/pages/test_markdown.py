@@ -5,7 +5,7 @@ import re
 
 from profiles.numbers.summary import summarise
 from profiles.pages.markdown import render
-from profiles.pages.tables import with_interval
+from profiles.tables import with_interval
 from runtimes.device import Method
 from tests.unit.profile_making import HOST, PHONE, graph_run, profile
 

@@ -13,7 +13,7 @@ from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.cli import main
-from runtimes.measures import missed
+from runtimes.measures import find_misses
 from runtimes.parity import check_parity
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenters import open_segmenter
@@ -195,10 +195,10 @@ def test_manifests_come_back(detector, drawn):
 
 def test_parity_of_one_graph(detector, drawn):
     figures = check_parity(detector.path, detector.manifest)
-    assert not missed(figures)
+    assert not find_misses(figures)
     assert {f.output for f in figures} == {"boxes", "scores", "coefficients", "prototypes"}
     figures = check_parity(drawn.path, drawn.manifest)
-    assert not missed(figures)
+    assert not find_misses(figures)
     assert {f.measure for f in figures if f.output == "low_res_masks"} == {
         "psnr_db",
         "worst_error",

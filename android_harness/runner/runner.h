@@ -1,0 +1,125 @@
+/* What the files of the runner share: the job, its graphs, and what a runtime is.
+ *
+ * No header of any runtime: the runner opens a runtime's library itself. It is built for glibc on
+ * arm64 and x86_64 (the capsule) and for bionic by the NDK.
+ */
+#ifndef RUNNER_H
+#define RUNNER_H
+
+#define _GNU_SOURCE
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PROTOCOL 2 /* of the job file and of the report; runtimes/remote/job.py has the same */
+#define MAX_TENSORS 16
+#define MAX_GRAPHS 8
+#define MAX_CASES 64
+#define MAX_RANK 8
+#define MAX_CORES 256
+#define MAX_WINDOW 64
+#define MAX_SAMPLES 1000000
+
+/* ---- the job (job.c) ---- */
+
+typedef enum { FLOAT32, UINT8, INT8, INT32, INT64, FLOAT16, DTYPES } Dtype;
+
+typedef struct {
+    const char *name;
+    Dtype dtype;
+    int64_t dims[MAX_RANK];
+    int rank;
+    size_t bytes;
+    void *data;
+} Tensor;
+
+typedef struct {
+    const char *verb, *name, *file, *graph, *output; /* verb: read, link or write */
+} Step;
+
+typedef struct {
+    const char *name;
+    Step steps[2 * MAX_TENSORS];
+    int step_count;
+} Case;
+
+typedef struct {
+    const char *name, *model, *signature;
+    Tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
+    int input_count, output_count, case_count;
+    Case *cases;
+    int64_t load_ns, first_ns;
+    void *loaded; /* the runtime's own */
+} Graph;
+
+typedef struct {
+    const char *mode, *runtime, *version, *library, *delegate;
+    const char *repeat; /* the graph that a session calls again and again; NULL for none */
+    int threads, core_count, graph_count, stable_calls;
+    int cores[MAX_CORES];
+    long runs;
+    double seconds, warmup_seconds, warmup_least_seconds, stable_within;
+    Graph graphs[MAX_GRAPHS];
+} Job;
+
+extern Job job;
+
+void parse_job(const char *path);
+Graph *graph_called(const char *name);
+Tensor *tensor_called(Tensor *tensors, int count, const char *name, const char *graph);
+void read_tensor(const char *path, Tensor *tensor);
+void write_tensor(const char *path, const Tensor *tensor);
+void *allocate(size_t bytes); /* zeroed, and aligned as runtimes ask for */
+
+/* Fail if the model's tensor is not the job's; `dtype` and `wanted` are the runtime's codes, and a
+ * size below 0 in `dims` means any. */
+void demand_same(const Graph *graph, const Tensor *tensor, int dtype, int wanted, int rank,
+                 const int64_t *dims);
+
+/* ---- a runtime (ort.c, litert.c: a file NAME.c defines NAME_runtime) ---- */
+
+typedef struct {
+    const char *name, *title; /* in a job; for people */
+    const char *(*open)(void *library); /* its version */
+    void (*load)(Graph *graph);
+    void (*call)(Graph *graph);
+} Runtime;
+
+const Runtime *runtime_called(const char *name);
+bool find(void *library, const char *name, void *function);
+
+/* ---- measuring (measure.c) ---- */
+
+typedef struct {
+    int64_t *values;
+    size_t count, room;
+} Samples;
+
+typedef struct {
+    int cores[MAX_CORES], count;
+    long khz[MAX_CORES];
+} Frequencies;
+
+typedef struct {
+    char runtime[128]; /* title and version */
+    int64_t cpu_ns, first_mask_ns; /* -1 if not measured */
+    Samples warmup, samples;
+    bool stable, capped;
+    Frequencies before, after;
+} Measured;
+
+extern Measured measured;
+
+int64_t now_ns(void);
+int allowed_cores(int *cores);
+void do_job(void);
+
+/* ---- the answer (report.c) ---- */
+
+void open_answer(void);
+void report(void);
+void report_start(void);
+_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void leave(int status);
+
+#endif

@@ -1,0 +1,92 @@
+"""The runtimes' shared libraries for a device, out of their wheels on the Python package index."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import zipfile
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+
+from android_harness.runtimes import Wheel
+from exporter.errors import DownloadError
+
+_PLATFORMS = {
+    "arm64-v8a": ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64"),
+    "x86_64": ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64"),
+}
+_PYTHON = "3.11"
+"""Of the wheel: fixed, so that everyone gets the same file."""
+_TIMEOUT_S = 1800
+
+
+def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
+    """The library for an ABI and where it came from.
+
+    The installed package is used if it is the same version for the same kind of machine, else
+    the wheel in `folder`, else pip downloads it there.
+
+    Raises:
+        DownloadError: pip cannot get it, or it holds no such library.
+    """
+    own = installed(wheel, abi)
+    if own is not None:
+        return own.read_bytes(), f"installed {wheel.project} {wheel.version}"
+    path = kept(wheel, abi, folder) or _download(wheel, abi, folder)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [n for n in archive.namelist() if fnmatch(n, wheel.member)]
+            if len(members) == 1:
+                return archive.read(members[0]), path.name
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DownloadError(f"{path} cannot be read ({error}): delete it") from None
+    raise DownloadError(f"{path} holds {len(members)} files {wheel.member}, not one")
+
+
+def installed(wheel: Wheel, abi: str) -> Path | None:
+    """The library of the installed package if it would run on `abi`, else None."""
+    if sys.platform != "linux" or not _PLATFORMS[abi][0].endswith(f"_{platform.machine()}"):
+        return None
+    try:
+        if importlib.metadata.version(wheel.project) != wheel.version:
+            return None
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    package, _, pattern = wheel.member.partition("/")
+    spec = find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    found = [file for place in places for file in Path(place).glob(pattern)]
+    return found[0] if len(found) == 1 else None
+
+
+def kept(wheel: Wheel, abi: str, folder: Path) -> Path | None:
+    """The wheel for an ABI that was downloaded before, else None."""
+    machine = _PLATFORMS[abi][0].rpartition("28_")[2]
+    stem = wheel.project.replace("-", "_")
+    found = sorted(folder.glob(f"{stem}-{wheel.version}-*_{machine}.whl"))
+    return found[0] if found else None
+
+
+def _download(wheel: Wheel, abi: str, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = f"{wheel.project}=={wheel.version}"
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    words += ["--only-binary=:all:", "--implementation", "cp", "--python-version", _PYTHON]
+    words += [word for name in _PLATFORMS[abi] for word in ("--platform", name)]
+    try:
+        done = subprocess.run(
+            [*words, wanted], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DownloadError(f"pip could not download {wanted} for {abi}: {error}") from None
+    path = kept(wheel, abi, folder)
+    if done.returncode != 0 or path is None:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        raise DownloadError(
+            f"pip could not download {wanted} for {abi} ({lines[-1].strip()}): put its wheel "
+            f"for {_PLATFORMS[abi][0]} into {folder}"
+        )
+    return path

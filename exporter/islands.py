@@ -1,0 +1,57 @@
+"""Parts of a graph that stay float32 while the rest is rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Island:
+    """Operations of these kinds and all that lead to them.
+
+    Attributes:
+        name: for messages and tables.
+        ends: kinds of operation, in lower case and without a format's underscores.
+        why: the cost of rounding them.
+    """
+
+    name: str
+    ends: frozenset[str]
+    why: str
+
+
+COORDINATES = Island(
+    "coordinates",
+    frozenset({"sin", "cos"}),
+    "a point coordinate near 1000 has steps of half a pixel in float16",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of any format: its kind and its values' names."""
+
+    kind: str
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+
+
+def leads_to(steps: Iterable[Step], islands: Iterable[Island]) -> set[int]:
+    """Find the steps that belong to the islands.
+
+    Args:
+        steps: in execution order.
+        islands: of a precision.
+
+    Returns:
+        Indices into `steps`: operations of the islands' kinds, and all whose values reach one.
+    """
+    ends = frozenset().union(*(island.ends for island in islands))
+    found: set[int] = set()
+    wanted: set[Hashable] = set()
+    for place, step in reversed(list(enumerate(steps))):
+        if step.kind.lower() in ends or wanted & set(step.outputs):
+            found.add(place)
+            wanted.update(step.inputs)
+    return found

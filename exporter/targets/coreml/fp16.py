@@ -1,0 +1,56 @@
+"""float16 in Core ML: coremltools casts while it converts, all but the islands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from exporter.bundle.manifest import GraphFile
+from exporter.islands import Island, Step, leads_to
+from exporter.targets import Lowering
+from exporter.targets.coreml.fp32 import convert
+
+
+def lower(work: Lowering) -> GraphFile:
+    """Write `GRAPH.mlpackage` in float16; inputs, outputs and islands stay float32."""
+    import coremltools as ct
+
+    selector = outside(work.precision.keeps_float)
+    return convert(work, ct.transform.FP16ComputePrecision(op_selector=selector))
+
+
+def outside(islands: Iterable[Island]) -> Callable[[Any], bool]:
+    """Tells whether an operation of a MIL program is to be cast.
+
+    The islands are those of the program as it is when it is asked for the first time: the pass that
+    asks inserts casts while it goes on.
+    """
+    islands = tuple(islands)
+    kept: dict[int, set[str]] = {}
+
+    def cast(op: Any) -> bool:
+        block = op.enclosing_block
+        if id(block) not in kept:
+            kept[id(block)] = _names(list(block.operations), islands)
+        return op.name not in kept[id(block)]
+
+    return cast
+
+
+def _names(operations: list[Any], islands: tuple[Island, ...]) -> set[str]:
+    """Names of the islands' operations; a constant is cast by who reads it."""
+    steps = [
+        Step(
+            op.op_type,
+            tuple(value.name for value in _flat(op.inputs.values())),
+            tuple(value.name for value in op.outputs),
+        )
+        for op in operations
+    ]
+    inside = (operations[place] for place in leads_to(steps, islands))
+    return {op.name for op in inside if op.op_type != "const"}
+
+
+def _flat(values: Iterable[Any]) -> Iterable[Any]:
+    for value in values:
+        yield from value if isinstance(value, list | tuple) else (value,)

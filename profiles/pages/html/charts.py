@@ -1,0 +1,267 @@
+"""Drawings of the report: SVG with the page's colours, no script.
+
+Every chart holds one device alone, so one class, and says which beside each number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from profiles.numbers.statistics import Spread
+from profiles.pages.html.markup import Attribute, Markup, element, known
+from profiles.tables import number
+
+WIDTH, LEFT, RIGHT = 760.0, 190.0, 190.0
+ROW, TOP, BOTTOM = 54.0, 8.0, 34.0
+BINS = 90
+HUES = {"coreml": "a", "tflite": "b", "onnx": "c"}
+LOG_FROM = 12.0
+"""Medians further apart than this are drawn on a logarithmic axis."""
+CHARACTER = 6.9
+"""Room for one of 12 px in a wide font; `TINY` of 10 px."""
+TINY = 5.8
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One bundle in a chart.
+
+    Attributes:
+        repeats: samples of each process, ms.
+        spread: of all of them.
+    """
+
+    bundle: str
+    target: str
+    device_class: str
+    repeats: tuple[tuple[float, ...], ...]
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bundle in a scatter: MB, ms."""
+
+    bundle: str
+    target: str
+    device_class: str
+    x: float
+    y: Spread
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values -> pixels, linear from 0 or logarithmic; `ticks` are round values."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel; values outside stay at the ends."""
+        if self.log:
+            value, low, high = (math.log(v) for v in (max(value, self.low), self.low, self.high))
+        else:
+            low, high = self.low, self.high
+        share = min(1.0, max(0.0, (value - low) / (high - low)))
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round values within."""
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            found = [m * 10.0**d for d in decades for m in (1, 2, 5)]
+            return [v for v in found if self.low <= v <= self.high]
+        step = _step((self.high - self.low) / 5)
+        return [i * step for i in range(math.floor(self.high / step + 1e-9) + 1)]
+
+
+def distributions(rows: Sequence[Distribution], title: str) -> Markup:
+    """How long calls took: a hill for each process, the median, its interval, p90 and p99."""
+    scale = _time_scale([row.spread for row in rows])
+    height = TOP + ROW * len(rows) + BOTTOM
+    parts = [_axis(scale, height - BOTTOM, "ms a call")]
+    for i, row in enumerate(rows):
+        parts += _hills(row, scale, TOP + ROW * i)
+    return _svg(height, title, parts)
+
+
+def scatter(points: Sequence[Point], title: str, y_title: str) -> Markup:
+    """Size against a time; the bar is the 95 % interval."""
+    height = 250.0
+    floor = height - BOTTOM
+    longest = max(len(p.bundle) for p in points) * CHARACTER
+    end = WIDTH - min(WIDTH / 2, max(RIGHT, longest + 12))
+    x = Scale(0, _headroom(max(p.x for p in points)), 60.0, end)
+    y = Scale(0, _headroom(max(p.y.p50 for p in points)), floor, TOP + 14)
+    parts = [_axis(x, floor, "MB of the bundle"), *_side_axis(y, y_title, end)]
+    taken: list[tuple[float, float]] = []
+    for p in sorted(points, key=lambda p: p.y.p50):
+        at = x(p.x), y(p.y.p50)
+        if p.y.repeats > 1:
+            parts.append(_line(at[0], y(p.y.low), at[0], y(p.y.high), class_=_hue(p.target)))
+        parts.append(element("circle", cx=at[0], cy=at[1], r=5, class_=_hue(p.target)))
+        down = _free(at, taken)
+        words = f"{number(p.x)} MB, {number(p.y.p50)} ms"
+        parts.append(_text(at[0] + 9, down, p.bundle))
+        parts += _labelled(at[0] + 9, down + 14, words, p.device_class, small=True)
+    return _svg(height, title, parts)
+
+
+def bars(rows: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> Markup:
+    """(bundle, target, class, value) as lengths from 0."""
+    height = TOP + 26 * len(rows) + BOTTOM
+    high = _headroom(max(value for *_, value in rows))
+    scale = Scale(0, high, LEFT, WIDTH - RIGHT)
+    parts = [_axis(scale, height - BOTTOM, unit)]
+    for i, (bundle, target, device_class, value) in enumerate(rows):
+        y = TOP + 26 * i
+        size: dict[str, Attribute] = {"width": scale(value) - LEFT, "height": 14}
+        parts.append(_name(bundle, y + 16))
+        parts.append(element("rect", x=LEFT, y=y + 5, rx=2, class_=_hue(target), **size))
+        parts += _labelled(scale(value) + 8, y + 16, f"{number(value)} {unit}", device_class)
+    return _svg(height, title, parts)
+
+
+def _hills(row: Distribution, scale: Scale, top: float) -> list[Markup]:
+    """One row of `distributions`: calls slower than p99 are told of at the right, not drawn."""
+    base = top + ROW - 12
+    edges = np.linspace(scale.start, scale.end, BINS + 1)
+    drawn = [[scale(v) for v in samples if v <= row.spread.p99] for samples in row.repeats]
+    shares = [np.histogram(xs, edges)[0] / max(1, len(xs)) for xs in drawn]
+    tallest = max(float(share.max()) for share in shares) or 1.0
+    return [
+        _name(row.bundle, base - 6),
+        _line(LEFT, base, WIDTH - RIGHT, base, class_="line"),
+        *(_hill(share / tallest, edges, base, _hue(row.target)) for share in shares),
+        *_marks(row.spread, scale, base),
+        *_labelled(WIDTH - RIGHT + 12, base - 14, f"{number(row.spread.p50)} ms", row.device_class),
+        _text(WIDTH - RIGHT + 12, base + 1, _tail(row.spread), class_="soft tiny"),
+    ]
+
+
+def _hill(heights: Floats, edges: Floats, base: float, hue: str) -> Markup:
+    """Steps over the bins that hold something."""
+    used = np.flatnonzero(heights)
+    if not used.size:
+        return Markup("")
+    path = f"M{edges[used[0]]:.1f} {base:.1f}"
+    for i in range(int(used[0]), int(used[-1]) + 1):
+        y = base - float(heights[i]) * (ROW - 22)
+        path += f"L{edges[i]:.1f} {y:.1f}L{edges[i + 1]:.1f} {y:.1f}"
+    path += f"L{edges[used[-1] + 1]:.1f} {base:.1f}Z"
+    return element("path", d=path, class_=f"{hue} area")
+
+
+def _marks(spread: Spread, scale: Scale, base: float) -> list[Markup]:
+    """The median as a line, its interval as a bar below, p90 and p99 as ticks."""
+    middle = scale(spread.p50)
+    bar: dict[str, Attribute] = {"stroke_width": 4, "stroke_linecap": "round"}
+    found = [_line(middle, base - ROW + 20, middle, base, class_="ink mid")]
+    ticks = scale(spread.p90), scale(spread.p99)
+    found += [_line(tick, base - 5, tick, base + 3, class_="ink") for tick in ticks]
+    if spread.repeats > 1:
+        low, high = scale(spread.low), scale(spread.high)
+        found.append(_line(low, base + 5, max(high, low + 0.5), base + 5, class_="ink", **bar))
+    return found
+
+
+def _tail(spread: Spread) -> str:
+    ends = f"{number(spread.low)}..{number(spread.high)}, " if spread.repeats > 1 else ""
+    return f"{ends}p90 {number(spread.p90)}, p99 {number(spread.p99)}"
+
+
+def _time_scale(spreads: Sequence[Spread]) -> Scale:
+    """From 0, unless the bundles are too far apart to be seen on one such axis."""
+    medians, high = [s.p50 for s in spreads], max(s.p99 for s in spreads)
+    if max(medians) / min(medians) > LOG_FROM:
+        return Scale(
+            min(s.minimum for s in spreads) * 0.8, high * 1.2, LEFT, WIDTH - RIGHT, log=True
+        )
+    return Scale(0, _headroom(high), LEFT, WIDTH - RIGHT)
+
+
+def _headroom(value: float) -> float:
+    return value * 1.12 if value > 0 else 1.0
+
+
+def _step(least: float) -> float:
+    """The next of 1, 2, 5, 10 ... from `least` on."""
+    decade = 10.0 ** math.floor(math.log10(least))
+    return next(m * decade for m in (1, 2, 5, 10) if m * decade >= least * 0.999)
+
+
+def _axis(scale: Scale, y: float, title: str) -> Markup:
+    """Along the bottom, with its title behind the last tick."""
+    parts = [_line(scale.start, y, scale.end, y, class_="line")]
+    for value in scale.ticks():
+        x = scale(value)
+        parts.append(_line(x, TOP, x, y, class_="line"))
+        parts.append(_text(x, y + 15, f"{value:g}", class_="soft tiny", text_anchor="middle"))
+    end = _text((scale.start + scale.end) / 2, y + 29, title, class_="soft", text_anchor="middle")
+    return element("g", *parts, end)
+
+
+def _side_axis(scale: Scale, title: str, end: float) -> list[Markup]:
+    parts = [_text(8.0, TOP + 4, title, class_="soft")]
+    for value in scale.ticks():
+        y = scale(value)
+        parts.append(_line(60.0, y, end, y, class_="line"))
+        parts.append(_text(54.0, y + 4, f"{value:g}", class_="soft tiny", text_anchor="end"))
+    return parts
+
+
+def _labelled(
+    x: float, y: float, words: str, device_class: str, *, small: bool = False
+) -> list[Markup]:
+    """A number and its class, framed."""
+    name = known(device_class)
+    start = x + len(words) * (TINY if small else CHARACTER) + 8
+    frame = element(
+        "rect", x=start, y=y - 10, width=len(name) * TINY + 8, height=13, rx=5, class_="badge"
+    )
+    label = _text(start + 4, y, name, class_=f"{name} tiny")
+    number_ = _text(x, y, words, class_="soft tiny") if small else _text(x, y, words)
+    return [number_, element("g", frame, label, class_=name)]
+
+
+def _free(at: tuple[float, float], taken: list[tuple[float, float]]) -> float:
+    """Where a label beside a point can stand without covering one above it."""
+    y = at[1] - 2
+    while any(abs(y - other) < 28 and abs(at[0] - x) < LEFT for x, other in taken):
+        y -= 28
+    taken.append((at[0], y))
+    return y
+
+
+def _name(bundle: str, y: float) -> Markup:
+    """A bundle's name, cut where there is no more room; the whole one shows when pointed at."""
+    most = int((LEFT - 12) / CHARACTER)
+    shown = bundle if len(bundle) <= most else f"{bundle[: most - 1]}\u2026"
+    return element("text", shown, element("title", bundle), x=0.0, y=y)
+
+
+def _hue(target: str) -> str:
+    return HUES.get(target, "c")
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, **more: Attribute) -> Markup:
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **more)
+
+
+def _text(x: float, y: float, words: str, **more: Attribute) -> Markup:
+    return element("text", words, x=x, y=y, **more)
+
+
+def _svg(height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    box = f"0 0 {WIDTH:g} {height:g}"
+    return element("svg", element("title", title), *parts, viewBox=box, role="img")
