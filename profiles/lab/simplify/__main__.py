@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import RequestError, SamExportError
-from exporter.progress import Report, on_stderr
-from exporter.signals import ended_by, terminable
+from exporter.progress import Progress, on_stderr
+from exporter.signals import describe_end, terminable
 from exporter.variants import load_variant, variants
 from profiles.lab.bench.machine import circumstances
 from profiles.lab.matrix import jobs, sources
@@ -32,8 +32,8 @@ STEPS = ("export", "simplify", "compare")
 TIMED = "fp32"
 """The precision whose graphs are timed: float16 is stored, not computed, on most hosts."""
 EXAMPLES = """examples:
-  python -m profiles.lab.simplify --write                 all that is not measured yet; hours
-  python -m profiles.lab.simplify --minutes 60 --write    what fits in an hour; again goes on there
+  python -m profiles.lab.simplify --write                 everything not measured yet; hours
+  python -m profiles.lab.simplify --minutes 60 --write    one hour's worth; run again to continue
   python -m profiles.lab.simplify --only mobile_sam --precision fp32
 
 float32 of every variant; float16 of the first of each family, which is not timed.
@@ -42,7 +42,7 @@ exit status: 0 done or out of time, 2 a wrong request, 130 interrupted (Ctrl-C),
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is asked for and not measured yet."""
+    """Measure the requested rows that are not measured yet."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
     report = on_stderr()
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.step:
             _step(arguments, report)
             return 0
-        work = Work(arguments, report)
+        work = SimplifyRun(arguments, report)
         with terminable():
             work.run(time.monotonic)
         results = work.results(" ".join(["python -m profiles.lab.simplify", *given]))
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"simplify: error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as end:
-        word, status = ended_by(end)
+        word, status = describe_end(end)
         print(f"simplify: {word}; the finished rows are kept", file=sys.stderr)
         return status
     report(f"{len(work.pending())} of {len(work.wanted)} rows are to be measured")
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def plan(only: Sequence[str] = (), precision: Sequence[str] = ()) -> list[MatrixJob]:
-    """float32 of the variants in the matrix's order, then float16 of the first of each family."""
+    """List float32 of the variants in the matrix's order, then float16 of the first per family."""
     wanted = jobs.plan(only, ("onnx",), precision)
     families = {variant.family: variant.name for variant in reversed(list(variants().values()))}
     plain = [job for job in wanted if job.precision == TIMED]
@@ -79,17 +79,17 @@ def plan(only: Sequence[str] = (), precision: Sequence[str] = ()) -> list[Matrix
 
 
 def version() -> str:
-    """Of onnxsim. RequestError if it is not installed."""
+    """Look up onnxsim's version. RequestError if it is not installed."""
     try:
         return importlib.metadata.version("onnxsim")
     except importlib.metadata.PackageNotFoundError:
         raise RequestError("onnxsim is not installed: pip install 'sam-export[lab]'") from None
 
 
-class Work:
-    """The rows that were asked for, and what is known of them."""
+class SimplifyRun:
+    """The rows asked for, and those already measured."""
 
-    def __init__(self, arguments: argparse.Namespace, report: Report) -> None:
+    def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.arguments, self.report = arguments, report
         self.version = version()
         self.wanted = plan(arguments.only, arguments.precision)
@@ -98,22 +98,22 @@ class Work:
         self._keys = {job: sources.key(job, f"onnxsim {self.version}") for job in plan()}
 
     def pending(self) -> list[MatrixJob]:
-        """What is not measured, or was before the sources or tools last changed."""
+        """List rows that are not measured, or were before the sources or tools last changed."""
         return [job for job in self.wanted if not self.state.is_current(job, self._keys[job])]
 
     def run(self, clock: Callable[[], float]) -> None:
-        """Measure until all is done or the time is up."""
+        """Measure until everything is done or the time is up."""
         start, minutes = clock(), self.arguments.minutes
         waiting = self.pending()
         for number, job in enumerate(waiting, start=1):
             if minutes and clock() - start > 60 * minutes:
-                self.report(f"{minutes:g} minutes are up; the same command goes on here")
+                self.report(f"{minutes:g} minutes are up; the same command continues here")
                 return
             self.report(f"{number} of {len(waiting)}: {job.name}")
             self.state.save(job, self._keys[job], self.measure(job))
 
     def measure(self, job: MatrixJob) -> dict[str, Any]:
-        """One row; its bundle is deleted again."""
+        """Measure one row and delete its bundle."""
         folder = self.arguments.folder / "bundles" / job.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -129,7 +129,7 @@ class Work:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _graph(self, job: MatrixJob, folder: Path, name: str) -> dict[str, Any]:
-        """Each step in a process of its own: one starts with the memory of the other back."""
+        """Simplify and compare one graph, each in a process of its own: its memory returns."""
         found: dict[str, Any] = {"name": name}
         for step in STEPS[1:]:
             found |= self._child(step, job, folder, name)
@@ -138,7 +138,7 @@ class Work:
         return found
 
     def _child(self, step: str, job: MatrixJob, folder: Path, graph: str = "") -> dict[str, Any]:
-        """The step's answer; or `error` or `skipped` with the reason, and the step's name in it."""
+        """Run a step. Returns its answer, or `error` or `skipped` with the step and the reason."""
         command = [sys.executable, "-m", "profiles.lab.simplify", "--step", step]
         command += ["--folder", str(folder), "--only", job.variant, "--precision", job.precision]
         command += ["--graph", graph, "--seconds", str(self.arguments.seconds)]
@@ -152,7 +152,7 @@ class Work:
         return answer
 
     def results(self, command: str) -> dict[str, Any]:
-        """Every known row, not of this run alone."""
+        """Collect every known row, not of this run alone."""
         rows = []
         for job in (everything := plan()):
             row = self.state.row(job)
@@ -168,8 +168,8 @@ class Work:
         }
 
 
-def _step(arguments: argparse.Namespace, report: Report) -> None:
-    """What a child does."""
+def _step(arguments: argparse.Namespace, report: Progress) -> None:
+    """Do a child's step."""
     (job,) = jobs.plan(arguments.only, ("onnx",), arguments.precision)
     folder = arguments.folder
     if arguments.step == "export":
@@ -188,7 +188,7 @@ def _step(arguments: argparse.Namespace, report: Report) -> None:
 def _positive(text: str) -> float:
     value = float(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"it is more than 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value
 
 
@@ -210,13 +210,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="time a graph for about N seconds (default: %(default)g)",
     )
-    add("--memory", type=_positive, metavar="GB", help="stop a step above (default: 3/4 of all)")
+    add(
+        "--memory",
+        type=_positive,
+        metavar="GB",
+        help="stop a step above this (default: 3/4 of all)",
+    )
     add(
         "--write",
         action="store_true",
         help=f"also write {RESULTS.name}/onnxsim.md and onnxsim.json",
     )
-    add("--folder", type=Path, default=WORK, help="what stays between runs (default: %(default)s)")
+    add("--folder", type=Path, default=WORK, help="files kept between runs (default: %(default)s)")
     add("--step", choices=STEPS, help=argparse.SUPPRESS)
     add("--graph", default="", help=argparse.SUPPRESS)
     return parser

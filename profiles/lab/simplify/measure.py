@@ -1,4 +1,4 @@
-"""Steps of a child process: simplify a graph with onnxsim, then compare both files."""
+"""A child process's work: simplify a graph with onnxsim, then compare both files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.tensors import GraphSpec
-from exporter.progress import Report
-from profiles.lab.bench.speed import THREADS, Plan, interleave
-from runtimes.engines import Array, CheckedSession, run_canonical, to_layout
+from exporter.progress import Progress
+from profiles.lab.bench.speed import THREADS, TurnPlan, interleave
+from runtimes.engines import Array, CheckedGraph, run_canonical, to_layout
 from runtimes.measures import psnr_db, worst_error
 from runtimes.process import peak_bytes
 
 RAW, SIMPLIFIED = "raw", "simplified"
 CONTROL = "control"
-"""A second session of the raw file: its ratio says what two equal graphs differ by here."""
+"""The raw file loaded a second time: its ratio is the difference that noise alone makes."""
 HEAVY = 2 * 10**9
-"""Bytes. A graph that takes more has no control, and gives its memory back after every call."""
+"""Bytes. A graph above this has no control, and gives its memory back after every call."""
 LEAST, MOST = 3, 60
 """Rounds of a graph."""
 FEWEST = 2
-"""Rounds of a heavy one, at least."""
+"""Least rounds of a heavy graph."""
 _ERRORS_ONLY = 3
 PROTOBUF_LIMIT = 2_000_000_000
 """Bytes; above it a model keeps its weights in a file beside it."""
@@ -41,22 +41,22 @@ class Files:
 
     @property
     def raw(self) -> Path:
-        """As the exporter wrote it."""
+        """The exporter's file."""
         return self.bundle.file(self.graph)
 
     @property
     def simplified(self) -> Path:
-        """As onnxsim wrote it."""
+        """onnxsim's file."""
         return self.raw.with_name(f"{self.graph}.simplified.onnx")
 
 
 def files_of(folder: Path, graph: str) -> Files:
-    """Of a bundle that was exported to `folder`; nothing is hashed."""
+    """Find a graph's files in an exported bundle; no hash is checked."""
     return Files(Bundle(folder, read_manifest(folder)), graph)
 
 
 def simplify(files: Files) -> dict[str, Any]:
-    """Write the simplified graph with onnxsim's defaults.
+    """Write the simplified graph, with onnxsim's defaults.
 
     Returns:
         `simplify_s`, and for both files `bytes` with external data, `operations` by type, and the
@@ -81,7 +81,7 @@ def simplify(files: Files) -> dict[str, Any]:
 
 
 def _operations(path: Path) -> dict[str, int]:
-    """Nodes by type, constants left out; `DOMAIN.TYPE` if it is no standard operation."""
+    """Count nodes by type, without constants; `DOMAIN.TYPE` if the operation is not standard."""
     import onnx
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
@@ -90,7 +90,7 @@ def _operations(path: Path) -> dict[str, int]:
 
 
 def _loaded(path: Path) -> dict[str, int] | None:
-    """Operations by type of the graph that ONNX Runtime makes of a file when it loads it."""
+    """Count the operations that are left when ONNX Runtime has loaded and optimised a file."""
     import onnxruntime
 
     if _size(path) > PROTOBUF_LIMIT:  # cannot be saved in one file, so not as easily looked at
@@ -107,22 +107,22 @@ def _loaded(path: Path) -> dict[str, int] | None:
 
 
 def _size(path: Path) -> int:
-    """Of the file and its external data."""
+    """Bytes of the file and its external data."""
     return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
 
 
-def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
-    """Run every golden case through both files, then time both turn by turn.
+def compare(files: Files, seconds: float, report: Progress) -> dict[str, Any]:
+    """Run every golden case through both files, then time both in turns.
 
     Args:
-        files: both written.
-        seconds: to spend on the timing, as far as the limits of rounds allow; 0 for none.
-        report: hears of every stage.
+        files: both must exist.
+        seconds: spent on the timing, within the limits of rounds; 0 to skip it.
+        report: called at every stage.
 
     Returns:
         `parity`: output -> `difference` (largest |simplified - raw| over the largest |raw|, the
-        worst case) and `psnr_db` of both files against torch, the worst case; and if it was timed,
-        `samples_ms` by contender.
+        worst case) and `psnr_db` of both files against torch, the worst case; `samples_ms` by
+        contender if it was timed.
     """
     spec, goldens = files.bundle.manifest.graph(files.graph).spec, files.bundle.goldens()
     cases = goldens.cases(files.graph)
@@ -131,9 +131,9 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
     for name, path in ((RAW, files.raw), (SIMPLIFIED, files.simplified)):
         report(f"{files.graph}: {name}")
         loaded[name] = load(path, spec)
-        session = CheckedSession(spec, loaded[name])
+        graph = CheckedGraph(spec, loaded[name])
         start = time.perf_counter()
-        outputs[name] = {case: run_canonical(session, spec, inputs[case]) for case in cases}
+        outputs[name] = {case: run_canonical(graph, spec, inputs[case]) for case in cases}
         call_s = (time.perf_counter() - start) / len(cases)
     expected = {
         case: {t.name: goldens.expected(spec, case, t.name) for t in spec.outputs} for case in cases
@@ -145,7 +145,9 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
         if not heavy:
             loaded[CONTROL] = load(files.raw, spec)
             loaded = {name: replace(graph, frugal=False) for name, graph in loaded.items()}
-        plan = Plan(rounds_within(seconds, call_s, len(loaded), least=FEWEST if heavy else LEAST))
+        plan = TurnPlan(
+            rounds_within(seconds, call_s, len(loaded), least=FEWEST if heavy else LEAST)
+        )
         report(f"{files.graph}: {plan.rounds} rounds")
         calls = {name: partial(graph.run, first) for name, graph in loaded.items()}
         samples = interleave(calls, plan)
@@ -154,19 +156,19 @@ def compare(files: Files, seconds: float, report: Report) -> dict[str, Any]:
 
 
 def rounds_within(seconds: float, call_s: float, contenders: int, least: int) -> int:
-    """How many rounds fit, from `least` to `MOST`: each contender comes first equally often."""
+    """Count the rounds that fit, `least` to `MOST`; each contender is first equally often."""
     fitting = max(least, min(MOST, int(seconds / (call_s * contenders))))
     return -(-fitting // contenders) * contenders
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A file in ONNX Runtime.
+    """A file loaded by ONNX Runtime; a `LoadedGraph`.
 
     Attributes:
         session: its InferenceSession.
         outputs: names.
-        frugal: give the memory of a call back after it; else it is kept for the next call.
+        frugal: give a call's memory back after it instead of keeping it for the next call.
     """
 
     session: Any
@@ -174,7 +176,7 @@ class Loaded:
     frugal: bool = True
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `runtimes.engines.Session`."""
+        """See `LoadedGraph`."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
@@ -185,7 +187,7 @@ class Loaded:
 
 
 def load(path: Path, spec: GraphSpec) -> Loaded:
-    """A file with `THREADS` threads; frugal."""
+    """Load a file with `THREADS` threads, frugal."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -199,7 +201,7 @@ Outputs = Mapping[str, Mapping[str, Array]]
 
 
 def _parity(expected: Outputs, outputs: Mapping[str, Outputs]) -> dict[str, Any]:
-    """Output name -> its figures; all mappings go by case first."""
+    """Compare by output name; every mapping is by case first."""
     names = next(iter(expected.values()))
     raw, simplified = outputs[RAW], outputs[SIMPLIFIED]
     return {

@@ -44,7 +44,7 @@ SUMMARY = (
 
 
 def render(results: Data) -> str:
-    """The whole page."""
+    """Render the whole page."""
     graphs = [(row, graph) for row in results["rows"] for graph in row.get("graphs", ())]
     whole = [(row, graph) for row, graph in graphs if "parity" in graph]
     parts = [
@@ -64,11 +64,11 @@ def render(results: Data) -> str:
 
 
 def ratios(samples: Mapping[str, Sequence[float]], contender: str) -> tuple[float, float] | None:
-    """A contender's time over the raw file's, below 1 if it is faster; None if it was not timed.
+    """Divide a contender's time by the raw file's: below 1 is faster. None if it was not timed.
 
     Returns:
-        Fastest call by fastest call; and the median over the rounds of a round's ratio, from which
-        whatever slows a whole round drops out.
+        Ratio of the fastest calls, and median of the rounds' ratios: load that slows a whole round
+        cancels out of the median.
     """
     if contender not in samples:
         return None
@@ -130,7 +130,7 @@ def _cells(row: Data, graph: Data) -> list[str]:
 
 
 def _nodes(operations: Mapping[str, Mapping[str, int] | None]) -> dict[str, int]:
-    """File -> how many nodes; a file that was not looked at is left out."""
+    """Count nodes by file; without files whose nodes are unknown."""
     return {file: sum(types.values()) for file, types in operations.items() if types is not None}
 
 
@@ -148,7 +148,7 @@ def _difference(graph: Data) -> float:
 
 
 def _psnr(graph: Data) -> dict[str, float]:
-    """File -> its worst output's."""
+    """Worst output's decibels by file."""
     every = [figures["psnr_db"] for figures in graph["parity"].values()]
     return {file: min(one[file] for one in every) for file in (RAW, SIMPLIFIED)}
 
@@ -172,7 +172,7 @@ def _summary(graphs: Sequence[Data]) -> Iterator[list[str]]:
 
 
 def _spread(values: Iterable[float]) -> str:
-    """`0.998 (0.971 to 1.024)`."""
+    """Write a median with its range: `0.998 (0.971 to 1.024)`."""
     every = list(values)
     if not every:
         return ""
@@ -180,7 +180,7 @@ def _spread(values: Iterable[float]) -> str:
 
 
 def _changes(graphs: Iterable[tuple[Data, Data]]) -> str:
-    """Graphs with the same changes share a line."""
+    """Write the changes; graphs with the same ones share a line."""
     lines: dict[tuple[str, str], list[str]] = {}
     for row, graph in graphs:
         before, after = graph["operations"][RAW], graph["operations"][SIMPLIFIED]

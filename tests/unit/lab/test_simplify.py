@@ -19,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError
 from exporter.variants import variants
+from profiles.lab.bench.cost import Usage
 from profiles.lab.matrix import sources
-from profiles.lab.matrix.processes import Ended, Usage
+from profiles.lab.matrix.processes import ProcessEnd
 from profiles.lab.simplify import __main__ as command
 from profiles.lab.simplify import measure, table
 from profiles.lab.simplify.measure import CONTROL, RAW, SIMPLIFIED
@@ -179,11 +180,11 @@ def work(tmp_path, monkeypatch):
         done.append(job.name)
         return row(job.variant, job.precision)
 
-    monkeypatch.setattr(command.Work, "measure", measured)
+    monkeypatch.setattr(command.SimplifyRun, "measure", measured)
 
     def build(*argv):
         arguments = command._parser().parse_args([*argv, "--folder", str(tmp_path / "work")])
-        return command.Work(arguments, silent)
+        return command.SimplifyRun(arguments, silent)
 
     build.done = done
     return build
@@ -200,18 +201,18 @@ def test_every_variant_is_planned_and_float16_of_each_family(work):
 
 def test_an_interrupted_run_goes_on_where_it_was(work, monkeypatch):
     names = ["demo-onnx-fp32", "mobile_sam-onnx-fp32", "demo-onnx-fp16", "mobile_sam-onnx-fp16"]
-    measured = command.Work.measure
+    measured = command.SimplifyRun.measure
 
     def interrupted(self, job):
         if job.name == names[2]:
             raise KeyboardInterrupt
         return measured(self, job)
 
-    monkeypatch.setattr(command.Work, "measure", interrupted)
+    monkeypatch.setattr(command.SimplifyRun, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         work("--only", "demo", "mobile_sam").run(lambda: 0.0)
     assert work.done == names[:2]
-    monkeypatch.setattr(command.Work, "measure", measured)
+    monkeypatch.setattr(command.SimplifyRun, "measure", measured)
     work("--only", "demo", "mobile_sam").run(lambda: 0.0)
     assert work.done == names
     assert work("--only", "demo", "mobile_sam").pending() == []
@@ -261,9 +262,9 @@ def test_an_unknown_variant_is_refused_by_name(work, capfd):
 
 
 EXPORTED = {"weights": "filled", "graphs": ["image_encoder", "mask_decoder"]}
-GOOD = Ended(Usage(2.0, 3.0, 0.5), "")
-BROKEN = Ended(Usage(2.0, 3.0, 0.5), "killed by signal 11")
-GREEDY = Ended(Usage(2.0, 3.0, 0.5), "needed more than 8.0 GB", 8.3)
+GOOD = ProcessEnd(Usage(2.0, 3.0, 0.5), "")
+BROKEN = ProcessEnd(Usage(2.0, 3.0, 0.5), "killed by signal 11")
+GREEDY = ProcessEnd(Usage(2.0, 3.0, 0.5), "needed more than 8.0 GB", 8.3)
 STOPPED = "needed more than 8.0 GB: 8.3 GB were held when it was stopped"
 
 
@@ -299,7 +300,7 @@ def test_a_step_that_fails_costs_its_own_graph_alone(monkeypatch, tmp_path, ends
     monkeypatch.setattr(command, "version", lambda: "9")
     monkeypatch.setattr(command, "run_within", run)
     arguments = command._parser().parse_args(["--only", "demo", "--folder", str(tmp_path)])
-    work = command.Work(arguments, silent)
+    work = command.SimplifyRun(arguments, silent)
     found = work.measure(work.wanted[0])
     assert found["name"] == "demo-onnx-fp32"
     for key, value in expected.items():
