@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner matrix counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner matrix onnxsim counts demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,10 @@ bench-harness: $(READY)  ## sam-bench's overhead beside the runs, on a simulated
 matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS='--minutes 60' for a part
 	$(BIN)/python -m profiles.lab.matrix --write $(ARGS)
 	$(BIN)/python -m profiles.lab.matrix.counts --sizes-only
+
+onnxsim: $(READY)  ## every variant's ONNX graphs before and after onnxsim; hours, resumable; ARGS as for matrix
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev,lab]'
+	$(BIN)/python -m profiles.lab.simplify --write $(ARGS)
 
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts
