@@ -33,14 +33,14 @@ class Operation:
 
     Attributes:
         kind: as TFLite calls it.
-        shapes: of its inputs, then of its output.
+        shapes: of its inputs, then of its output: `1x4096x256 256x104 1x4096x104`.
         count: how many the file has.
         ms: processor time of one, in its fastest call.
         gflop: billions of floating-point operations of one, for a matrix product; else 0.
     """
 
     kind: str
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: str
     count: int
     ms: float
     gflop: float
@@ -73,10 +73,16 @@ def break_down(path: Path) -> list[Operation]:
         examples.setdefault(key, operator)
         counts[key] += 1
     return [
-        Operation(kind, shapes, counts[key], _fastest(alone(model, examples[key])), _gflop(*key))
+        Operation(
+            kind, _written(shapes), counts[key], _fastest(alone(model, examples[key])), _gflop(*key)
+        )
         for key in examples
         for kind, shapes, _ in [key]
     ]
+
+
+def _written(shapes: tuple[tuple[int, ...], ...]) -> str:
+    return " ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _gflop(kind: str, shapes: tuple[tuple[int, ...], ...], *_: object) -> float:

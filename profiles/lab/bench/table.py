@@ -176,7 +176,7 @@ def _breakdown(row: Data) -> str:
     largest = sorted(operations, key=lambda one: one["count"] * one["ms"], reverse=True)[:LARGEST]
     each = [
         [
-            f"{one['kind']} {' '.join('x'.join(map(str, shape)) for shape in one['shapes'])}",
+            f"{one['kind']} {one['shapes']}",
             str(one["count"]),
             f"{one['ms']:.2f}",
             f"{one['gflop'] / one['ms'] * 1e3:.0f}" if one["gflop"] else "",
@@ -189,7 +189,7 @@ def _breakdown(row: Data) -> str:
             f"## Where the time goes: {row['row']}, LiteRT",
             f"float32, {threads}, each operation as a file of its own, processor time of its "
             f"fastest call. Together they take {total:.1f} ms, the whole graph "
-            f"{row['whole_ms']:.1f} ms: it reshapes in place.",
+            f"{row['whole_ms']:.1f} ms.",
             markdown(["operations", "number", "ms", "share", "GFLOP/s"], body),
             "The largest, with the shapes they read and write:",
             markdown(["operation", "number", "ms each", "GFLOP/s"], each),
