@@ -1,0 +1,40 @@
+"""Make text from outside safe to show: one line, without control characters, cut to a length.
+
+Names of tensors, shards, archives and devices, and texts in a store, are whatever somebody wrote
+into a file. Every printer of ours passes them through here first. Standard library only.
+"""
+
+from __future__ import annotations
+
+NAME = 200
+"""Characters that a name keeps."""
+LINE = 2000
+"""Characters that a whole message keeps."""
+
+
+def printable(text: str, most: int = NAME) -> str:
+    r"""Escape what is not printable, and cut.
+
+    Args:
+        text: anything; only its first `most` characters are looked at.
+        most: characters kept, before they are escaped.
+
+    Returns:
+        One line. A control character, a line end, a lone surrogate or a mark that turns the
+        direction of writing is spelt as Python does (`\n`, `\x1b`, `\u202e`). A cut text ends with
+        its length: `abc... (5000000 characters)`.
+    """
+    kept = "".join(map(_spelt, text[:most]))
+    return kept if len(text) <= most else f"{kept}... ({len(text)} characters)"
+
+
+def one_line(error: BaseException) -> str:
+    """Spell an error's message as one line of at most LINE characters."""
+    message = printable(str(error), LINE)
+    return message if len(message) <= LINE else f"{message[: LINE - 3]}..."
+
+
+def _spelt(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,35 @@
+"""Text from outside reaches a reader as one printable line of a bounded length."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.errors import RequestError
+from exporter.printable import LINE, one_line, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("image_encoder.neck.0.weight", "image_encoder.neck.0.weight"),
+        ("a\x1b]0;title\x07\nsam-export: done", r"a\x1b]0;title\x07\nsam-export: done"),
+        ("über 图像 модель", "über 图像 модель"),
+        ("evil\u202egnp.exe", r"evil\u202egnp.exe"),
+        ("lone \udc80 half", r"lone \udc80 half"),
+        ("two\u2028lines\x85", r"two\u2028lines\x85"),
+    ],
+)
+def test_only_printable_characters_are_shown(text, shown):
+    assert printable(text) == shown
+    assert printable(text).isprintable()
+
+
+def test_a_long_text_is_cut_and_its_length_told():
+    assert printable("w" * 5_000_000, 10) == "wwwwwwwwww... (5000000 characters)"
+
+
+@pytest.mark.parametrize("message", ["\n" * 5000, "w" * 5000, "short"])
+def test_a_message_is_one_bounded_line(message):
+    line = one_line(RequestError(message))
+    assert len(line) <= LINE
+    assert line.isprintable()
