@@ -23,11 +23,12 @@ from typing import Any
 from exporter import child
 from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.layouts import Array, from_layout, to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
 from exporter.bundle.tensors import TensorSpec
 from runtimes.device import RESIDENT, GraphRun, Method, SessionRun
-from runtimes.engines import Array, EngineKind, LoadedGraph, choose_engine, from_layout, to_layout
+from runtimes.engines import EngineKind, LoadedGraph, choose_engine
 from runtimes.process import clock_ns, hold_to, peak_bytes
 
 NANO = 10**9

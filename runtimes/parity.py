@@ -26,11 +26,12 @@ from exporter import child
 from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
-from runtimes.engines import Array, LoadedGraph, load_graph, run_canonical
+from runtimes.engines import LoadedGraph, load_graph, run_canonical
 from runtimes.measures import (
     FLOORS,
     IOU,

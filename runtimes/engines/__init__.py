@@ -21,18 +21,16 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter import catalog
 from exporter.bundle.folder import Bundle
+from exporter.bundle.layouts import Array, from_layout, to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, RequestError
-
-Array = npt.NDArray[Any]
 
 
 class LoadedGraph(Protocol):
@@ -135,24 +133,6 @@ def load_graph(
     return CheckedGraph(entry.spec, kind.open(path, entry, threads))
 
 
-def to_layout(canonical: Array, spec: TensorSpec) -> Array:
-    """Convert a canonical array (images are NCHW) to the layout and dtype of a graph's spec.
-
-    A `uint8` input takes rounded values: the host's resized pixels are already whole numbers, only
-    the padding is not.
-    """
-    moved = canonical.transpose(0, 2, 3, 1) if _channels_last(spec, canonical) else canonical
-    if np.issubdtype(np.dtype(spec.dtype), np.integer) and moved.dtype.kind == "f":
-        moved = np.rint(moved)
-    return np.ascontiguousarray(moved.astype(spec.dtype, copy=False))
-
-
-def from_layout(array: Array, spec: TensorSpec) -> Array:
-    """Convert a graph's output from its own layout to canonical, float32 if it is a float."""
-    moved = array.transpose(0, 3, 1, 2) if _channels_last(spec, array) else array
-    return np.asarray(moved, np.float32) if moved.dtype.kind == "f" else moved
-
-
 def run_canonical(
     loaded: LoadedGraph, spec: GraphSpec, canonical: Mapping[str, Array]
 ) -> dict[str, Array]:
@@ -160,10 +140,6 @@ def run_canonical(
     inputs = {t.name: to_layout(canonical[t.name], t) for t in spec.inputs if t.name in canonical}
     outputs = loaded.run(inputs)
     return {t.name: from_layout(outputs[t.name], t) for t in spec.outputs}
-
-
-def _channels_last(spec: TensorSpec, array: Array) -> bool:
-    return spec.layout == "NHWC" and array.ndim == 4
 
 
 def _difference(arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from runtimes.engines import Array, EngineKind
+from runtimes.engines import EngineKind
 
 IMAGE_LAYOUT = "RGB image"
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
-from runtimes.engines import Array, EngineKind
+from runtimes.engines import EngineKind
 
 INSTALL = "pip install 'sam-export[tflite]', or ai-edge-litert alone to run without exporting"
 # The same Interpreter under its present and its former name.

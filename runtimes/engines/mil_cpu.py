@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from runtimes.engines import Array, EngineKind
+from runtimes.engines import EngineKind
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError
-from runtimes.engines import Array, EngineKind
+from runtimes.engines import EngineKind
 
 _ERRORS_ONLY = 3
 

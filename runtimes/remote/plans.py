@@ -12,11 +12,12 @@ import numpy as np
 from exporter.bundle.flow import feeds, order_graphs, repeated_graph
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
+from exporter.bundle.layouts import Array, to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
-from runtimes.engines import Array, LoadedGraph, to_layout
+from runtimes.engines import LoadedGraph
 from runtimes.remote.job import (
     CHECK,
     GRAPH,

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.folder import Bundle
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Floats, Frame, image_input, resampling
 from exporter.bundle.prompts import Prompts, check_places
 from exporter.bundle.rules import DetectionRule
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, load_graph, run_canonical
+from runtimes.engines import load_graph, run_canonical
 from runtimes.masks import Masks
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenters import Request, Segmenter

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.bundle.folder import Bundle
+from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, load_graph, run_canonical
+from runtimes.engines import load_graph, run_canonical
 from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter, read_logits
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.bundle.layouts import to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
 from exporter.errors import ParityError
 from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, BenchRow
-from runtimes.engines import choose_engine, to_layout
+from runtimes.engines import choose_engine
 
 THREADS = 2
 TORCH_TOLERANCE = 1e-4

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.layouts import Array, to_layout
 from exporter.bundle.tensors import GraphSpec
 from exporter.progress import Progress
 from profiles.lab.bench.speed import THREADS, TurnPlan, interleave
-from runtimes.engines import Array, CheckedGraph, run_canonical, to_layout
+from runtimes.engines import CheckedGraph, run_canonical
 from runtimes.measures import psnr_db, worst_error
 from runtimes.process import peak_bytes
 

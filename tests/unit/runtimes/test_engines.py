@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.layouts import from_layout, to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, RequestError
@@ -22,13 +23,11 @@ from runtimes.engines import (
     choose_engine,
     coreml,
     engine_kinds,
-    from_layout,
     litert,
     load_graph,
     mil_cpu,
     ort,
     run_canonical,
-    to_layout,
 )
 from tests.unit.tiny_bundle import SIZE, Recipe, build, encode, reseal
 from tests.unit.tiny_tflite import SHAPE, write_adder
