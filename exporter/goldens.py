@@ -63,22 +63,24 @@ class Recorder:
         size: side S of the input, in pixels.
         rule: prompts in slots, drawn prompts, or None for a network that takes none.
         mask: the bundle's.
+        seed: of the scene.
     """
 
     size: int
     rule: PromptRule | DrawnPrompts | None
     mask: MaskRule
+    seed: int = SEED
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
         """(1, 3, S, S) RGB."""
-        picture = scene(SEED, self.size, self.size).image
+        picture = scene(self.seed, self.size, self.size).image
         return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
 
     @property
     def instances(self) -> npt.NDArray[np.bool_]:
         """(K, S, S): the scene's objects."""
-        return scene(SEED, self.size, self.size).instances
+        return scene(self.seed, self.size, self.size).instances
 
     @property
     def frame(self) -> Frame:
@@ -118,7 +120,10 @@ class Recorder:
 
 
 def record(
-    graphs: Sequence[Graph], rule: PromptRule | DrawnPrompts | None, mask: MaskRule
+    graphs: Sequence[Graph],
+    rule: PromptRule | DrawnPrompts | None,
+    mask: MaskRule,
+    seed: int = SEED,
 ) -> Arrays:
     """Run every graph in torch, on the scene and the outputs of earlier graphs.
 
@@ -126,13 +131,14 @@ def record(
         graphs: the variant's.
         rule: see `Recorder`.
         mask: the bundle's.
+        seed: of the scene.
 
     Returns:
         Key -> array. Every case of a graph shares the outputs of earlier graphs.
     """
     ordered = order_graphs(graphs)
     size = next(t.shape[-1] for graph in ordered for t in graph.spec.inputs if t.name == "image")
-    recorder = Recorder(size, rule, mask)
+    recorder = Recorder(size, rule, mask, seed)
     goldens: Arrays = {}
     first: dict[str, dict[str, Floats]] = {}
     for at, graph in enumerate(ordered):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exporter.bundle.prompts import LABELS
 from exporter.bundle.rules import MaskRule, PromptRule, Score
+from exporter.bundle.tensors import GraphSpec
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
 from exporter.targets import Options, Target, load_target
@@ -71,6 +72,12 @@ class Order:
     prompts: PromptRule | None
     mask: MaskRule
     options: Options
+
+    def precision_of(self, graph: GraphSpec) -> Precision:
+        """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
+        sees_image = any(tensor.name == "image" for tensor in graph.inputs)
+        apart = self.precision.decoder and not sees_image
+        return load_precision(self.precision.decoder) if apart else self.precision
 
     def bundle_name(self, target: Target) -> str:
         """`mobile_sam-coreml-fp16`."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from exporter import targets
-from exporter.precision import PLANNED
 from exporter.precision import names as precision_names
 from exporter.variants import variants
 
@@ -58,7 +57,7 @@ def listing(*, as_json: bool) -> str:
     """List every variant: a table, or JSON with all data."""
     data = rows()
     if as_json:
-        return json.dumps({"variants": data, "planned_precisions": list(PLANNED)}, indent=2)
+        return json.dumps({"variants": data}, indent=2)
     table = [HEAD, *map(_cells, data)]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]

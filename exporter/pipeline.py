@@ -7,6 +7,7 @@ import datetime
 import platform
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from exporter.bundle.folder import (
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
 from exporter.bundle.reading import parse
+from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from exporter.checkpoints.reading import Checkpoint
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
+    from exporter.samples import Samples
 
 OnMiss = Callable[[str], None]
 """Called with the floors that a bundle misses; raises to refuse the bundle."""
@@ -109,9 +112,12 @@ def export_network(
         for target in order.targets
     ]
     finished = [work.finished() for work in works]
-    goldens = _record(order, graphs, report) if None in finished else {}
-    pairs = zip(works, finished, strict=True)
-    return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
+    if None not in finished:
+        return [bundle for bundle in finished if bundle is not None]
+    goldens = _record(order, graphs, report)
+    with _samples(order, graphs, report) as samples:
+        pairs = zip(works, finished, strict=True)
+        return [bundle or work.write(graphs, goldens, samples) for work, bundle in pairs]
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
@@ -130,9 +136,25 @@ def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
     from exporter.goldens import record
 
     report(f"{order.variant.name}: recording goldens in torch")
+    return record(graphs, _rule(order), order.mask)
+
+
+def _rule(order: Order) -> PromptRule | DrawnPrompts | None:
+    """How prompts reach the graphs."""
     drawn = order.variant.prompting
-    rule = drawn.rule if isinstance(drawn, Drawn) else order.prompts
-    return record(graphs, rule, order.mask)
+    return drawn.rule if isinstance(drawn, Drawn) else order.prompts
+
+
+def _samples(
+    order: Order, graphs: Sequence[Graph], report: Progress
+) -> AbstractContextManager[Samples | None]:
+    """Record the pictures that the precision is calibrated and judged on; None if it is not."""
+    from exporter.samples import recorded
+
+    precision = order.precision
+    if not precision.judged:
+        return nullcontext()
+    return recorded(graphs, _rule(order), order.mask, report, calibrated=precision.calibrated)
 
 
 def _draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -214,7 +236,7 @@ class PendingBundle:
         same = bytes_in == self.target.takes_bytes(self.order.options)
         return same and same_job(manifest, self.draft)
 
-    def write(self, graphs: Sequence[Graph], goldens: Arrays) -> Bundle:
+    def write(self, graphs: Sequence[Graph], goldens: Arrays, samples: Samples | None) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
         from exporter.goldens import record_padding
         from exporter.graphs.image_encoder import as_padded
@@ -222,7 +244,7 @@ class PendingBundle:
         rule = self.draft.preprocess
         final = self.folder
         with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
-            files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
+            files = [self._lower(as_padded(graph, rule), folder, samples) for graph in graphs]
             if rule.padded_by == "graph":
                 self.report(f"{final.name}: recording a padded golden in torch")
             arrays = goldens | record_padding(graphs, rule)
@@ -234,12 +256,15 @@ class PendingBundle:
             seal(folder, dataclasses.replace(unchecked, parity=figures))
         return open_bundle(final)
 
-    def _lower(self, graph: Graph, folder: Path) -> GraphFile:
+    def _lower(self, graph: Graph, folder: Path, samples: Samples | None) -> GraphFile:
         self.report(f"{self.folder.name}: lowering {graph.spec.name}")
         log = folder / LOG
+        precision = self.order.precision_of(graph.spec)
+        pictures = samples.calibration if samples else ()
         try:
             with interruptible(log), quiet(log):
-                file = self.target.lower(graph, self.order.precision, folder, self.order.options)
+                options = self.order.options
+                file = self.target.lower(graph, precision, folder, options, pictures)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
             raise

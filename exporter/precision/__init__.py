@@ -13,8 +13,6 @@ from exporter import catalog
 from exporter.errors import RequestError
 from exporter.islands import Island
 
-PLANNED = ("int8", "int8-weights", "int4-weights")
-
 Number = Literal["float32", "float16", "int8", "int4"]
 
 
@@ -29,6 +27,11 @@ class Precision:
         activations: number format of the arithmetic, if the runtime can.
         keeps_float: parts of a graph that stay float32.
         floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
+        decoder: precision of graphs that see no image; empty for this one. They are small and quick,
+            and lose the most in few bits.
+        calibrated: whether ranges of values are found on pictures.
+        judged: whether masks on pictures decide if a bundle is good (`runtimes.gate`): rounding to
+            few bits moves every number, and only the masks tell whether it matters.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Precision:
     activations: Number
     keeps_float: tuple[Island, ...] = ()
     floors: str = ""
+    decoder: str = ""
+    calibrated: bool = False
+    judged: bool = False
 
 
 def names() -> tuple[str, ...]:
@@ -47,11 +53,6 @@ def names() -> tuple[str, ...]:
 def load_precision(name: str) -> Precision:
     """Load a precision by name. RequestError lists the choices if there is none."""
     if name not in names():
-        known = ", ".join(names())
-        if name in PLANNED:
-            raise RequestError(
-                f"precision {name} is not available in this release; choose from {known}"
-            )
-        raise RequestError(f"unknown precision {name!r}; choose from {known}")
+        raise RequestError(f"unknown precision {name!r}; choose from {', '.join(names())}")
     precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
     return precision

@@ -12,7 +12,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import Interpolation, Preprocess
+from exporter.calibration import Range, Task, find_ranges
 from exporter.errors import RequestError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+FINE = 4
+"""Pixels of the input a side, up to which a position counts as fine."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
@@ -60,12 +63,37 @@ class Lowering:
 
     Attributes:
         folder: where to.
+        pictures: files of goldens to find ranges on; empty if the precision needs none.
     """
 
     graph: Graph
     precision: Precision
     folder: Path
     options: Options
+    pictures: tuple[Path, ...] = ()
+
+    def is_fine(self, positions: int) -> bool:
+        """Whether an operation's input is so fine that the operation stays float.
+
+        The first layers see the picture's detail and hold next to no weights: 2.7 % of the demo
+        encoder's, which in 8 bits cost as much accuracy as the rest together.
+
+        Args:
+            positions: pixels or tokens of the input.
+        """
+        sides = (t.shape[-1] for t in self.graph.spec.inputs if t.name == "image")
+        return any(positions >= (side // FINE) ** 2 for side in sides)
+
+    def find_ranges(self, module: str, file: GraphFile, tensors: Iterable[str]) -> dict[str, Range]:
+        """Find what values of the graph lie between; see `exporter.calibration.find_ranges`.
+
+        Args:
+            module: run in a process of its own.
+            file: the graph in float32, in the folder.
+            tensors: names in that file.
+        """
+        path = self.folder / file.file
+        return find_ranges(module, Task(path, file.spec, tuple(tensors), self.pictures))
 
 
 @dataclass(frozen=True)
@@ -90,11 +118,21 @@ class Target:
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
 
     def lower(
-        self, graph: Graph, precision: Precision, folder: Path, options: Options
+        self,
+        graph: Graph,
+        precision: Precision,
+        folder: Path,
+        options: Options,
+        pictures: tuple[Path, ...] = (),
     ) -> GraphFile:
-        """Write a graph into `folder`. RequestError if the format has no such precision."""
+        """Write a graph into `folder`; see `Lowering`.
+
+        Raises:
+            RequestError: the format has no such precision.
+        """
         self._require_precision(precision.name)
-        return self.lowers[precision.name](Lowering(graph, precision, folder, options))
+        work = Lowering(graph, precision, folder, options, pictures)
+        return self.lowers[precision.name](work)
 
     def takes_bytes(self, options: Options) -> bool:
         """Whether `image` holds whole numbers from 0 to 255."""

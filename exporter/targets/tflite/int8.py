@@ -1,0 +1,41 @@
+"""Convolutions and fully connected layers in 8 bits, weights and activations; all else float.
+
+Inputs and outputs stay float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from exporter.bundle.manifest import GraphFile
+from exporter.targets import Lowering
+from exporter.targets.tflite.quantise import ALL, PRODUCTS, lower_by, products
+
+RANGES_MODULE = "exporter.targets.tflite.ranges"
+
+
+def lower(work: Lowering) -> GraphFile:
+    """Write `GRAPH.tflite` with 8-bit convolutions and fully connected layers."""
+
+    def recipe(quantiser: Any, file: GraphFile) -> dict[str, Any]:
+        from ai_edge_quantizer.qtyping import TFLOperationName
+
+        every = list(products(work.folder / file.file))
+        quantiser.add_weight_only_config(ALL, TFLOperationName.ALL_SUPPORTED, 8)
+        for kind in PRODUCTS:
+            quantiser.add_static_config(ALL, TFLOperationName[kind], 8, 8)
+        for each in every:
+            if work.is_fine(each.positions):
+                quantiser.add_weight_only_config(each.pattern, TFLOperationName[each.kind], 8)
+        for border in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+            quantiser.update_quantization_recipe(ALL, border, algorithm_key="no_quantize")
+        watched = dict.fromkeys(name for each in every for name in (*each.inputs, each.output))
+        found = work.find_ranges(RANGES_MODULE, file, watched)
+        return {
+            name: {"min": np.array([each.low]), "max": np.array([each.high])}
+            for name, each in found.items()
+        }
+
+    return lower_by(work, recipe)
