@@ -30,7 +30,7 @@ def passes() -> Any:
 
 
 @register_pass(namespace=NAMESPACE)
-class subtract_after_product(AbstractGraphPass):
+class subtract_after_product(AbstractGraphPass):  # type: ignore[misc]
     """Write `x * a + b` as `x * a - (-b)`, the same number bit for bit; a, b constants a channel.
 
     x -> mul(a) -> add(b) -> y    becomes    x -> mul(a) -> sub(-b) -> y
