@@ -27,8 +27,8 @@ class Precision:
         activations: number format of the arithmetic, if the runtime can.
         keeps_float: parts of a graph that stay float32.
         floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
-        decoder: precision of graphs that see no image; empty for this one. They are small and quick,
-            and lose the most in few bits.
+        decoder: precision of graphs that see no image; empty for this one. They are small and
+            quick, and lose the most in few bits.
         calibrated: whether ranges of values are found on pictures.
         judged: whether masks on pictures decide if a bundle is good (`runtimes.gate`): rounding to
             few bits moves every number, and only the masks tell whether it matters.

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MINIMUM_IOS = (16, 17, 18)
 FINE = 4
 """Pixels of the input a side, up to which a position counts as fine."""
+OPSETS = (17, 18, 19, 20)
+"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
@@ -51,10 +53,12 @@ class Options:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
+        opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
     """
 
     minimum_ios: int = 16
     image_input: ImageInput = "image"
+    opset: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
-from exporter.targets import Lowering
-from exporter.targets.onnx import OPSET
+from exporter.targets import OPSETS, Lowering
+from exporter.targets.onnx._opset import lower_opset
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -31,8 +31,11 @@ def exported(graph: Graph) -> Any:
 
 
 def write(model: Any, work: Lowering) -> GraphFile:
-    """Write a model without its exporter's traces."""
-    _strip(model)
+    """Write a model in its opset, without its exporter's traces.
+
+    RequestError if it cannot be written in the opset that is asked for.
+    """
+    _strip(lower_opset(model, work.options.opset))
     name = f"{work.graph.spec.name}.onnx"
     return GraphFile(work.graph.spec, name, _save(model, work.folder / name))
 
@@ -42,7 +45,7 @@ def _export(graph: Graph) -> Any:
         graph.module,
         graph.example,
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=OPSETS[-1],
         input_names=[t.name for t in graph.spec.inputs],
         output_names=[t.name for t in graph.spec.outputs],
         verbose=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class Program:
         self,
         inputs: Mapping[str, npt.NDArray[Any]],
         half: bool | None = None,  # noqa: FBT001 - part of the API
+        watch: Callable[[str, Array], None] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Compute the outputs.
 
@@ -61,6 +62,8 @@ class Program:
             inputs: Every input by name; an image as a float array (1, 3, H, W) in 0..255.
             half: None rounds every tensor that the program types as float16. False rounds nothing.
                 True rounds every float tensor, weights too, whatever the program says.
+            watch: Called with the name and the values of each tensor when it is computed; it keeps
+                no array.
 
         Returns:
             Every output by name. Floats are float32, even if their values are float16's.
@@ -68,7 +71,7 @@ class Program:
         for step in self._graph.steps:
             if step.operation not in OPERATIONS:
                 raise MilError(f"{step.label} is not known to this interpreter")
-        run = _Run(self._graph, half=half)
+        run = _Run(self._graph, half=half, watch=watch)
         for name, array in self._check(inputs).items():
             run.store(Port(name, array[0]), array[1])
         # An overflow here is an overflow on the phone: a result, not a reason to warn.
@@ -109,9 +112,12 @@ def _last_uses(graph: Graph) -> list[list[str]]:
 class _Run:
     """One run: its tensors and their rounding."""
 
-    def __init__(self, graph: Graph, *, half: bool | None) -> None:
+    def __init__(
+        self, graph: Graph, *, half: bool | None, watch: Callable[[str, Array], None] | None
+    ) -> None:
         self._constants = graph.constants
         self._half = half
+        self._watch = watch
         self._deferred = {
             port.name: step
             for step in graph.steps
@@ -134,6 +140,8 @@ class _Run:
         """Keep a tensor in the type the program declares; an exact one needs no rounding."""
         if self._rounds(port.kind) and not exact:
             result = self._round(result)
+        if self._watch is not None:
+            self._watch(port.name, result)
         self._memory.keep(port.name, result)
 
     def resolve(self, source: str | Array) -> Array:
