@@ -50,7 +50,9 @@ OnMiss = Callable[[str], None]
 """Called with the floors that a bundle misses; raises to refuse the bundle."""
 
 PARITY_MODULE = "runtimes.parity"
-"""Run by name in a process of its own: its memory is freed, and imports keep flowing one way."""
+GATE_MODULE = "runtimes.gate"
+"""Run by name in processes of their own: their memory is freed, and imports keep flowing one
+way."""
 
 
 def refuse(reason: str) -> None:
@@ -160,6 +162,7 @@ def _samples(
 def _draft(order: Order, target: Target, source: Source) -> Manifest:
     """Make the manifest before lowering: everything that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
+    options = target.adapt(order.options, order.precision.name)
     versions = {
         "sam-export": exporter.__version__,
         "python": platform.python_version(),
@@ -171,11 +174,11 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         family=variant.family,
         target=target.name,
         precision=order.precision.name,
-        platform=target.platform(order.options),
+        platform=target.platform(options),
         licence=variant.licence,
         source=source,
         graphs=(),
-        preprocess=target.preprocess(variant.preprocess, order.options),
+        preprocess=target.preprocess(variant.preprocess, options),
         prompts=order.prompts,
         mask=order.mask,
         parity=(),
@@ -252,7 +255,7 @@ class PendingBundle:
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
             (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
             self.report(f"{final.name}: running the lowered graphs against torch")
-            figures = self._check(folder)
+            figures = self._check(folder, samples)
             seal(folder, dataclasses.replace(unchecked, parity=figures))
         return open_bundle(final)
 
@@ -263,7 +266,7 @@ class PendingBundle:
         pictures = samples.calibration if samples else ()
         try:
             with interruptible(log), quiet(log):
-                options = self.order.options
+                options = self.target.adapt(self.order.options, self.order.precision.name)
                 file = self.target.lower(graph, precision, folder, options, pictures)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
@@ -281,15 +284,20 @@ class PendingBundle:
         row = self.order.precision.floors
         return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
 
-    def _check(self, folder: Path) -> tuple[Figure, ...]:
-        """Run parity in a process of its own; `on_miss` is called if figures miss their floors."""
+    def _check(self, folder: Path, samples: Samples | None) -> tuple[Figure, ...]:
+        """Run parity, and the gate if masks decide; `on_miss` is called if floors are missed."""
         name = self.folder.name
         try:
-            answer = child.call(self._parity(folder), what="parity")
+            answers = [child.call(self._parity(folder), what="parity")]
+            if samples:
+                self.report(f"{name}: comparing masks on {len(samples.gate)} pictures")
+                pictures = [str(path) for path in samples.gate]
+                answers.append(child.call([GATE_MODULE, str(folder)], pictures, what="the gate"))
         except SamExportError as error:
             self.on_miss(f"{name}: the check did not finish: {error}")
             return ()
-        figures = tuple(parse(Figure, f, f"figures[{i}]") for i, f in enumerate(answer["figures"]))
-        if answer["missed"]:
-            self.on_miss(f"{name}: {'; '.join(answer['missed'])}; nothing was written")
-        return figures
+        figures = [figure for answer in answers for figure in answer["figures"]]
+        missed = [line for answer in answers for line in answer["missed"]]
+        if missed:
+            self.on_miss(f"{name}: {'; '.join(missed)}; nothing was written")
+        return tuple(parse(Figure, each, f"figures[{i}]") for i, each in enumerate(figures))

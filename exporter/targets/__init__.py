@@ -112,6 +112,7 @@ class Target:
             turn it down.
         platform: where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
+        adapt: options, precision -> the options that the precision needs.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Target:
     image_type: bool
     platform: Callable[[Options], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
+    adapt: Callable[[Options, str], Options] = lambda options, precision: options
 
     def lower(
         self,

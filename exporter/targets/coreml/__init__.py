@@ -6,7 +6,18 @@ and, on a Mac, by Core ML itself.
 
 from __future__ import annotations
 
-from exporter.targets import Target, by_precision
+import dataclasses
+
+from exporter.targets import Options, Target, by_precision
+
+LEAST_IOS = {"int8": 17, "int4-weights": 18}
+"""Precision -> the first iOS with its operations: quantize, and weights in blocks."""
+
+
+def _adapt(options: Options, precision: str) -> Options:
+    least = max(options.minimum_ios, LEAST_IOS.get(precision, 0))
+    return dataclasses.replace(options, minimum_ios=least)
+
 
 TARGET = Target(
     name="coreml",
@@ -15,4 +26,5 @@ TARGET = Target(
     image_type=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
     lowers=by_precision(__name__),
+    adapt=_adapt,
 )

@@ -1,8 +1,8 @@
 """Convolutions and linear layers in 8 bits, weights and activations; all else float16. iOS 17.
 
-    x -> [linear]    becomes    x -> quantize -> dequantize -> [linear, int8 weight] -> ...
+    x -> [linear] -> y    becomes    x -> quantize -> dequantize -> [linear, 8 bits] -> y
 
-coremltools puts the pairs in by itself, but takes ranges from Core ML on a Mac alone. Its passes are
+coremltools puts the pairs in by itself, but takes ranges from Core ML on a Mac alone. Its pass is
 given ours instead, which our interpreter finds on any machine.
 """
 
@@ -18,18 +18,17 @@ from exporter.targets.coreml.compress import lower_by
 from exporter.targets.coreml.int8_weights import compress as compress_weights
 
 RANGES_MODULE = "runtimes.engines.mil.ranges"
+IOS_17 = 8
+"""The version of a package, as coremltools counts."""
 PRODUCTS = frozenset({"conv", "linear"})
-PAIRS = (
-    "compression::insert_prefix_quantize_dequantize_pair",
-    "compression::insert_suffix_quantize_dequantize_pair",
-)
-JOINS = "common::dequantize_quantize_pair_elimination"
-"""A pair after an operation and the next one's are one."""
+PAIRS = "compression::insert_prefix_quantize_dequantize_pair"
+"""Before an operation alone. coremltools can put pairs behind it too: then the demo's masks have an
+IoU of 0.991 with the float ones, against 0.994."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution or linear layer: its name, its input's, its output's, its input's positions."""
+    """A convolution or linear layer, its input, and how many positions that has."""
 
     kind: str
     name: str
@@ -42,7 +41,7 @@ def lower(work: Lowering) -> GraphFile:
 
     def compress(model: Any, file: GraphFile) -> Any:
         every = list(products(model.get_spec()))
-        watched = dict.fromkeys(name for each in every for name in (each.input, each.name))
+        watched = dict.fromkeys(each.input for each in every)
         ranges = work.find_ranges(RANGES_MODULE, file, watched)
         stats = {name: {"rmin": one.low, "rmax": one.high} for name, one in ranges.items()}
         fine = [each.name for each in every if work.is_fine(each.positions)]
@@ -83,15 +82,9 @@ def _with_pairs(model: Any, stats: dict[str, dict[str, float]], fine: list[str])
         op_type_configs=dict.fromkeys(sorted(PRODUCTS), asked),
         op_name_configs=dict.fromkeys(fine),
     )
-    passes = [PASS_REGISTRY[name] for name in PAIRS]
-    for each in passes:
-        each.set_options([_option("config", config), _option("activation_stats", stats)])
-    for each in (*passes, PASS_REGISTRY[JOINS]):
-        model = _apply_graph_pass(model, each, spec_version=_VERSION_OF_IOS_17)
-    return model
-
-
-_VERSION_OF_IOS_17 = 8
+    pairs = PASS_REGISTRY[PAIRS]
+    pairs.set_options([_option("config", config), _option("activation_stats", stats)])
+    return _apply_graph_pass(model, pairs, spec_version=IOS_17)
 
 
 def _option(name: str, value: Any) -> Any:

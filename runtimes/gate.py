@@ -1,0 +1,231 @@
+"""Judge a bundle of few bits by its masks, on pictures that it was not calibrated on.
+
+    python -m runtimes.gate FOLDER < PICTURES        files of goldens, as a JSON list
+
+Rounding to few bits moves every number; only the masks tell whether that matters. Every graph runs
+on the outputs of the lowered graphs before it, as in an app.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from exporter import child
+from exporter.bundle.flow import feeds, order_graphs
+from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.goldens import Goldens
+from exporter.bundle.layouts import Array
+from exporter.bundle.manifest import Figure, Manifest
+from exporter.bundle.preprocess import Bools, Floats, Frame
+from exporter.bundle.tensors import GraphSpec
+from exporter.errors import ParityError
+from runtimes.engines import LoadedGraph, load_graph, run_canonical
+from runtimes.masks import Masks, masks_of
+from runtimes.measures import MASKS, describe, find_misses, floor_of, prompt_sensitivity
+
+WHOLE = "end_to_end"
+OUTPUT = "masks"
+EMBEDDINGS = "image_embeddings"
+SCORES = "iou_predictions"
+BAND = 0.02
+"""Width of a boundary, as a share of the picture's diagonal (Cheng et al. 2021, Boundary IoU)."""
+
+
+@dataclass
+class Tally:
+    """What was seen so far, a value for each mask or picture.
+
+    Attributes:
+        ious: of each mask with torch's, at the picture's size.
+        boundary_ious: the same, of the bands inside the masks' edges.
+        others: 1 where another mask of the prompt is ranked first.
+        score_errors: of the predicted IoU of the mask that torch ranks first.
+        sensitivities: of each picture, see `runtimes.measures.prompt_sensitivity`.
+        dead: channels that are constant here and are not in torch.
+    """
+
+    ious: list[float] = field(default_factory=list)
+    boundary_ious: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+    score_errors: list[float] = field(default_factory=list)
+    sensitivities: list[float] = field(default_factory=list)
+    dead: int = 0
+
+    def add(self, expected: Masks, actual: Masks) -> None:
+        """Compare the best masks of one prompt set."""
+        first, second = expected.masks[expected.best], actual.masks[actual.best]
+        band = max(1, round(BAND * float(np.hypot(*first.shape))))
+        self.ious.append(iou(first, second))
+        self.boundary_ious.append(iou(boundary(first, band), boundary(second, band)))
+        self.others.append(float(expected.best != actual.best))
+        error = expected.iou_predictions[expected.best] - actual.iou_predictions[expected.best]
+        self.score_errors.append(abs(float(error)))
+
+    def figures(self, precision: str) -> tuple[Figure, ...]:
+        """Sum up, with the floors of a precision. ParityError if no mask was compared."""
+        if not self.ious:
+            raise ParityError("no mask was compared: the pictures give none")
+        return tuple(
+            Figure(
+                graph=WHOLE,
+                output=OUTPUT,
+                measure=each.name,
+                value=each.of(self),
+                unit="",
+                better=each.better,
+                floor=floor_of(precision, WHOLE, OUTPUT, each.name),
+            )
+            for each in MEASURES
+        )
+
+
+@dataclass(frozen=True)
+class GateMeasure:
+    """One figure of the gate; its floor is in `runtimes.measures.FLOORS`."""
+
+    name: str
+    better: Literal["higher", "lower"]
+    of: Callable[[Tally], float]
+
+
+MEASURES = (
+    GateMeasure("mean_mask_iou", "higher", lambda tally: float(np.mean(tally.ious))),
+    GateMeasure("p1_mask_iou", "higher", lambda tally: float(np.percentile(tally.ious, 1))),
+    GateMeasure("worst_mask_iou", "higher", lambda tally: min(tally.ious)),
+    GateMeasure("mean_boundary_iou", "higher", lambda tally: float(np.mean(tally.boundary_ious))),
+    GateMeasure("other_mask_share", "lower", lambda tally: float(np.mean(tally.others))),
+    GateMeasure("iou_prediction_error", "lower", lambda tally: float(np.mean(tally.score_errors))),
+    GateMeasure("least_prompt_sensitivity", "higher", lambda tally: min(tally.sensitivities)),
+    GateMeasure("dead_channels", "lower", lambda tally: float(tally.dead)),
+)
+
+
+def judge(
+    bundle: Bundle, pictures: Sequence[Path], engine: str | None = None, threads: int = 2
+) -> tuple[Figure, ...]:
+    """Run every picture and prompt through the bundle's graphs; its goldens are torch's masks.
+
+    Args:
+        bundle: sealed or not.
+        pictures: files of goldens of the same graphs.
+        engine: a name, or None for the first that can run here.
+        threads: for engines that take a number.
+
+    Raises:
+        ParityError: an output is not finite.
+        BundleError: the goldens are not of these graphs.
+    """
+    manifest, tally = bundle.manifest, Tally()
+    graphs = order_graphs(manifest.graphs)
+    given: list[dict[str, Array]] = [{} for _ in pictures]
+    for at, graph in enumerate(graphs):
+        # One graph at a time: the next is loaded when the memory of this one is free again.
+        loaded = load_graph(bundle, graph.spec.name, engine, threads)
+        fed = feeds(graph, graphs[:at])
+        for picture, outputs in zip(pictures, given, strict=True):
+            goldens = Goldens.open(picture)
+            instead = {name: outputs[name] for name in fed}
+            runs = _run(loaded, graph.spec, goldens, instead)
+            outputs |= runs[min(runs)]
+            _compare(tally, manifest, graph.spec, goldens, runs)
+        del loaded
+    return tally.figures(manifest.precision)
+
+
+def iou(first: Bools, second: Bools) -> float:
+    """Intersection over union of two masks (H, W); 1 if both are empty."""
+    either = int((first | second).sum())
+    return int((first & second).sum()) / either if either else 1.0
+
+
+def boundary(mask: Bools, band: int) -> Bools:
+    """The pixels of a mask (H, W) that lie within `band` pixels of its edge, inside it."""
+    side = 2 * band + 1
+    padded = np.pad(mask, band).astype(np.int64)
+    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    whole = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    inner: Bools = whole == side**2
+    return mask & ~inner
+
+
+def _run(
+    loaded: LoadedGraph, spec: GraphSpec, goldens: Goldens, instead: Mapping[str, Array]
+) -> dict[str, dict[str, Array]]:
+    """Run a graph's cases of one picture; a case's own arrays are not replaced."""
+    runs = {}
+    for case in goldens.cases(spec.name):
+        own = {name for name in instead if goldens.owns(spec.name, case, name)}
+        inputs = goldens.inputs(spec, case)
+        inputs |= {name: array for name, array in instead.items() if name not in own}
+        runs[case] = run_canonical(loaded, spec, inputs)
+        for name, array in runs[case].items():
+            if not np.isfinite(array).all():
+                raise ParityError(
+                    f"{spec.name} {name} is not finite for the prompts {case!r} of a test picture: "
+                    "give --keep-float a part of it, or another --precision"
+                )
+    return runs
+
+
+def _compare(
+    tally: Tally,
+    manifest: Manifest,
+    spec: GraphSpec,
+    goldens: Goldens,
+    runs: Mapping[str, Mapping[str, Array]],
+) -> None:
+    names = {tensor.name for tensor in spec.outputs}
+    if EMBEDDINGS in names:
+        (case,) = runs
+        expected = goldens.expected(spec, case, EMBEDDINGS)
+        tally.dead += dead_channels(expected, runs[case][EMBEDDINGS])
+    if MASKS not in names:
+        return
+    for case, outputs in runs.items():
+        logits, scores = (goldens.expected(spec, case, n) for n in (MASKS, SCORES))
+        tally.add(
+            _masks(manifest, logits, scores), _masks(manifest, outputs[MASKS], outputs[SCORES])
+        )
+    clicks = [case for case in runs if case.startswith("click")]
+    expected_clicks = [goldens.expected(spec, case, MASKS) for case in clicks]
+    actual_clicks = [runs[case][MASKS] for case in clicks]
+    tally.sensitivities.append(prompt_sensitivity(expected_clicks, actual_clicks))
+
+
+def _masks(manifest: Manifest, logits: Floats, scores: Floats) -> Masks:
+    """Every mask of the first prompt set, at the size of the picture, which fills the input."""
+    size = manifest.preprocess.size
+    frame = Frame((size, size), (size, size), size)
+    return masks_of(logits[0], scores[0], frame, manifest.mask, multimask=True)
+
+
+def dead_channels(expected: Floats, actual: Floats) -> int:
+    """Count the channels (1, C, h, w) that are constant in `actual` and not in `expected`."""
+    lively = expected.std(axis=(0, 2, 3)) > 0
+    return int((lively & (actual.std(axis=(0, 2, 3)) == 0)).sum())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures as one line of JSON; the caller judges them."""
+    parser = argparse.ArgumentParser("python -m runtimes.gate", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
+    folder = parser.parse_args(argv).folder
+
+    def work(pictures: Any) -> dict[str, Any]:
+        bundle = Bundle(folder, read_manifest(folder))
+        figures = judge(bundle, tuple(map(Path, pictures)))
+        missed = [describe(figure, bundle.manifest.precision) for figure in find_misses(figures)]
+        return {"figures": [asdict(figure) for figure in figures], "missed": missed}
+
+    return child.serve(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
