@@ -14,7 +14,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.coreml.compress import lower_by
+from exporter.targets.coreml._compress import lower_by
 from exporter.targets.coreml.int8_weights import compress as compress_weights
 
 RANGES_MODULE = "runtimes.engines.mil.ranges"

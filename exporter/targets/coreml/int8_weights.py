@@ -6,7 +6,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.coreml.compress import in_8_bits, lower_by
+from exporter.targets.coreml._compress import in_8_bits, lower_by
 
 
 def lower(work: Lowering) -> GraphFile:

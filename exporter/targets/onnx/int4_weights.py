@@ -8,8 +8,8 @@ from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
 from exporter.targets.onnx.fp32 import exported, write
 from exporter.targets.onnx.int8_weights import halve_rest
-from exporter.targets.onnx.linear import linear_nodes
-from exporter.targets.onnx.stored import (
+from exporter.targets.onnx._linear import linear_nodes
+from exporter.targets.onnx._stored import (
     LEAST_BYTES,
     Weights,
     fits_blocks,

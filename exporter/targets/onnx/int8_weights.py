@@ -1,6 +1,6 @@
 """Weights of convolutions and linear layers in 8 bits, other large constants in float16.
 
-The arithmetic stays float32 and no call gets slower: see `exporter.targets.onnx.stored`.
+The arithmetic stays float32 and no call gets slower: see `exporter.targets.onnx._stored`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
 from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.linear import linear_nodes
-from exporter.targets.onnx.stored import (
+from exporter.targets.onnx._linear import linear_nodes
+from exporter.targets.onnx._stored import (
     LEAST_BYTES,
     Weights,
     fits_half,

@@ -6,7 +6,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.tflite.quantise import ALL, lower_by
+from exporter.targets.tflite._quantise import ALL, lower_by
 
 
 def lower(work: Lowering) -> GraphFile:

@@ -11,9 +11,9 @@ import numpy as np
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.tflite.quantise import ALL, PRODUCTS, lower_by, products
+from exporter.targets.tflite._quantise import ALL, PRODUCTS, lower_by, products
 
-RANGES_MODULE = "exporter.targets.tflite.ranges"
+RANGES_MODULE = "exporter.targets.tflite._ranges"
 
 
 def lower(work: Lowering) -> GraphFile:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.targets.onnx.stored import Weights
+from exporter.targets.onnx._stored import Weights
 
 KINDS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
