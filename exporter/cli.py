@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import exporter
 from exporter import targets
+from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.errors import SamExportError
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
@@ -119,15 +120,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def _number(least: int, most: int) -> type:
+def _number(allowed: range) -> type:
     class Number(int):
         def __new__(cls, text: str) -> Number:
             value = super().__new__(cls, text)
-            if not least <= value <= most:
+            if value not in allowed:
                 raise ValueError
             return value
 
-    Number.__name__ = f"whole number from {least} to {most},"
+    Number.__name__ = f"whole number from {allowed[0]} to {allowed[-1]},"
     return Number
 
 
@@ -153,12 +154,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
     add(
         "--max-points",
-        type=_number(2, 64),
+        type=_number(SLOTS),
         metavar="N",
         help="prompt slots: a point takes one, a box two, and a set without a box one more "
         "(default: 8, or as many as the variant can have)",
     )
-    add("--batch", type=_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
+    add("--batch", type=_number(BATCHES), default=1, metavar="B", help="prompt sets in one call")
     add(
         "--score",
         choices=("iou_predictions", "stability"),

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
+from exporter import targets
 from exporter.bundle.prompts import LABELS
-from exporter.bundle.rules import MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, SLOTS, MaskRule, PromptRule, Score
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
-from exporter.targets import Options, Target, load_target
+from exporter.printable import quote
+from exporter.targets import (
+    Options,
+    Target,
+    load_target,
+    require_choice,
+    require_read,
+    require_toolkits,
+)
 from exporter.variants import Slots, Variant, variants
 
 DEFAULT_SLOTS = 8
-MOST_SLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -21,27 +30,43 @@ class Job:
     """Everything that makes a bundle; equal jobs make equal bundles.
 
     Attributes:
-        targets: formats, each its own bundle.
+        targets: names of formats, at least one; each is its own bundle.
         precision: a name of `exporter/precision/`.
         variant: a name of `sam-export --list`; None for the one that the checkpoint's tensors fit,
             or without a checkpoint the embedded model.
-        checkpoint: the file or folder; None for the published or embedded one.
+        checkpoint: the file or folder, kept as a Path; None for the published or embedded one.
         decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
-        batch: prompt sets in one decoder call (B).
-        slots: slots of a prompt set (N); None for 8, or as many as the variant can have.
+        batch: prompt sets in one decoder call (B), 1 to 64.
+        slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
+
+    Raises:
+        RequestError: a value is of the wrong type or out of its range.
     """
 
     targets: tuple[str, ...]
     precision: str = "fp16"
     variant: str | None = None
-    checkpoint: Path | None = None
-    decoder_checkpoint: Path | None = None
+    checkpoint: Path | str | None = None
+    decoder_checkpoint: Path | str | None = None
     batch: int = 1
     slots: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", _target_names(self.targets))
+        _require("Job.precision", self.precision, str)
+        _require("Job.variant", self.variant, str, type(None))
+        for part in ("checkpoint", "decoder_checkpoint"):
+            path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
+            object.__setattr__(self, part, None if path is None else Path(path))
+        require_choice("Job.batch", self.batch, BATCHES)
+        if self.slots is not None:
+            require_choice("Job.slots", self.slots, SLOTS)
+        require_choice("Job.score", self.score, get_args(Score))
+        _require("Job.options", self.options, Options)
 
 
 @dataclass(frozen=True)
@@ -49,12 +74,36 @@ class Place:
     """Where bundles go.
 
     Attributes:
-        output: folder that holds them.
+        output: folder that holds them, kept as a Path.
         force: replace a different bundle that is already there.
+
+    Raises:
+        RequestError: a value is of the wrong type.
     """
 
-    output: Path = Path("bundles")
+    output: Path | str = Path("bundles")
     force: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
+        _require("Place.force", self.force, bool)
+
+
+def _require(place: str, value: Any, *types: type) -> Any:
+    """Return the value. RequestError if it is of no such type."""
+    if not isinstance(value, types):
+        names = " or ".join("None" if each is type(None) else each.__name__ for each in types)
+        raise RequestError(f"{place} is a {names}, not {quote(value)}")
+    return value
+
+
+def _target_names(given: Any) -> tuple[str, ...]:
+    """Return the names, each once. RequestError if there is none, or they are not names."""
+    if not isinstance(given, (tuple, list)) or not all(isinstance(each, str) for each in given):
+        raise RequestError(f"Job.targets is a tuple of names, as ('onnx',), not {quote(given)}")
+    if not given:
+        raise RequestError(f"Job.targets is empty; choose from {', '.join(targets.names())}")
+    return tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)
@@ -85,10 +134,12 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
             its toolkit is not installed.
     """
     precision = load_precision(job.precision)
-    targets = tuple(load_target(name) for name in job.targets)
-    for target in targets:
-        target.require(precision.name)
-    return targets, precision
+    asked = tuple(load_target(name) for name in job.targets)
+    for target in asked:
+        target.require_precision(precision.name)
+    require_toolkits(asked)
+    require_read(job.options, asked)
+    return asked, precision
 
 
 def settle(job: Job, variant: Variant) -> Order:
@@ -97,10 +148,10 @@ def settle(job: Job, variant: Variant) -> Order:
     Raises:
         RequestError: see `formats`; or the variant has no such slots or score.
     """
-    targets, precision = formats(job)
+    asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
-    return Order(variant, targets, precision, prompts, mask, job.options)
+    return Order(variant, asked, precision, prompts, mask, job.options)
 
 
 def prompt_rule(
@@ -123,7 +174,7 @@ def prompt_rule(
                 f"{variant.name} has no prompt slots: leave out --batch and --max-points"
             )
         return None
-    most = rule.most or MOST_SLOTS
+    most = rule.most or SLOTS[-1]
     if slots is not None and slots > most:
         raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
     return PromptRule(

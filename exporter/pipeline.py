@@ -70,14 +70,15 @@ def export(
         RequestError: the job cannot be done as asked; nothing was written.
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
-    checkpoint: Checkpoint | Path | None = job.checkpoint
-    if job.variant is None and job.checkpoint is not None:
+    path, decoder = _path(job.checkpoint), _path(job.decoder_checkpoint)
+    checkpoint: Checkpoint | Path | None = path
+    if job.variant is None and path is not None:
         formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(job.checkpoint, report)
+        variant, checkpoint = _recognise(path, report)
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
-    network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
+    network, source = obtain(variant, checkpoint, decoder, report)
     return export_network(order, network, source, place, report, on_miss)
 
 
@@ -112,6 +113,10 @@ def export_network(
     goldens = _record(order, graphs, report) if None in finished else {}
     pairs = zip(works, finished, strict=True)
     return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
@@ -183,7 +188,7 @@ class PendingBundle:
     @property
     def folder(self) -> Path:
         """The bundle's final folder."""
-        return self.place.output / self.order.bundle_name(self.target)
+        return Path(self.place.output) / self.order.bundle_name(self.target)
 
     def finished(self) -> Bundle | None:
         """Open the finished bundle of the same job, or None.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.rules import SLOTS, PromptRule
 from exporter.errors import PromptError
 
 LABELS = {
@@ -43,7 +43,9 @@ class Prompts:
 def check_places(prompts: Prompts, frame: Frame) -> None:
     """Check points, labels and box. PromptError if one is impossible on this image."""
     if len(prompts.points) != len(prompts.labels):
-        raise PromptError(f"{len(prompts.points)} points have {len(prompts.labels)} labels")
+        raise PromptError(
+            f"points: {len(prompts.points)}, labels: {len(prompts.labels)}; give each point a label"
+        )
     wrong = [label for label in prompts.labels if label not in (0, 1)]
     if wrong:
         raise PromptError(f"a point's label is 1 (foreground) or 0 (background), not {wrong[0]}")
@@ -72,7 +74,7 @@ def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
         padded = rule.pad_without_box and not prompts.box
         note = " (SAM adds one slot if there is no box)" if padded else ""
         note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
-        possible = needed <= (rule.most_slots or needed)
+        possible = needed <= (rule.most_slots or SLOTS[-1])
         cure = f"export again with --max-points {needed}" if possible else "give fewer prompts"
         raise PromptError(
             f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: {cure}"

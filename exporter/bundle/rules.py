@@ -22,6 +22,11 @@ Upscale = Literal[
 ]
 Score = Literal["iou_predictions", "stability"]
 
+SLOTS = range(2, 65)
+"""Slots of a prompt set that an export can be asked for; a variant may have fewer."""
+BATCHES = range(1, 65)
+"""Prompt sets in one decoder call that an export can be asked for."""
+
 
 @dataclass(frozen=True)
 class Preprocess:

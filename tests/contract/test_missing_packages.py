@@ -90,3 +90,13 @@ def test_measuring_on_this_host_names_the_extra(tmp_path):
 def test_lists_and_help_need_nothing():
     everything = "torch,safetensors,coremltools,onnx,onnxruntime,onnxscript,litert_torch"
     assert without(everything, "exporter.cli", "--list")[0] == 0
+
+
+def test_all_targets_name_one_extra(tmp_path):
+    everything = "torch,safetensors,coremltools,onnx,onnxruntime,onnxscript,litert_torch"
+    status, lines = without(everything, "exporter.cli", "--target", "all", "--output", tmp_path)
+    assert (status, len(lines)) == (2, 1)
+    assert lines[0].endswith("pip install 'sam-export[all]'")
+    assert all(
+        name.replace("_", "-") in lines[0].replace("_", "-") for name in everything.split(",")
+    )
