@@ -76,7 +76,7 @@ def test_running_a_bundle_names_the_extra(tmp_path, option):
     status, lines = without("onnxruntime", "runtimes.cli", tmp_path / "bundle", *rest)
     assert status == 2, lines
     assert len(lines) == 1, lines
-    assert "pip install 'sam-export[onnx]'" in lines[0]
+    assert "pip install 'sam-export[run-onnx]'" in lines[0]
 
 
 def test_measuring_on_this_host_names_the_extra(tmp_path):
@@ -84,7 +84,7 @@ def test_measuring_on_this_host_names_the_extra(tmp_path):
     given = (tmp_path / "bundle", "--device", "host", "--store", tmp_path / "p.jsonl")
     status, lines = without("onnxruntime", "profiles.cli", *given)
     assert status == 2, lines
-    assert "pip install 'sam-export[onnx]'" in "\n".join(lines)
+    assert "pip install 'sam-export[run-onnx]'" in "\n".join(lines)
 
 
 def test_lists_and_help_need_nothing():
