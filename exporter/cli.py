@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import exporter
-from exporter import targets
+from exporter import precision, targets
 from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.errors import SamExportError
 from exporter.listing import listing
@@ -151,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the decoder's own file, for variants published in two files (default: as above)",
     )
     add("--target", choices=(*targets.names(), "all"), default="coreml", help="default: coreml")
-    add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
+    kept = ", ".join(precision.names())
+    add("--precision", default="fp16", help=f"{kept}; --list says what each is (default: fp16)")
     add(
         "--max-points",
         type=_number(SLOTS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +25,8 @@ from exporter.targets import (
 from exporter.variants import Slots, Variant, variants
 
 DEFAULT_SLOTS = 8
+FLOORS_MODULE = "runtimes.measures"
+"""Reached by name: imports flow from there to here."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +134,27 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
     """The job's targets and precision.
 
     Raises:
-        RequestError: there is no such target or precision, a target cannot be exported in it, or
-            its toolkit is not installed.
+        RequestError: there is no such target or precision, the precision has no floors, a target
+            cannot be exported in it, or its toolkit is not installed.
     """
     precision = load_precision(job.precision)
+    require_floors(precision)
     asked = tuple(load_target(name) for name in job.targets)
     for target in asked:
         target.require_precision(precision.name)
     require_toolkits(asked)
     require_read(job.options, asked)
     return asked, precision
+
+
+def require_floors(precision: Precision) -> None:
+    """RequestError if no floors are set: its bundles could not be judged after all the work."""
+    floors: Mapping[str, object] = importlib.import_module(FLOORS_MODULE).FLOORS
+    if precision.floors_row not in floors:
+        raise RequestError(
+            f"no floors are set for precision {precision.floors_row}: add its row to FLOORS in "
+            f"{FLOORS_MODULE}"
+        )
 
 
 def settle(job: Job, variant: Variant) -> Order:

@@ -197,7 +197,7 @@ def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
 
         return lower
 
-    return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
+    return {catalog.option_name(name): later(name) for name in catalog.names(package)}
 
 
 def _pads_with_bytes(rule: Preprocess) -> bool:

@@ -193,6 +193,17 @@ def test_a_precision_is_a_file_and_a_file_in_a_target(house, tmp_path) -> None:
     assert min(f["value"] for f in manifest["parity"] if f["measure"] == "psnr_db") > 100
     assert {f["floor"] for f in manifest["parity"] if f["measure"] == "mask_iou"} == {0.999}
     assert house.run("runtimes.cli", path, "--check").returncode == 0
+    listed = house.run("exporter.cli", "--list")
+    assert "calm-floats: nothing is rounded." in listed.stdout
+    house.add(
+        "exporter/precision/loose.py",
+        PRECISION.replace("calm-floats", "loose").replace("fp32", "loose"),
+    )
+    refused = house.run("exporter.cli", "--precision", "loose", "--target", "onnx")
+    words = "error: no floors are set for precision loose: add its row to FLOORS"
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert "lowering" not in refused.stderr
     refused = house.run("exporter.cli", *options, "--target", "tflite")
     assert refused.returncode == 2
     assert "tflite cannot be exported in calm-floats; choose from fp16, fp32" in refused.stderr

@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
     add("--target", nargs="+", default=[], choices=targets.names(), help="these (default: all)")
-    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: both)")
+    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: all)")
     add("--checkpoints", type=Path, help="folder with published files; missing ones are filled")
     add("--minutes", type=_positive, metavar="N", help="start no export after N minutes")
     add(

@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
-    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: both)")
+    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: all)")
     add("--minutes", type=_positive, metavar="N", help="start no row after N minutes")
     add(
         "--seconds",
