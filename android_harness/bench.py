@@ -156,7 +156,7 @@ class AndroidBench:
     def _plans(
         self, bundle: Bundle, way: Way, library: Library
     ) -> dict[tuple[str, str], DevicePlan]:
-        """Every plan that the way can do."""
+        """List the plans that the way can do."""
         how = (library, Setting.of(self.method, self.cores))
         names = [graph.spec.name for graph in bundle.manifest.graphs]
         plans = {(GRAPH, name): graph_plan(bundle, name, *how) for name in names}

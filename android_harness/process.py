@@ -14,7 +14,7 @@ TIMED_OUT, KILLED, SEGFAULT = 124, 137, 139
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command on the device gave.
+    """The result of a command on the device.
 
     Attributes:
         status: its exit code; 124 if `timeout` ended it.
@@ -61,7 +61,7 @@ def read_runner(answer: Answer) -> RunnerReport:
 
 
 def ending(answer: Answer) -> str:
-    """How a program on the device ended, with its last words."""
+    """Describe how a program on the device ended, with its last words."""
     how = {
         TIMED_OUT: "the runner did not end in time and was stopped",
         KILLED: "the system killed the runner (out of memory?)",

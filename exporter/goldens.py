@@ -102,8 +102,8 @@ class Recorder:
                 inputs = own | {"prompt_masks": draw(prompts, self.frame, self.rule)}
                 yield Run(name, inputs, run(graph, {**given, **inputs}))
         else:
-            for name, inputs in examples.items():
-                yield Run(name, dict(inputs), run(graph, {**given, **inputs}))
+            for name, each in examples.items():
+                yield Run(name, dict(each), run(graph, {**given, **each}))
 
     def _slots(
         self,

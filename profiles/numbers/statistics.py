@@ -32,7 +32,7 @@ SEED = 20_000_000
 
 @dataclass(frozen=True)
 class Spread:
-    """How a quantity is spread; all in the unit of the samples.
+    """The spread of a quantity; all in the unit of the samples.
 
     Attributes:
         p50: the median of all samples together; the same for what follows.
@@ -58,7 +58,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """How samples B differ from samples A.
+    """The difference of samples B from samples A.
 
     Attributes:
         ratio: median of B over median of A; 1 is no change.
@@ -75,7 +75,7 @@ class Difference:
 
 
 def spread(repeats: Repeats, seed: int = SEED) -> Spread:
-    """Of samples in their repeats, at least one sample each, all above 0."""
+    """Compute the spread of samples in their repeats, at least one sample each, all above 0."""
     pooled = np.sort(_pooled(repeats))
     p50, p90, p99 = (float(v) for v in np.quantile(pooled, (0.5, 0.9, 0.99)))
     low, high = interval(repeats, seed)
@@ -149,7 +149,7 @@ def _resampled(samples: Values, rng: np.random.Generator) -> Values:
 
 
 def _widening(repeats: int, freedom: int) -> float:
-    """How much longer than the bootstrap's the interval must be for so few repeats.
+    """Compute the factor by which few repeats lengthen the bootstrap's interval.
 
     Drawing n of n repeats shows only (n - 1) / n of their variance, and its ends are those of a
     normal distribution where Student's t is due. One repeat shows nothing of it: nothing to widen.

@@ -179,7 +179,7 @@ def _is_litert(binary: Path) -> bool:
 
 
 def _machine(binary: Path) -> int | None:
-    """What processor an ELF file is for; None for another kind of file."""
+    """Name the processor that an ELF file is for; None for another kind of file."""
     with binary.open("rb") as file:
         head = file.read(20)
     return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else None

@@ -55,7 +55,7 @@ def break_down_row(row: BenchRow, folder: Path, lowered: Mapping[str, Any]) -> d
 
 
 def break_down(path: Path) -> list[Operation]:
-    """Every kind and shape of operation in a file."""
+    """Time every kind and shape of operation in a file."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 

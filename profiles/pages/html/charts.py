@@ -86,7 +86,7 @@ class Scale:
 
 
 def distributions(rows: Sequence[Distribution], title: str) -> Markup:
-    """How long calls took: a hill for each process, the median, its interval, p90 and p99."""
+    """Draw the times of calls: a hill for each process, the median, its interval, p90 and p99."""
     scale = _time_scale([row.spread for row in rows])
     height = TOP + ROW * len(rows) + BOTTOM
     parts = [_axis(scale, height - BOTTOM, "ms a call")]

@@ -94,7 +94,7 @@ class Call:
 
 
 def rows_per_block(width: int, budget: int = 1 << 17) -> int:
-    """How many rows of `width` elements to work on at a time to stay in the cache."""
+    """Count the rows of `width` elements that fit the cache, to work on at a time."""
     return max(1, budget // max(1, width))
 
 
