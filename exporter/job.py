@@ -172,7 +172,7 @@ def settle(job: Job, variant: Variant) -> Order:
 def prompt_rule(
     variant: Variant, batch: int = Job.batch, slots: int | None = Job.slots
 ) -> PromptRule | None:
-    """How prompts fill the decoder's slots; None if the network has none.
+    """Say how prompts fill the decoder's slots; None if the network has none.
 
     Args:
         variant: of which the decoder is.
@@ -203,13 +203,13 @@ def prompt_rule(
 
 
 def mask_rule(variant: Variant, score: Score = Job.score) -> MaskRule:
-    """How masks are chosen. RequestError if the variant has no such score."""
+    """Say how masks are chosen. RequestError if the variant has no such score."""
     if score == variant.mask.score:
         return variant.mask
     if variant.stability is None or score != variant.stability.score:
         able = [v.name for v in variants().values() if v.stability is not None]
         raise RequestError(
-            f"{variant.name} has no --score {score}: nothing published ranks its masks so; "
-            f"stability is there for {', '.join(able)}"
+            f"{variant.name} cannot rank masks by {score}: its published code does not; "
+            f"--score stability is for {', '.join(able)}"
         )
     return variant.stability

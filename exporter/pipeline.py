@@ -200,7 +200,7 @@ class PendingBundle:
         if self.place.force or not folder.exists():
             return None
         if not (folder / MANIFEST).is_file():
-            raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
+            raise RequestError(f"{folder} exists and is not a bundle: move it, or change --output")
         try:
             bundle = open_bundle(folder)
         except BundleError as error:

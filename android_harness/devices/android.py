@@ -14,7 +14,7 @@ from android_harness.adb.rows import AdbRow
 from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
-from android_harness.modes import changed
+from android_harness.modes import change_modes
 from android_harness.state import condition, facts, topology
 from android_harness.ways import Supplies, delegates, find_way, way_kinds
 from exporter.errors import RequestError, SamExportError
@@ -78,7 +78,7 @@ class AndroidDevice:
             known = self._usable(answers)
             condition.refuse_override(condition.parse(answers), self.name)
             chosen = topology.parse(answers["cores"]).choose(method.cores, method.threads)
-            with changed(self.connection, fixed_performance=FIXED.name in method.modes):
+            with change_modes(self.connection, fixed_performance=FIXED.name in method.modes):
                 yield AndroidBench(
                     self.connection, known, method, chosen, self.supplies, self.find_way
                 )

@@ -40,7 +40,7 @@ class Precision:
 
     @property
     def bits(self) -> int:
-        """Of a weight."""
+        """Bits of a weight."""
         return int(self.weights.removeprefix("float").removeprefix("int"))
 
     @property

@@ -74,14 +74,18 @@ def break_down(path: Path) -> list[Operation]:
         counts[key] += 1
     return [
         Operation(
-            kind, _written(shapes), counts[key], _fastest(alone(model, examples[key])), _gflop(*key)
+            kind,
+            _spell_shapes(shapes),
+            counts[key],
+            _fastest(alone(model, examples[key])),
+            _gflop(*key),
         )
         for key in examples
         for kind, shapes, _ in [key]
     ]
 
 
-def _written(shapes: tuple[tuple[int, ...], ...]) -> str:
+def _spell_shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
     return " ".join("x".join(map(str, shape)) for shape in shapes)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from runtimes.engines.mil.errors import MilError
-from runtimes.engines.mil.graph import Step
+from runtimes.engines.mil.graph import Instruction
 from runtimes.engines.mil.memory import buffer_of
 from runtimes.engines.mil.tensors import Array
 
@@ -18,7 +18,7 @@ class Call:
 
     def __init__(
         self,
-        step: Step,
+        step: Instruction,
         arguments: Mapping[str, Sequence[Array]],
         spare: Collection[int],
         empty: Callable[[tuple[int, ...]], Array],
