@@ -269,4 +269,9 @@ def clean(avd: str) -> str:
     return f"{freed / 2**20:.1f} MB removed"
 
 
-KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean)
+def knows(avd: str) -> bool:
+    """Whether there is an AVD of that name."""
+    return avd in avds(find_emulator())
+
+
+KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean, knows=knows)
