@@ -251,12 +251,20 @@ def find(avd: str) -> EmulatorDevice:
 
 def listed() -> tuple[Listed, ...]:
     """Every AVD; none where there is no emulator. What runs is among the `android` devices too."""
+    return tuple(Listed(f"emulator:{avd}", None, None) for avd in _seen())
+
+
+def knows(avd: str) -> bool:
+    """Whether there is an AVD of that name; none where there is no emulator."""
+    return avd in _seen()
+
+
+def _seen() -> tuple[str, ...]:
     try:
-        known = avds(find_emulator())
+        return avds(find_emulator())
     except RequestError as error:
         LOG.debug("no AVDs: %s", error)
         return ()
-    return tuple(Listed(f"emulator:{avd}", None, None) for avd in known)
 
 
 def clean(avd: str) -> str:
@@ -267,11 +275,6 @@ def clean(avd: str) -> str:
         raise UnknownDeviceError(f"{device.name} is not running: start it to clean it")
     freed = AndroidDevice(connection, device.name).clean()
     return f"{freed / 2**20:.1f} MB removed"
-
-
-def knows(avd: str) -> bool:
-    """Whether there is an AVD of that name."""
-    return avd in avds(find_emulator())
 
 
 KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean, knows=knows)
