@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
     assert way.library(Wanted("arm64-v8a", "tflite")) == Library(
         "litert", "ndk/libLiteRt.so", "2.3.0"
     )
-    line = way.command("/data/local/tmp/x", JOB, "job.txt", prefix="timeout 9")
+    job = replace(JOB, library=way.library(Wanted("arm64-v8a", "tflite")).file)
+    line = way.command("/data/local/tmp/x", job, "job.txt", prefix="timeout 9")
     assert line.endswith("exec timeout 9 ndk/runner job.txt")
     assert "LD_LIBRARY_PATH=/data/local/tmp/x/ndk" in line
 
