@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
+from exporter.printable import printable
 from profiles.arguments import options
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
 from profiles.pages import Page
@@ -87,7 +89,8 @@ def _when(profiles: Sequence[Profile]) -> str:
 
 def _command(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -> str:
     names = dict.fromkeys(profile.bundle.name for profile in profiles)
-    return " ".join(["sam-bench", *names, "--device", device.device, *options(method)])
+    place = shlex.quote(printable(device.device))
+    return " ".join(["sam-bench", *names, "--device", place, *options(method)])
 
 
 def _load(profiles: Sequence[Profile]) -> str:

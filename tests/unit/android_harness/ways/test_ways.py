@@ -1,4 +1,4 @@
-"""Which way leads to which device, and what each says that it lacks."""
+"""Which way leads to which device, and what each says is missing."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
         (("litert-2.3.0.aar",), "x86_64", "has no clang for x86_64"),
     ],
 )
-def test_what_the_ndk_way_lacks_is_named(ndk, tmp_path, aars, abi, said):
+def test_what_the_ndk_way_misses_is_named(ndk, tmp_path, aars, abi, said):
     paths = tuple(aar(tmp_path / name) for name in aars)
     assert said in Ndk(Supplies(paths, ndk)).missing(Wanted(abi, "tflite", "cpu"))
 
