@@ -207,20 +207,16 @@ class Claim:
 
 
 @contextmanager
-def claim(
-    path: Path,
-    taken: Callable[[str], SamExportError],
-    waiting: Callable[[str], None] | None = None,
-) -> Iterator[Claim]:
-    """Hold `path` for this process.
+def claim(path: Path, busy: Callable[[str], SamExportError | None]) -> Iterator[Claim]:
+    """Hold `path` for this process until the block ends.
 
     Args:
         path: the file or folder to be made; it need not exist, its folder has to.
-        taken: makes the error if another process holds it, told who.
-        waiting: told once who holds it, if we should wait for that; then `taken` is not called.
+        busy: called once if another process holds it, told who; returns the error to raise, or None
+            to wait for its end.
 
     Raises:
-        SamExportError: the one that `taken` made.
+        SamExportError: the one that `busy` made.
         OSError: the folder cannot be written.
     """
     mine, told = Claim(path), False
@@ -230,11 +226,10 @@ def claim(
                 holder = mine.acquire()
             if not holder:
                 break
-            if waiting is None:
-                raise taken(holder)
-            if not told:
-                waiting(holder)
-                told = True
+            error = None if told else busy(holder)
+            if error is not None:
+                raise error
+            told = True
             time.sleep(_WAIT_S)
         yield mine
     finally:

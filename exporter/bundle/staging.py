@@ -2,6 +2,7 @@
 
 claim_bundle(final)       hold the name; what killed exports of it left is cleared up
 staging(claim)            a temporary folder that takes the name at the end
+build_once(folder, ...)   a folder of a cache, made by the first process that needs it
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def claim_bundle(final: Path) -> Iterator[Claim]:
             missing = [f for f in (final.parent, *final.parent.parents) if not f.exists()]
             stack.callback(_remove_empty, missing)
             mine = stack.enter_context(_claimed(final))
-            _recover(final)
+            clear_leftovers(final)
         except OSError as error:
             raise _unwritable(final.parent, error) from None
         yield mine
@@ -97,7 +98,7 @@ def staging(claimed: Claim, *, force: bool = False) -> Iterator[Path]:
     """
     final = claimed.path
     replaced = _bundle_there(final, force=force)
-    partial = final.with_name(f".{final.name}.partial-{secrets.token_hex(8)}")
+    partial = _temporary(final, "partial")
     try:
         _prepare(partial)
         yield partial
@@ -111,6 +112,45 @@ def staging(claimed: Claim, *, force: bool = False) -> Iterator[Path]:
         if lost:
             raise _lost(claimed) from error
         raise
+
+
+def build_once(
+    final: Path,
+    is_whole: Callable[[Path], bool],
+    fill: Callable[[Path], None],
+    waiting: Callable[[str], None],
+) -> None:
+    """Make a folder of a cache if it is not there; other processes wait, and take it as it is.
+
+    Args:
+        final: the folder.
+        is_whole: whether it is there and good; else it is made anew.
+        fill: puts its content into an empty folder.
+        waiting: told who else makes it.
+
+    Raises:
+        OSError: it cannot be written; and whatever `fill` raises.
+    """
+    if is_whole(final):
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with claim(final, waiting):
+        clear_leftovers(final)
+        if is_whole(final):
+            return
+        partial = _temporary(final, "partial")
+        try:
+            partial.mkdir()
+            fill(partial)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _temporary(final: Path, kind: str) -> Path:
+    """An unguessable name beside `final`: process numbers repeat in containers."""
+    return final.with_name(f".{final.name}.{kind}-{secrets.token_hex(8)}")
 
 
 def _bundle_there(final: Path, *, force: bool) -> str:
@@ -158,7 +198,7 @@ def _publish(partial: Path, claimed: Claim, replaced: str) -> None:
 
 def _replace(partial: Path, final: Path, replaced: str) -> None:
     """Move the old bundle aside, and restore it on failure or if it is not that of the hash."""
-    aside = final.with_name(f".{final.name}.old-{secrets.token_hex(8)}")
+    aside = _temporary(final, "old")
     try:
         final.rename(aside)
         if _manifest_hash(aside) != replaced:
@@ -207,8 +247,8 @@ def _discard(partial: Path) -> None:
                 path.unlink()
 
 
-def _recover(final: Path) -> None:
-    """Clean up after killed exports of this name; restore a bundle that they had moved aside.
+def clear_leftovers(final: Path) -> None:
+    """Delete what killed makers of this folder left; restore one that they had moved aside.
 
     Whoever holds the claim is alone, so every such folder is left over.
     """

@@ -116,7 +116,7 @@ def test_threads_of_one_process_are_kept_apart(system, path):
 
     def work():
         start.wait()
-        with claim(path, taken, waiting=lambda _: None):
+        with claim(path, lambda _: None):
             inside.append(1)
             most.append(len(inside))
             time.sleep(0.02)
@@ -133,7 +133,7 @@ def test_threads_of_one_process_are_kept_apart(system, path):
 
 def _count_up(path):
     for _ in range(20):
-        with claim(path, taken, waiting=lambda _: None):
+        with claim(path, lambda _: None):
             number = int(path.read_text())
             time.sleep(0.001)
             path.write_text(str(number + 1))
@@ -283,7 +283,7 @@ def test_waiting_is_told_once(holder, path):
         told.append(who)
         threading.Timer(0.8, holder.kill).start()
 
-    with claim(path, taken, waiting):
+    with claim(path, waiting):
         pass
     assert len(told) == 1
     assert f"process {holder.pid} " in told[0]

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import stat
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from exporter.bundle.claim import lock_of
 from exporter.bundle.folder import LOG, open_bundle, seal
-from exporter.bundle.staging import claim_bundle, staging
+from exporter.bundle.staging import build_once, claim_bundle, staging
 from exporter.errors import ExportError, RequestError
 from tests.unit.tiny_bundle import Recipe as TinyRecipe
 from tests.unit.tiny_bundle import manifest
@@ -328,3 +330,42 @@ def test_what_is_no_lock_file_is_named(tmp_path, kind):
     }[kind]()
     with pytest.raises(RequestError, match=r"\.bundle\.lock is in the way and is no lock file"):
         attempt(tmp_path / "bundle", lambda folder: None)
+
+
+def build(folder, log, fill=lambda folder: (folder / "file").touch()):
+    def filled(partial):
+        log.append(partial.name)
+        fill(partial)
+
+    build_once(folder, Path.is_dir, filled, log.append)
+
+
+def test_a_folder_of_a_cache_is_built_once(tmp_path):
+    folder, log = tmp_path / "cache" / "key", []
+    build(folder, log)
+    build(folder, log)
+    assert len(log) == 1
+    assert re.fullmatch(r"\.key\.partial-[0-9a-f]{16}", log[0])
+    assert [path.name for path in folder.parent.iterdir()] == ["key"]
+
+
+def test_who_waits_for_a_folder_takes_it_as_it_is(tmp_path):
+    folder, log = tmp_path / "cache" / "key", []
+
+    def fill(partial):
+        second.start()
+        while not any("process" in line for line in log):
+            time.sleep(0.01)
+        (partial / "file").write_text("first")
+
+    second = threading.Thread(target=build, args=(folder, log))
+    build(folder, log, fill)
+    second.join(30)
+    assert [line[:8] for line in log] == [".key.par", "process "]
+    assert (folder / "file").read_text() == "first"
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="no"):
+        build(tmp_path / "key", [], fail(ValueError("no")))
+    assert list(tmp_path.iterdir()) == []
