@@ -1,0 +1,73 @@
+"""The parser of our commands: nothing given is dropped, and a wrong argument is one line.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from exporter.printable import LINE, printable
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser. A wrong argument ends the process with status 2 and one line.
+
+    An option that keeps one value, or is a flag, may be given once; argparse would keep the last
+    and drop the others in silence. One of `action="append"` may be repeated. A word that starts
+    with a minus and a digit is a value: `--point -5,3`.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for action in (None, "store"):
+            self.register("action", action, _Once)
+        self.register("action", "store_true", _Flag)
+        # argparse takes a plain number for a value, and `-5,3` for an unknown option.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, like every other error of ours."""
+        self.exit(2, f"{self.prog}: error: {printable(message, LINE)} (see {self.prog} --help)\n")
+
+
+class _Once(argparse.Action):
+    """Stores one value, as argparse does. An error if it is given again."""
+
+    _parsed: argparse.Namespace | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value. ArgumentError if this parse has one already."""
+        del parser
+        # Every parse has a namespace of its own; a positional argument has no option string.
+        if option_string is not None and self._parsed is namespace:
+            raise argparse.ArgumentError(self, "was given twice; give it once")
+        self._parsed = namespace
+        setattr(namespace, self.dest, values)
+
+
+class _Flag(_Once):
+    """Stores True."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, const=True, **{"default": False} | options)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set it. ArgumentError if this parse has set it already."""
+        super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, True)
