@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from android_harness.errors import BusyError
+from exporter.locks import lock
 
 
 @contextmanager
@@ -32,20 +32,22 @@ def locked(serial: str) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows deletes no open file
+                path.unlink(missing_ok=True)
 
 
 def lock_file(serial: str) -> Path:
     """The file whose lock stands for the device; it exists while a run does."""
     name = re.sub(r"[^\w.-]", "_", serial)
-    return Path(tempfile.gettempdir()) / f"sam-export-{os.getuid()}-{name}.lock"
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows' folder is the user's own
+    return Path(tempfile.gettempdir()) / f"sam-export-{user}-{name}.lock"
 
 
 def _held(path: Path) -> IO[str] | None:
     """The open file with its lock; None if its last holder removed it in between."""
     stream = path.open("w")
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(stream.fileno(), wait=False)
         if os.fstat(stream.fileno()).st_nlink:
             return stream
     except BlockingIOError:

@@ -7,8 +7,8 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from exporter.arguments import Parser
 from profiles import kinds
 from profiles.pages import pages
 from profiles.store import DEFAULT
@@ -44,14 +44,6 @@ _OPTIONS = {
     "--cool-limit": "cool_seconds",
     "--deadline": "deadline_seconds",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Wrong arguments end the process with status 2 and one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def cores(text: str) -> str:
