@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from exporter.closest import closest, suggest
 from exporter.printable import LINE, printable
 
 
@@ -28,6 +29,25 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store_true", _Flag)
         # argparse takes a plain number for a value, and `-5,3` for an unknown option.
         self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse. An option that there is not ends the process, with those that may be meant."""
+        given, others = self.parse_known_args(args, namespace)
+        if others:
+            options = [each for each in self._option_string_actions if each.startswith("--")]
+            first = others[0].partition("=")[0]
+            meant = closest(first, options) if first.startswith("-") else []
+            hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
+        return given
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """ArgumentError for a value that is none of the choices, with those that may be meant."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(action, f"unknown value {suggest(str(value), choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Print one line, like every other error of ours."""

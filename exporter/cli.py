@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import exporter
 from exporter import command, targets
 from exporter.arguments import Parser
+from exporter.closest import unknown
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
@@ -58,7 +59,7 @@ def _export(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
     job = Job(
-        targets=targets.names() if arguments.target == "all" else (arguments.target,),
+        targets=_targets(arguments.target or ["coreml"]),
         precision=arguments.precision,
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
@@ -77,6 +78,15 @@ def _export(arguments: argparse.Namespace) -> int:
         print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _targets(given: Sequence[str]) -> tuple[str, ...]:
+    """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`."""
+    names = [name.strip() for each in given for name in each.split(",")]
+    for name in names:
+        if name not in (*targets.names(), "all"):
+            raise unknown("target", name, (*targets.names(), "all"), aliases=targets.ALIASES)
+    return targets.names() if "all" in names else tuple(dict.fromkeys(names))
 
 
 def summary(bundle: Bundle) -> str:
@@ -130,7 +140,12 @@ def _parser() -> Parser:
         metavar="FILE",
         help="the decoder's own file, for variants published in two files (default: as above)",
     )
-    add("--target", choices=(*targets.names(), "all"), default="coreml", help="default: coreml")
+    add(
+        "--target",
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(targets.names())} or all; repeatable (default: coreml)",
+    )
     add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
     add(
         "--max-points",

@@ -132,15 +132,18 @@ def _add_method(made: Parser) -> None:
     for mode in kinds.modes():
         add(
             f"--{mode.name}",
-            dest="modes",
-            action="append_const",
-            const=mode.name,
-            default=[],
+            dest=mode_of(mode.name),
+            action="store_true",
             help=mode.summary,
         )
     seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
     seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
     add("--no-check", action="store_true", help="no parity check before; the results say so")
+
+
+def mode_of(name: str) -> str:
+    """The attribute of the arguments that says whether a mode was asked for."""
+    return f"mode_{name}"
 
 
 def method(arguments: argparse.Namespace) -> Method:
@@ -155,7 +158,7 @@ def method(arguments: argparse.Namespace) -> Method:
         cores=arguments.cores,
         way=arguments.way,
         delegate=arguments.delegate,
-        modes=tuple(sorted(set(arguments.modes))),
+        modes=tuple(sorted(m.name for m in kinds.modes() if getattr(arguments, mode_of(m.name)))),
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,
         check=not arguments.no_check,

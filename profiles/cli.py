@@ -15,7 +15,9 @@ from typing import BinaryIO
 from exporter import command
 from exporter.arguments import Parser
 from exporter.bundle.folder import open_bundle
+from exporter.closest import closest
 from exporter.errors import RequestError
+from exporter.printable import printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
@@ -41,10 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, work = WORDS[word]
 
     def parse() -> Arguments:
+        if given and not word:
+            _expect_bundle(given[0])
         made: Parser = parser()
         return made.parse_args(given[1:] if word else given)
 
     return command.run("sam-bench", parse, work, stopped=_how_to_go_on)
+
+
+def _expect_bundle(first: str) -> None:
+    """RequestError if the first argument is rather a word of ours, misspelt."""
+    meant = [] if first.startswith("-") or Path(first).exists() else closest(first, [*WORDS])
+    if meant:
+        raise RequestError(f"there is no bundle {printable(first)}; did you mean {meant[0]}?")
 
 
 def _measure(arguments: Arguments) -> int:
