@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,7 +79,8 @@ def _measure(arguments: Arguments) -> int:
 
 def _compare(arguments: Arguments) -> int:
     store, limit = Store(arguments.store), arguments.fail_on
-    chosen = pairs(select(arguments.a, store), select(arguments.b, store))
+    warn = cache(_warn)  # of a line left out once, though both read it
+    chosen = pairs(select(arguments.a, store, warn), select(arguments.b, store, warn))
     found = [compare(a, b, judging=limit is not None) for a, b in chosen]
     if arguments.json:
         _print_json([comparison.data() for comparison in found])
@@ -100,7 +102,8 @@ def _compare(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     held_to, store = budget.read_budget(arguments.budget), Store(arguments.store)
     if arguments.profile:
-        profiles = [p for name in arguments.profile for p in select(name, store)]
+        warn = cache(_warn)
+        profiles = [p for name in arguments.profile for p in select(name, store, warn)]
     else:
         profiles = latest(Filters(device_class=held_to.device_class).apply(store.read(_warn)))
     rows = budget.check(held_to, [summarise(profile) for profile in profiles])
