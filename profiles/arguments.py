@@ -7,8 +7,8 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from exporter.arguments import Parser
 from profiles import kinds
 from profiles.pages import pages
 from profiles.store import DEFAULT
@@ -44,14 +44,6 @@ _OPTIONS = {
     "--cool-limit": "cool_seconds",
     "--deadline": "deadline_seconds",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Wrong arguments end the process with status 2 and one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def cores(text: str) -> str:
@@ -141,15 +133,18 @@ def _add_method(made: Parser) -> None:
     for mode in kinds.modes():
         add(
             f"--{mode.name}",
-            dest="modes",
-            action="append_const",
-            const=mode.name,
-            default=[],
+            dest=mode_of(mode.name),
+            action="store_true",
             help=mode.summary,
         )
     seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
     seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
     add("--no-check", action="store_true", help="no parity check before; the results say so")
+
+
+def mode_of(name: str) -> str:
+    """The attribute of the arguments that says whether a mode was asked for."""
+    return f"mode_{name}"
 
 
 def method(arguments: argparse.Namespace) -> Method:
@@ -164,7 +159,7 @@ def method(arguments: argparse.Namespace) -> Method:
         cores=arguments.cores,
         way=arguments.way,
         delegate=arguments.delegate,
-        modes=tuple(sorted(set(arguments.modes))),
+        modes=tuple(sorted(m.name for m in kinds.modes() if getattr(arguments, mode_of(m.name)))),
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,
         check=not arguments.no_check,

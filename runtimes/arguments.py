@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
+
+from exporter.arguments import Parser
 
 EXAMPLES = """\
 examples:
@@ -21,12 +22,6 @@ examples:
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
 (Ctrl-C), 143 terminated (SIGTERM)
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line, like every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def point(text: str) -> tuple[float, float, int]:
@@ -60,9 +55,9 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
-    made = _Parser(
+    made = Parser(
         "sam-run",
         usage="sam-run BUNDLE IMAGE [prompts] [options] | sam-run BUNDLE --check",
         description="Segment a picture with a bundle on this machine, or check the bundle.",
@@ -82,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _add_prompts(parser: argparse.ArgumentParser) -> None:
+def _add_prompts(parser: Parser) -> None:
     add = parser.add_argument_group("prompts, in pixels of the image").add_argument
     add(
         "--point",
@@ -97,7 +92,7 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     add("--multimask", action="store_true", help="every candidate mask instead of one")
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
+def _add_files(parser: Parser) -> None:
     group = parser.add_argument_group(
         "files", "without any of these and without --json: IMAGE-stem.overlay.png, here"
     )

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,11 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from exporter import command
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.bundle.preprocess import Bools, Bytes, fit
 from exporter.bundle.prompts import Prompts
-from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.signals import describe_end, terminable
+from exporter.errors import ParityError, RequestError
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
 from runtimes.masks import Masks
@@ -44,21 +43,11 @@ class Files:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-run`; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    try:
-        with terminable():
-            return _check(arguments) if arguments.check else _segment(arguments)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        print(f"sam-run: {word}", file=sys.stderr)
-        return status
-    except Exception as error:  # noqa: BLE001 - a user gets one line instead of a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        known = isinstance(error, SamExportError)
-        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"sam-run: error: {what}", file=sys.stderr)
-        return error.exit_status if isinstance(error, SamExportError) else 1
+    return command.run("sam-run", lambda: parser().parse_args(argv), _work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    return _check(arguments) if arguments.check else _segment(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -8,9 +8,9 @@ at hand when this was written; its tests use a stand-in for the NDK's clang.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ from android_harness.runner.compilers import Compiler, fingerprint
 from android_harness.runtimes import ABIS, RUNTIMES, Runtime, needed_runtime, runtime_of
 from android_harness.ways import AARS, DeviceFile, Supplies, Wanted, WayKind
 from exporter.bundle.folder import hash_file
+from exporter.bundle.staging import build_once
 from exporter.cache import default_cache
 from exporter.errors import ExportError
 from runtimes.remote.job import Library
 
+LOG = logging.getLogger("sam_export.device")
 API = 26
 """Android 8: older phones run no model of this size well."""
 _TRIPLES = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}
@@ -163,16 +165,16 @@ def _cxx_library(clang: Path, abi: str) -> dict[str, bytes]:
 
 
 def _build(folder: Path, compiler: Compiler, libraries: Mapping[str, bytes]) -> None:
+    def fill(partial: Path) -> None:
+        for library, content in libraries.items():
+            (partial / library).write_bytes(content)
+        compiler.build(partial / "runner")
+
+    def waiting(holder: str) -> None:
+        LOG.info("waiting: %s is being built by %s", folder, holder)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as name:
-            partial = Path(name) / folder.name
-            partial.mkdir()
-            for library, content in libraries.items():
-                (partial / library).write_bytes(content)
-            compiler.build(partial / "runner")
-            if not folder.is_dir():
-                partial.rename(folder)
+        build_once(folder, Path.is_dir, fill, waiting)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error}") from error
 

@@ -30,7 +30,14 @@ from exporter import catalog
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
+
+ALIASES = {
+    "onnxruntime": "ort", "onnx": "ort", "tflite": "litert", "ai-edge-litert": "litert",
+    "tensorflow": "litert", "coremltools": "coreml", "interpreter": "mil",
+}  # fmt: skip
+"""Packages and formats that people name for an engine."""
 
 Array = npt.NDArray[Any]
 
@@ -104,7 +111,7 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
     if name is not None:
         known = [kind.name for kind in kinds]
         if name not in known:
-            raise RequestError(f"unknown engine {name!r}; choose from {', '.join(known)}")
+            raise unknown("engine", name, known, aliases=ALIASES)
         kinds = tuple(kind for kind in kinds if kind.name == name)
         if kinds[0].target != target:
             raise RequestError(f"engine {name} runs {kinds[0].target} bundles, not {target}")

@@ -248,12 +248,13 @@ def test_debug_shows_where(run):
 
 def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
     def broken(*arguments):
-        raise ZeroDivisionError("a bug")
+        raise ZeroDivisionError("by nought")
 
     monkeypatch.setattr("runtimes.cli.read_rgb", broken)
     status, _, err = run("dog.png", "--point", "4,4")
     assert status == 1
-    assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
+    assert err.startswith("sam-run: error: ZeroDivisionError: by nought (a bug; ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
