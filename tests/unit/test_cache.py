@@ -31,5 +31,5 @@ def test_no_home_is_a_request_error(monkeypatch, home):
         return Path(home)
 
     monkeypatch.setattr(Path, "home", nobody)
-    with pytest.raises(RequestError, match="no home folder .* set SAM_EXPORT_CACHE or HOME"):
+    with pytest.raises(RequestError, match=r"no home folder .* set SAM_EXPORT_CACHE or HOME"):
         default_cache({})

@@ -101,7 +101,7 @@ def test_the_host_measures_crowded_threads_up_to_a_bound(monkeypatch, caplog):
     with host.HostDevice().open(host.Method(threads=8, cores="all")):
         assert "8 threads on 2 cores wait for each other" in caplog.text
     with (
-        pytest.raises(RequestError, match="9 threads on 2 cores .* --threads 2, or 8 at most"),
+        pytest.raises(RequestError, match=r"9 threads on 2 cores .* --threads 2, or 8 at most"),
         host.HostDevice().open(host.Method(threads=9, cores="all")),
     ):
         pass
