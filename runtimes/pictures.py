@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import struct
 import warnings
 from collections.abc import Callable
@@ -70,9 +70,9 @@ def _eight_bits(grey: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Byte
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file completely or not at all. ExportError if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:
             write(stream)
         temporary.replace(path)
     except OSError as error:

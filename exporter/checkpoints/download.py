@@ -6,23 +6,23 @@ Standard library only.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import http.client
-import importlib
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from exporter import __version__
+from exporter.bundle.claim import claim
 from exporter.cache import default_cache
 from exporter.errors import DownloadError, RequestError
+from exporter.progress import Progress, silent
 from exporter.variants import Published
 
 OnBytes = Callable[[int, int | None], None]
@@ -35,7 +35,11 @@ _CHUNK = 1 << 20
 
 
 def fetch(
-    published: Published, cache: Path | None, progress: OnBytes, option: str = "--checkpoint"
+    published: Published,
+    cache: Path | None,
+    progress: OnBytes,
+    option: str = "--checkpoint",
+    waiting: Progress = silent,
 ) -> Path:
     """Take the published file from the cache, or download it to the cache.
 
@@ -47,6 +51,7 @@ def fetch(
         cache: the folder to keep it in; None for `default_cache`.
         progress: called about every megabyte.
         option: CLI option to name in error messages.
+        waiting: told who else downloads it; we wait for that.
 
     Raises:
         RequestError: it has no address, one that is neither http nor https, or a page for people.
@@ -65,7 +70,7 @@ def fetch(
         if _is_cached(target, published):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
+        with claim(target, lambda holder: waiting(f"{name} is being downloaded by {holder}")):
             if _is_cached(target, published):  # downloaded by the process we waited for
                 return target
             return _download(_Download(published, target, option), progress)
@@ -73,16 +78,6 @@ def fetch(
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
         raise DownloadError(f"could not keep {target}: {reason}") from error
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Wait until no other process downloads to `target`; Windows has no such locks."""
-    with target.with_name(f".{target.name}.lock").open("a") as lock:
-        with contextlib.suppress(ImportError):
-            fcntl = importlib.import_module("fcntl")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)

@@ -84,4 +84,5 @@ def _fetch(variant: str, published: Published, option: str, report: Progress) ->
             of = f" of {total / 1e6:.0f}" if total else ""
             report(f"{variant}: downloading {name}: {received / 1e6:.0f}{of} MB")
 
-    return fetch(published, None, progress, option)
+    waiting: Progress = lambda line: report(f"{variant}: waiting: {line}")  # noqa: E731
+    return fetch(published, None, progress, option, waiting)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.server
+import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ def published(server, sha256=SHA256):
 
 
 def left(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
+    return sorted(path.name for path in cache.iterdir())
 
 
 def test_a_file_arrives_whole_and_is_then_taken_from_the_cache(server, tmp_path):
@@ -238,6 +240,35 @@ def test_an_endless_body_is_stopped(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "MOST_BYTES", 2_000_000)
     with pytest.raises(DownloadError, match="grew past 2000000 bytes"):
         fetch(published(server), tmp_path, silent)
+
+
+def test_processes_that_want_the_same_file_download_it_once(server, tmp_path):
+    told, arrived = [], []
+
+    def get():
+        said = told.append if threading.current_thread().name == "second" else silent_line
+        arrived.append(fetch(published(server), tmp_path, slow, waiting=said))
+
+    def slow(_done, _total):
+        if not started.is_set():
+            started.set()
+            time.sleep(0.5)
+
+    def silent_line(line):
+        pass
+
+    started = threading.Event()
+    first, second = threading.Thread(target=get), threading.Thread(target=get, name="second")
+    first.start()
+    assert started.wait(20)
+    second.start()
+    for thread in (first, second):
+        thread.join(30)
+    assert arrived == [tmp_path / "tiny.pt"] * 2
+    assert len(server.requests) == 1
+    [line] = told
+    assert line.startswith(f"tiny.pt is being downloaded by process {os.getpid()} on ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.pt"]
 
 
 def test_where_the_cache_is():
