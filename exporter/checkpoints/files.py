@@ -46,9 +46,12 @@ def file_size(file: Path) -> int:
     Raises:
         CheckpointError: it is missing or empty.
     """
-    if not file.is_file():
+    try:
+        size = file.stat().st_size if file.is_file() else -1
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    if size < 0:
         raise CheckpointError(f"{file} does not exist, or is not a file")
-    size = file.stat().st_size
     if size == 0:
         raise CheckpointError(f"{file} is empty: download it again")
     return size

@@ -50,6 +50,8 @@ def read_onnx_file(path: Path) -> dict[str, Array]:
         model.ParseFromString(path.read_bytes())
     except (DecodeError, ValueError) as error:
         raise CheckpointError("truncated or damaged: not an ONNX model") from error
+    if not all(isinstance(tensor.name, str) for tensor in model.graph.initializer):
+        raise CheckpointError("damaged: a tensor's name is no UTF-8 text")
     names = dict(_names(model.graph))
     tensors: dict[str, Array] = {}
     for tensor in model.graph.initializer:
