@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.arguments import Parser
+from exporter.arguments import Parser, whole_number
+from runtimes.process import MOST_THREADS
 
 EXAMPLES = """\
 examples:
@@ -22,6 +23,7 @@ examples:
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
 (Ctrl-C), 143 terminated (SIGTERM)
 """
+DEFAULT_THREADS = 2
 
 
 def point(text: str) -> tuple[float, float, int]:
@@ -49,12 +51,6 @@ def _split(text: str, counts: tuple[int, ...], form: str) -> list[float]:
     return numbers
 
 
-def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
-    return int(text)
-
-
 def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
@@ -71,7 +67,12 @@ def parser() -> Parser:
     _add_prompts(made)
     _add_files(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
-    add("--threads", type=_threads, default=2, metavar="N", help="default: 2")
+    add(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        metavar="N",
+        help=f"default: {DEFAULT_THREADS}",
+    )
     add("--json", action="store_true", help="print one JSON object instead of text")
     add("--debug", action="store_true", help="show the traceback of an error")
     return made

@@ -20,13 +20,14 @@ from exporter.bundle.folder import Bundle, open_bundle
 from exporter.bundle.preprocess import Bools, Bytes, fit
 from exporter.bundle.prompts import Prompts
 from exporter.errors import ParityError, RequestError
-from runtimes.arguments import parser
+from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
 from runtimes.masks import Masks
 from runtimes.measures import describe, find_misses
 from runtimes.overlay import overlay
 from runtimes.parity import check_parity
 from runtimes.pictures import read_rgb, save_picture, write_whole
+from runtimes.process import allowed_cores, crowding
 from runtimes.segmenters import Request, open_segmenter, validate
 
 T = TypeVar("T")
@@ -54,10 +55,10 @@ def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
-    bundle = open_bundle(arguments.bundle)
+    bundle, threads = open_bundle(arguments.bundle), _threads(arguments.threads)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
-    figures = check_parity(bundle.path, manifest, engine, arguments.threads)
+    figures = check_parity(bundle.path, manifest, engine, threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
@@ -85,7 +86,8 @@ def _segment(arguments: argparse.Namespace) -> int:
     logits = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms: dict[str, float] = {}
-    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
+    threads = _threads(arguments.threads)
+    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
     _time(ms, "set_image", lambda: segmenter.set_image(rgb))
     call = partial(segmenter.predict_prompts, prompts, logits, multimask=arguments.multimask)
     masks = _time(ms, "predict", call)
@@ -103,6 +105,15 @@ def _segment(arguments: argparse.Namespace) -> int:
     for path in written:
         print(path)
     return 0
+
+
+def _threads(asked: int | None) -> int:
+    """As many as asked for, or two; never more than cores, and said if that is less than asked."""
+    cores = len(allowed_cores())
+    word = crowding(asked or 1, cores)
+    if word:
+        print(f"sam-run: {word}: taking {cores}", file=sys.stderr)
+    return min(asked or DEFAULT_THREADS, cores)
 
 
 def _report(

@@ -151,7 +151,7 @@ def test_a_file_that_holds_no_logits_is_named(run, here, content):
         (("dog.png", "--point", "400,3"), "400,3 is outside the image (120 x 60)"),
         (("dog.png", "--box", "1,2,3"), "argument --box: should be X0,Y0,X1,Y1"),
         (("dog.png", "--box", "9,9,3,3"), "is empty: X0,Y0 is top left"),
-        (("dog.png", "--point", "4,4", "--threads", "0"), "whole number from 1, not '0'"),
+        (("dog.png", "--point", "4,4", "--threads", "0"), "whole number from 1 to 1024, not '0'"),
         (("dog.png", "--point", "4,4", "--engine", "cuda"), "unknown engine 'cuda'"),
         (("dog.png", "--point", "4,4", "--engine", "litert"), "runs tflite bundles, not onnx"),
         (("dog.png", "--point", "4,4", "--colour", "red"), "unrecognized arguments"),
