@@ -24,6 +24,7 @@ from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
+from profiles.method import read_method
 from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
@@ -66,7 +67,7 @@ def _measure(arguments: Arguments) -> int:
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
         devices = [kinds.find(name) for name in arguments.device or [HOST]]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
-        plan = BenchPlan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:

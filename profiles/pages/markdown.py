@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from exporter.printable import printable
-from profiles.arguments import options
+from profiles.method import options
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
 from profiles.pages import Page
 from profiles.schema import Profile
