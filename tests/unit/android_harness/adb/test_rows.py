@@ -240,7 +240,7 @@ def test_a_wireless_device_that_is_offline_is_left_to_adb(tmp_path):
     """Once disconnected by its name, adb would not find it again by itself."""
     adb = adb_that_lists(tmp_path, f"{WIRELESS} offline transport_id:2")
     with pytest.raises(
-        OfflineError, match="offline: .*wireless debugging off and on, or run `adb recon"
+        OfflineError, match=r"offline: .*wireless debugging off and on, or run `adb recon"
     ):
         adb.choose(WIRELESS)
     assert (tmp_path / "asked").read_text().split() == ["devices", "-l"]
