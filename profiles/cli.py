@@ -181,8 +181,10 @@ def _reclass(arguments: Arguments) -> int:
     what = f"{len(done.changed)} of {done.total} measurements "
     if done.kept is not None:
         _warn(f"{what}are of another class now; the store as it was is {done.kept}")
-    else:
+    elif done.changed:
         _warn(f"{what}would be of another class; {store.path} was not changed")
+    else:
+        _warn(f"each of {done.total} measurements is of its class already")
     return 0
 
 
