@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.arguments import Parser, whole_number
+from exporter.arguments import Parser, unicode_path, whole_number
 from profiles import kinds
 from profiles.pages import pages
 from profiles.store import DEFAULT
@@ -89,7 +89,13 @@ def measuring() -> Parser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "bundles",
+        type=unicode_path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folders written by sam-export",
+    )
     add(
         "--device",
         action="append",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.arguments import Parser, whole_number
+from exporter.arguments import Parser, unicode_path, whole_number
 from runtimes.process import MOST_THREADS
 
 EXAMPLES = """\
@@ -61,7 +61,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="folder written by sam-export")
+    add("bundle", type=unicode_path, metavar="BUNDLE", help="folder written by sam-export")
     add("image", type=Path, metavar="IMAGE", nargs="?", help="any picture that Pillow reads")
     add("--check", action="store_true", help="verify every hash and run the bundle's goldens")
     _add_prompts(made)
