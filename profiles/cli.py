@@ -29,7 +29,7 @@ from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
 from runtimes.device import HOST
-from runtimes.pictures import write_whole
+from runtimes.pictures.writing import write_whole
 
 Arguments = argparse.Namespace
 

@@ -16,8 +16,9 @@ from PIL import Image
 
 from exporter.errors import ImageError
 from runtimes.arguments import box, parser, point
-from runtimes.cli import bounding_box, main
-from runtimes.pictures import read_rgb
+from runtimes.cli import main
+from runtimes.outputs import bounding_box
+from runtimes.pictures.reading import read_picture
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import LOW, Recipe, build
@@ -213,7 +214,7 @@ def whole_png():
 def test_a_bad_picture_is_one_line(run, here, make, message):
     Path("bad.png").write_bytes(make())
     with pytest.raises(ImageError, match=message):
-        read_rgb(Path("bad.png"))
+        read_picture(Path("bad.png"))
     status, _, err = run("bad.png", "--point", "1,1")
     assert status == 2
     assert err.startswith("sam-run: error: bad.png ")
@@ -250,7 +251,7 @@ def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("runtimes.cli.read_rgb", broken)
+    monkeypatch.setattr("runtimes.cli.read_picture", broken)
     status, _, err = run("dog.png", "--point", "4,4")
     assert status == 1
     assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
@@ -263,7 +264,7 @@ def test_a_signal_ends_it_with_its_status_and_leaves_no_file(run, here, monkeypa
     def interrupted(*arguments):
         signal.raise_signal(number)
 
-    monkeypatch.setattr("runtimes.cli.overlay", interrupted)
+    monkeypatch.setattr("runtimes.outputs.overlay", interrupted)
     status, _, err = run("dog.png", "--point", "4,4")
     assert (status, err) == (128 + number, f"sam-run: {word}\n")
     assert [p.name for p in here.iterdir()] == ["dog.png"]
@@ -330,9 +331,9 @@ def test_the_command_line_is_a_process(tiny_folder, here):
 
 
 def test_point_and_box():
-    assert point("1,2") == (1, 2, 1)
-    assert point("1.5,2,0") == (1.5, 2, 0)
-    assert box("1,2,3,4.5") == (1, 2, 3, 4.5)
+    assert point("1,2") == (1, 2, 1, "")
+    assert point("1.5,2,0@cat") == (1.5, 2, 0, "cat")
+    assert box("1,2,3,4.5@2") == (1, 2, 3, 4.5, "2")
 
 
 def test_bounding_box():
