@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter.closest import closest, suggest
@@ -29,6 +30,17 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def unicode_path(text: str) -> Path:
+    """Parse a path that runtimes can open: some take no name that is not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"'{printable(text, 100)}' is not UTF-8, which some runtimes cannot open: rename it"
+        ) from None
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import exporter
 from exporter import command, targets
-from exporter.arguments import Parser, whole_number
+from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.closest import unknown
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
@@ -165,7 +165,7 @@ def _parser() -> Parser:
         "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
         "EdgeTAM)",
     )
-    add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
+    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from exporter.arguments import Parser
+from exporter.arguments import Parser, unicode_path
 from profiles import kinds
 from profiles.method import add_method
 from profiles.pages import pages
@@ -49,7 +49,13 @@ def measuring() -> Parser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "bundles",
+        type=unicode_path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folders written by sam-export",
+    )
     add(
         "--device",
         action="append",
