@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner matrix onnxsim counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim counts demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -67,6 +67,9 @@ counts: $(READY)  ## count multiply-accumulates again, for --list and the README
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
+
+fuzz: $(READY)  ## try changed files on every reader; ARGS='--minutes 30 --only pickle --write' as needed
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
 	$(BIN)/python -m profiles.lab.demo.evaluate --scenes 200 --write

@@ -153,10 +153,12 @@ def export_network(
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
-    from exporter.checkpoints.recognise import recognise
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
+
+    from exporter.checkpoints.recognise import recognise  # brings torch, after the file is sound
+
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint
