@@ -137,9 +137,11 @@ def _wrong(said: str, number: int) -> str:
     return ""
 
 
-def run(command: str, place: Place, times: int, number: int, seed: int = 0) -> Tally:
+def run(
+    command: str, place: Place, times: int, number: int, seed: int = 0, undisturbed: int = 3
+) -> Tally:
     """Stop a command so many times."""
-    tally, longest = Tally(), duration_s(command, place)
+    tally, longest = Tally(), duration_s(command, place, undisturbed)
     draw = random.Random(seed)
     for turn in range(times):
         delay = draw.uniform(0, 1.05 * longest)

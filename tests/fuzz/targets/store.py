@@ -30,7 +30,7 @@ def _read(data: bytes, folder: Path) -> object:
         raise ValueError("reading changed the store")
     listing(profiles)
     # A thousand draws for each interval take a second, and no line is read by them.
-    with mock.patch.object(statistics, "interval", lambda *_: (1.0, 2.0)):
+    with mock.patch.object(statistics, "interval", return_value=(1.0, 2.0)):
         for page in pages().values() if profiles else ():
             page.render(profiles, "now")
     _append(store, len(profiles))
