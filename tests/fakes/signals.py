@@ -28,7 +28,9 @@ from pathlib import Path
 from tests.unit.tiny_bundle import build
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"export": "exporter.cli", "run": "runtimes.cli", "bench": "profiles.cli"}
+COMMANDS = ("export", "run", "bench")
+_START = "import sys; from exporter.start import sam_{0}; sys.exit(sam_{0}())"
+"""As the scripts do that an installation makes."""
 TAIL_S = 0.5
 """A command that had no more than this left to do may end as if nothing had come."""
 _DEADLINE_S = 120
@@ -79,7 +81,7 @@ class Place:
 def start(command: str, words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
     """Start a command in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", MODULES[command], *words],
+        [sys.executable, "-c", _START.format(command), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -177,12 +179,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fakes.signals", description=__doc__)
     parser.add_argument("--times", type=int, default=300)
     parser.add_argument("--signal", choices=("TERM", "INT", "KILL"), default="TERM")
-    parser.add_argument("--command", choices=(*MODULES, "all"), default="all")
+    parser.add_argument("--command", choices=(*COMMANDS, "all"), default="all")
     parser.add_argument("--bundles", type=Path, help="folder (default: a tiny ONNX bundle)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     number, faults = signal.Signals[f"SIG{given.signal}"], 0
-    for command in MODULES if given.command == "all" else (given.command,):
+    for command in COMMANDS if given.command == "all" else (given.command,):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if given.bundles is None:

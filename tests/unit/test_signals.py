@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -209,6 +211,28 @@ def test_a_long_clean_up_is_not_stopped_by_what_comes_again():
 def test_errors_pass_if_nothing_came():
     with pytest.raises(ImportError, match=r"^no$"), terminable():
         raise ImportError("no")
+
+
+def test_ctrl_c_while_a_command_starts_is_without_a_word():
+    """What the interpreter does before it runs our first line is out of our reach."""
+    code = (
+        "import importlib, signal, sys; from exporter import start\n"
+        "def stopped(name):\n    signal.raise_signal(signal.SIGINT)\n"
+        "importlib.import_module = stopped\n"
+        "start.sam_run()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, b"")
+
+
+def test_a_ctrl_c_that_is_ignored_stays_so():
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "import sys; sys.argv = ['sam-export', '--version']; from exporter import start\n"
+        "try:\n    start.sam_export()\nexcept SystemExit:\n    pass\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["run", "bench"])
