@@ -7,11 +7,40 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter.closest import closest, suggest
 from exporter.printable import LINE, printable
+
+_LONGEST = 100
+"""Digits of a number; Python itself refuses to read some thousands."""
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Make an argument's type: a whole number from `least` to `most`, in decimal digits."""
+
+    def parse(text: str) -> int:
+        plain = text.isascii() and text.isdecimal() and len(text) <= _LONGEST
+        if not plain or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"should be a whole number from {least} to {most}, not '{printable(text, 40)}'"
+            )
+        return int(text)
+
+    return parse
+
+
+def unicode_path(text: str) -> Path:
+    """Parse a path that runtimes can open: some take no name that is not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"'{printable(text, 100)}' is not UTF-8, which some runtimes cannot open: rename it"
+        ) from None
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import exporter
 from exporter import command, targets
-from exporter.arguments import Parser
+from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.closest import unknown
 from exporter.listing import listing
 from exporter.progress import on_stderr, silent
@@ -110,18 +110,6 @@ def _as_data(bundle: Bundle) -> dict[str, object]:
     return {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
 
 
-def _number(least: int, most: int) -> type:
-    class Number(int):
-        def __new__(cls, text: str) -> Number:
-            value = super().__new__(cls, text)
-            if not least <= value <= most:
-                raise ValueError
-            return value
-
-    Number.__name__ = f"whole number from {least} to {most},"
-    return Number
-
-
 def _parser() -> Parser:
     parser = Parser(
         prog="sam-export",
@@ -149,12 +137,12 @@ def _parser() -> Parser:
     add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
     add(
         "--max-points",
-        type=_number(2, 64),
+        type=whole_number(2, 64),
         metavar="N",
         help="prompt slots: a point takes one, a box two, and a set without a box one more "
         "(default: 8, or as many as the variant can have)",
     )
-    add("--batch", type=_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
+    add("--batch", type=whole_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
     add(
         "--score",
         choices=("iou_predictions", "stability"),
@@ -177,7 +165,7 @@ def _parser() -> Parser:
         "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
         "EdgeTAM)",
     )
-    add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
+    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.arguments import Parser
+from exporter.arguments import Parser, unicode_path, whole_number
 from profiles import kinds
 from profiles.pages import pages
 from profiles.store import DEFAULT
 from runtimes.device import AUTO, CLASSES, KindOption, Method, core_numbers
+from runtimes.process import MOST_THREADS
 
 EXAMPLES = """\
 examples:
@@ -60,16 +61,10 @@ def cores(text: str) -> str:
 
 def percent(text: str) -> float:
     """`5%` or `5` -> 0.05."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%?", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"should be a percentage as 5%, not {text!r}")
     return float(match[1]) / 100
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
-    return int(text)
 
 
 def _seconds(least: float) -> Callable[[str], float]:
@@ -94,7 +89,13 @@ def measuring() -> Parser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "bundles",
+        type=unicode_path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folders written by sam-export",
+    )
     add(
         "--device",
         action="append",
@@ -118,11 +119,29 @@ def _add_method(made: Parser) -> None:
         said = f"{text} ({default:g})"
         add(name, type=_seconds(least), default=default, metavar="S", help=said)
 
-    add("--runs", type=_count, default=d.runs, metavar="N", help=f"calls, at least ({d.runs})")
+    add(
+        "--runs",
+        type=whole_number(1, 10**6),
+        default=d.runs,
+        metavar="N",
+        help=f"calls, at least ({d.runs})",
+    )
     seconds("--seconds", d.seconds, 0, "time for these calls, at least")
     seconds("--warmup", d.warmup_seconds, 0, "the most to wait for stable times")
-    add("--repeats", type=_count, default=d.repeats, metavar="N", help=f"processes ({d.repeats})")
-    add("--threads", type=_count, default=d.threads, metavar="N", help=f"({d.threads})")
+    add(
+        "--repeats",
+        type=whole_number(1, 1000),
+        default=d.repeats,
+        metavar="N",
+        help=f"processes ({d.repeats})",
+    )
+    add(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        default=d.threads,
+        metavar="N",
+        help=f"({d.threads})",
+    )
     add(
         "--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,7 or 4-7"
     )

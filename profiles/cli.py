@@ -32,7 +32,7 @@ from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
 from runtimes.device import HOST
-from runtimes.pictures import write_whole
+from runtimes.pictures.writing import require_writable, write_whole
 
 Arguments = argparse.Namespace
 
@@ -129,8 +129,7 @@ def _report(arguments: Arguments) -> int:
         choices = (f"{page.options[0]} FILE for {page.summary}" for page in known.values())
         raise RequestError(f"nothing to write: give {', or '.join(choices)}")
     for path in wanted.values():
-        if not path.parent.is_dir():
-            raise RequestError(f"there is no folder {path.parent} to write to")
+        require_writable(path)
     profiles = _filtered(arguments)
     if not arguments.all:
         profiles = latest(profiles)

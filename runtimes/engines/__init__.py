@@ -32,6 +32,8 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
+from exporter.printable import printable
+from runtimes.process import MOST_THREADS
 
 ALIASES = {
     "onnxruntime": "ort", "onnx": "ort", "tflite": "litert", "ai-edge-litert": "litert",
@@ -132,8 +134,8 @@ def load_graph(
         RequestError: no such engine, it is not for this target, or its toolkit is not installed.
         BundleError: no such graph, or the engine cannot load its file.
     """
-    if threads < 1:
-        raise RequestError(f"threads must be 1 or more, not {threads}")
+    if not 1 <= threads <= MOST_THREADS:
+        raise RequestError(f"threads must be 1 to {MOST_THREADS}, not {printable(str(threads))}")
     kind = choose_engine(bundle.manifest.target, engine)
     entry = bundle.manifest.graph(graph)
     path = bundle.file(graph)

@@ -93,7 +93,12 @@ def _pip(wheel: Wheel, abi: str, folder: str) -> str:
     words += [word for name in _PLATFORMS[abi] for word in ("--platform", name)]
     try:
         done = subprocess.run(
-            [*words, wanted], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            [*words, wanted],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DownloadError(f"pip could not download {wanted} for {abi}: {error}") from None

@@ -58,8 +58,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [*os.environ]:
+        if name.upper().endswith("_PROXY") or name.startswith("HF_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(download, "WAIT_S", 0.01)
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.handle_error = silent  # a client that hangs up is no error here
     httpd.requests, httpd.cut, httpd.body, httpd.etag = [], [], BODY, '"v1"'
@@ -141,7 +143,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path, sha256):
 
 
 def test_a_later_call_goes_on_too(server, tmp_path):
-    server.cut = [1_000_000, 2_000_000]
+    server.cut = [1_000_000, *[2_000_000] * download.ATTEMPTS]
     with pytest.raises(DownloadError, match=f"2000000 of {len(BODY)} bytes arrived"):
         fetch(published(server), tmp_path, silent)
     assert left(tmp_path) == ["tiny.pt.partial", "tiny.pt.partial.etag"]
@@ -151,7 +153,7 @@ def test_a_later_call_goes_on_too(server, tmp_path):
 
 
 def test_parts_of_two_versions_are_not_joined(server, tmp_path):
-    server.cut, server.body = [1_000_000, 1_500_000], b"\0" * len(BODY)
+    server.cut, server.body = [1_000_000, *[1_500_000] * 5], b"\0" * len(BODY)
     with pytest.raises(DownloadError):
         fetch(published(server, ""), tmp_path, silent)
     server.etag, server.body = '"v2"', BODY
@@ -193,11 +195,14 @@ def test_not_found_is_not_tried_twice(server, tmp_path):
     assert "\n" not in message
 
 
-def test_a_failing_server_is_tried_twice(server, tmp_path):
-    server.status = 503
-    with pytest.raises(DownloadError, match="HTTP 503"):
-        fetch(published(server), tmp_path, silent)
-    assert len(server.requests) == 2
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
+def test_a_failing_server_is_tried_again(server, tmp_path, status):
+    server.status, said = status, []
+    with pytest.raises(DownloadError, match=f"HTTP {status}"):
+        fetch(published(server), tmp_path, silent, waiting=said.append)
+    assert len(server.requests) == download.ATTEMPTS
+    assert len(said) == download.ATTEMPTS - 1
+    assert all(re.search(rf"HTTP {status} .*; trying again in \d+ s", line) for line in said)
 
 
 def test_without_a_network_the_message_says_what_to_do(server, tmp_path):
@@ -207,7 +212,7 @@ def test_without_a_network_the_message_says_what_to_do(server, tmp_path):
 
 
 def test_a_silent_server_times_out(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.2")
     monkeypatch.setattr(Handler, "do_GET", lambda _handler: threading.Event().wait(1.0))
     with pytest.raises(DownloadError, match="timed out"):
         fetch(published(server), tmp_path, silent)
