@@ -17,10 +17,10 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## the virtual environment, pinned
 
 demo: $(READY)  ## export the embedded model to all three targets, segment the sample picture, measure here
-	rm -rf $(DEMO)
-	$(BIN)/sam-export --target coreml --output $(DEMO)
-	$(BIN)/sam-export --target tflite --output $(DEMO)
-	$(BIN)/sam-export --target onnx --output $(DEMO)
+	$(BIN)/sam-export --target coreml --output $(DEMO) --force
+	$(BIN)/sam-export --target tflite --output $(DEMO) --force
+	$(BIN)/sam-export --target onnx --output $(DEMO) --force
+	rm -f $(DEMO)/profiles.jsonl
 	$(BIN)/sam-run $(DEMO)/demo-coreml-fp16 $(SAMPLE) --point 181,319 -o $(DEMO)/overlay-click.png
 	$(BIN)/sam-run $(DEMO)/demo-tflite-fp16 $(SAMPLE) --box 255,305,525,479 -o $(DEMO)/overlay-box.png
 	$(BIN)/sam-run $(DEMO)/demo-onnx-fp16 $(SAMPLE) --point 444,154 --multimask -o $(DEMO)/overlay-multimask.png

@@ -98,5 +98,6 @@ def _fetch(variant: str, published: Published, option: str, report: Progress) ->
             of = f" of {total / 1e6:.0f}" if total else ""
             report(f"{variant}: downloading {name}: {received / 1e6:.0f}{of} MB")
 
-    path = fetch(published, None, progress, option)
+    waiting: Progress = lambda line: report(f"{variant}: waiting: {line}")  # noqa: E731
+    path = fetch(published, None, progress, option, waiting)
     return _File(path, known_digest(path, published))
