@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from exporter.printable import one_line, printable
 from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
@@ -15,8 +16,8 @@ NOTHING = "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell."""
-    lines = [tuple(head), *map(tuple, rows)]
+    """Columns as wide as their longest cell; what came from a device or a file, on one line."""
+    lines = [tuple(head), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
@@ -28,8 +29,13 @@ def measured(summaries: Sequence[Summary]) -> str:
     parts = []
     for device in devices:
         own = [s for s in summaries if f"{s.device} ({s.device_name})" == device]
-        marks = [f"{s.bundle}: {mark}" for s in own for mark in s.marks]
-        parts += [f"{device}:", _timed(own), felt(own), *(["\n".join(marks)] if marks else [])]
+        marks = [one_line(f"{s.bundle}: {mark}") for s in own for mark in s.marks]
+        parts += [
+            one_line(f"{device}:"),
+            _timed(own),
+            felt(own),
+            *(["\n".join(marks)] if marks else []),
+        ]
     return "\n\n".join(parts)
 
 
@@ -104,7 +110,8 @@ def comparison(found: Comparison) -> str:
         )
         for c in found.changes
     ]
-    return "\n".join([title, table(head, rows), *(f"note: {flag}" for flag in found.flags)])
+    flags = (one_line(f"note: {flag}") for flag in found.flags)
+    return "\n".join([one_line(title), table(head, rows), *flags])
 
 
 def budget(rows: Sequence[Judged]) -> str:
@@ -162,7 +169,7 @@ def facts_line(device: DeviceFacts) -> str:
         f"cores {cores}" if cores else "",
         f"{device.memory_mb} MB of memory" if device.memory_mb else "",
     )
-    return "; ".join(part for part in parts if part)
+    return "; ".join(printable(part) for part in parts if part)
 
 
 def cluster(cores: int, max_khz: int | None) -> str:
