@@ -15,6 +15,7 @@ from exporter import command, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.closest import unknown
 from exporter.listing import listing
+from exporter.printable import one_line
 from exporter.progress import on_stderr, silent
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
 from exporter.variants import DEFAULT
@@ -75,7 +76,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
+        print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 

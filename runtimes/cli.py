@@ -16,7 +16,7 @@ from exporter.bundle.folder import Bundle, open_bundle
 from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
-from exporter.printable import LINE, printable
+from exporter.printable import one_line
 from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
 from runtimes.masks import Masks
@@ -53,9 +53,9 @@ def _check(arguments: argparse.Namespace) -> int:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
-        print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
+        print(one_line(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}"))
         for figure in figures:
-            print(f"  {describe(figure, manifest.precision)}")
+            print(f"  {one_line(describe(figure, manifest.precision))}")
     under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
@@ -95,7 +95,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     for line in (*lines(bundle.manifest, found), *map(str, written)):
-        print(printable(line, LINE))
+        print(one_line(line))
     return 0
 
 
@@ -104,7 +104,7 @@ def _threads(asked: int | None) -> int:
     cores = len(allowed_cores())
     word = crowding(asked or 1, cores)
     if word:
-        print(f"sam-run: {word}: taking {cores}", file=sys.stderr)
+        print(f"sam-run: {one_line(f'{word}: taking {cores}')}", file=sys.stderr)
     return min(asked or DEFAULT_THREADS, cores)
 
 
@@ -135,7 +135,7 @@ def _predict(
 def _tell(notes: Sequence[str]) -> None:
     """Tell the user, in a line each, what was done to a picture or a prompt."""
     for note in filter(None, notes):
-        print(f"sam-run: {printable(note, LINE)}", file=sys.stderr)
+        print(f"sam-run: {one_line(note)}", file=sys.stderr)
 
 
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
