@@ -77,13 +77,13 @@ def _segment(arguments: argparse.Namespace) -> int:
     sets = tuple(asked.prompts for asked in objects)
     request = Request(sets, arguments.multimask, arguments.mask_input, files.logits is not None)
     given = validate(bundle.manifest, request, frame)
-    _tell([*picture.notes, *notes, *([given.note] if given else [])])
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms, threads = dict[str, float](), _threads(arguments.threads)
     segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
     _time(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
     masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
+    _tell([*picture.notes, *notes, *([given.note] if given else [])])
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
     written = write(files, arguments.image, picture, found)
     if arguments.json:
