@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from android_harness.errors import BusyError
+
+_LONGEST = 100
+"""Letters of a serial in the name of its lock; a file's name holds 255 bytes."""
 
 
 @contextmanager
@@ -37,7 +41,9 @@ def locked(serial: str) -> Iterator[None]:
 
 def lock_file(serial: str) -> Path:
     """The file whose lock stands for the device; it exists while a run does."""
-    name = re.sub(r"[^\w.-]", "_", serial)
+    name = re.sub(r"[^\w.-]", "_", serial)[:_LONGEST]
+    if name != serial:  # two serials must not become one
+        name += f"-{hashlib.sha256(serial.encode(errors='surrogatepass')).hexdigest()[:8]}"
     return Path(tempfile.gettempdir()) / f"sam-export-{os.getuid()}-{name}.lock"
 
 

@@ -23,7 +23,7 @@ examples:
   sam-bench check --budget phone
   sam-bench report -o report.html --device-class phone
 
-more words, each with its own --help: compare, check, report, list, devices, clean
+more words, each with its own --help: compare, check, report, list, devices, clean, reclass
 
 Measurements go to --store, one JSON line each. An interrupted one goes on where it was when the
 same command is given again within a day.
@@ -108,7 +108,8 @@ def measuring() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="host, android, android:SERIAL or emulator:AVD; repeatable (default: host)",
+        help="host, android, android:SERIAL, emulator:AVD, or SERIAL or AVD alone; repeatable "
+        "(default: host)",
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
     _add_method(made)
@@ -258,6 +259,14 @@ def cleaning() -> Parser:
     made.add_argument("--device", action="append", required=True, metavar="NAME", help="repeatable")
     _add_kind_options(made)
     _add_common(made, store=False, json=False)
+    return made
+
+
+def reclassing() -> Parser:
+    """Of `sam-bench reclass`."""
+    made = _word("reclass", "[options]", "Decide again which class each measured device is of.")
+    made.add_argument("--dry-run", action="store_true", help="only say what would change")
+    _add_common(made)
     return made
 
 

@@ -25,6 +25,7 @@ from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
 from profiles.pages import pages
+from profiles.rewriting import reclassed, rewrite
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
@@ -164,6 +165,21 @@ def _devices(arguments: Arguments) -> int:
     return 0
 
 
+def _reclass(arguments: Arguments) -> int:
+    store = Store(arguments.store)
+    done = rewrite(store, reclassed, _warn, only_look=arguments.dry_run)
+    if arguments.json:
+        _print_json([tables.reclassed_data(pair) for pair in done.changed])
+    elif done.changed:
+        print(tables.reclassed(done.changed))
+    what = f"{len(done.changed)} of {done.total} measurements "
+    if done.kept is not None:
+        _warn(f"{what}are of another class now; the store as it was is {done.kept}")
+    else:
+        _warn(f"{what}would be of another class; {store.path} was not changed")
+    return 0
+
+
 def _clean(arguments: Arguments) -> int:
     with _telling(arguments, _warn):
         for name in arguments.device:
@@ -225,6 +241,7 @@ WORDS: dict[str, tuple[Callable[[], asked.Parser], Callable[[Arguments], int]]] 
     "list": (asked.listing, _list),
     "devices": (asked.showing_devices, _devices),
     "clean": (asked.cleaning, _clean),
+    "reclass": (asked.reclassing, _reclass),
 }
 
 if __name__ == "__main__":

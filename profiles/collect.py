@@ -56,7 +56,7 @@ def collect(plan: BenchPlan, devices: Sequence[Device], report: Progress) -> Out
     """Measure on every device; one that fails costs the others nothing.
 
     Phones work side by side. What runs on this machine's own cores - the host, an emulator, a
-    simulated phone - runs alone, before them.
+    simulated phone - or may do so runs alone, before them.
 
     Raises:
         RequestError: a bundle or a device was given twice.

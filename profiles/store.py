@@ -1,4 +1,4 @@
-"""Profiles on disk: one JSON line each, appended and never rewritten.
+"""Profiles on disk: one JSON line each, appended and never rewritten (but by `rewriting`).
 
 A lock keeps writers apart. A line that a crash or a full disk tore off at the end is told of and
 left out when the store is read; the next append moves it to `STORE.torn`, so nothing is lost.
@@ -55,11 +55,21 @@ class Store:
         Raises:
             ExportError: it could not be written; then the store is as it was.
         """
+        with self.writing(report) as descriptor:
+            write_whole(descriptor, profile.to_line().encode())
+
+    @contextmanager
+    def writing(self, report: Progress = silent) -> Iterator[int]:
+        """A descriptor that appends, alone, to a file of whole lines.
+
+        Raises:
+            ExportError: for any OSError, what to do about it.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self.path) as descriptor:
                 self._set_torn_aside(descriptor, report)
-                write_whole(descriptor, profile.to_line().encode())
+                yield descriptor
         except OSError as error:
             raise ExportError(
                 f"cannot write {self.path} ({error.strerror}): free some space or choose another "
@@ -89,7 +99,7 @@ class Store:
             raise RequestError(f"{self.path} cannot be read: {error.strerror}") from None
 
     def _set_torn_aside(self, descriptor: int, report: Progress) -> None:
-        """End the file with a whole line. A last line that only lacks its newline gets it."""
+        """End the file with a whole line. A last line without its newline gets it."""
         lines, torn = split_lines(self.path.read_bytes())
         size = os.fstat(descriptor).st_size
         if torn:
@@ -124,14 +134,28 @@ def _locked(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _is_file(path, descriptor):  # it was rewritten while we waited
+            os.close(descriptor)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
         if not existed:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def _is_file(path: Path, descriptor: int) -> bool:
+    """Whether `path` is still the name of the open file."""
+    ours = os.fstat(descriptor)
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

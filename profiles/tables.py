@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from exporter.printable import printable
 from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
 from profiles.schema import Profile
-from runtimes.device import DeviceFacts, Listed
+from runtimes.device import UNKNOWN, DeviceFacts, Listed
 
 NOTHING = "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell."""
-    lines = [tuple(head), *map(tuple, rows)]
+    """Columns as wide as their longest cell; what came from a device or a file, on one line."""
+    lines = [tuple(head), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
@@ -80,6 +81,27 @@ def listing(profiles: Sequence[Profile]) -> str:
             for p in profiles
         ],
     )
+
+
+def reclassed(changed: Sequence[tuple[Profile, Profile]]) -> str:
+    """`sam-bench reclass`: what was of which class, is of which now, and why."""
+    rows = [tuple(reclassed_data(pair).values()) for pair in changed]
+    return table(("id", "device", "model", "bundle", "was", "is", "because"), rows)
+
+
+def reclassed_data(pair: tuple[Profile, Profile]) -> dict[str, str]:
+    """The same of one profile, as plain data."""
+    before, after = pair
+    device = after.device
+    return {
+        "id": after.id,
+        "device": device.device,
+        "model": f"{device.manufacturer} {device.model}".strip() or NOTHING,
+        "bundle": after.bundle.name,
+        "was": before.device.device_class,
+        "is": device.device_class,
+        "because": device.class_reason,
+    }
 
 
 def comparison(found: Comparison) -> str:
@@ -175,6 +197,8 @@ def _state(row: Listed) -> str:
     if now is None:
         return NOTHING
     parts = []
+    if row.facts is not None and row.facts.device_class == UNKNOWN:
+        parts.append(f"unknown: {row.facts.class_reason}")
     if now.thermal_status is not None:
         parts.append(f"thermal {now.thermal_status.word}")
     if now.temperatures:

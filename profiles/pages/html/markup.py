@@ -81,6 +81,7 @@ COLOURS = {
     "emulator": ("#9a6700", "#d9a93f"),
     "simulated": ("#8250b5", "#bb95e6"),
     "host": ("#57616e", "#a3adba"),
+    "unknown": ("#8a4b2d", "#d8a184"),
     "warn": ("#b3261e", "#f08a82"),
 }
 """Name -> colour on light and on dark paper; what is read has a contrast of 4.5 or more."""
