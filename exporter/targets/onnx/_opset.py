@@ -76,8 +76,9 @@ def _has(node: Any, version: int) -> bool:
 
 
 def _is_default(attribute: Any, schema: Any) -> bool:
-    default = schema.attributes[attribute.name].default_value
-    value = helper.get_attribute_value
+    if attribute.name not in schema.attributes:  # an older form, as we write it
+        return False
+    default, value = schema.attributes[attribute.name].default_value, helper.get_attribute_value
     return default.type == attribute.type and bool(value(default) == value(attribute))
 
 
