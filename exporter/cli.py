@@ -17,7 +17,7 @@ from exporter.closest import unknown
 from exporter.listing import listing
 from exporter.printable import one_line
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
+from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input),
+        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
     )
     bundles = export(job, Place(arguments.output, arguments.force), report)
     seconds = time.perf_counter() - start
@@ -165,6 +165,13 @@ def _parser() -> Parser:
         help="what --target coreml takes as the image: an RGB image of 8 bits (default), or a "
         "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
         "EdgeTAM)",
+    )
+    add(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        help="of --target onnx (default: the lowest that has the graph's operations; 17 loads in "
+        "ONNX Runtime 1.15 and older, at the cost of GELU as five operations)",
     )
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from exporter.bundle import damage, travel
 from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import Manifest
 from exporter.errors import BundleError
 
 MANIFEST = "manifest.json"
 LOG = "toolkit.log"
-# Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
-IGNORED = frozenset({".DS_Store"})
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,23 @@ class Bundle:
 def read_manifest(folder: Path) -> Manifest:
     """Parse `manifest.json` without verifying any file. BundleError if it cannot be parsed."""
     path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
+    if folder.suffix == ".mlpackage" or not path.is_file():  # Manifest.json, on a Mac's disk
+        raise BundleError(travel.explain_no_bundle(folder))
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from None
+        raise BundleError(_manifest_fault(path) or f"{path} cannot be read: {error}") from None
     except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from None
+        raise BundleError(_manifest_fault(path) or f"{folder}: {error}") from None
+
+
+def _manifest_fault(path: Path) -> str | None:
+    """Say what git, an editor or a broken copy did to a manifest; None if nothing known."""
+    try:
+        fault = damage.explain_content(path, path.read_bytes())
+    except OSError:
+        return None
+    return fault and f"{path} {fault}"
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -63,14 +72,13 @@ def open_bundle(path: Path | str) -> Bundle:
     manifest = read_manifest(path)
     for name in manifest.files:
         safe_path(name)
-    present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
-    missing, extra = expected - present, present - expected
-    for problem, names in (("is missing", missing), ("has an extra", extra)):
-        if names:
-            raise BundleError(f"{path} {problem} file {min(names)!r}; {_AGAIN}")
+    expected = set(manifest.files)
+    _verify_names(path, expected)
     for name, digest in sorted(manifest.files.items()):
         if hash_file(path / name) != digest:
-            raise BundleError(f"{path}: {name!r} was changed after the export; {_AGAIN}")
+            cause = damage.explain_change(path / name, digest)
+            if cause is not None:
+                raise BundleError(f"{path}: {name!r} {cause}")
     for graph in manifest.graphs:
         folder = f"{safe_path(graph.file).as_posix()}/"
         if not any(name == graph.file or name.startswith(folder) for name in expected):
@@ -78,7 +86,16 @@ def open_bundle(path: Path | str) -> Bundle:
     return Bundle(path, manifest)
 
 
-_AGAIN = "copy or export the bundle again"
+def _verify_names(folder: Path, expected: set[str]) -> None:
+    """BundleError if a file is missing, or there is one that is not the bundle's."""
+    present = set(tree_files(folder, expected)) - {MANIFEST}
+    missing, extra = expected - present, present - expected
+    missing -= set(travel.opens_otherwise(folder, missing, extra))
+    if missing:
+        raise BundleError(travel.explain_missing(folder, min(missing), sorted(extra)))
+    extra = {name for name in extra if not travel.is_listed_otherwise(name, expected)}
+    if extra:
+        raise BundleError(travel.explain_extra(folder, min(extra), expected))
 
 
 def safe_path(name: str) -> PurePosixPath:
@@ -90,14 +107,24 @@ def safe_path(name: str) -> PurePosixPath:
     return path
 
 
-def tree_files(folder: Path) -> tuple[str, ...]:
-    """List every file below `folder`, sorted posix paths. BundleError at a link or a device."""
-    files = []
+def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """List every file below `folder` but traces of travelling, sorted posix paths.
+
+    Args:
+        folder: a bundle, or what becomes one.
+        known: the manifest's files; none of them is a trace.
+
+    Raises:
+        BundleError: there is a link or a device.
+    """
+    files, known = [], set(known)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
+        if name not in known and travel.is_harmless(name, known):
+            continue
         if path.is_symlink():
-            raise BundleError(f"{folder}: {name!r} is a symbolic link; a bundle holds plain files")
-        if path.is_dir() or path.name in IGNORED:
+            raise BundleError(travel.explain_link(folder, name))
+        if path.is_dir():
             continue
         if not path.is_file():
             raise BundleError(f"{folder}: {name!r} is not a plain file")
@@ -117,9 +144,12 @@ def hash_file(path: Path) -> str:
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file and write `manifest.json`; returns the written manifest.
 
+    Writes `.gitattributes` too, which the manifest does not list: `cp BUNDLE/*` leaves it behind.
+
     Deletes the toolkit's log: it differs from run to run, and a good export needs none.
     """
     (folder / LOG).unlink(missing_ok=True)
+    (folder / travel.ATTRIBUTES).write_bytes(travel.KEEP_BYTES.encode())
     names = [name for name in tree_files(folder) if name != MANIFEST]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
     temporary = folder / f".{MANIFEST}.partial"

@@ -35,6 +35,8 @@ ALIASES = {
     "ort": "onnx", "onnxruntime": "onnx", "windows": "onnx", "web": "onnx",
 }  # fmt: skip
 """Platforms, runtimes and files that people name for a target."""
+OPSETS = (17, 18, 19, 20)
+"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
@@ -56,10 +58,12 @@ class Options:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
+        opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
     """
 
     minimum_ios: int = 16
     image_input: ImageInput = "image"
+    opset: int | None = None
 
 
 @dataclass(frozen=True)
