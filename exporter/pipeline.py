@@ -6,8 +6,9 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 import exporter
 from exporter import child
 from exporter.arithmetic import multiply_accumulates
+from exporter.bundle.claim import Claim
 from exporter.bundle.folder import (
     LOG,
     MANIFEST,
@@ -23,11 +25,11 @@ from exporter.bundle.folder import (
     open_bundle,
     same_job,
     seal,
-    staging,
 )
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
 from exporter.bundle.reading import parse
+from exporter.bundle.staging import claim_bundle, staging
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
@@ -77,8 +79,42 @@ def export(
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
-    network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
-    return export_network(order, network, source, place, report, on_miss)
+    with hold(order, place or Place()) as held:
+        network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
+        return export_network(order, network, source, held, report, on_miss)
+
+
+@dataclass(frozen=True)
+class Held(Place):
+    """A place whose bundles to be made are claimed: nobody else makes them meanwhile.
+
+    Attributes:
+        claims: by the bundle's folder.
+    """
+
+    claims: Mapping[Path, Claim] = field(default_factory=dict)
+
+
+@contextmanager
+def hold(order: Order, place: Place) -> Iterator[Held]:
+    """Claim, before any work, every bundle that is not there yet or is to be replaced.
+
+    A bundle that is there is only read, so its folder need not be writable.
+
+    Raises:
+        RequestError: another export makes one of them.
+    """
+    if isinstance(place, Held):
+        yield place
+        return
+    folders = [place.output / order.bundle_name(target) for target in order.targets]
+    with ExitStack() as stack:
+        claims = {
+            folder: stack.enter_context(claim_bundle(folder))
+            for folder in dict.fromkeys(folders)
+            if place.force or not folder.exists()
+        }
+        yield Held(place.output, place.force, claims)
 
 
 def export_network(
@@ -102,25 +138,27 @@ def export_network(
     from exporter.graphs import graphs_of
     from exporter.models.layers import freeze
 
-    place = place or Place()
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
-    works = [
-        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
-        for target in order.targets
-    ]
-    finished = [work.finished() for work in works]
-    goldens = _record(order, graphs, report) if None in finished else {}
-    pairs = zip(works, finished, strict=True)
-    return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
+    with hold(order, place or Place()) as held:
+        works = [
+            PendingBundle(order, target, _draft(order, target, source), held, report, on_miss)
+            for target in order.targets
+        ]
+        finished = [work.finished() for work in works]
+        goldens = _record(order, graphs, report) if None in finished else {}
+        pairs = zip(works, finished, strict=True)
+        return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
-    from exporter.checkpoints.recognise import recognise
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
+
+    from exporter.checkpoints.recognise import recognise  # brings torch, after the file is sound
+
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint
@@ -176,7 +214,7 @@ class PendingBundle:
     order: Order
     target: Target
     draft: Manifest
-    place: Place
+    place: Held
     report: Progress
     on_miss: OnMiss
 
@@ -192,7 +230,8 @@ class PendingBundle:
             RequestError: something else is in the way.
         """
         folder = self.folder
-        if self.place.force or not folder.exists():
+        claimed = folder in self.place.claims
+        if claimed and (self.place.force or not folder.exists()):
             return None
         if not (folder / MANIFEST).is_file():
             raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
@@ -221,7 +260,8 @@ class PendingBundle:
 
         rule = self.draft.preprocess
         final = self.folder
-        with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
+        claimed, force = self.place.claims[final], self.place.force
+        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
             files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
             if rule.padded_by == "graph":
                 self.report(f"{final.name}: recording a padded golden in torch")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter import catalog
+from exporter.closest import unknown
 from exporter.errors import RequestError, SamExportError
-from exporter.printable import printable
 from runtimes.device import (
     Condition,
     Device,
@@ -24,6 +24,12 @@ from runtimes.device import (
 )
 
 T = TypeVar("T")
+ALIASES = {
+    "phone": "android", "adb": "android", "pixel": "android", "usb": "android",
+    "avd": "emulator", "simulator": "emulator",
+    "cpu": "host", "localhost": "host", "local": "host", "computer": "host", "pc": "host",
+}  # fmt: skip
+"""What people call a kind of device."""
 
 
 def catalogues() -> tuple[str, ...]:
@@ -78,10 +84,8 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
                 return kind, name
         except SamExportError as error:
             silent.append(f"; {kind.name}: {error}")
-    raise RequestError(
-        f"unknown device '{printable(name)}'; choose from the kinds "
-        f"{', '.join(kind.name for kind in known)}, or see `sam-bench devices`{''.join(silent)}"
-    )
+    stranger = unknown("device", name, (kind.name for kind in known), aliases=ALIASES)
+    raise RequestError(f"{stranger}, or see `sam-bench devices`{''.join(silent)}")
 
 
 def class_of(facts: DeviceFacts, condition: Condition | None) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from exporter.errors import RequestError
 from exporter.progress import Progress, silent
 from profiles import kinds
+from profiles.lines import Line, lines_of
 from profiles.schema import Profile, parse_profile
 from profiles.store import Store, sync_folder, write_whole
 
@@ -51,7 +52,7 @@ def rewrite(
     Args:
         store: it is locked meanwhile; who waits to append does so to the new file.
         change: a profile -> what takes its place, or the same.
-        report: told of lines that are no profile; they stay as they are.
+        report: told of lines of another release; they stay. Damaged ones go to STORE.torn.
         only_look: write nothing.
 
     Raises:
@@ -61,13 +62,12 @@ def rewrite(
     if not store.path.exists():
         store.read()  # says that there is none
     with store.writing(report):
-        lines = store.path.read_bytes().splitlines(keepends=True)
-        pairs = [
-            _pair(line, change, f"{store.path} line {n}", report) for n, line in enumerate(lines, 1)
-        ]
+        with store.path.open("rb") as stream:
+            lines = list(lines_of(stream))
+        pairs = [_pair(line, change, f"{store.path} line {line.number}", report) for line in lines]
         changed = tuple((a, b) for a, b in filter(None, pairs) if a != b)
         fresh = [
-            pair[1].to_line().encode() if pair and pair[0] != pair[1] else line
+            pair[1].to_line().encode() if pair and pair[0] != pair[1] else line.data
             for line, pair in zip(lines, pairs, strict=True)
         ]
         writes = bool(changed) and not only_look
@@ -76,16 +76,13 @@ def rewrite(
 
 
 def _pair(
-    line: bytes, change: Callable[[Profile], Profile], where: str, report: Progress
+    line: Line, change: Callable[[Profile], Profile], where: str, report: Progress
 ) -> tuple[Profile, Profile] | None:
     """The profile of a line, and what takes its place; None if the line is none."""
-    if not line.strip():
-        return None
     try:
-        profile = parse_profile(line.decode(), where)
-    except (RequestError, UnicodeDecodeError) as error:
-        said = error if isinstance(error, RequestError) else f"{where} is not UTF-8"
-        report(f"{said}; it was left as it is")
+        profile = parse_profile(line.text(where), where)
+    except RequestError as error:
+        report(f"{error}; it was left as it is")
         return None
     return profile, change(profile)
 

@@ -108,7 +108,7 @@ def comparison(found: Comparison) -> str:
     """`sam-bench compare`."""
     a, b = found.a, found.b
     title = (
-        f"A {a.id} {a.bundle.name}, B {b.id} {b.bundle.name}; on {b.device.device} "
+        f"A {a.id} {a.bundle.name}, B {b.id} {b.bundle.name}; on {printable(b.device.device)} "
         f"({b.device.device_class})"
     )
     head = ("what", "unit", "A", "B", "B / A", "95 % interval", "effect", "repeats", "verdict")
@@ -184,7 +184,7 @@ def facts_line(device: DeviceFacts) -> str:
         f"cores {cores}" if cores else "",
         f"{device.memory_mb} MB of memory" if device.memory_mb else "",
     )
-    return "; ".join(part for part in parts if part)
+    return "; ".join(printable(part) for part in parts if part)
 
 
 def cluster(cores: int, max_khz: int | None) -> str:

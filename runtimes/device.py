@@ -88,8 +88,8 @@ class DeviceFacts:
     clusters: tuple[Cluster, ...]
     memory_mb: int = 0
     page_size: int = 0
-    evidence: dict[str, str] | None = None
-    class_reason: str = ""
+    evidence: dict[str, str] | None = field(default=None, compare=False)
+    class_reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ _PORT = 5555
 _ADVICE = {
     "unauthorized": "unlock its screen and allow USB debugging for this computer",
     "authorizing": "unlock its screen and allow USB debugging for this computer",
-    "offline": "plug it in again, or run `adb reconnect offline`",
+    "offline": "plug it in again, or turn its wireless debugging off and on, or run "
+    "`adb reconnect offline`",
     "connecting": "wait a moment and try again",
     "no permissions": "this user may not open the USB device: see Android's udev rules (Debian and "
     "Ubuntu: install android-sdk-platform-tools-common), then plug it in again",
@@ -85,10 +86,10 @@ class AdbRow:
 
     @property
     def over_network(self) -> bool:
-        """Whether it is reached by `adb connect`: HOST:PORT, or a service of wireless debugging."""
+        """Whether it is reached by `adb connect HOST:PORT`; adb itself finds what it names."""
         if self.serial.startswith(tuple(f"{key}:" for key in _PARTS_OF_A_ROW)):
             return False
-        return re.fullmatch(r".+:\d+|.+\._adb(-tls-connect)?\._tcp\.?", self.serial) is not None
+        return re.fullmatch(r".+:\d+", self.serial) is not None
 
     def answers_to(self, name: str) -> bool:
         """Whether `adb -s NAME` means it: a part of its line, or an address without the port."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
-from profiles.arguments import options
+from exporter.printable import printable
+from profiles.method import options
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
 from profiles.pages import Page
 from profiles.schema import Profile
@@ -87,7 +89,8 @@ def _when(profiles: Sequence[Profile]) -> str:
 
 def _command(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -> str:
     names = dict.fromkeys(profile.bundle.name for profile in profiles)
-    return " ".join(["sam-bench", *names, "--device", device.device, *options(method)])
+    place = shlex.quote(printable(device.device))
+    return " ".join(["sam-bench", *names, "--device", place, *options(method)])
 
 
 def _load(profiles: Sequence[Profile]) -> str:

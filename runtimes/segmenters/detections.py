@@ -14,11 +14,13 @@ import numpy.typing as npt
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.preprocess import Floats, Frame, image_input, resampling
-from exporter.bundle.prompts import Prompts, check_places
+from exporter.bundle.prompts import Prompts, place
 from exporter.bundle.rules import DetectionRule
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Array, load_graph, run_canonical
+from runtimes.mask_prompts import MaskPrompt
 from runtimes.masks import Masks
+from runtimes.pictures import Picture
 from runtimes.pieces import Piece, at_points, in_box
 from runtimes.segmenters import Request, Segmenter
 
@@ -132,11 +134,15 @@ def pieces_of(
     return tuple(pieces)
 
 
-def check_prompts(prompts: Prompts, frame: Frame) -> None:
-    """Check a prompt set; empty asks for everything. PromptError if the bundle cannot take it."""
-    check_places(prompts, frame)
+def check_prompts(prompts: Prompts, frame: Frame) -> Prompts:
+    """Check a prompt set and `place` it; an empty one asks for everything.
+
+    Raises:
+        PromptError: the bundle cannot take it.
+    """
     if prompts.points and prompts.box is not None:
         raise PromptError("this bundle takes points or a box, not both")
+    return place(prompts, frame)
 
 
 class DetectionSegmenter(Segmenter):
@@ -156,10 +162,10 @@ class DetectionSegmenter(Segmenter):
         self._frame: Frame | None = None
         self._pieces: tuple[Piece, ...] = ()
 
-    def set_image(self, rgb: npt.NDArray[np.uint8]) -> None:
+    def set_picture(self, picture: Picture) -> None:
         """Find every object."""
         spec = self.manifest.graph(GRAPH).spec
-        image, frame = image_input(rgb, self.manifest.preprocess)
+        image, frame = image_input(picture.rgb, self.manifest.preprocess, picture.size)
         outputs = run_canonical(self._graph, spec, {"image": image})
         size = (frame.size, frame.size)
         found = detect(outputs, self.rule, size)
@@ -181,7 +187,7 @@ class DetectionSegmenter(Segmenter):
         if self._frame is None:
             raise RequestError("no image: call set_image before predict")
         refuse_refinement(mask_input is not None, multimask=multimask)
-        check_prompts(prompts, self._frame)
+        prompts = check_prompts(prompts, self._frame)
         size = self._frame.original
         if prompts.points:
             merged, score = at_points(self._pieces, prompts.points, prompts.labels, size)
@@ -196,13 +202,14 @@ class DetectionSegmenter(Segmenter):
         return _masks([_whole(best, size)], [best.score if best else 0.0], size)
 
     @staticmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """See `Segmenter.validate`."""
         del manifest
         refuse_refinement(request.mask_input is not None, multimask=request.multimask)
         if request.logits:
             raise PromptError("this bundle gives no logits: leave out --save-logits")
-        check_prompts(request.prompts, frame)
+        for prompts in request.sets:
+            check_prompts(prompts, frame)
         return None
 
 

@@ -45,7 +45,7 @@ def test_the_kind_may_be_left_out(name, kind, identifier):
 
 
 def test_a_name_that_nothing_has_is_told_with_the_kinds():
-    with pytest.raises(RequestError, match="unknown device 'R5'; choose from the kinds host, andr"):
+    with pytest.raises(RequestError, match="unknown device 'R5'; choose from host, android"):
         kinds.kind_of("R5")
 
 

@@ -234,3 +234,13 @@ def test_the_lock_of_a_device_has_a_name_of_its_own():
     assert len(set(files)) == len(names)
     assert {file.parent for file in files} == {files[0].parent}
     assert max(len(file.name) for file in files) < 200
+
+
+def test_a_wireless_device_that_is_offline_is_left_to_adb(tmp_path):
+    """Once disconnected by its name, adb would not find it again by itself."""
+    adb = adb_that_lists(tmp_path, f"{WIRELESS} offline transport_id:2")
+    with pytest.raises(
+        OfflineError, match=r"offline: .*wireless debugging off and on, or run `adb recon"
+    ):
+        adb.choose(WIRELESS)
+    assert (tmp_path / "asked").read_text().split() == ["devices", "-l"]
