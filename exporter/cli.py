@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with terminable():
-            if arguments.list:
-                print(listing(as_json=arguments.json))
+            if arguments.list or arguments.manifest_schema:
+                print(_known(arguments))
                 return 0
             return _export(arguments)
     except SamExportError as error:
@@ -55,6 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - a user gets one line, --debug the rest
         line = f"{type(error).__name__}: {error} (a bug; run again with --debug and report it)"
         return _fail(line, 1, debug=arguments.debug)
+
+
+def _known(arguments: argparse.Namespace) -> str:
+    """What needs no export: the variants, or the manifest's schema."""
+    if arguments.list:
+        return listing(as_json=arguments.json)
+    from exporter.bundle.schema import manifest_schema
+
+    return manifest_schema().rstrip()
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -141,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
+    add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
     add(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.bundle.prompts import LABELS
-from exporter.bundle.rules import MaskRule, PromptRule, Score
+from exporter.bundle.rules import LABELS, MaskRule, PromptRule, Score
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
 from exporter.targets import Options, Target, load_target

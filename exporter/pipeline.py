@@ -16,17 +16,16 @@ import numpy as np
 import exporter
 from exporter import child
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.folder import (
-    LOG,
-    MANIFEST,
-    Bundle,
-    open_bundle,
-    same_job,
-    seal,
-    staging,
-)
+from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, staging
 from exporter.bundle.goldens import GOLDENS
-from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
+from exporter.bundle.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Figure,
+    GraphFile,
+    Manifest,
+    Source,
+)
 from exporter.bundle.reading import parse
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
@@ -228,7 +227,7 @@ class PendingBundle:
             arrays = goldens | record_padding(graphs, rule)
             np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
-            (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
+            (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             figures = self._check(folder)
             seal(folder, dataclasses.replace(unchecked, parity=figures))

@@ -11,12 +11,12 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import exporter
-from exporter.bundle.folder import MANIFEST, Bundle, hash_file
-from exporter.bundle.manifest import Figure, Manifest
-from exporter.bundle.reading import parse
+from exporter.bundle.folder import Bundle, hash_file
+from exporter.bundle.manifest import MANIFEST, Figure, Manifest
+from exporter.bundle.reading import decode, parse
 from exporter.errors import BundleError, RequestError
 from runtimes.device import (
     CLASSES,
@@ -179,14 +179,10 @@ def _of_this_version(line: str, where: str) -> dict[str, Any]:
 
 def parse_json(line: str, where: str) -> Any:
     """JSON without NaN and infinity, which are no JSON. RequestError names the place."""
-
-    def refuse(word: str) -> NoReturn:
-        raise RequestError(f"{where} holds {word}, which is no JSON number")
-
     try:
-        return json.loads(line, parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise RequestError(f"{where} is not JSON: {error}") from None
+        return decode(line, where)
+    except BundleError as error:
+        raise RequestError(str(error)) from None
 
 
 def parse_as(kind: type[T], data: Any, where: str) -> T:

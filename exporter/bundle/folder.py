@@ -14,13 +14,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
-from exporter.bundle.manifest import Manifest
+from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.errors import BundleError, ExportError, RequestError
 
-MANIFEST = "manifest.json"
+MOST_BYTES = 4 * 2**20
+"""Of a manifest; the largest here has 12 KB."""
 LOG = "toolkit.log"
 # Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
 IGNORED = frozenset({".DS_Store"})
@@ -49,8 +51,12 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise BundleError(f"{MANIFEST} has more than {MOST_BYTES >> 20} MB: it is no manifest")
+        return Manifest.from_json(content.decode("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from None
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from None
@@ -68,8 +74,6 @@ def open_bundle(path: Path | str) -> Bundle:
     """
     path = Path(path)
     manifest = read_manifest(path)
-    for name in manifest.files:
-        safe_path(name)
     present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
     missing, extra = expected - present, present - expected
     for problem, names in (("is missing", missing), ("has an extra", extra)):
@@ -79,22 +83,16 @@ def open_bundle(path: Path | str) -> Bundle:
         if hash_file(path / name) != digest:
             raise BundleError(f"{path}: {name!r} was changed after the export; {_AGAIN}")
     for graph in manifest.graphs:
-        folder = f"{safe_path(graph.file).as_posix()}/"
-        if not any(name == graph.file or name.startswith(folder) for name in expected):
-            raise BundleError(f"{path} holds no file of graph {graph.spec.name!r} ({graph.file})")
+        size = sum(_size(path / name) for name in graph_files(manifest, graph))
+        if size != graph.bytes:
+            raise BundleError(
+                f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
+                f"{_AGAIN}"
+            )
     return Bundle(path, manifest)
 
 
 _AGAIN = "copy or export the bundle again"
-
-
-def safe_path(name: str) -> PurePosixPath:
-    """Parse a manifest's file name. BundleError if it is not plainly inside the bundle."""
-    path = PurePosixPath(name)
-    plain = name == path.as_posix() and "\\" not in name and "\0" not in name
-    if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
-        raise BundleError(f"manifest.json names {name!r}, which is not a path inside the bundle")
-    return path
 
 
 def tree_files(folder: Path) -> tuple[str, ...]:
@@ -110,6 +108,12 @@ def tree_files(folder: Path) -> tuple[str, ...]:
             raise BundleError(f"{folder}: {name!r} is not a plain file")
         files.append(name)
     return tuple(sorted(files))
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file, line ends of JSON counted once: git may have made them CRLF."""
+    twice = file.read_bytes().count(b"\r\n") if file.suffix == ".json" else 0
+    return file.stat().st_size - twice
 
 
 def hash_file(path: Path) -> str:
@@ -130,7 +134,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     names = [name for name in tree_files(folder) if name != MANIFEST]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
     temporary = folder / f".{MANIFEST}.partial"
-    temporary.write_text(sealed.to_json(), encoding="utf-8")
+    temporary.write_bytes(sealed.to_json().encode())
     temporary.replace(folder / MANIFEST)
     return sealed
 
