@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Bytes, fit
 from exporter.bundle.prompts import Prompts
 from exporter.errors import ParityError, RequestError, SamExportError
 from exporter.signals import describe_end, terminable
 from runtimes.arguments import parser
 from runtimes.engines import choose_engine
-from runtimes.masks import Masks
 from runtimes.measures import describe, find_misses
 from runtimes.overlay import overlay
 from runtimes.parity import check_parity

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from exporter import catalog
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bytes, Floats, Frame
 from exporter.bundle.prompts import Prompts
 from exporter.errors import BundleError, PromptError
-from runtimes.masks import Masks, as_prompts
+from runtimes.prompt_arrays import as_prompts
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from exporter.bundle.drawn_prompts import check_drawable, draw
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks, masks_of
 from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import load_graph, run_canonical
-from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"

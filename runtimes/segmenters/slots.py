@@ -8,13 +8,13 @@ import numpy as np
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks, masks_of
 from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Array, load_graph, run_canonical
-from runtimes.masks import Masks, masks_of
 from runtimes.segmenters import Request, Segmenter, read_logits
 
 ENCODER = "image_encoder"

@@ -12,13 +12,13 @@ from PIL import Image
 
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import choose_tokens, masks_of
 from exporter.bundle.preprocess import Frame, mask_scores
 from exporter.bundle.rules import MaskRule
 from exporter.errors import RequestError
 from exporter.job import mask_rule
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
-from runtimes.masks import choose_tokens, masks_of
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.tiny_bundle import Recipe, build, hashed
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import choose_tokens, clamp_logits
 from exporter.bundle.preprocess import fit, image_input, upscale
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from runtimes.masks import as_prompts, choose_tokens, clamp_logits
+from runtimes.prompt_arrays import as_prompts
 from runtimes.segmenters.slots import SlotSegmenter, mask_inputs
 from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode
 
