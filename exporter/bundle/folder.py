@@ -42,7 +42,8 @@ class Bundle:
 
     def goldens(self) -> Goldens:
         """Open the seeded inputs and float32 torch outputs. BundleError if unreadable."""
-        return Goldens.open(self.path / GOLDENS)
+        specs = [graph.spec for graph in self.manifest.graphs]
+        return Goldens.open(self.path / GOLDENS, specs)
 
 
 def read_manifest(folder: Path) -> Manifest:
