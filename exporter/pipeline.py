@@ -215,23 +215,41 @@ class PendingBundle:
 
     def write(self, graphs: Sequence[Graph], goldens: Arrays) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
-        from exporter.goldens import record_padding
         from exporter.graphs.image_encoder import as_padded
 
         rule = self.draft.preprocess
         final = self.folder
         with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
-            files = [self._lower(as_padded(graph, rule), folder) for graph in graphs]
-            if rule.padded_by == "graph":
-                self.report(f"{final.name}: recording a padded golden in torch")
-            arrays = goldens | record_padding(graphs, rule)
-            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
+            padded = [as_padded(graph, rule) for graph in graphs]
+            files = [self._lower(graph, folder) for graph in padded]
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
+            arrays = self._goldens(unchecked, graphs, padded, goldens)
+            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
             (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             figures = self._check(folder)
             seal(folder, dataclasses.replace(unchecked, parity=figures))
         return open_bundle(final)
+
+    def _goldens(
+        self,
+        manifest: Manifest,
+        graphs: Sequence[Graph],
+        padded: Sequence[Graph],
+        goldens: Arrays,
+    ) -> Arrays:
+        """Add the goldens that depend on the target to those that every target shares."""
+        from exporter.end_to_end import record_end_to_end
+        from exporter.goldens import record_padding, run
+
+        if manifest.preprocess.padded_by == "graph":
+            self.report(f"{self.folder.name}: recording a padded golden in torch")
+        arrays = goldens | record_padding(graphs, manifest.preprocess)
+        by_name = {graph.spec.name: graph for graph in padded}
+        self.report(f"{self.folder.name}: recording a picture with prompts in torch")
+        return arrays | record_end_to_end(
+            manifest, lambda name, given: run(by_name[name], given), arrays
+        )
 
     def _lower(self, graph: Graph, folder: Path) -> GraphFile:
         self.report(f"{self.folder.name}: lowering {graph.spec.name}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle.pieces import Piece
-from exporter.bundle.preprocess import Floats, Frame, resampling
+from exporter.bundle.masks import Masks
+from exporter.bundle.pieces import Piece, at_points, in_box
+from exporter.bundle.preprocess import Bools, Floats, Frame, resampling
+from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DetectionRule
 
 Array = npt.NDArray[np.generic]
@@ -139,3 +141,33 @@ def find_pieces(
     found = Found(boxes, found.scores, found.coefficients)
     prototypes = np.asarray(outputs["prototypes"][0], np.float32)
     return pieces_of(found, prototypes, threshold, frame.original)
+
+
+def choose_pieces(pieces: Sequence[Piece], prompts: Prompts, size: Size) -> Masks:
+    """Choose among an image's masks: by points or a box, or all of them without a prompt.
+
+    Args:
+        pieces: of the image, the highest score first.
+        prompts: points or a box, not both.
+        size: width and height of the image.
+    """
+    if prompts.points:
+        merged, score = at_points(pieces, prompts.points, prompts.labels, size)
+        return _masks([merged], [score], size)
+    if prompts.box is None:
+        whole = [_whole(piece, size) for piece in pieces]
+        return _masks(whole, [piece.score for piece in pieces], size)
+    best = in_box(pieces, prompts.box, size)
+    return _masks([_whole(best, size)], [best.score if best else 0.0], size)
+
+
+def _whole(piece: Piece | None, size: Size) -> Bools:
+    picture = np.zeros((size[1], size[0]), np.bool_)
+    if piece is not None:
+        piece.put(picture, value=True)
+    return picture
+
+
+def _masks(masks: Sequence[Bools], scores: Sequence[float], size: Size) -> Masks:
+    stacked = np.stack(masks) if masks else np.zeros((0, size[1], size[0]), np.bool_)
+    return Masks(stacked, np.array(scores, np.float32), np.zeros((0, 0, 0), np.float32))

@@ -23,6 +23,7 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bytes, Floats, Frame
 from exporter.bundle.prompts import Prompts
 from exporter.errors import BundleError, PromptError
+from runtimes.engines import Load
 from runtimes.prompt_arrays import as_prompts
 
 
@@ -48,6 +49,7 @@ class Segmenter(ABC):
         bundle: opened.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
+        load: what loads a graph, instead of an engine.
 
     Raises:
         RequestError: no engine here can run the bundle.
@@ -55,7 +57,13 @@ class Segmenter(ABC):
     """
 
     @abstractmethod
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None: ...
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None: ...
 
     @abstractmethod
     def set_image(self, rgb: Bytes) -> None:
@@ -121,14 +129,16 @@ def segmenter_type(manifest: Manifest) -> type[Segmenter]:
     return found
 
 
-def open_segmenter(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Segmenter:
-    """Load a bundle's graphs, whatever its kind.
+def open_segmenter(
+    bundle: Bundle, engine: str | None = None, threads: int = 2, load: Load | None = None
+) -> Segmenter:
+    """Load a bundle's graphs, whatever its kind; the arguments are those of `Segmenter`.
 
     Raises:
         RequestError: no engine here can run the bundle.
         BundleError: its graphs cannot be loaded.
     """
-    return segmenter_type(bundle.manifest)(bundle, engine, threads)
+    return segmenter_type(bundle.manifest)(bundle, engine, threads, load)
 
 
 def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:

@@ -5,20 +5,18 @@ The host's steps of `exporter.bundle.rules.DetectionRule` are `exporter.bundle.d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle.detections import Size, find_pieces
+from exporter.bundle.detections import choose_pieces, find_pieces
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks
-from exporter.bundle.pieces import Piece, at_points, in_box
+from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts, check_places
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import load_graph, run_canonical
+from runtimes.engines import Load, loader, run_canonical
 from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"
@@ -39,12 +37,19 @@ class DetectionSegmenter(Segmenter):
     there are no logits, no earlier mask to refine and no multimask.
     """
 
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None:
         if bundle.manifest.detections is None:
             raise BundleError(f"{bundle.path} finds no objects by itself: it takes prompts")
         self.manifest = bundle.manifest
         self.rule = bundle.manifest.detections
-        self._graph = load_graph(bundle, GRAPH, engine, threads)
+        load = load or loader(bundle, engine, threads)
+        self._graph = load(GRAPH)
         self._frame: Frame | None = None
         self._pieces: tuple[Piece, ...] = ()
 
@@ -69,18 +74,7 @@ class DetectionSegmenter(Segmenter):
             raise RequestError("no image: call set_image before predict")
         refuse_refinement(mask_input is not None, multimask=multimask)
         check_prompts(prompts, self._frame)
-        size = self._frame.original
-        if prompts.points:
-            merged, score = at_points(self._pieces, prompts.points, prompts.labels, size)
-            return _masks([merged], [score], size)
-        if prompts.box is None:
-            return _masks(
-                [_whole(piece, size) for piece in self._pieces],
-                [piece.score for piece in self._pieces],
-                size,
-            )
-        best = in_box(self._pieces, prompts.box, size)
-        return _masks([_whole(best, size)], [best.score if best else 0.0], size)
+        return choose_pieces(self._pieces, prompts, self._frame.original)
 
     @staticmethod
     def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
@@ -99,18 +93,6 @@ def refuse_refinement(mask_input: bool, *, multimask: bool) -> None:  # noqa: FB
         raise PromptError("this bundle cannot refine a mask: leave out the mask input")
     if multimask:
         raise PromptError("this bundle has one mask an object: leave out multimask")
-
-
-def _whole(piece: Piece | None, size: Size) -> npt.NDArray[np.bool_]:
-    picture = np.zeros((size[1], size[0]), np.bool_)
-    if piece is not None:
-        piece.put(picture, value=True)
-    return picture
-
-
-def _masks(masks: Sequence[npt.NDArray[np.bool_]], scores: Sequence[float], size: Size) -> Masks:
-    stacked = np.stack(masks) if masks else np.zeros((0, size[1], size[0]), np.bool_)
-    return Masks(stacked, np.array(scores, np.float32), np.zeros((0, 0, 0), np.float32))
 
 
 SEGMENTER = DetectionSegmenter
