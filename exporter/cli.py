@@ -83,7 +83,7 @@ def _export(arguments: argparse.Namespace) -> int:
         score=arguments.score,
         options=Options(arguments.minimum_ios, arguments.image_input),
     )
-    bundles = export(job, Place(arguments.output, arguments.force), report)
+    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
     if arguments.json:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
@@ -193,6 +193,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
+    add(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")

@@ -50,10 +50,12 @@ class Place:
     Attributes:
         output: folder that holds them.
         force: replace a different bundle that is already there.
+        sign: an Ed25519 private key to sign them with; None for unsigned.
     """
 
     output: Path = Path("bundles")
     force: bool = False
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)

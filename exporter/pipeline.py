@@ -16,7 +16,7 @@ import numpy as np
 import exporter
 from exporter import child
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, staging
+from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign, staging
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import (
     MANIFEST,
@@ -27,6 +27,7 @@ from exporter.bundle.manifest import (
     Source,
 )
 from exporter.bundle.reading import parse
+from exporter.bundle.signing import Signer
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
@@ -70,6 +71,8 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     checkpoint: Checkpoint | Path | None = job.checkpoint
+    if place is not None and place.sign is not None:
+        Signer.load(place.sign)  # report a key that cannot be used before any work
     if job.variant is None and job.checkpoint is not None:
         formats(job)  # report a wrong name before a large file is read
         variant, checkpoint = _recognise(job.checkpoint, report)
@@ -102,9 +105,10 @@ def export_network(
     from exporter.models.layers import freeze
 
     place = place or Place()
+    signer = None if place.sign is None else Signer.load(place.sign)
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
     works = [
-        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
+        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss, signer)
         for target in order.targets
     ]
     finished = [work.finished() for work in works]
@@ -178,6 +182,7 @@ class PendingBundle:
     place: Place
     report: Progress
     on_miss: OnMiss
+    signer: Signer | None = None
 
     @property
     def folder(self) -> Path:
@@ -204,6 +209,8 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
+        if self.signer is not None:
+            sign(folder, self.signer)
         return bundle
 
     def _made(self, manifest: Manifest) -> bool:
@@ -228,7 +235,7 @@ class PendingBundle:
             (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             figures = self._check(folder)
-            seal(folder, dataclasses.replace(unchecked, parity=figures))
+            seal(folder, dataclasses.replace(unchecked, parity=figures), self.signer)
         return open_bundle(final)
 
     def _goldens(

@@ -65,15 +65,17 @@ def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
     figures = check_parity(bundle.path, manifest, engine, arguments.threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
+        report["signature"] = None if arguments.verify_key is None else "verified"
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
-        print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
+        signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
+        print(f"{bundle.path}: {len(manifest.files)} files as exported{signed}; engine {engine}")
         for figure in figures:
             print(f"  {describe(figure, manifest.precision)}")
     under = find_misses(figures)
@@ -89,7 +91,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise RequestError("give an IMAGE to segment, or --check")
     files = _files(arguments)
     prompts = _prompts(arguments)
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     rgb = read_rgb(arguments.image)
     request = Request(prompts, arguments.multimask, arguments.mask_input, files.logits is not None)
     frame = fit(rgb.shape[1], rgb.shape[0], bundle.manifest.preprocess)

@@ -19,10 +19,13 @@ from pathlib import Path
 from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import MANIFEST, Manifest
+from exporter.bundle.signing import SIGNATURE, Signer, Verifier, read_signature
 from exporter.errors import BundleError, ExportError, RequestError
 
 MOST_BYTES = 4 * 2**20
 """Of a manifest; the largest here has 12 KB."""
+BESIDE = frozenset({MANIFEST, SIGNATURE})
+"""What a manifest does not list."""
 LOG = "toolkit.log"
 # Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
 IGNORED = frozenset({".DS_Store"})
@@ -48,34 +51,52 @@ class Bundle:
 
 def read_manifest(folder: Path) -> Manifest:
     """Parse `manifest.json` without verifying any file. BundleError if it cannot be parsed."""
+    return _parse(folder, read_content(folder))
+
+
+def read_content(folder: Path) -> bytes:
+    """Read a manifest's bytes. BundleError if there are none, or too many."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise BundleError(f"{MANIFEST} has more than {MOST_BYTES >> 20} MB: it is no manifest")
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise BundleError(f"{path} has more than {MOST_BYTES >> 20} MB: it is no manifest")
+    return content
+
+
+def _parse(folder: Path, content: bytes) -> Manifest:
+    try:
         return Manifest.from_json(content.decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from None
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from None
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundle:
     """Read a bundle and verify every file against its hash.
 
     Args:
         path: the bundle's folder.
+        verify_key: a public key, whose signature the manifest must have; None for any or none.
 
     Raises:
-        BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
-            path that leaves the folder; a symbolic link.
+        RequestError: the key cannot be used.
+        BundleError: no signature of that key; no manifest or not a valid one; a file that is
+            missing, extra or changed; a path that leaves the folder; a symbolic link.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
+    verifier = None if verify_key is None else Verifier.load(Path(verify_key))
+    content = read_content(path)
+    if verifier is not None:
+        verifier.check(path, content)
+    manifest = _parse(path, content)
+    present, expected = set(tree_files(path)) - BESIDE, set(manifest.files)
     missing, extra = expected - present, present - expected
     for problem, names in (("is missing", missing), ("has an extra", extra)):
         if names:
@@ -126,18 +147,46 @@ def hash_file(path: Path) -> str:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file and write `manifest.json`; returns the written manifest.
+def seal(folder: Path, manifest: Manifest, signer: Signer | None = None) -> Manifest:
+    """Hash every file and write `manifest.json`, signed if asked; returns the written manifest.
 
     Deletes the toolkit's log: it differs from run to run, and a good export needs none.
     """
     (folder / LOG).unlink(missing_ok=True)
-    names = [name for name in tree_files(folder) if name != MANIFEST]
+    names = [name for name in tree_files(folder) if name not in BESIDE]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
-    temporary = folder / f".{MANIFEST}.partial"
-    temporary.write_bytes(sealed.to_json().encode())
-    temporary.replace(folder / MANIFEST)
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    content = sealed.to_json().encode()
+    _replace(folder / MANIFEST, content)
+    if signer is not None:
+        _replace(folder / SIGNATURE, signer.sign(content))
     return sealed
+
+
+def sign(folder: Path, signer: Signer) -> None:
+    """Sign a finished bundle that has no signature yet.
+
+    Raises:
+        RequestError: another key has signed it; or it cannot be written to.
+    """
+    content = read_content(folder)
+    if (folder / SIGNATURE).exists():
+        if read_signature(folder) != signer.raw(content):
+            raise RequestError(
+                f"{folder} is signed by another key: give --force to make and sign it anew, or "
+                "another --output"
+            )
+        return
+    try:
+        _replace(folder / SIGNATURE, signer.sign(content))
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
