@@ -6,8 +6,9 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ import numpy as np
 import exporter
 from exporter import child
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign, staging
+from exporter.bundle.claim import Claim
+from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import (
     MANIFEST,
@@ -28,6 +30,7 @@ from exporter.bundle.manifest import (
 )
 from exporter.bundle.reading import parse
 from exporter.bundle.signing import Signer
+from exporter.bundle.staging import claim_bundle, staging
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
@@ -79,8 +82,42 @@ def export(
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
-    network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
-    return export_network(order, network, source, place, report, on_miss)
+    with hold(order, place or Place()) as held:
+        network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
+        return export_network(order, network, source, held, report, on_miss)
+
+
+@dataclass(frozen=True)
+class Held(Place):
+    """A place whose bundles to be made are claimed: nobody else makes them meanwhile.
+
+    Attributes:
+        claims: by the bundle's folder.
+    """
+
+    claims: Mapping[Path, Claim] = field(default_factory=dict)
+
+
+@contextmanager
+def hold(order: Order, place: Place) -> Iterator[Held]:
+    """Claim, before any work, every bundle that is not there yet or is to be replaced.
+
+    A bundle that is there is only read, so its folder need not be writable.
+
+    Raises:
+        RequestError: another export makes one of them.
+    """
+    if isinstance(place, Held):
+        yield place
+        return
+    folders = [place.output / order.bundle_name(target) for target in order.targets]
+    with ExitStack() as stack:
+        claims = {
+            folder: stack.enter_context(claim_bundle(folder))
+            for folder in dict.fromkeys(folders)
+            if place.force or not folder.exists()
+        }
+        yield Held(place.output, place.force, place.sign, claims)
 
 
 def export_network(
@@ -107,23 +144,28 @@ def export_network(
     place = place or Place()
     signer = None if place.sign is None else Signer.load(place.sign)
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
-    works = [
-        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss, signer)
-        for target in order.targets
-    ]
-    finished = [work.finished() for work in works]
-    goldens = _record(order, graphs, report) if None in finished else {}
-    pairs = zip(works, finished, strict=True)
-    return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
+    with hold(order, place) as held:
+        works = [
+            PendingBundle(
+                order, target, _draft(order, target, source), held, report, on_miss, signer
+            )
+            for target in order.targets
+        ]
+        finished = [work.finished() for work in works]
+        goldens = _record(order, graphs, report) if None in finished else {}
+        pairs = zip(works, finished, strict=True)
+        return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
-    from exporter.checkpoints.recognise import recognise
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
+
+    from exporter.checkpoints.recognise import recognise  # brings torch, after the file is sound
+
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint
@@ -179,7 +221,7 @@ class PendingBundle:
     order: Order
     target: Target
     draft: Manifest
-    place: Place
+    place: Held
     report: Progress
     on_miss: OnMiss
     signer: Signer | None = None
@@ -196,7 +238,8 @@ class PendingBundle:
             RequestError: something else is in the way.
         """
         folder = self.folder
-        if self.place.force or not folder.exists():
+        claimed = folder in self.place.claims
+        if claimed and (self.place.force or not folder.exists()):
             return None
         if not (folder / MANIFEST).is_file():
             raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
@@ -226,7 +269,8 @@ class PendingBundle:
 
         rule = self.draft.preprocess
         final = self.folder
-        with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
+        claimed, force = self.place.claims[final], self.place.force
+        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
             padded = [as_padded(graph, rule) for graph in graphs]
             files = [self._lower(graph, folder) for graph in padded]
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from exporter.streams import copy_of_stderr
+
 Progress = Callable[[str], None]
 """Called with one line at the start of each stage."""
 
@@ -23,7 +25,7 @@ def on_stderr() -> Progress:
 
     It writes to a copy of stderr, so it still prints while `quiet` holds the original.
     """
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    stream = copy_of_stderr()
     start = time.perf_counter()
 
     def report(line: str) -> None:

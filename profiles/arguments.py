@@ -7,12 +7,13 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from exporter.arguments import Parser, unicode_path, whole_number
 from profiles import kinds
 from profiles.pages import pages
 from profiles.store import DEFAULT
 from runtimes.device import AUTO, CLASSES, KindOption, Method, core_numbers
+from runtimes.process import MOST_THREADS
 
 EXAMPLES = """\
 examples:
@@ -46,14 +47,6 @@ _OPTIONS = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """Wrong arguments end the process with status 2 and one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
 def cores(text: str) -> str:
     """`fast`, `all` or core numbers: `4-7` becomes `4,5,6,7`, so both are one method."""
     if text in ("fast", "all"):
@@ -68,16 +61,10 @@ def cores(text: str) -> str:
 
 def percent(text: str) -> float:
     """`5%` or `5` -> 0.05."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%?", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"should be a percentage as 5%, not {text!r}")
     return float(match[1]) / 100
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
-    return int(text)
 
 
 def _seconds(least: float) -> Callable[[str], float]:
@@ -102,7 +89,13 @@ def measuring() -> Parser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "bundles",
+        type=unicode_path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folders written by sam-export",
+    )
     add(
         "--device",
         action="append",
@@ -126,11 +119,29 @@ def _add_method(made: Parser) -> None:
         said = f"{text} ({default:g})"
         add(name, type=_seconds(least), default=default, metavar="S", help=said)
 
-    add("--runs", type=_count, default=d.runs, metavar="N", help=f"calls, at least ({d.runs})")
+    add(
+        "--runs",
+        type=whole_number(1, 10**6),
+        default=d.runs,
+        metavar="N",
+        help=f"calls, at least ({d.runs})",
+    )
     seconds("--seconds", d.seconds, 0, "time for these calls, at least")
     seconds("--warmup", d.warmup_seconds, 0, "the most to wait for stable times")
-    add("--repeats", type=_count, default=d.repeats, metavar="N", help=f"processes ({d.repeats})")
-    add("--threads", type=_count, default=d.threads, metavar="N", help=f"({d.threads})")
+    add(
+        "--repeats",
+        type=whole_number(1, 1000),
+        default=d.repeats,
+        metavar="N",
+        help=f"processes ({d.repeats})",
+    )
+    add(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        default=d.threads,
+        metavar="N",
+        help=f"({d.threads})",
+    )
     add(
         "--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,7 or 4-7"
     )
@@ -140,15 +151,18 @@ def _add_method(made: Parser) -> None:
     for mode in kinds.modes():
         add(
             f"--{mode.name}",
-            dest="modes",
-            action="append_const",
-            const=mode.name,
-            default=[],
+            dest=mode_of(mode.name),
+            action="store_true",
             help=mode.summary,
         )
     seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
     seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
     add("--no-check", action="store_true", help="no parity check before; the results say so")
+
+
+def mode_of(name: str) -> str:
+    """The attribute of the arguments that says whether a mode was asked for."""
+    return f"mode_{name}"
 
 
 def method(arguments: argparse.Namespace) -> Method:
@@ -163,7 +177,7 @@ def method(arguments: argparse.Namespace) -> Method:
         cores=arguments.cores,
         way=arguments.way,
         delegate=arguments.delegate,
-        modes=tuple(sorted(set(arguments.modes))),
+        modes=tuple(sorted(m.name for m in kinds.modes() if getattr(arguments, mode_of(m.name)))),
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,
         check=not arguments.no_check,

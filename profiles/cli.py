@@ -6,17 +6,19 @@ import argparse
 import datetime
 import json
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+from exporter import command
+from exporter.arguments import Parser
 from exporter.bundle.folder import open_bundle
-from exporter.errors import RequestError, SamExportError
+from exporter.closest import closest
+from exporter.errors import RequestError
+from exporter.printable import printable
 from exporter.progress import Progress, on_stderr, silent
-from exporter.signals import describe_end, terminable
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
@@ -29,7 +31,7 @@ from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
 from runtimes.device import HOST
-from runtimes.pictures import write_whole
+from runtimes.pictures.writing import require_writable, write_whole
 
 Arguments = argparse.Namespace
 
@@ -39,21 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     word = given[0] if given and given[0] in WORDS else ""
     parser, work = WORDS[word]
-    arguments = parser().parse_args(given[1:] if word else given)
-    try:
-        with terminable():
-            return work(arguments)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        _warn(f"{word}{_how_to_go_on(arguments)}")
-        return status
-    except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        known = isinstance(error, SamExportError)
-        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        _say_error(str(what))
-        return error.exit_status if isinstance(error, SamExportError) else 1
+
+    def parse() -> Arguments:
+        if given and not word:
+            _expect_bundle(given[0])
+        made: Parser = parser()
+        return made.parse_args(given[1:] if word else given)
+
+    return command.run("sam-bench", parse, work, stopped=_how_to_go_on)
+
+
+def _expect_bundle(first: str) -> None:
+    """RequestError if the first argument is rather a word of ours, misspelt."""
+    meant = [] if first.startswith("-") or Path(first).exists() else closest(first, [*WORDS])
+    if meant:
+        raise RequestError(f"there is no bundle {printable(first)}; did you mean {meant[0]}?")
 
 
 def _measure(arguments: Arguments) -> int:
@@ -124,8 +126,7 @@ def _report(arguments: Arguments) -> int:
         choices = (f"{page.options[0]} FILE for {page.summary}" for page in known.values())
         raise RequestError(f"nothing to write: give {', or '.join(choices)}")
     for path in wanted.values():
-        if not path.parent.is_dir():
-            raise RequestError(f"there is no folder {path.parent} to write to")
+        require_writable(path)
     profiles = _filtered(arguments)
     if not arguments.all:
         profiles = latest(profiles)
@@ -217,7 +218,7 @@ def _say_error(line: str) -> None:
     print(f"sam-bench: error: {line}", file=sys.stderr)
 
 
-WORDS: dict[str, tuple[Callable[[], asked.Parser], Callable[[Arguments], int]]] = {
+WORDS: dict[str, tuple[Callable[[], Parser], Callable[[Arguments], int]]] = {
     "": (asked.measuring, _measure),
     "compare": (asked.comparing, _compare),
     "check": (asked.checking, _check),

@@ -10,7 +10,6 @@ is no longer as it was, and the file is dropped. It is deleted when its profile 
 from __future__ import annotations
 
 import datetime
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 
 from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
+from exporter.locks import BINARY, lock
 from exporter.progress import Progress
 from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, to_json, tools
 from profiles.store import split_lines, write_whole
@@ -94,7 +94,10 @@ class Journal:
 
     def finish(self) -> None:
         """Forget it: the profile is in the store."""
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except PermissionError:  # Windows deletes no open file; an empty journal is none
+            os.ftruncate(self._descriptor, 0)
         with suppress(OSError):  # other journals are there
             self._path.parent.rmdir()
 
@@ -143,13 +146,13 @@ def open_journal(
 def _open_locked(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
     except OSError as error:
         raise RequestError(
             f"cannot write {path.parent} ({error.strerror}): choose another --store"
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, wait=False)
     except BlockingIOError:
         os.close(descriptor)
         raise RequestError(

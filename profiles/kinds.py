@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter import catalog
+from exporter.closest import unknown
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import Device, DeviceKind, KindOption, Listed, Mode
 
 T = TypeVar("T")
+ALIASES = {
+    "phone": "android", "adb": "android", "pixel": "android", "usb": "android",
+    "avd": "emulator", "simulator": "emulator",
+    "cpu": "host", "localhost": "host", "local": "host", "computer": "host", "pc": "host",
+}  # fmt: skip
+"""What people call a kind of device."""
 
 
 def catalogues() -> tuple[str, ...]:
@@ -59,7 +66,7 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
         if kind.name == start:
             return kind, identifier
         known.append(kind.name)
-    raise RequestError(f"unknown device {name!r}; choose from the kinds {', '.join(known)}")
+    raise unknown("device", name, known, aliases=ALIASES)
 
 
 def find(name: str) -> Device:

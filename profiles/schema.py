@@ -17,6 +17,7 @@ import exporter
 from exporter.bundle.folder import Bundle, hash_file
 from exporter.bundle.manifest import MANIFEST, Figure, Manifest
 from exporter.bundle.reading import decode, parse
+from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
 from runtimes.device import (
     CLASSES,
@@ -147,10 +148,8 @@ def parse_profile(line: str, where: str) -> Profile:
     """
     profile = parse_as(Profile, _of_this_version(line, where), where)
     if profile.device.device_class not in CLASSES:
-        raise RequestError(
-            f"{where}: unknown device.device_class {profile.device.device_class!r}; "
-            f"choose from {', '.join(CLASSES)}"
-        )
+        name = profile.device.device_class
+        raise unknown("device.device_class", name, CLASSES, where=where)
     return profile
 
 

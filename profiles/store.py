@@ -6,7 +6,6 @@ left out when the store is read; the next append moves it to `STORE.torn`, so no
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ExportError, RequestError
+from exporter.locks import BINARY, lock
 from exporter.progress import Progress, silent
 from profiles.schema import Profile, parse_id, parse_profile
 
@@ -79,7 +79,7 @@ class Store:
     def _bytes(self) -> bytes:
         try:
             with self.path.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_SH)
+                lock(stream.fileno(), shared=True)
                 return stream.read()
         except FileNotFoundError:
             raise RequestError(
@@ -121,9 +121,9 @@ def split_lines(data: bytes) -> tuple[list[bytes], bytes]:
 def _locked(path: Path) -> Iterator[int]:
     """A descriptor that appends to `path`, alone; the file's name is on the disk as well."""
     existed = path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield descriptor
         if not existed:
             _sync_folder(path.parent)
@@ -132,7 +132,9 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
+    """Wait until the names in `folder` are on the disk; Windows opens no folders."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

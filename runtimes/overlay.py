@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +38,20 @@ class Look:
         return cls(line=max(1, round(side / 400)), radius=max(3, round(side / 90)))
 
 
-def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
-    """Draw masks over their image; several side by side with their predicted quality.
+def overlay(rgb: Bytes, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image:
+    """Draw masks over their image; several of one object side by side with their quality.
 
-    Without a prompt the masks are the objects of one picture: all are drawn on it, small ones on
-    top.
+    Of several objects the best mask of each is drawn, in a colour of its own. Without a prompt the
+    masks are the objects of one picture: all are drawn on it, small ones on top.
 
     Args:
         rgb: (H, W, 3) uint8.
-        masks: of that image.
-        prompts: in pixels of that image.
+        objects: masks of that image, with the prompts they were made from, in its pixels.
     """
     base = Image.fromarray(rgb)
+    if len(objects) > 1:
+        return _objects(base, objects)
+    masks, prompts = objects[0]
     if not prompts.points and prompts.box is None:
         return _everything(base, masks)
     if len(masks.masks) == 1:
@@ -60,6 +63,25 @@ def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
         best = ", best" if i == masks.best else ""
         panels.append(_add_caption(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
     return _side_by_side(panels)
+
+
+def _objects(base: Image.Image, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image:
+    """Draw the masks first, so that none covers a prompt."""
+    picture, look = base, Look.of(base.size)
+    for i, (masks, _) in enumerate(objects):
+        if len(masks.masks):
+            picture = tint(picture, masks.masks[masks.best], _colour(i), look.line)
+    for _, prompts in objects:
+        _draw_prompts(picture, prompts, look)
+    return picture
+
+
+def _colour(i: int) -> tuple[int, int, int]:
+    """A colour of its own for each object: hues a golden section apart are easy to distinguish."""
+    if i < len(_COLOURS):
+        return _COLOURS[i]
+    red, green, blue = colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _everything(base: Image.Image, masks: Masks) -> Image.Image:
@@ -102,11 +124,15 @@ def _panel(
 ) -> Image.Image:
     look = Look.of(base.size)
     picture = tint(base, mask, colour, look.line)
+    _draw_prompts(picture, prompts, look)
+    return picture
+
+
+def _draw_prompts(picture: Image.Image, prompts: Prompts, look: Look) -> None:
     if prompts.box is not None:
         _draw_box(picture, prompts.box, look)
     for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
         _draw_point(picture, x, y, _FOREGROUND if label else _BACKGROUND, look.radius)
-    return picture
 
 
 def _draw_box(picture: Image.Image, box: tuple[float, float, float, float], look: Look) -> None:

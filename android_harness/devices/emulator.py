@@ -147,7 +147,12 @@ def avds(program: Path) -> tuple[str, ...]:
     """The names of the AVDs there are; a warning that is printed among them has spaces."""
     try:
         ran = subprocess.run(
-            [str(program), "-list-avds"], capture_output=True, text=True, timeout=30, check=False
+            [str(program), "-list-avds"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(f"{program} -list-avds failed: {error}") from None

@@ -8,10 +8,10 @@ at hand when this was written; its tests use a stand-in for the NDK's clang.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shlex
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,13 @@ from android_harness.runner.compilers import Compiler, fingerprint
 from android_harness.runtimes import ABIS, RUNTIMES, Runtime, needed_runtime, runtime_of
 from android_harness.ways import AARS, DeviceFile, Supplies, Wanted, WayKind
 from exporter.bundle.folder import hash_file
+from exporter.bundle.staging import build_once
 from exporter.cache import default_cache
 from exporter.errors import ExportError
 from runtimes.remote.job import MODES, Library, RunnerJob
 from runtimes.remote.report import RunnerReport
 
+LOG = logging.getLogger("sam_export.device")
 API = 26
 """Android 8: older phones run no model of this size well."""
 _TRIPLES = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}
@@ -182,16 +184,16 @@ def _cxx_library(clang: Path, abi: str) -> dict[str, bytes]:
 
 
 def _build(folder: Path, compiler: Compiler, libraries: Mapping[str, bytes]) -> None:
+    def fill(partial: Path) -> None:
+        for library, content in libraries.items():
+            (partial / library).write_bytes(content)
+        compiler.build(partial / "runner")
+
+    def waiting(holder: str) -> None:
+        LOG.info("waiting: %s is being built by %s", folder, holder)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as name:
-            partial = Path(name) / folder.name
-            partial.mkdir()
-            for library, content in libraries.items():
-                (partial / library).write_bytes(content)
-            compiler.build(partial / "runner")
-            if not folder.is_dir():
-                partial.rename(folder)
+        build_once(folder, Path.is_dir, fill, waiting)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error}") from error
 

@@ -58,7 +58,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
 def safe_path(name: str) -> PurePosixPath:
     """Parse a manifest's file name. BundleError if it is not plainly inside the bundle."""
     path = PurePosixPath(name)
-    plain = name == path.as_posix() and "\\" not in name and "\0" not in name
+    plain = name == path.as_posix() and not set(name) & {"\\", "\0", ":"}  # C:file on Windows
     if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
         raise BundleError(
             f"manifest.json names {printable(name)!r}, which is not a path inside the bundle"

@@ -1,18 +1,12 @@
 """A bundle on disk: written whole or not at all, and proved unchanged when it is opened.
 
-`open_bundle` reads one; `staging` and `seal` write one. No torch.
+`open_bundle` reads one; `seal` ends the writing of one (see `staging`). No torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
-import os
-import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +14,7 @@ from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.signing import SIGNATURE, Signer, Verifier, read_signature
-from exporter.errors import BundleError, ExportError, RequestError
+from exporter.errors import BundleError, RequestError
 
 MOST_BYTES = 4 * 2**20
 """Of a manifest; the largest here has 12 KB."""
@@ -29,7 +23,6 @@ BESIDE = frozenset({MANIFEST, SIGNATURE})
 LOG = "toolkit.log"
 # Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
 IGNORED = frozenset({".DS_Store"})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -196,135 +189,3 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 def _job_of(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
-
-
-@contextmanager
-def staging(final: Path, *, force: bool = False) -> Iterator[Path]:
-    """Make a temporary folder that becomes `final` if the block succeeds, else is deleted.
-
-    After a failure only a toolkit.log that is not empty is left, in the temporary folder.
-
-    Args:
-        final: the bundle's folder.
-        force: replace the bundle that is already there; never anything but a bundle.
-
-    Raises:
-        RequestError: `final` is taken.
-        ExportError: the disk is full, or the folder cannot be written.
-    """
-    _recover(final)
-    _check_free(final, force=force)
-    partial = _sibling(final, "partial")
-    try:
-        _prepare(final, partial)
-        yield partial
-        _publish(partial, final)
-    except BaseException as error:
-        full = _disk_full(error, final, partial)
-        _discard(partial)
-        if full is not None:
-            raise full from error
-        raise
-
-
-def _prepare(final: Path, partial: Path) -> None:
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        raise RequestError(
-            f"cannot write to {final.parent} ({error.strerror}): choose another --output"
-        ) from None
-
-
-def _publish(partial: Path, final: Path) -> None:
-    """Rename `partial` to `final`; an old bundle is moved aside and restored on failure."""
-    aside = _sibling(final, "old")
-    replaces = final.exists()
-    try:
-        if replaces:
-            final.rename(aside)
-        partial.rename(final)
-    except OSError as error:
-        raise ExportError(f"cannot move the bundle to {final}: {error.strerror}") from error
-    finally:
-        if replaces and aside.exists() and not final.exists():
-            aside.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _check_free(final: Path, *, force: bool) -> None:
-    if final.is_symlink() or (final.exists() and not final.is_dir()):
-        raise RequestError(f"{final} is not a folder: choose another --output")
-    if not final.exists() or not any(final.iterdir()):
-        return
-    if not (final / MANIFEST).is_file():
-        raise RequestError(f"{final} holds files that are not a bundle: choose another --output")
-    if not force:
-        raise RequestError(f"{final} exists: give --force to replace it, or another --output")
-
-
-def _discard(partial: Path) -> None:
-    """Delete everything but a log that is not empty."""
-    log = partial / LOG
-    if not (log.is_file() and log.stat().st_size):
-        shutil.rmtree(partial, ignore_errors=True)
-        return
-    for path in partial.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path != log:
-            with suppress(OSError):
-                path.unlink()
-
-
-def _sibling(final: Path, kind: str) -> Path:
-    return final.with_name(f".{final.name}.{kind}-{os.getpid()}")
-
-
-def _recover(final: Path) -> None:
-    """Clean up after killed exports of this name; restore a bundle that they had moved aside."""
-    if not final.parent.is_dir():
-        return
-    pattern = re.compile(re.escape(f".{final.name}.") + r"(partial|old)-(\d+)")
-    for path in sorted(final.parent.iterdir()):
-        match = pattern.fullmatch(path.name)
-        if match is None or _alive(int(match[2])):
-            continue
-        if match[1] == "old" and not final.exists():
-            path.rename(final)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # our own leftover: one process exports one bundle at a time
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
-    """The error for a full disk, found anywhere in the chain of causes; else None."""
-    chain = list[BaseException]()
-    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
-        chain.append(error)
-        cause = error.__cause__ or error.__context__
-        error = cause if cause not in chain else None  # an error raised again may cause itself
-    if error is None:
-        return None
-    where = Path(error.filename).parent if isinstance(error.filename, str) else final.parent
-    where = final.parent if where.is_relative_to(partial) else where
-    written = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()) // 2**20
-    return ExportError(
-        f"no space left on {where}: {written} MB of the bundle were written and more is needed, "
-        f"free {2 * written + 100} MB or choose --output elsewhere"
-    )

@@ -10,9 +10,8 @@ from exporter.bundle.preprocess import (
     Bools,
     Floats,
     Frame,
-    binarise,
     mask_scores,
-    upscale,
+    upscaled_masks,
 )
 from exporter.bundle.rules import MaskRule
 
@@ -54,10 +53,9 @@ def masks_of(
 ) -> Masks:
     """Choose and scale the caller's masks from (M, h, w) `low_res_masks` and (M,) scores."""
     tokens = list(choose_tokens(rule, logits, iou, multimask=multimask))
-    full = upscale(logits[tokens], frame, rule.upscale)
     scores = mask_scores(logits[tokens], iou[tokens], rule)
     return Masks(
-        binarise(full, rule),
+        upscaled_masks(logits[tokens], frame, rule),
         iou[tokens],
         clamp_logits(logits[tokens], rule),
         None if rule.score == "iou_predictions" else scores,

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+ALIASES = {
+    "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "apple": "coreml", "macos": "coreml",
+    "mlpackage": "coreml", "mlmodel": "coreml", "ane": "coreml",
+    "android": "tflite", "litert": "tflite", "tensorflow": "tflite", "tensorflow-lite": "tflite",
+    "tf": "tflite", "tf-lite": "tflite",
+    "ort": "onnx", "onnxruntime": "onnx", "windows": "onnx", "web": "onnx",
+}  # fmt: skip
+"""Platforms, runtimes and files that people name for a target."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 

@@ -5,28 +5,31 @@ The host's steps of `exporter.bundle.rules.DetectionRule` are `exporter.bundle.d
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from exporter.bundle.detections import choose_pieces, find_pieces
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks
 from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Floats, Frame, image_input
-from exporter.bundle.prompts import Prompts, check_places
+from exporter.bundle.prompts import Prompts, place
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Load, loader, run_canonical
+from runtimes.mask_prompts import MaskPrompt
+from runtimes.pictures import Picture
 from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"
 
 
-def check_prompts(prompts: Prompts, frame: Frame) -> None:
-    """Check a prompt set; empty asks for everything. PromptError if the bundle cannot take it."""
-    check_places(prompts, frame)
+def check_prompts(prompts: Prompts, frame: Frame) -> Prompts:
+    """Check a prompt set and `place` it; an empty one asks for everything.
+
+    Raises:
+        PromptError: the bundle cannot take it.
+    """
     if prompts.points and prompts.box is not None:
         raise PromptError("this bundle takes points or a box, not both")
+    return place(prompts, frame)
 
 
 class DetectionSegmenter(Segmenter):
@@ -53,10 +56,10 @@ class DetectionSegmenter(Segmenter):
         self._frame: Frame | None = None
         self._pieces: tuple[Piece, ...] = ()
 
-    def set_image(self, rgb: npt.NDArray[np.uint8]) -> None:
+    def set_picture(self, picture: Picture) -> None:
         """Find every object."""
         spec = self.manifest.graph(GRAPH).spec
-        image, frame = image_input(rgb, self.manifest.preprocess)
+        image, frame = image_input(picture.rgb, self.manifest.preprocess, picture.size)
         outputs = run_canonical(self._graph, spec, {"image": image})
         self._pieces = find_pieces(outputs, self.rule, self.manifest.mask.threshold, frame)
         self._frame = frame
@@ -73,17 +76,18 @@ class DetectionSegmenter(Segmenter):
         if self._frame is None:
             raise RequestError("no image: call set_image before predict")
         refuse_refinement(mask_input is not None, multimask=multimask)
-        check_prompts(prompts, self._frame)
+        prompts = check_prompts(prompts, self._frame)
         return choose_pieces(self._pieces, prompts, self._frame.original)
 
     @staticmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """See `Segmenter.validate`."""
         del manifest
         refuse_refinement(request.mask_input is not None, multimask=request.multimask)
         if request.logits:
             raise PromptError("this bundle gives no logits: leave out --save-logits")
-        check_prompts(request.prompts, frame)
+        for prompts in request.sets:
+            check_prompts(prompts, frame)
         return None
 
 

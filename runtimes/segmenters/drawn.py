@@ -6,11 +6,13 @@ from exporter.bundle.drawn_prompts import check_drawable, draw
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks, masks_of
-from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.preprocess import Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import BundleError, PromptError, RequestError
 from runtimes.engines import Load, loader, run_canonical
+from runtimes.mask_prompts import MaskPrompt
+from runtimes.pictures import Picture
 from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"
@@ -33,9 +35,10 @@ class DrawnSegmenter(Segmenter):
         self._image: Floats | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
-    def set_image(self, rgb: Bytes) -> None:
+    def set_picture(self, picture: Picture) -> None:
         """Resize the image and keep it; nothing is run yet."""
-        self._image, self._frame = image_input(rgb, self.manifest.preprocess)
+        rule = self.manifest.preprocess
+        self._image, self._frame = image_input(picture.rgb, rule, picture.size)
 
     def predict_prompts(
         self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
@@ -51,10 +54,11 @@ class DrawnSegmenter(Segmenter):
         return masks_of(logits, iou, self._frame, self.manifest.mask, multimask=multimask)
 
     @staticmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """See `Segmenter.validate`."""
         _refuse_mask(request.mask_input is not None)
-        check_drawable(request.prompts, frame, _rule(manifest))
+        for prompts in request.sets:
+            check_drawable(prompts, frame, _rule(manifest))
         return None
 
 

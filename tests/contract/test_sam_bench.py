@@ -99,7 +99,7 @@ def test_kinds_of_devices_keep_their_contract() -> None:
         (["nowhere"], "is not a bundle"),
         (
             ["FOLDER", "--device", "toaster"],
-            "unknown device 'toaster'; choose from the kinds host, android",
+            "unknown device 'toaster'; choose from host, android",
         ),
         (["FOLDER", "--device", "host:1"], "there is one host"),
         (["FOLDER", "--runs", "0"], "whole number from 1"),

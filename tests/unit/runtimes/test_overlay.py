@@ -34,7 +34,7 @@ def masks_of(count):
 def test_points_are_green_or_red_with_a_white_rim():
     rgb = np.zeros((40, 60, 3), np.uint8)
     prompts = Prompts(((30.0, 5.0), (50.0, 35.0)), (1, 0))
-    picture = np.asarray(overlay(rgb, masks_of(1), prompts)).astype(int)
+    picture = np.asarray(overlay(rgb, [(masks_of(1), prompts)])).astype(int)
     assert picture.shape == rgb.shape
     assert picture[5, 30].argmax() == 1
     assert picture[35, 50].argmax() == 0
@@ -44,7 +44,7 @@ def test_points_are_green_or_red_with_a_white_rim():
 
 def test_a_box_is_drawn():
     rgb = np.zeros((40, 60, 3), np.uint8)
-    picture = np.asarray(overlay(rgb, masks_of(1), Prompts(box=(5.0, 5.0, 50.0, 35.0))))
+    picture = np.asarray(overlay(rgb, [(masks_of(1), Prompts(box=(5.0, 5.0, 50.0, 35.0)))]))
     assert picture[6, 15].tolist() == [255, 214, 10]
     assert picture[2, 15].tolist() == [0, 0, 0]
 
@@ -53,7 +53,7 @@ def test_several_masks_stand_side_by_side_under_their_captions():
     rgb = np.zeros((400, 600, 3), np.uint8)
     masks = masks_of(3)
     big = Masks(np.zeros((3, 400, 600), bool), masks.iou_predictions, masks.low_res_masks)
-    picture = overlay(rgb, big, Prompts(((1.0, 1.0),), (1,)))
+    picture = overlay(rgb, [(big, Prompts(((1.0, 1.0),), (1,)))])
     assert picture.size == (3 * 600 + 8, 400 + 34)
     strip = np.asarray(picture)[:30]
     assert all(strip[:, left : left + 600].max() > 200 for left in (0, 604, 1208))
@@ -62,5 +62,5 @@ def test_several_masks_stand_side_by_side_under_their_captions():
 def test_marks_at_the_corners_of_a_tiny_picture_do_not_fail():
     masks = Masks(np.ones((2, 1, 1), bool), np.ones(2, np.float32), np.ones((2, 8, 8), np.float32))
     prompts = Prompts(((0.0, 0.0), (1.0, 1.0)), (1, 0), (0.0, 0.0, 1.0, 1.0))
-    picture = overlay(np.zeros((1, 1, 3), np.uint8), masks, prompts)
+    picture = overlay(np.zeros((1, 1, 3), np.uint8), [(masks, prompts)])
     assert picture.height > 1

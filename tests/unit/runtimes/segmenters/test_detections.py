@@ -161,7 +161,7 @@ def test_what_it_cannot_do_is_refused(segmenter, detector):
     with pytest.raises(PromptError, match="points or a box, not both"):
         segmenter.predict([[1, 1]], [1], [0, 0, 5, 5])
     with pytest.raises(PromptError, match="outside the image"):
-        segmenter.predict([[1, 61]], [1])
+        segmenter.predict([[1, 65]], [1])
     with pytest.raises(PromptError, match="multimask"):
         segmenter.predict([[1, 1]], [1], multimask=True)
     with pytest.raises(PromptError, match="refine"):
