@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from exporter.bundle.masks import Masks
 from exporter.bundle.prompts import Prompts
-from runtimes.masks import Masks
 from runtimes.overlay import overlay, tint
 
 
