@@ -219,4 +219,4 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
