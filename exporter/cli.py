@@ -47,10 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    if arguments.list:
-        print(listing(as_json=arguments.json))
+    if arguments.list or arguments.manifest_schema:
+        print(_known(arguments))
         return 0
     return _export(arguments)
+
+
+def _known(arguments: argparse.Namespace) -> str:
+    """What needs no export: the variants, or the manifest's schema."""
+    if arguments.list:
+        return listing(as_json=arguments.json)
+    from exporter.bundle.schema import manifest_schema
+
+    return manifest_schema().rstrip()
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -70,7 +79,7 @@ def _export(arguments: argparse.Namespace) -> int:
         score=arguments.score,
         options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
     )
-    bundles = export(job, Place(arguments.output, arguments.force), report)
+    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
     if arguments.json:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
@@ -121,6 +130,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
+    add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
     add(
@@ -170,11 +180,17 @@ def _parser() -> Parser:
         "--opset",
         type=int,
         choices=OPSETS,
-        help="of --target onnx (default: the lowest that has the graph's operations; 17 loads in "
-        "ONNX Runtime 1.15 and older, at the cost of GELU as five operations)",
+        help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
+        "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
+    add(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")

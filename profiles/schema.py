@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import exporter
-from exporter.bundle.folder import MANIFEST, Bundle, hash_file
-from exporter.bundle.manifest import Figure, Manifest
-from exporter.bundle.reading import parse
+from exporter.bundle.folder import Bundle, hash_file
+from exporter.bundle.manifest import MANIFEST, Figure, Manifest
+from exporter.bundle.reading import decode, parse
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
 from exporter.printable import printable
@@ -190,19 +189,11 @@ def _of_this_version(line: str, where: str) -> dict[str, Any]:
 
 
 def parse_json(line: str, where: str) -> Any:
-    """JSON with finite numbers. RequestError names the place."""
-
-    def refuse(word: str) -> NoReturn:
-        raise RequestError(f"{where} holds {word[:40]}, which is no JSON number")
-
-    def finite(word: str) -> float:
-        number = float(word)
-        return number if math.isfinite(number) else refuse(word)
-
+    """JSON without NaN and infinity, which are no JSON. RequestError names the place."""
     try:
-        return json.loads(line, parse_constant=refuse, parse_float=finite)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
-        raise RequestError(f"{where} is not JSON: {error}") from None
+        return decode(line, where)
+    except BundleError as error:
+        raise RequestError(str(error)) from None
 
 
 def parse_as(kind: type[T], data: Any, where: str) -> T:

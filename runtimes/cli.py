@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 from exporter import command
 from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
 from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
-from runtimes.masks import Masks
 from runtimes.measures import describe, find_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
@@ -45,15 +45,19 @@ def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
-    bundle, threads = open_bundle(arguments.bundle), _threads(arguments.threads)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    threads = _threads(arguments.threads)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
     figures = check_parity(bundle.path, manifest, engine, threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
+        report["signature"] = None if arguments.verify_key is None else "verified"
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
-        print(one_line(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}"))
+        signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
+        opened = f"{len(manifest.files)} files as exported{signed}"
+        print(one_line(f"{bundle.path}: {opened}; engine {engine}"))
         for figure in figures:
             print(f"  {one_line(describe(figure, manifest.precision))}")
     under = find_misses(figures)
@@ -69,7 +73,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise RequestError("give an IMAGE to segment, or --check")
     objects = group(arguments.point, arguments.box)
     files = _files(arguments, objects)
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
     check_sizes(files, picture)
     frame = fit(*picture.size, bundle.manifest.preprocess)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+OPSETS = (17, 18, 19, 20)
+"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 ALIASES = {
     "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "apple": "coreml", "macos": "coreml",
     "mlpackage": "coreml", "mlmodel": "coreml", "ane": "coreml",
@@ -35,8 +36,6 @@ ALIASES = {
     "ort": "onnx", "onnxruntime": "onnx", "windows": "onnx", "web": "onnx",
 }  # fmt: skip
 """Platforms, runtimes and files that people name for a target."""
-OPSETS = (17, 18, 19, 20)
-"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
@@ -146,7 +145,9 @@ class Target:
 
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
-        return {name: importlib.metadata.version(name) for name in self.packages}
+        from importlib.metadata import version  # 15 ms, which `--list` need not wait for
+
+        return {name: version(name) for name in self.packages}
 
 
 def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:

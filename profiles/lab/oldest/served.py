@@ -59,7 +59,7 @@ def main(runtime: str, file: str, signature: str, folder: str, *outputs: str) ->
             print("ok", flush=True)
     except Exception as error:  # noqa: BLE001 - each runtime has errors of its own
         lines = str(error).splitlines() or [""]
-        print("refused", f"{type(error).__name__}: {lines[0]}"[:400], flush=True)
+        print("refused", f"{type(error).__name__}: {lines[0]}"[:1500], flush=True)
         return 1
     return 0
 

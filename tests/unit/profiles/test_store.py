@@ -158,7 +158,7 @@ def test_a_wrong_line_names_its_place(change, message) -> None:
 
 def test_no_number_is_refused() -> None:
     line = _changed(lambda d: d["parity"][0].update(value=float("nan")))
-    with pytest.raises(RequestError, match="NaN"):
+    with pytest.raises(RequestError, match="line 1 is not JSON"):
         parse_profile(line, "line 1")
 
 
