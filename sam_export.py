@@ -33,7 +33,7 @@ _HOMES = {
     "exporter.job": ("Job", "Place"),
     "exporter.pipeline": ("export",),
     "exporter.targets": ("Options",),
-    "runtimes.masks": ("Masks",),
+    "exporter.bundle.masks": ("Masks",),
     "runtimes.parity": ("check_parity",),
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
 }

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from exporter import targets
-from exporter.bundle.prompts import LABELS
-from exporter.bundle.rules import BATCHES, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
 from exporter.printable import quote
@@ -80,6 +79,7 @@ class Place:
     Attributes:
         output: folder that holds them, kept as a Path.
         force: replace a different bundle that is already there.
+        sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -87,10 +87,13 @@ class Place:
 
     output: Path | str = Path("bundles")
     force: bool = False
+    sign: Path | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
+        key = _require("Place.sign", self.sign, str, Path, type(None))
+        object.__setattr__(self, "sign", None if key is None else Path(key))
 
 
 def _require(place: str, value: Any, *types: type) -> Any:

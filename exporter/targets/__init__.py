@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,16 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+OPSETS = (17, 18, 19, 20)
+"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
+ALIASES = {
+    "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "apple": "coreml", "macos": "coreml",
+    "mlpackage": "coreml", "mlmodel": "coreml", "ane": "coreml",
+    "android": "tflite", "litert": "tflite", "tensorflow": "tflite", "tensorflow-lite": "tflite",
+    "tf": "tflite", "tf-lite": "tflite",
+    "ort": "onnx", "onnxruntime": "onnx", "windows": "onnx", "web": "onnx",
+}  # fmt: skip
+"""Platforms, runtimes and files that people name for a target."""
 EVERY_EXPORT = ("torch", "safetensors")
 """Distributions that reading a checkpoint needs, whatever it is lowered to."""
 
@@ -49,6 +58,7 @@ class Options:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
+        opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
 
     Raises:
         RequestError: a value that there is no such choice of.
@@ -56,10 +66,13 @@ class Options:
 
     minimum_ios: int = 16
     image_input: ImageInput = "image"
+    opset: int | None = None
 
     def __post_init__(self) -> None:
         require_choice("Options.minimum_ios", self.minimum_ios, MINIMUM_IOS)
         require_choice("Options.image_input", self.image_input, IMAGE_INPUTS)
+        if self.opset is not None:
+            require_choice("Options.opset", self.opset, OPSETS)
 
 
 def require_choice(place: str, value: Any, choices: Sequence[Any]) -> None:
@@ -150,7 +163,9 @@ class Target:
 
     def versions(self) -> dict[str, str]:
         """Of the packages, for the manifest."""
-        return {name: importlib.metadata.version(name) for name in self.packages}
+        from importlib.metadata import version  # 15 ms, which `--list` need not wait for
+
+        return {name: version(name) for name in self.packages}
 
 
 def require_toolkits(asked: Sequence[Target]) -> None:

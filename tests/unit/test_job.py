@@ -34,6 +34,8 @@ WRONG = [
     (lambda: Options(minimum_ios=15), "Options.minimum_ios is one of 16, 17, 18, not 15"),
     (lambda: Options(minimum_ios="16"), "Options.minimum_ios is one of 16, 17, 18, not '16'"),
     (lambda: Place(None), "Place.output is a str or Path, not None"),
+    (lambda: Options(opset=16), "Options.opset is one of 17, 18, 19, 20, not 16"),
+    (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
     (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),
     (lambda: Job(("onnx",), "fp\x1b[31m", slots="\x1b[31m"), r"not '\x1b[31m'"),
 ]

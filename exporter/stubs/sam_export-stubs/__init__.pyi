@@ -4,6 +4,7 @@ from exporter import __version__ as __version__
 from exporter.bundle.folder import Bundle as Bundle
 from exporter.bundle.folder import open_bundle as open_bundle
 from exporter.bundle.manifest import Manifest as Manifest
+from exporter.bundle.masks import Masks as Masks
 from exporter.bundle.prompts import Prompts as Prompts
 from exporter.errors import BundleError as BundleError
 from exporter.errors import ExportError as ExportError
@@ -16,7 +17,6 @@ from exporter.job import Job as Job
 from exporter.job import Place as Place
 from exporter.pipeline import export as export
 from exporter.targets import Options as Options
-from runtimes.masks import Masks as Masks
 from runtimes.parity import check_parity as check_parity
 from runtimes.segmenters import Segmenter as Segmenter
 from runtimes.segmenters import open_segmenter as open_segmenter
