@@ -4,7 +4,7 @@
 
     (bundle,) = export(Job(targets=("onnx",), variant="mobile_sam"))    # into bundles/
     segmenter = open_segmenter(open_bundle("bundles/mobile_sam-onnx-fp16"))
-    segmenter.set_image(rgb)                                    # (H, W, 3) uint8
+    segmenter.set_image("photo.jpg")                            # or a PIL image, or an RGB array
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
 
 Only `export` needs torch. Importing this module imports nothing else: each name is imported when it
