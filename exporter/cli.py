@@ -15,8 +15,9 @@ from exporter import command, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.closest import unknown
 from exporter.listing import listing
+from exporter.printable import one_line
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
+from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input),
+        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
     )
     bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
@@ -84,7 +85,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
+        print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 
@@ -174,6 +175,13 @@ def _parser() -> Parser:
         help="what --target coreml takes as the image: an RGB image of 8 bits (default), or a "
         "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
         "EdgeTAM)",
+    )
+    add(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
+        "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")

@@ -37,6 +37,7 @@ from exporter.job import Job, Order, Place, formats, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
+from exporter.targets._oldest import oldest_runtimes
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         detections=prompting.rule if isinstance(prompting, Detections) else None,
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
+        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, order.options),
     )
 
 

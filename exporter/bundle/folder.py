@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.bundle import damage, travel
 from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import MANIFEST, Manifest
@@ -21,8 +23,6 @@ MOST_BYTES = 4 * 2**20
 BESIDE = frozenset({MANIFEST, SIGNATURE})
 """What a manifest does not list."""
 LOG = "toolkit.log"
-# Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
-IGNORED = frozenset({".DS_Store"})
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def read_manifest(folder: Path) -> Manifest:
 def read_content(folder: Path) -> bytes:
     """Read a manifest's bytes. BundleError if there are none, or too many."""
     path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
+    if folder.suffix == ".mlpackage" or not path.is_file():  # Manifest.json, on a Mac's disk
+        raise BundleError(travel.explain_no_bundle(folder))
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
@@ -63,12 +63,19 @@ def read_content(folder: Path) -> bytes:
 
 
 def _parse(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
     try:
         return Manifest.from_json(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from None
+        raise BundleError(_fault(path, content) or f"{path} cannot be read: {error}") from None
     except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from None
+        raise BundleError(_fault(path, content) or f"{folder}: {error}") from None
+
+
+def _fault(path: Path, content: bytes) -> str | None:
+    """Say what git, an editor or a broken copy did to a manifest; None if nothing known."""
+    fault = damage.explain_content(path, content)
+    return fault and f"{path} {fault}"
 
 
 def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundle:
@@ -89,46 +96,67 @@ def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundl
     if verifier is not None:
         verifier.check(path, content)
     manifest = _parse(path, content)
-    present, expected = set(tree_files(path)) - BESIDE, set(manifest.files)
-    missing, extra = expected - present, present - expected
-    for problem, names in (("is missing", missing), ("has an extra", extra)):
-        if names:
-            raise BundleError(f"{path} {problem} file {min(names)!r}; {_AGAIN}")
-    for name, digest in sorted(manifest.files.items()):
-        if hash_file(path / name) != digest:
-            raise BundleError(f"{path}: {name!r} was changed after the export; {_AGAIN}")
+    expected = set(manifest.files)
+    _verify_names(path, expected)
+    respelt = _verify_hashes(path, manifest)
     for graph in manifest.graphs:
-        size = sum(_size(path / name) for name in graph_files(manifest, graph))
-        if size != graph.bytes:
+        names = graph_files(manifest, graph)
+        size = sum((path / name).stat().st_size for name in names)
+        if size != graph.bytes and not respelt.intersection(names):
             raise BundleError(
                 f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
-                f"{_AGAIN}"
+                f"{travel.AGAIN}"
             )
     return Bundle(path, manifest)
 
 
-_AGAIN = "copy or export the bundle again"
+def _verify_names(folder: Path, expected: set[str]) -> None:
+    """BundleError if a file is missing, or there is one that is not the bundle's."""
+    present = set(tree_files(folder, expected)) - BESIDE
+    missing, extra = expected - present, present - expected
+    missing -= set(travel.opens_otherwise(folder, missing, extra))
+    if missing:
+        raise BundleError(travel.explain_missing(folder, min(missing), sorted(extra)))
+    extra = {name for name in extra if not travel.is_listed_otherwise(name, expected)}
+    if extra:
+        raise BundleError(travel.explain_extra(folder, min(extra), expected))
 
 
-def tree_files(folder: Path) -> tuple[str, ...]:
-    """List every file below `folder`, sorted posix paths. BundleError at a link or a device."""
-    files = []
+def _verify_hashes(folder: Path, manifest: Manifest) -> set[str]:
+    """Find files that only their spelling tells from the export's; BundleError for any other."""
+    respelt = set()
+    for name, digest in sorted(manifest.files.items()):
+        if hash_file(folder / name) != digest:
+            cause = damage.explain_change(folder / name, digest)
+            if cause is not None:
+                raise BundleError(f"{folder}: {name!r} {cause}")
+            respelt.add(name)
+    return respelt
+
+
+def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """List every file below `folder` but traces of travelling, sorted posix paths.
+
+    Args:
+        folder: a bundle, or what becomes one.
+        known: the manifest's files; none of them is a trace.
+
+    Raises:
+        BundleError: there is a link or a device.
+    """
+    files, known = [], set(known)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
+        if name not in known and travel.is_harmless(name, known):
+            continue
         if path.is_symlink():
-            raise BundleError(f"{folder}: {name!r} is a symbolic link; a bundle holds plain files")
-        if path.is_dir() or path.name in IGNORED:
+            raise BundleError(travel.explain_link(folder, name))
+        if path.is_dir():
             continue
         if not path.is_file():
             raise BundleError(f"{folder}: {name!r} is not a plain file")
         files.append(name)
     return tuple(sorted(files))
-
-
-def _size(file: Path) -> int:
-    """Bytes of a file, line ends of JSON counted once: git may have made them CRLF."""
-    twice = file.read_bytes().count(b"\r\n") if file.suffix == ".json" else 0
-    return file.stat().st_size - twice
 
 
 def hash_file(path: Path) -> str:
@@ -143,9 +171,12 @@ def hash_file(path: Path) -> str:
 def seal(folder: Path, manifest: Manifest, signer: Signer | None = None) -> Manifest:
     """Hash every file and write `manifest.json`, signed if asked; returns the written manifest.
 
+    Writes `.gitattributes` too, which the manifest does not list: `cp BUNDLE/*` leaves it behind.
+
     Deletes the toolkit's log: it differs from run to run, and a good export needs none.
     """
     (folder / LOG).unlink(missing_ok=True)
+    (folder / travel.ATTRIBUTES).write_bytes(travel.KEEP_BYTES.encode())
     names = [name for name in tree_files(folder) if name not in BESIDE]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
     (folder / SIGNATURE).unlink(missing_ok=True)
@@ -188,4 +219,4 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})

@@ -103,6 +103,8 @@ class Manifest:
         prompts: for a decoder with slots; else None.
         detections: for a graph that takes no prompt; else None.
         drawn_prompts: for a graph that takes prompts as pictures; else None.
+        runs_in: runtime -> the oldest release in which a bundle like this one (same family,
+            format, precision and options) was run and passed; empty if none was.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -125,6 +127,7 @@ class Manifest:
     created: Text
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
+    runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+OPSETS = (17, 18, 19, 20)
+"""Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 ALIASES = {
     "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "apple": "coreml", "macos": "coreml",
     "mlpackage": "coreml", "mlmodel": "coreml", "ane": "coreml",
@@ -55,10 +57,12 @@ class Options:
         minimum_ios: oldest iOS a Core ML package runs on. 18 keeps attention one operation.
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
+        opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
     """
 
     minimum_ios: int = 16
     image_input: ImageInput = "image"
+    opset: int | None = None
 
 
 @dataclass(frozen=True)

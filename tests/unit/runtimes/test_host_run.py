@@ -158,7 +158,7 @@ def test_another_graph_set_is_fed_by_name(tmp_path) -> None:
     assert session.first_mask_ns > session.load_ns > 0
 
 
-def test_goldens_that_lack_a_tensor_are_one_line(tmp_path) -> None:
+def test_goldens_without_a_tensor_are_one_line(tmp_path) -> None:
     folder = tmp_path / "poor"
     build(folder)
     with np.load(folder / "goldens.npz") as stored:
