@@ -37,9 +37,9 @@ except ImportError:  # Windows
 
 BEAT_S = 15.0
 """Seconds between a holder's signs of life."""
-_PATIENCE_S = 0.3
-"""As long as another process may take to see that a lock is stale."""
-_WAIT_S = 0.5
+PATIENCE_S = 0.3
+_LONGEST_WAIT_S = 1.0
+_ATTEMPTS = 5
 _MOST_BYTES = 4096
 
 
@@ -72,16 +72,20 @@ class Claim:
             return False
         return owner is not None and owner.token == self._token
 
-    def acquire(self) -> str:
-        """Take it, or say who holds it; empty if it is ours. OSError if it cannot be written."""
+    def acquire(self, patience: float = PATIENCE_S) -> str:
+        """Take it, or say who holds it; empty if it is ours. OSError if it cannot be written.
+
+        Args:
+            patience: seconds that others may take to see that a lock is stale.
+        """
         HELD.add(self._token)  # first: other threads take what is not in it for left over
-        impatient = time.monotonic() + _PATIENCE_S
+        impatient = time.monotonic() + patience
         while True:
             now = self._create()
             if now is None:
                 self._begin()
                 return ""
-            late = time.monotonic() > impatient
+            late = time.monotonic() >= impatient
             holder = self._look(now, late=late)
             if holder and late:
                 return holder
@@ -211,30 +215,39 @@ def claim(path: Path, busy: Callable[[str], SamExportError | None]) -> Iterator[
     """Hold `path` for this process until the block ends.
 
     Args:
-        path: the file or folder to be made; it need not exist, its folder has to.
+        path: the file or folder to be made; its folder is made.
         busy: called once if another process holds it, told who; returns the error to raise, or None
             to wait for its end.
 
     Raises:
         SamExportError: the one that `busy` made.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be made or written.
     """
-    mine, told = Claim(path), False
+    mine = Claim(path)
     try:
-        while True:
-            with uninterrupted():
-                holder = mine.acquire()
-            if not holder:
-                break
-            error = None if told else busy(holder)
-            if error is not None:
-                raise error
-            told = True
-            time.sleep(_WAIT_S)
+        holder = _acquire(mine, PATIENCE_S)
+        if holder and (error := busy(holder)) is not None:
+            raise error
+        wait = 0.05
+        while holder:
+            time.sleep(wait)
+            wait = min(_LONGEST_WAIT_S, 1.5 * wait)
+            holder = _acquire(mine, 0)
         yield mine
     finally:
         with uninterrupted():
             mine.release()
+
+
+def _acquire(mine: Claim, patience: float, attempts: int = _ATTEMPTS) -> str:
+    try:
+        mine.path.parent.mkdir(parents=True, exist_ok=True)
+        with uninterrupted():
+            return mine.acquire(patience)
+    except FileNotFoundError:  # somebody took a folder away again that was made for nothing
+        if attempts == 1:
+            raise
+        return _acquire(mine, patience, attempts - 1)
 
 
 def lock_of(path: Path) -> Path:

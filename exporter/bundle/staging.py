@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from exporter.bundle.claim import Claim, claim
-from exporter.bundle.folder import LOG, MANIFEST, hash_file
+from exporter.bundle.folder import LOG, hash_file
+from exporter.bundle.manifest import MANIFEST
 from exporter.errors import BundleError, ExportError, RequestError, SamExportError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -41,24 +42,10 @@ def claim_bundle(final: Path) -> Iterator[Claim]:
         try:
             missing = [f for f in (final.parent, *final.parent.parents) if not f.exists()]
             stack.callback(_remove_empty, missing)
-            mine = stack.enter_context(_claimed(final))
+            mine = stack.enter_context(claim(final, lambda holder: _is_made_by(final, holder)))
             clear_leftovers(final)
         except OSError as error:
             raise _unwritable(final.parent, error) from None
-        yield mine
-
-
-@contextmanager
-def _claimed(final: Path, attempts: int = 5) -> Iterator[Claim]:
-    with ExitStack() as stack:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            taken = claim(final, lambda holder: _is_made_by(final, holder))
-            mine = stack.enter_context(taken)
-        except FileNotFoundError:  # an export that failed took its new, empty folder away
-            if attempts == 1:
-                raise
-            mine = stack.enter_context(_claimed(final, attempts - 1))
         yield mine
 
 
@@ -133,7 +120,6 @@ def build_once(
     """
     if is_whole(final):
         return
-    final.parent.mkdir(parents=True, exist_ok=True)
     with claim(final, waiting):
         clear_leftovers(final)
         if is_whole(final):
