@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import exporter
-from exporter import command, precision, targets
+from exporter import child, command, precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.closest import unknown
@@ -67,6 +67,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from exporter.job import Job, Place
     from exporter.pipeline import export
 
+    child.require_folder()
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
     job = Job(

@@ -10,9 +10,9 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
-from exporter.errors import SamExportError
+from exporter.child import require_folder
+from exporter.errors import RequestError, SamExportError
 from exporter.printable import one_line, plain, printable
 from exporter.signals import describe_end, terminable
 from exporter.streams import standard_streams
@@ -101,14 +101,8 @@ def _of_system(error: OSError) -> tuple[str, int]:
         return f"{f'{what}: ' if what else ''}{reason}", FAILED
     if what:
         return f"cannot use {what}: {reason}", WRONG
-    if _has_no_folder():
-        return "the current folder was removed: change to another one", WRONG
-    return f"the system says: {reason} (--debug shows where)", WRONG
-
-
-def _has_no_folder() -> bool:
     try:
-        Path.cwd()
-    except OSError:
-        return True
-    return False
+        require_folder()
+    except RequestError as gone:
+        return str(gone), WRONG
+    return f"the system says: {reason} (--debug shows where)", WRONG
