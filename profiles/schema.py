@@ -10,6 +10,7 @@ import datetime
 import json
 import math
 import platform
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -38,6 +39,8 @@ SCHEMA_VERSION = 2
 T = TypeVar("T")
 TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
 _MOST_REASONS = 4
+_LARGEST = 2**63
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 @dataclass(frozen=True)
@@ -190,17 +193,23 @@ def _of_this_version(line: str, where: str) -> dict[str, Any]:
 
 
 def parse_json(line: str, where: str) -> Any:
-    """JSON with finite numbers. RequestError names the place."""
+    """JSON with finite numbers, whole ones of 64 bits. RequestError names the place."""
 
     def refuse(word: str) -> NoReturn:
-        raise RequestError(f"{where} holds {word[:40]}, which is no JSON number")
+        raise RequestError(f"{where} holds {word[:40]}, which is no number of ours")
 
     def finite(word: str) -> float:
         number = float(word)
         return number if math.isfinite(number) else refuse(word)
 
+    def whole(word: str) -> int:
+        number = int(word)
+        return number if abs(number) < _LARGEST else refuse(word)
+
+    # Asked of every number it would slow the reading of samples, and hardly a line needs it.
+    integer = whole if _LONG_NUMBER.search(line) else None
     try:
-        return json.loads(line, parse_constant=refuse, parse_float=finite)
+        return json.loads(line, parse_constant=refuse, parse_float=finite, parse_int=integer)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
         raise RequestError(f"{where} is not JSON: {error}") from None
 
