@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim counts signals demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +63,9 @@ matrix: $(READY)  ## every variant, target and precision; hours, resumable; ARGS
 onnxsim: $(READY)  ## every variant's ONNX graphs before and after onnxsim; hours, resumable; ARGS as for matrix
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev,lab]'
 	$(BIN)/python -m profiles.lab.simplify --write $(ARGS)
+
+oldest: $(READY)  ## bundles of every family in the oldest runtimes that install; an hour, resumable; ARGS as for matrix
+	$(BIN)/python -m profiles.lab.oldest --write $(ARGS)
 
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 from android_harness.errors import BusyError
 from exporter.bundle.claim import claim, lock_of
 from exporter.errors import RequestError
+
+_LONGEST = 100
+"""Letters of a serial in the name of its lock; a file's name holds 255 bytes."""
 
 
 @contextmanager
@@ -44,5 +48,7 @@ def _busy(serial: str, holder: str) -> BusyError:
 
 def _device_file(serial: str) -> Path:
     user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows the folder is the user's own
-    name = re.sub(r"[^\w.-]", "_", serial)
+    name = re.sub(r"[^\w.-]", "_", serial)[:_LONGEST]
+    if name != serial:  # two serials must not become one
+        name += f"-{hashlib.sha256(serial.encode(errors='surrogatepass')).hexdigest()[:8]}"
     return Path(tempfile.gettempdir()) / f"sam-export-{user}-{name}"

@@ -15,8 +15,9 @@ from exporter import command, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.closest import unknown
 from exporter.listing import listing
+from exporter.printable import one_line
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, Options
+from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -46,10 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    if arguments.list:
-        print(listing(as_json=arguments.json))
+    if arguments.list or arguments.manifest_schema:
+        print(_known(arguments))
         return 0
     return _export(arguments)
+
+
+def _known(arguments: argparse.Namespace) -> str:
+    """What needs no export: the variants, or the manifest's schema."""
+    if arguments.list:
+        return listing(as_json=arguments.json)
+    from exporter.bundle.schema import manifest_schema
+
+    return manifest_schema().rstrip()
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -67,15 +77,15 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input),
+        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
     )
-    bundles = export(job, Place(arguments.output, arguments.force), report)
+    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
     if arguments.json:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
+        print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 
@@ -120,6 +130,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
+    add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
     add(
@@ -165,8 +176,21 @@ def _parser() -> Parser:
         "float tensor, which also holds the fractions of an image that is resized in float (SAM 2, "
         "EdgeTAM)",
     )
+    add(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
+        "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
+    )
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
+    add(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")

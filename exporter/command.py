@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import SamExportError
-from exporter.printable import one_line, printable
+from exporter.printable import one_line, plain, printable
 from exporter.signals import describe_end, terminable
 from exporter.streams import standard_streams
 
@@ -56,10 +56,10 @@ def run(
             line = stopped(word, arguments)
         except Exception as error:  # noqa: BLE001 - the last border: one line, no traceback
             if getattr(arguments, "debug", False):
-                traceback.print_exc()
+                sys.stderr.write(plain(traceback.format_exc()))
             said, status = explain(error)
             line = f"error: {said}"
-        sys.stderr.write(f"{program}: {line}\n")
+        sys.stderr.write(f"{program}: {one_line(line)}\n")
         return status
 
 

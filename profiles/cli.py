@@ -18,16 +18,18 @@ from exporter.arguments import Parser
 from exporter.bundle.folder import open_bundle
 from exporter.closest import closest
 from exporter.errors import RequestError
-from exporter.printable import printable
+from exporter.printable import one_line, printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
+from profiles.method import read_method
 from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
 from profiles.pages import pages
+from profiles.rewriting import reclassed, rewrite
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
@@ -65,7 +67,7 @@ def _measure(arguments: Arguments) -> int:
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
         devices = [kinds.find(name) for name in arguments.device or [HOST]]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
-        plan = BenchPlan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
@@ -138,7 +140,7 @@ def _report(arguments: Arguments) -> int:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     for name, path in wanted.items():
         _write(path, known[name].render(profiles, now))
-        print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
+        print(one_line(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}"))
     return 0
 
 
@@ -168,10 +170,27 @@ def _devices(arguments: Arguments) -> int:
     return 0
 
 
+def _reclass(arguments: Arguments) -> int:
+    store = Store(arguments.store)
+    done = rewrite(store, reclassed, _warn, only_look=arguments.dry_run)
+    if arguments.json:
+        _print_json([tables.reclassed_data(pair) for pair in done.changed])
+    elif done.changed:
+        print(tables.reclassed(done.changed))
+    what = f"{len(done.changed)} of {done.total} measurements "
+    if done.kept is not None:
+        _warn(f"{what}are of another class now; the store as it was is {done.kept}")
+    elif done.changed:
+        _warn(f"{what}would be of another class; {store.path} was not changed")
+    else:
+        _warn(f"each of {done.total} measurements is of its class already")
+    return 0
+
+
 def _clean(arguments: Arguments) -> int:
     with _telling(arguments, _warn):
         for name in arguments.device:
-            print(f"{name}: {kinds.clean(name)}")
+            print(one_line(f"{name}: {kinds.clean(name)}"))
     return 0
 
 
@@ -214,11 +233,11 @@ def _print_json(data: object) -> None:
 
 
 def _warn(line: str) -> None:
-    print(f"sam-bench: {line}", file=sys.stderr)
+    print(f"sam-bench: {one_line(line)}", file=sys.stderr)
 
 
 def _say_error(line: str) -> None:
-    print(f"sam-bench: error: {line}", file=sys.stderr)
+    print(f"sam-bench: error: {one_line(line)}", file=sys.stderr)
 
 
 WORDS: dict[str, tuple[Callable[[], Parser], Callable[[Arguments], int]]] = {
@@ -229,6 +248,7 @@ WORDS: dict[str, tuple[Callable[[], Parser], Callable[[Arguments], int]]] = {
     "list": (asked.listing, _list),
     "devices": (asked.showing_devices, _devices),
     "clean": (asked.cleaning, _clean),
+    "reclass": (asked.reclassing, _reclass),
 }
 
 if __name__ == "__main__":

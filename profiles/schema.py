@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import platform
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import exporter
-from exporter.bundle.folder import MANIFEST, Bundle, hash_file
-from exporter.bundle.manifest import Figure, Manifest
-from exporter.bundle.reading import parse
+from exporter.bundle.folder import Bundle, hash_file
+from exporter.bundle.manifest import MANIFEST, Figure, Manifest
+from exporter.bundle.reading import decode, parse
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
 from exporter.printable import printable
@@ -39,8 +37,6 @@ SCHEMA_VERSION = 2
 T = TypeVar("T")
 TOOLS = ("numpy", "onnxruntime", "ai-edge-litert", "coremltools")
 _MOST_REASONS = 4
-_LARGEST = 2**63
-_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 @dataclass(frozen=True)
@@ -193,25 +189,11 @@ def _of_this_version(line: str, where: str) -> dict[str, Any]:
 
 
 def parse_json(line: str, where: str) -> Any:
-    """JSON with finite numbers, whole ones of 64 bits. RequestError names the place."""
-
-    def refuse(word: str) -> NoReturn:
-        raise RequestError(f"{where} holds {word[:40]}, which is no number of ours")
-
-    def finite(word: str) -> float:
-        number = float(word)
-        return number if math.isfinite(number) else refuse(word)
-
-    def whole(word: str) -> int:
-        number = int(word)
-        return number if abs(number) < _LARGEST else refuse(word)
-
-    # Asked of every number it would slow the reading of samples, and hardly a line needs it.
-    integer = whole if _LONG_NUMBER.search(line) else None
+    """JSON without NaN and infinity, which are no JSON. RequestError names the place."""
     try:
-        return json.loads(line, parse_constant=refuse, parse_float=finite, parse_int=integer)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
-        raise RequestError(f"{where} is not JSON: {error}") from None
+        return decode(line, where)
+    except BundleError as error:
+        raise RequestError(str(error)) from None
 
 
 def parse_as(kind: type[T], data: Any, where: str) -> T:

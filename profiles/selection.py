@@ -39,12 +39,13 @@ class Filters:
     def _fits(self, profile: Profile) -> bool:
         wanted = (
             (self.device_class, profile.device.device_class),
-            (self.device, profile.device.device),
             (self.variant, profile.bundle.variant),
             (self.target, profile.bundle.target),
             (self.precision, profile.bundle.precision),
         )
-        return all(want in ("", have) for want, have in wanted)
+        device = profile.device.device
+        named = self.device in ("", device, device.partition(":")[2])
+        return named and all(want in ("", have) for want, have in wanted)
 
 
 def parse_time(text: str) -> datetime.datetime:

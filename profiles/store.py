@@ -1,4 +1,4 @@
-"""Profiles on disk: one JSON line each, appended and never rewritten.
+"""Profiles on disk: one JSON line each, appended and never rewritten (but by `rewriting`).
 
 A claim and a lock keep writers apart, on one machine and on several. A damaged line costs itself
 alone: reading tells of it and goes on; the next append moves it to `STORE.torn` (blanks take its

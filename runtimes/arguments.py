@@ -92,6 +92,12 @@ def parser() -> Parser:
     add("bundle", type=unicode_path, metavar="BUNDLE", help="folder written by sam-export")
     add("image", type=Path, metavar="IMAGE", nargs="?", help="any picture that Pillow reads")
     add("--check", action="store_true", help="verify every hash and run the bundle's goldens")
+    add(
+        "--verify-key",
+        type=Path,
+        metavar="KEY",
+        help="first verify that this Ed25519 public key (PEM or OpenSSH) signed the bundle",
+    )
     _add_prompts(made)
     _add_reading(made)
     _add_files(made)

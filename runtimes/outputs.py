@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools
 from exporter.bundle.prompts import Prompts
 from exporter.errors import RequestError
-from runtimes.masks import Masks
 from runtimes.objects import Asked
 from runtimes.overlay import overlay
 from runtimes.pictures import Picture

@@ -256,12 +256,20 @@ def find(avd: str) -> EmulatorDevice:
 
 def listed() -> tuple[Listed, ...]:
     """Every AVD; none where there is no emulator. What runs is among the `android` devices too."""
+    return tuple(Listed(f"emulator:{avd}", None, None) for avd in _seen())
+
+
+def knows(avd: str) -> bool:
+    """Whether there is an AVD of that name; none where there is no emulator."""
+    return avd in _seen()
+
+
+def _seen() -> tuple[str, ...]:
     try:
-        known = avds(find_emulator())
+        return avds(find_emulator())
     except RequestError as error:
         LOG.debug("no AVDs: %s", error)
         return ()
-    return tuple(Listed(f"emulator:{avd}", None, None) for avd in known)
 
 
 def clean(avd: str) -> str:
@@ -274,4 +282,4 @@ def clean(avd: str) -> str:
     return f"{freed / 2**20:.1f} MB removed"
 
 
-KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean)
+KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean, knows=knows)

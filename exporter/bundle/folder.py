@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from exporter.bundle import damage, travel
+from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
-from exporter.bundle.manifest import Manifest
-from exporter.errors import BundleError
+from exporter.bundle.manifest import MANIFEST, Manifest
+from exporter.bundle.signing import SIGNATURE, Signer, Verifier, read_signature
+from exporter.errors import BundleError, RequestError
 
-MANIFEST = "manifest.json"
+MOST_BYTES = 4 * 2**20
+"""Of a manifest; the largest here has 12 KB."""
+BESIDE = frozenset({MANIFEST, SIGNATURE})
+"""What a manifest does not list."""
 LOG = "toolkit.log"
-# Finder drops this into any folder it shows; any other extra file makes a bundle invalid.
-IGNORED = frozenset({".DS_Store"})
 
 
 @dataclass(frozen=True)
@@ -33,71 +38,120 @@ class Bundle:
 
     def goldens(self) -> Goldens:
         """Open the seeded inputs and float32 torch outputs. BundleError if unreadable."""
-        return Goldens.open(self.path / GOLDENS)
+        specs = [graph.spec for graph in self.manifest.graphs]
+        return Goldens.open(self.path / GOLDENS, specs)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Parse `manifest.json` without verifying any file. BundleError if it cannot be parsed."""
+    return _parse(folder, read_content(folder))
+
+
+def read_content(folder: Path) -> bytes:
+    """Read a manifest's bytes. BundleError if there are none, or too many."""
     path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
+    if folder.suffix == ".mlpackage" or not path.is_file():  # Manifest.json, on a Mac's disk
+        raise BundleError(travel.explain_no_bundle(folder))
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from None
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise BundleError(f"{path} has more than {MOST_BYTES >> 20} MB: it is no manifest")
+    return content
+
+
+def _parse(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        return Manifest.from_json(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BundleError(_fault(path, content) or f"{path} cannot be read: {error}") from None
     except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from None
+        raise BundleError(_fault(path, content) or f"{folder}: {error}") from None
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def _fault(path: Path, content: bytes) -> str | None:
+    """Say what git, an editor or a broken copy did to a manifest; None if nothing known."""
+    fault = damage.explain_content(path, content)
+    return fault and f"{path} {fault}"
+
+
+def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundle:
     """Read a bundle and verify every file against its hash.
 
     Args:
         path: the bundle's folder.
+        verify_key: a public key, whose signature the manifest must have; None for any or none.
 
     Raises:
-        BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
-            path that leaves the folder; a symbolic link.
+        RequestError: the key cannot be used.
+        BundleError: no signature of that key; no manifest or not a valid one; a file that is
+            missing, extra or changed; a path that leaves the folder; a symbolic link.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    for name in manifest.files:
-        safe_path(name)
-    present, expected = set(tree_files(path)) - {MANIFEST}, set(manifest.files)
-    missing, extra = expected - present, present - expected
-    for problem, names in (("is missing", missing), ("has an extra", extra)):
-        if names:
-            raise BundleError(f"{path} {problem} file {min(names)!r}; {_AGAIN}")
-    for name, digest in sorted(manifest.files.items()):
-        if hash_file(path / name) != digest:
-            raise BundleError(f"{path}: {name!r} was changed after the export; {_AGAIN}")
+    verifier = None if verify_key is None else Verifier.load(Path(verify_key))
+    content = read_content(path)
+    if verifier is not None:
+        verifier.check(path, content)
+    manifest = _parse(path, content)
+    expected = set(manifest.files)
+    _verify_names(path, expected)
+    respelt = _verify_hashes(path, manifest)
     for graph in manifest.graphs:
-        folder = f"{safe_path(graph.file).as_posix()}/"
-        if not any(name == graph.file or name.startswith(folder) for name in expected):
-            raise BundleError(f"{path} holds no file of graph {graph.spec.name!r} ({graph.file})")
+        names = graph_files(manifest, graph)
+        size = sum((path / name).stat().st_size for name in names)
+        if size != graph.bytes and not respelt.intersection(names):
+            raise BundleError(
+                f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
+                f"{travel.AGAIN}"
+            )
     return Bundle(path, manifest)
 
 
-_AGAIN = "copy or export the bundle again"
+def _verify_names(folder: Path, expected: set[str]) -> None:
+    """BundleError if a file is missing, or there is one that is not the bundle's."""
+    present = set(tree_files(folder, expected)) - BESIDE
+    missing, extra = expected - present, present - expected
+    missing -= set(travel.opens_otherwise(folder, missing, extra))
+    if missing:
+        raise BundleError(travel.explain_missing(folder, min(missing), sorted(extra)))
+    extra = {name for name in extra if not travel.is_listed_otherwise(name, expected)}
+    if extra:
+        raise BundleError(travel.explain_extra(folder, min(extra), expected))
 
 
-def safe_path(name: str) -> PurePosixPath:
-    """Parse a manifest's file name. BundleError if it is not plainly inside the bundle."""
-    path = PurePosixPath(name)
-    plain = name == path.as_posix() and not set(name) & {"\\", "\0", ":"}  # C:file on Windows
-    if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
-        raise BundleError(f"manifest.json names {name!r}, which is not a path inside the bundle")
-    return path
+def _verify_hashes(folder: Path, manifest: Manifest) -> set[str]:
+    """Find files that only their spelling tells from the export's; BundleError for any other."""
+    respelt = set()
+    for name, digest in sorted(manifest.files.items()):
+        if hash_file(folder / name) != digest:
+            cause = damage.explain_change(folder / name, digest)
+            if cause is not None:
+                raise BundleError(f"{folder}: {name!r} {cause}")
+            respelt.add(name)
+    return respelt
 
 
-def tree_files(folder: Path) -> tuple[str, ...]:
-    """List every file below `folder`, sorted posix paths. BundleError at a link or a device."""
-    files = []
+def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """List every file below `folder` but traces of travelling, sorted posix paths.
+
+    Args:
+        folder: a bundle, or what becomes one.
+        known: the manifest's files; none of them is a trace.
+
+    Raises:
+        BundleError: there is a link or a device.
+    """
+    files, known = [], set(known)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
+        if name not in known and travel.is_harmless(name, known):
+            continue
         if path.is_symlink():
-            raise BundleError(f"{folder}: {name!r} is a symbolic link; a bundle holds plain files")
-        if path.is_dir() or path.name in IGNORED:
+            raise BundleError(travel.explain_link(folder, name))
+        if path.is_dir():
             continue
         if not path.is_file():
             raise BundleError(f"{folder}: {name!r} is not a plain file")
@@ -114,18 +168,49 @@ def hash_file(path: Path) -> str:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file and write `manifest.json`; returns the written manifest.
+def seal(folder: Path, manifest: Manifest, signer: Signer | None = None) -> Manifest:
+    """Hash every file and write `manifest.json`, signed if asked; returns the written manifest.
+
+    Writes `.gitattributes` too, which the manifest does not list: `cp BUNDLE/*` leaves it behind.
 
     Deletes the toolkit's log: it differs from run to run, and a good export needs none.
     """
     (folder / LOG).unlink(missing_ok=True)
-    names = [name for name in tree_files(folder) if name != MANIFEST]
+    (folder / travel.ATTRIBUTES).write_bytes(travel.KEEP_BYTES.encode())
+    names = [name for name in tree_files(folder) if name not in BESIDE]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
-    temporary = folder / f".{MANIFEST}.partial"
-    temporary.write_text(sealed.to_json(), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    content = sealed.to_json().encode()
+    _replace(folder / MANIFEST, content)
+    if signer is not None:
+        _replace(folder / SIGNATURE, signer.sign(content))
     return sealed
+
+
+def sign(folder: Path, signer: Signer) -> None:
+    """Sign a finished bundle that has no signature yet.
+
+    Raises:
+        RequestError: another key has signed it; or it cannot be written to.
+    """
+    content = read_content(folder)
+    if (folder / SIGNATURE).exists():
+        if read_signature(folder) != signer.raw(content):
+            raise RequestError(
+                f"{folder} is signed by another key: give --force to make and sign it anew, or "
+                "another --output"
+            )
+        return
+    try:
+        _replace(folder / SIGNATURE, signer.sign(content))
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
@@ -134,4 +219,4 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})

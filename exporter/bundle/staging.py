@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from exporter.bundle.claim import Claim, claim
-from exporter.bundle.folder import LOG, MANIFEST, hash_file
+from exporter.bundle.folder import LOG, hash_file
+from exporter.bundle.manifest import MANIFEST
 from exporter.errors import BundleError, ExportError, RequestError, SamExportError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

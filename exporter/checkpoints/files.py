@@ -35,13 +35,13 @@ class OpenFile:
         path: the name it was opened by, once.
         data: a private map; writing to it does not change the file.
         descriptor: of the open file.
-        stamp: its size and times as it was opened.
+        stamp: its size and time as it was opened.
     """
 
     path: Path
     data: mmap.mmap
     descriptor: int
-    stamp: tuple[int, int, int]
+    stamp: tuple[int, int]
 
     def sha256(self) -> str:
         """Hash the mapped bytes. CheckpointError if the file was written to since it was opened."""
@@ -88,8 +88,9 @@ def _mapped(path: Path, descriptor: int) -> OpenFile:
     return OpenFile(path, data, descriptor, _stamp(status))
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    # Not the time of its status: that changes if another file takes its name.
+    return status.st_size, status.st_mtime_ns
 
 
 def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:

@@ -5,7 +5,7 @@ the bytes it is read from, and no integer has more than some thousand digits.
 from __future__ import annotations
 
 import struct
-from typing import Protocol
+from typing import Protocol, overload
 
 from exporter.checkpoints.budget import LONGEST_INTEGER, LONGEST_NAME
 from exporter.errors import CheckpointError
@@ -18,6 +18,10 @@ class Readable(Protocol):
 
     def __len__(self) -> int: ...
 
+    @overload
+    def __getitem__(self, place: int, /) -> int: ...
+
+    @overload
     def __getitem__(self, place: slice, /) -> bytes: ...
 
     def find(self, piece: bytes, start: int, end: int, /) -> int:
@@ -38,6 +42,12 @@ class Arguments:
             raise EOFError("it ends too early")
         self.at += count
         return taken
+
+    def byte(self) -> int:
+        """Read an unsigned byte. IndexError if there is none."""
+        value = self.data[self.at]
+        self.at += 1
+        return value
 
     def number(self, width: int, *, signed: bool = False) -> int:
         """Read a little-endian integer of `width` bytes."""

@@ -45,7 +45,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.steps = self._literals() | self._methods()
 
-    def _literals(self) -> dict[bytes, Callable[[], None]]:
+    def _literals(self) -> dict[int, Callable[[], None]]:
         """Opcodes that put what stands behind them on the stack."""
         a = self.arguments
         readers: dict[bytes, Callable[[], Any]] = {
@@ -58,7 +58,7 @@ class _Machine:
             pickle.LONG1: lambda: a.long(1),
             pickle.LONG4: lambda: a.long(4),
             pickle.BININT: lambda: a.number(4, signed=True),
-            pickle.BININT1: lambda: a.number(1),
+            pickle.BININT1: a.byte,
             pickle.BININT2: lambda: a.number(2),
             pickle.FLOAT: a.decimal_real,
             pickle.BINFLOAT: a.real,
@@ -74,31 +74,31 @@ class _Machine:
             pickle.BINBYTES8: lambda: a.counted(8),
             pickle.BYTEARRAY8: lambda: a.counted(8),
         }
-        return {code: self._pusher(read) for code, read in readers.items()}
+        return {code[0]: self._pusher(read) for code, read in readers.items()}
 
     def _pusher(self, read: Callable[[], Any]) -> Callable[[], None]:
-        return lambda: self.stack.append(read())
+        def push() -> None:
+            self.stack.append(read())
 
-    def _methods(self) -> dict[bytes, Callable[[], None]]:
+        return push
+
+    def _methods(self) -> dict[int, Callable[[], None]]:
         return {
-            getattr(pickle, name.removeprefix("on_").upper()): getattr(self, name)
+            getattr(pickle, name.removeprefix("on_").upper())[0]: getattr(self, name)
             for name in dir(self)
             if name.startswith("on_")
         }
 
     def run(self) -> Any:
-        data, arguments, steps = self.arguments.data, self.arguments, self.steps
+        read, steps, stop = self.arguments.byte, self.steps, pickle.STOP[0]
         for _ in range(self.budget.operations + 1):
             self.budget.operations -= 1
-            code = data[arguments.at : arguments.at + 1]
-            arguments.at += 1
-            if code == pickle.STOP:
+            code = read()
+            if code == stop:
                 return self.stack.pop()
             step = steps.get(code)
             if step is None:
-                if not code:
-                    raise EOFError("it ends too early")
-                raise CheckpointError(f"uses pickle opcode {code!r}, which no checkpoint needs")
+                raise CheckpointError(f"uses pickle opcode {code:#x}, which no checkpoint needs")
             step()
         raise self.budget.spent("takes more steps to read")
 
@@ -124,7 +124,7 @@ class _Machine:
         held.update(_pairs(items))
 
     def on_proto(self) -> None:
-        self.arguments.number(1)
+        self.arguments.byte()
 
     def on_frame(self) -> None:
         self.arguments.number(8)
@@ -163,7 +163,7 @@ class _Machine:
         self.put(self.arguments.decimal())
 
     def on_binput(self) -> None:
-        self.put(self.arguments.number(1))
+        self.put(self.arguments.byte())
 
     def on_long_binput(self) -> None:
         self.put(self.arguments.number(4))
@@ -178,7 +178,7 @@ class _Machine:
         self.get(self.arguments.decimal())
 
     def on_binget(self) -> None:
-        self.get(self.arguments.number(1))
+        self.get(self.arguments.byte())
 
     def on_long_binget(self) -> None:
         self.get(self.arguments.number(4))

@@ -19,9 +19,11 @@ from exporter.errors import CheckpointError
 
 VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+_STEPS = 8
+"""What reading a field takes, in steps of a pickle."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Message:
     """A span of a file."""
 
@@ -37,7 +39,7 @@ class Message:
         """
         at = self.start
         while at < self.end:
-            budget.operate()
+            budget.operate(_STEPS)
             key, at = self._varint(at)
             number, kind = key >> 3, key & 7
             value: int | Message

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from exporter.checkpoints.budget import LONGEST_NAME, Budget
+from exporter.checkpoints.budget import LONGEST_NAME, MOST_TENSORS, Budget
 from exporter.errors import CheckpointError
 from exporter.printable import printable
 
@@ -23,6 +23,7 @@ _END_64_PLACE = struct.Struct("<4s4xQ4x")
 _END_64 = struct.Struct("<4s20x8xQQQ")
 _LONGEST_COMMENT = 0xFFFF
 _NEWEST_VERSION = 63
+_MOST_ENTRIES = MOST_TENSORS + 100
 _STEPS = 20
 """What reading an entry takes, in steps of a pickle."""
 
@@ -52,6 +53,8 @@ def entries(data: mmap.mmap, budget: Budget) -> dict[str, Entry]:
     count, size, start = _directory(data, end)
     if start + size > end:
         raise _damaged("it reaches past its end")
+    if count > _MOST_ENTRIES:
+        raise CheckpointError(f"holds {count} entries; no checkpoint does")
     budget.operate(_STEPS * count)
     found: dict[str, Entry] = {}
     at = start

@@ -111,7 +111,7 @@ def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
     strangers = [s for s in summaries if s.device_class != budget.device_class]
     if strangers:
         raise RequestError(
-            f"{strangers[0].id} was measured on a {strangers[0].device_class}; budget "
+            f"{strangers[0].id} was measured on class {strangers[0].device_class}; budget "
             f"{budget.name} is for class {budget.device_class}"
         )
     return [row for summary in summaries for row in _rows(budget, summary)]

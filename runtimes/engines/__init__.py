@@ -52,6 +52,10 @@ class LoadedGraph(Protocol):
         ...
 
 
+Load = Callable[[str], LoadedGraph]
+"""Graph name -> the loaded graph."""
+
+
 @dataclass(frozen=True)
 class EngineKind:
     """An engine; its file exports it as `ENGINE`.
@@ -142,6 +146,11 @@ def load_graph(
     if not path.exists():
         raise BundleError(f"{path} is missing; copy or export the bundle again")
     return CheckedGraph(entry.spec, kind.open(path, entry, threads))
+
+
+def loader(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Load:
+    """Make a `Load` of a bundle's graphs; its errors are those of `load_graph`."""
+    return lambda graph: load_graph(bundle, graph, engine, threads)
 
 
 def to_layout(canonical: Array, spec: TensorSpec) -> Array:

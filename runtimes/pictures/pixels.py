@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -13,7 +14,7 @@ from exporter.bundle.preprocess import Bytes
 from exporter.errors import ImageError
 from runtimes.pictures.depth import Deep, Values
 
-Opener = Callable[[], Image.Image]
+Opener = Callable[[], AbstractContextManager[Image.Image]]
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {

@@ -57,14 +57,14 @@ def _refuse(message: str):
     [
         (lambda *_: {}["key"], "KeyError"),
         (_spin, "processor time"),
-        (_grow, "grew by 3"),
+        (_grow, "grew by"),
         (_refuse("x" * 200_000), "a message of 200000"),
         (_refuse("a line\nof two"), ""),
         (lambda *_: None, ""),
     ],
 )
 def test_the_judge_finds_each_kind(read, found, tmp_path):
-    outcome = attempt(Target(read, seconds=0.2), b"", tmp_path)
+    outcome = attempt(Target(read, seconds=0.2 if read is _spin else 60), b"", tmp_path)
     assert outcome.finding.startswith(found) or found in outcome.finding
     assert bool(outcome.finding) == bool(found)
 

@@ -8,7 +8,6 @@ import stat
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,9 @@ def staged(final, *, force=False):
 
 
 def write_bundle(folder, text="new"):
-    (folder / "file.txt").write_text(text)
-    seal(folder, replace(manifest(TinyRecipe(), folder), graphs=()))
+    for name in ("file.txt", "image_encoder.onnx", "mask_decoder.onnx"):
+        (folder / name).write_text(text)
+    seal(folder, manifest(TinyRecipe(), folder))
 
 
 def test_staging_publishes_a_whole_bundle(tmp_path):

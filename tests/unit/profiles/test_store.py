@@ -25,7 +25,9 @@ def test_a_profile_survives_its_line() -> None:
     line = made.to_line()
     assert line.endswith("\n")
     assert line.count("\n") == 1
-    assert parse_profile(line, "here") == made
+    read = parse_profile(line, "here")
+    assert read == made
+    assert read.device.evidence == made.device.evidence != {}
 
 
 def test_what_is_appended_is_read_in_order(tmp_path) -> None:
@@ -63,7 +65,7 @@ def test_a_torn_last_line_is_told_of_and_loses_nothing_else(tmp_path) -> None:
     assert (tmp_path / "p.jsonl.torn").read_bytes() == torn + b"\n"
 
 
-def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path) -> None:
+def test_a_last_line_without_its_newline_is_kept(tmp_path) -> None:
     store = Store(tmp_path / "p.jsonl")
     store.path.write_text(profile(seed=1).to_line().rstrip("\n"))
     assert len(store.read()) == 1
@@ -156,7 +158,7 @@ def test_a_wrong_line_names_its_place(change, message) -> None:
 
 def test_no_number_is_refused() -> None:
     line = _changed(lambda d: d["parity"][0].update(value=float("nan")))
-    with pytest.raises(RequestError, match="NaN"):
+    with pytest.raises(RequestError, match="line 1 is not JSON"):
         parse_profile(line, "line 1")
 
 

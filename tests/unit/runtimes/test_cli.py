@@ -308,7 +308,8 @@ def test_check_prints_the_table(run):
     status, out, err = run("--check")
     assert (status, err) == (0, "")
     assert "4 files as exported; engine ort" in out
-    assert out.count("reaches the floor") == 6
+    assert out.count("reaches the floor") == 8
+    assert "end_to_end masks mask_iou 1 reaches the floor 0.99 of fp32" in out
     assert "prompt_sensitivity 1 reaches the floor 0.9 of fp32" in out
 
 
@@ -316,7 +317,7 @@ def test_check_as_json(run):
     status, out, _ = run("--check", "--json")
     report = json.loads(out)
     assert status == 0
-    assert len(report["figures"]) == 10
+    assert len(report["figures"]) == 17
     assert report["files"] == 4
 
 
@@ -326,7 +327,7 @@ def test_check_fails_on_a_miss(run, tmp_path):
     assert status == 1
     assert "is under the floor" in out
     assert err.startswith("sam-run: error: mask_decoder low_res_masks psnr_db")
-    assert err.endswith("and 6 more\n")
+    assert err.endswith("and 8 more\n")
 
 
 def test_check_fails_on_a_changed_file(run, tmp_path):

@@ -219,7 +219,7 @@ def test_no_profile_of_the_class_is_an_error() -> None:
     held_to = budget.read_budget("phone")
     with pytest.raises(RequestError, match="no profile of class phone"):
         budget.check(held_to, [])
-    with pytest.raises(RequestError, match="was measured on a host"):
+    with pytest.raises(RequestError, match="was measured on class host"):
         budget.check(held_to, [summarise(profile(device=HOST))])
 
 
