@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sam-export",
         lambda: _parser().parse_args(argv),
         _work,
-        stopped=lambda arguments: "; no unfinished bundle is left",
+        stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
 
 
