@@ -71,9 +71,6 @@ def _one_process(count: Count, end: float, seed: int, folder: Path) -> None:
 
 
 def _work(name: str, end: float, seed: int, folder: Path, tally: SynchronizedArray[int]) -> None:
-    import torch
-
-    torch.set_num_threads(1)
     target = load(name)
     mutator = Mutator(target, list(seeds(name).values()), seed)
     work = folder / "work"
