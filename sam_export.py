@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from exporter import __version__
     from exporter.bundle.folder import Bundle, open_bundle
     from exporter.bundle.manifest import Manifest
+    from exporter.bundle.masks import Masks
     from exporter.bundle.prompts import Prompts
     from exporter.errors import ExportError, RequestError, SamExportError
     from exporter.job import Job, Place
     from exporter.pipeline import export
     from exporter.targets import Options
-    from runtimes.masks import Masks
     from runtimes.parity import check_parity
     from runtimes.segmenters import Segmenter, open_segmenter
 
@@ -57,7 +57,7 @@ _HOMES = {
     "exporter.job": ("Job", "Place"),
     "exporter.pipeline": ("export",),
     "exporter.targets": ("Options",),
-    "runtimes.masks": ("Masks",),
+    "exporter.bundle.masks": ("Masks",),
     "runtimes.parity": ("check_parity",),
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
 }

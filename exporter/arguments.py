@@ -7,10 +7,40 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from exporter.closest import closest, suggest
 from exporter.printable import LINE, printable
+
+_LONGEST = 100
+"""Digits of a number; Python itself refuses to read some thousands."""
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Make an argument's type: a whole number from `least` to `most`, in decimal digits."""
+
+    def parse(text: str) -> int:
+        plain = text.isascii() and text.isdecimal() and len(text) <= _LONGEST
+        if not plain or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"should be a whole number from {least} to {most}, not '{printable(text, 40)}'"
+            )
+        return int(text)
+
+    return parse
+
+
+def unicode_path(text: str) -> Path:
+    """Parse a path that runtimes can open: some take no name that is not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"'{printable(text, 100)}' is not UTF-8, which some runtimes cannot open: rename it"
+        ) from None
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +58,25 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store_true", _Flag)
         # argparse takes a plain number for a value, and `-5,3` for an unknown option.
         self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse. An option that there is not ends the process, with those that may be meant."""
+        given, others = self.parse_known_args(args, namespace)
+        if others:
+            options = [each for each in self._option_string_actions if each.startswith("--")]
+            first = others[0].partition("=")[0]
+            meant = closest(first, options) if first.startswith("-") else []
+            hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
+        return given
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """ArgumentError for a value that is none of the choices, with those that may be meant."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(action, f"unknown value {suggest(str(value), choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Print one line, like every other error of ours."""

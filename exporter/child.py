@@ -20,6 +20,9 @@ from typing import Any
 
 from exporter.errors import ExportError, SamExportError
 
+_CRASHED = 0xC0000000
+"""Windows' exit statuses from here on say how a process crashed."""
+
 
 def call(
     command: Sequence[str],
@@ -49,7 +52,8 @@ def call(
             [sys.executable, "-m", *command],
             input=json.dumps(given),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=deadline,
             env=_environment(),
             check=False,
@@ -59,6 +63,8 @@ def call(
         raise failure(f"{what} was not done after {deadline:g} s{hint}") from None
     if ran.returncode < 0:
         raise failure(f"{what} was ended by {_signal(-ran.returncode)}")
+    if ran.returncode >= _CRASHED:
+        raise failure(f"{what} crashed (Windows' status {ran.returncode:#x})")
     answer = _last_line(ran.stdout)
     if ran.returncode == 0 and answer is not None:
         return answer

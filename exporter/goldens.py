@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
-from exporter.scenes.scene import scene
+from exporter.scenes.scene import Scene, box_around, point_inside, scene
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 """Key -> array, as in `exporter.bundle.goldens`."""
@@ -69,16 +70,19 @@ class Recorder:
     rule: PromptRule | DrawnPrompts | None
     mask: MaskRule
 
+    @cached_property
+    def _scene(self) -> Scene:
+        return scene(SEED, self.size, self.size)
+
     @property
     def image(self) -> npt.NDArray[np.uint8]:
         """(1, 3, S, S) RGB."""
-        picture = scene(SEED, self.size, self.size).image
-        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+        return np.ascontiguousarray(self._scene.image.transpose(2, 0, 1)[None])
 
     @property
     def instances(self) -> npt.NDArray[np.bool_]:
         """(K, S, S): the scene's objects."""
-        return scene(SEED, self.size, self.size).instances
+        return self._scene.instances
 
     @property
     def frame(self) -> Frame:
@@ -196,13 +200,13 @@ def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str
 
 def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
     """Make every kind of prompt that can be drawn."""
-    first, second = (_inside(mask) for mask in instances[:2])
+    first, second = (point_inside(mask) for mask in instances[:2])
     return {
         "click_a": Prompts((first,), (1,)),
         "click_b": Prompts((second,), (1,)),
         "points": Prompts((first, second), (1, 1)),
-        "box": Prompts(box=_box(instances[0])),
-        "box_point": Prompts((first,), (1,), _box(instances[0])),
+        "box": Prompts(box=box_around(instances[0])),
+        "box_point": Prompts((first,), (1,), box_around(instances[0])),
     }
 
 
@@ -214,8 +218,8 @@ def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = 
         rule: the bundle's.
         refine: whether the decoder takes an earlier mask.
     """
-    clicks = [_inside(mask) for mask in instances]
-    boxes = [_box(mask) for mask in instances]
+    clicks = [point_inside(mask) for mask in instances]
+    boxes = [box_around(mask) for mask in instances]
     several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - rule.pad_without_box))
     made = [
         Case("click_a", (Prompts((clicks[0],), (1,)),)),
@@ -257,15 +261,3 @@ def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
     masks = outputs["low_res_masks"][:, tokens]
     chosen = mask_scores(masks, outputs["iou_predictions"][:, tokens], rule).argmax(axis=1)
     return np.ascontiguousarray(masks[np.arange(len(chosen)), chosen][:, None])
-
-
-def _inside(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Find the pixel of the mask nearest to its centroid."""
-    rows, cols = np.nonzero(mask)
-    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
-    return float(cols[nearest]), float(rows[nearest])
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, cols = np.nonzero(mask)
-    return float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)

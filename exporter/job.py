@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.bundle.prompts import LABELS
-from exporter.bundle.rules import MaskRule, PromptRule, Score
+from exporter.bundle.rules import LABELS, MaskRule, PromptRule, Score
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
 from exporter.targets import Options, Target, load_target
@@ -51,10 +50,12 @@ class Place:
     Attributes:
         output: folder that holds them.
         force: replace a different bundle that is already there.
+        sign: an Ed25519 private key to sign them with; None for unsigned.
     """
 
     output: Path = Path("bundles")
     force: bool = False
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)

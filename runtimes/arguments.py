@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.arguments import Parser
+from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.printable import printable
 from runtimes.objects import Box, Point
 from runtimes.pictures.reading import MAX_PIXELS, MAX_SIDE
+from runtimes.process import MOST_THREADS
 
 EXAMPLES = """\
 examples:
@@ -28,6 +29,7 @@ examples:
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
 (Ctrl-C), 143 terminated (SIGTERM)
 """
+DEFAULT_THREADS = 2
 
 
 def point(text: str) -> Point:
@@ -77,18 +79,6 @@ def _split(text: str, counts: tuple[int, ...], form: str) -> list[float]:
     return numbers
 
 
-def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _pixels(text: str) -> int:
-    if not text.isdecimal() or len(text) > 10 or not 1 <= int(text) <= MAX_SIDE**2:
-        raise argparse.ArgumentTypeError(f"should be a whole number of pixels, not {text!r}")
-    return int(text)
-
-
 def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
@@ -99,14 +89,25 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="folder written by sam-export")
+    add("bundle", type=unicode_path, metavar="BUNDLE", help="folder written by sam-export")
     add("image", type=Path, metavar="IMAGE", nargs="?", help="any picture that Pillow reads")
     add("--check", action="store_true", help="verify every hash and run the bundle's goldens")
+    add(
+        "--verify-key",
+        type=Path,
+        metavar="KEY",
+        help="first verify that this Ed25519 public key (PEM or OpenSSH) signed the bundle",
+    )
     _add_prompts(made)
     _add_reading(made)
     _add_files(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
-    add("--threads", type=_threads, default=2, metavar="N", help="default: 2")
+    add(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        metavar="N",
+        help=f"default: {DEFAULT_THREADS}",
+    )
     add("--json", action="store_true", help="print one JSON object instead of text")
     add("--debug", action="store_true", help="show the traceback of an error")
     return made
@@ -154,7 +155,7 @@ def _add_reading(parser: Parser) -> None:
     )
     add(
         "--max-pixels",
-        type=_pixels,
+        type=whole_number(1, MAX_SIDE**2),
         default=MAX_PIXELS,
         metavar="N",
         help=f"decode no more ({MAX_PIXELS}): a larger JPEG is decoded smaller, others are refused",

@@ -6,27 +6,27 @@ import argparse
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from exporter import command
 from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
-from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.printable import LINE, printable
-from exporter.signals import describe_end, terminable
-from runtimes.arguments import parser
+from exporter.errors import ParityError, RequestError
+from exporter.printable import one_line
+from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
-from runtimes.masks import Masks
 from runtimes.measures import describe, find_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
 from runtimes.parity import check_parity
 from runtimes.pictures import Picture
 from runtimes.pictures.reading import Reading, read_picture
+from runtimes.process import allowed_cores, crowding
 from runtimes.segmenters import Request, Segmenter, open_segmenter, validate
 
 T = TypeVar("T")
@@ -34,38 +34,32 @@ T = TypeVar("T")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-run`; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    try:
-        with terminable():
-            return _check(arguments) if arguments.check else _segment(arguments)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        print(f"sam-run: {word}", file=sys.stderr)
-        return status
-    except Exception as error:  # noqa: BLE001 - a user gets one line instead of a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        known = isinstance(error, SamExportError)
-        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"sam-run: error: {what}", file=sys.stderr)
-        return error.exit_status if isinstance(error, SamExportError) else 1
+    return command.run("sam-run", lambda: parser().parse_args(argv), _work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    return _check(arguments) if arguments.check else _segment(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    threads = _threads(arguments.threads)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
-    figures = check_parity(bundle.path, manifest, engine, arguments.threads)
+    figures = check_parity(bundle.path, manifest, engine, threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
+        report["signature"] = None if arguments.verify_key is None else "verified"
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
-        print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
+        signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
+        opened = f"{len(manifest.files)} files as exported{signed}"
+        print(one_line(f"{bundle.path}: {opened}; engine {engine}"))
         for figure in figures:
-            print(f"  {describe(figure, manifest.precision)}")
+            print(f"  {one_line(describe(figure, manifest.precision))}")
     under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
@@ -79,7 +73,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise RequestError("give an IMAGE to segment, or --check")
     objects = group(arguments.point, arguments.box)
     files = _files(arguments, objects)
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
     check_sizes(files, picture)
     frame = fit(*picture.size, bundle.manifest.preprocess)
@@ -88,8 +82,8 @@ def _segment(arguments: argparse.Namespace) -> int:
     request = Request(sets, arguments.multimask, arguments.mask_input, files.logits is not None)
     given = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
-    ms: dict[str, float] = {}
-    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
+    ms, threads = dict[str, float](), _threads(arguments.threads)
+    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
     _time(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
     masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
@@ -104,9 +98,18 @@ def _segment(arguments: argparse.Namespace) -> int:
         rows["files"] = [str(path) for path in written]
         print(json.dumps(rows, indent=2))
         return 0
-    for line in (*lines(bundle.manifest, found), *written):
-        print(line)
+    for line in (*lines(bundle.manifest, found), *map(str, written)):
+        print(one_line(line))
     return 0
+
+
+def _threads(asked: int | None) -> int:
+    """As many as asked for, or two; never more than cores, and said if that is less than asked."""
+    cores = len(allowed_cores())
+    word = crowding(asked or 1, cores)
+    if word:
+        print(f"sam-run: {one_line(f'{word}: taking {cores}')}", file=sys.stderr)
+    return min(asked or DEFAULT_THREADS, cores)
 
 
 def _place(
@@ -136,7 +139,7 @@ def _predict(
 def _tell(notes: Sequence[str]) -> None:
     """Tell the user, in a line each, what was done to a picture or a prompt."""
     for note in filter(None, notes):
-        print(f"sam-run: {printable(note, LINE)}", file=sys.stderr)
+        print(f"sam-run: {one_line(note)}", file=sys.stderr)
 
 
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:

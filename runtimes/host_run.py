@@ -90,7 +90,7 @@ def run_graph(job: HostJob) -> GraphRun:
         warmup_ns=samples.warmup,
         samples_ns=samples.counted,
         cpu_ns=samples.cpu_ns,
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_bytes() or None,
         threads=job.method.threads,
         affinity=affinity,
         notes=(_resident(before), *(() if samples.stable else (_unstable(job.method),))),
@@ -118,7 +118,7 @@ def run_session(job: HostJob) -> SessionRun:
         decoder, given = loaded[graphs.index(graph)], inputs[graph.spec.name]
         clicks = time_calls(lambda: decoder.run(given), job.method).counted
     return SessionRun(
-        runtime, load_ns, first_mask_ns, clicks, peak_bytes(), notes=(_resident(before),)
+        runtime, load_ns, first_mask_ns, clicks, peak_bytes() or None, notes=(_resident(before),)
     )
 
 

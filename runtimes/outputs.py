@@ -12,16 +12,17 @@ import numpy as np
 from PIL import Image
 
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools
 from exporter.bundle.prompts import Prompts
 from exporter.errors import RequestError
-from runtimes.masks import Masks
 from runtimes.objects import Asked
 from runtimes.pictures import Picture
 from runtimes.pictures.writing import (
     require_mask_format,
     require_picture_format,
     require_size,
+    require_writable,
     save_mask,
     save_picture,
     write_whole,
@@ -56,15 +57,21 @@ def check_files(files: Files, image: Path, objects: Sequence[Asked]) -> None:
     split = [path for path in (files.mask, files.logits) if path is not None]
     parts = [_part(path, name, len(names)) for path in split for name in names]
     whole = [path for path in (image, files.overlay) if path is not None]
-    if len({path.resolve() for path in [*whole, *parts]}) < len(whole) + len(parts):
-        raise RequestError("IMAGE, -o, --mask and --save-logits should be different files")
     for path in files.asked:
-        if not path.parent.is_dir():
-            raise RequestError(f"there is no folder {path.parent} to write {path.name} to")
+        require_writable(path)
+    if len({_resolve(path) for path in [*whole, *parts]}) < len(whole) + len(parts):
+        raise RequestError("IMAGE, -o, --mask and --save-logits should be different files")
     if files.overlay is not None:
         require_picture_format(files.overlay)
     if files.mask is not None:
         require_mask_format(files.mask)
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise RequestError(f"{path} is a link that leads back to itself") from None
 
 
 def check_sizes(files: Files, picture: Picture) -> None:
@@ -86,7 +93,7 @@ def write(files: Files, image: Path, picture: Picture, found: Sequence[Segmented
         save_picture(files.overlay, drawn)
         written.append(files.overlay)
     for path, mask in _masks(files.mask, found):
-        if path.resolve() == image.resolve():
+        if _resolve(path) == _resolve(image):
             raise RequestError(f"the mask {path} would replace the IMAGE: name --mask otherwise")
         save_mask(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)))
         written.append(path)

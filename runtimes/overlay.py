@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Bytes
 from exporter.bundle.prompts import Prompts
-from runtimes.masks import Masks
 
 _TINT = 0.45
 # The first is rare in photographs: no sky, water, skin or leaf.

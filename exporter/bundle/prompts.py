@@ -7,17 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.rules import LABELS, PromptRule
 from exporter.errors import PromptError
-
-LABELS = {
-    "foreground": 1,
-    "background": 0,
-    "box_top_left": 2,
-    "box_bottom_right": 3,
-    "not_a_point": -1,
-    "empty": -2,
-}
 
 
 @dataclass(frozen=True)

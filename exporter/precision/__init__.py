@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exporter import catalog
+from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.islands import Island
 
+ALIASES = {
+    "half": "fp16", "float16": "fp16", "f16": "fp16", "16": "fp16", "bf16": "fp16",
+    "full": "fp32", "float32": "fp32", "float": "fp32", "f32": "fp32", "single": "fp32",
+    "32": "fp32",
+}  # fmt: skip
 PLANNED = ("int8", "int8-weights", "int4-weights")
 
 Number = Literal["float32", "float16", "int8", "int4"]
@@ -52,6 +58,6 @@ def load_precision(name: str) -> Precision:
             raise RequestError(
                 f"precision {name} is not available in this release; choose from {known}"
             )
-        raise RequestError(f"unknown precision {name!r}; choose from {known}")
+        raise unknown("precision", name, names(), aliases=ALIASES)
     precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
     return precision

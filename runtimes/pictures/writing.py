@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from exporter.errors import ExportError, RequestError
+from exporter.printable import printable
 
 _MASK_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
@@ -31,23 +35,51 @@ _MOST = {"AVIF": 65_536, "GIF": 65_535, "JPEG": 65_500, "PCX": 65_535, "SGI": 65
 _MOST |= {"MPO": 65_500, "TGA": 65_535, "WEBP": 16_383}
 """Pixels of a side that a format can hold."""
 
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 _RESIZING = frozenset({"ICNS", "ICO"})
 _COLOURLESS = frozenset({"BLP", "MSP", "PALM", "SPIDER", "XBM"})
 _STUBS = frozenset({"BUFR", "GRIB", "HDF5", "WMF"})
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file completely or not at all. ExportError if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    """Write a file completely or not at all.
+
+    Raises:
+        RequestError: there can be no such file.
+        ExportError: the disk is full, or fails.
+    """
+    temporary = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:
             write(stream)
         temporary.replace(path)
     except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}") from None
+        kind = ExportError if error.errno in _DISK else RequestError
+        raise kind(f"cannot write {printable(str(path))}: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """RequestError if a file can be seen not to be writable before the work."""
+    if not path.name:
+        raise RequestError("a file to write should have a name")
+    if not path.parent.is_dir():
+        raise RequestError(f"there is no folder {path.parent} to write {path.name} to")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RequestError(
+            f"cannot write {printable(str(path))}: the folder {path.parent} is not yours to write"
+        )
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RequestError(f"cannot write {printable(str(path))}: {error.strerror}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        raise RequestError(f"cannot write {printable(str(path))}: it is {what}")
 
 
 def save_picture(path: Path, image: Image.Image) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.closest import unknown
 from exporter.errors import RequestError
 
 PROTOCOL = 2
@@ -109,7 +110,7 @@ class RunnerJob:
     def __post_init__(self) -> None:
         """RequestError if no runner could do it."""
         if self.mode not in MODES:
-            raise RequestError(f"unknown mode {self.mode!r}; choose from {', '.join(MODES)}")
+            raise unknown("mode", self.mode, MODES)
         if self.threads < 1 or self.runs < 1 or self.seconds < 0 or self.warmup_seconds < 0:
             raise RequestError("threads and runs are 1 or more, and no time is below 0")
         if not self.graphs or (self.mode == GRAPH and len(self.graphs) != 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +49,8 @@ class Setting:
     @classmethod
     def of(cls, method: Method, cores: tuple[int, ...]) -> Setting:
         """A method's, with its `cores` turned into numbers by whoever knows the device."""
-        return cls(
-            threads=method.threads,
-            cores=cores,
-            delegate=method.delegate,
-            runs=method.runs,
-            seconds=method.seconds,
-            warmup_seconds=method.warmup_seconds,
-            warmup_least_seconds=method.warmup_least_seconds,
-            stable_calls=method.stable_calls,
-            stable_within=method.stable_within,
-        )
+        taken = {f.name: getattr(method, f.name) for f in fields(cls) if f.name != "cores"}
+        return cls(cores=cores, **taken)
 
 
 @dataclass(frozen=True)
@@ -245,13 +236,5 @@ def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, 
         library=library.file,
         version=library.version,
         graphs=graphs,
-        threads=setting.threads,
-        cores=setting.cores,
-        delegate=setting.delegate,
-        runs=setting.runs,
-        seconds=setting.seconds,
-        warmup_seconds=setting.warmup_seconds,
-        warmup_least_seconds=setting.warmup_least_seconds,
-        stable_calls=setting.stable_calls,
-        stable_within=setting.stable_within,
+        **vars(setting),
     )

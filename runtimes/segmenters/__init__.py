@@ -19,11 +19,12 @@ import numpy.typing as npt
 from exporter import catalog
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame
 from exporter.bundle.prompts import Prompts
 from exporter.errors import BundleError
+from runtimes.engines import Load
 from runtimes.mask_prompts import MaskPrompt
-from runtimes.masks import Masks
 from runtimes.pictures import Picture
 from runtimes.pictures.arrays import Given, as_picture
 from runtimes.prompt_arrays import as_prompts
@@ -52,6 +53,7 @@ class Segmenter(ABC):
         bundle: opened.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
+        load: what loads a graph, instead of an engine.
 
     Raises:
         RequestError: no engine here can run the bundle.
@@ -59,7 +61,13 @@ class Segmenter(ABC):
     """
 
     @abstractmethod
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None: ...
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None: ...
 
     def set_image(self, image: Given) -> tuple[str, ...]:
         """Take an image; every later prompt is on it.
@@ -150,14 +158,16 @@ def segmenter_type(manifest: Manifest) -> type[Segmenter]:
     return found
 
 
-def open_segmenter(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Segmenter:
-    """Load a bundle's graphs, whatever its kind.
+def open_segmenter(
+    bundle: Bundle, engine: str | None = None, threads: int = 2, load: Load | None = None
+) -> Segmenter:
+    """Load a bundle's graphs, whatever its kind; the arguments are those of `Segmenter`.
 
     Raises:
         RequestError: no engine here can run the bundle.
         BundleError: its graphs cannot be loaded.
     """
-    return segmenter_type(bundle.manifest)(bundle, engine, threads)
+    return segmenter_type(bundle.manifest)(bundle, engine, threads, load)
 
 
 def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from exporter.bundle.drawn_prompts import check_drawable, draw
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks, masks_of
 from exporter.bundle.preprocess import Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import load_graph, run_canonical
+from runtimes.engines import Load, loader, run_canonical
 from runtimes.mask_prompts import MaskPrompt
-from runtimes.masks import Masks, masks_of
 from runtimes.pictures import Picture
 from runtimes.segmenters import Request, Segmenter
 
@@ -21,10 +21,17 @@ GRAPH = "segmenter"
 class DrawnSegmenter(Segmenter):
     """See `Segmenter`. It refines no mask, and takes background points only if the rule does."""
 
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None:
         self.manifest = bundle.manifest
         self.rule = _rule(bundle.manifest)
-        self._graph = load_graph(bundle, GRAPH, engine, threads)
+        load = load or loader(bundle, engine, threads)
+        self._graph = load(GRAPH)
         self._image: Floats | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 

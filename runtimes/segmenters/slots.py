@@ -8,14 +8,14 @@ import numpy as np
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
+from exporter.bundle.masks import Masks, masks_of
 from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import Array, load_graph, run_canonical
+from runtimes.engines import Array, Load, loader, run_canonical
 from runtimes.mask_prompts import MaskPrompt, as_logits, read_mask_prompt
-from runtimes.masks import Masks, masks_of
 from runtimes.pictures import Picture
 from runtimes.segmenters import Request, Segmenter
 
@@ -26,14 +26,21 @@ DECODER = "mask_decoder"
 class SlotSegmenter(Segmenter):
     """See `Segmenter`. The encoder runs once an image, the decoder once a prompt."""
 
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None:
         names = {graph.spec.name for graph in bundle.manifest.graphs}
         if not {ENCODER, DECODER} <= names:
             raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
         self.manifest = bundle.manifest
         self._rule = slot_rule(bundle.manifest)
-        self._encoder = load_graph(bundle, ENCODER, engine, threads)
-        self._decoder = load_graph(bundle, DECODER, engine, threads)
+        load = load or loader(bundle, engine, threads)
+        self._encoder = load(ENCODER)
+        self._decoder = load(DECODER)
         self._embedded: dict[str, Array] | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 

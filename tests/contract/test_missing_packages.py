@@ -87,6 +87,18 @@ def test_measuring_on_this_host_names_the_extra(tmp_path):
     assert "pip install 'sam-export[onnx]'" in "\n".join(lines)
 
 
+def test_signing_and_verifying_name_the_extra(tmp_path):
+    tiny_bundle.build(tmp_path / "bundle")
+    key = tmp_path / "key"
+    given = ("exporter.cli", "--target", "onnx", "--output", tmp_path / "out", "--sign", key)
+    for words in (given, ("runtimes.cli", tmp_path / "bundle", "--check", "--verify-key", key)):
+        status, lines = without("cryptography", *words)
+        assert status == 2, lines
+        assert len(lines) == 1, lines
+        assert lines[0].endswith("needs cryptography: pip install 'sam-export[sign]'")
+    assert not (tmp_path / "out").exists()
+
+
 def test_lists_and_help_need_nothing():
     everything = "torch,safetensors,coremltools,onnx,onnxruntime,onnxscript,litert_torch"
     assert without(everything, "exporter.cli", "--list")[0] == 0

@@ -66,6 +66,10 @@ def test_an_error_that_takes_more_than_words(serve) -> None:
         ("1 / 0", "the work failed: ZeroDivisionError: division by zero"),
         ("os.kill(os.getpid(), 9)", "the work was ended by SIGKILL: not enough memory?"),
         ("os.kill(os.getpid(), 15)", "the work was ended by SIGTERM"),
+        (
+            "import sys; sys.stderr.buffer.write(b'caf\\xe9\\n'); sys.stderr.flush(); os._exit(3)",
+            "the work failed: caf\ufffd",
+        ),
         ("os._exit(3)", "the work failed: it ended with exit status 3 and no answer"),
         ("os._exit(0)", "the work failed: it ended with exit status 0 and no answer"),
         ("raise type('OddError', (errors.ExportError,), {})('x')", "the work failed: OddError: x"),

@@ -19,6 +19,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.targets import Lowering, Options
 from exporter.targets.coreml import TARGET
+from exporter.targets.coreml._passes import passes
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -55,7 +56,7 @@ def convert(work: Lowering, compute_precision: Any) -> GraphFile:
         minimum_deployment_target=getattr(ct.target, f"iOS{work.options.minimum_ios}"),
         compute_precision=compute_precision,
         skip_model_load=True,
-        pass_pipeline=_passes(ct),
+        pass_pipeline=passes(),
     )
     path = work.folder / f"{spec.name}.mlpackage"
     model.save(str(path))
@@ -97,23 +98,10 @@ def _input(ct: Any, tensor: TensorSpec) -> Any:
     return ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=np.float32)
 
 
-def _passes(ct: Any) -> Any:
-    """All of the toolkit's but one, which is not exact.
-
-        x -> mul -> add -> y    becomes    x -> batch_norm (variance 1, epsilon 1e-5) -> y
-
-    The epsilon scales everything by 1 - 5e-6; in the image's normalisation that costs 25 dB of the
-    embedding.
-    """
-    passes = ct.PassPipeline()
-    passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
-    return passes
-
-
 def make_reproducible(package: Path) -> None:
     """Replace random identifiers and drop the date, so that equal jobs give equal files."""
     index = package / "Manifest.json"
-    data = json.loads(index.read_text())
+    data = json.loads(index.read_text(encoding="utf-8"))
     entries, root = data["itemInfoEntries"], data["rootModelIdentifier"]
     stable = {
         key: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
@@ -121,7 +109,8 @@ def make_reproducible(package: Path) -> None:
     }
     data["itemInfoEntries"] = {stable[key]: entry for key, entry in entries.items()}
     data["rootModelIdentifier"] = stable[root]
-    index.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    # As coremltools writes it whenever it opens a package: a look must not change a bundle.
+    index.write_text(json.dumps(data, indent=4, sort_keys=True) + "\n", "utf-8", newline="\n")
     _rewrite_model(package / "Data" / entries[root]["path"])
 
 

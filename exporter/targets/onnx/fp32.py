@@ -9,8 +9,8 @@ import torch
 
 from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
-from exporter.targets import Lowering
-from exporter.targets.onnx import OPSET
+from exporter.targets import OPSETS, Lowering
+from exporter.targets.onnx._opset import lower_opset
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -31,8 +31,11 @@ def exported(graph: Graph) -> Any:
 
 
 def write(model: Any, work: Lowering) -> GraphFile:
-    """Write a model without its exporter's traces."""
-    _strip(model)
+    """Write a model in its opset, without its exporter's traces.
+
+    RequestError if it cannot be written in the opset that is asked for.
+    """
+    _strip(lower_opset(model, work.options.opset))
     name = f"{work.graph.spec.name}.onnx"
     return GraphFile(work.graph.spec, name, _save(model, work.folder / name))
 
@@ -42,7 +45,7 @@ def _export(graph: Graph) -> Any:
         graph.module,
         graph.example,
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=OPSETS[-1],
         input_names=[t.name for t in graph.spec.inputs],
         output_names=[t.name for t in graph.spec.outputs],
         verbose=False,
@@ -53,10 +56,18 @@ def _export(graph: Graph) -> Any:
 
 
 def _strip(model: Any) -> None:
-    """Remove the exporter's stack traces: they hold this machine's paths, and megabytes."""
+    """Remove the exporter's stack traces: they hold this machine's paths, and megabytes.
+
+    And what it says twice, the shapes of weights: ONNX Runtime's quantiser turns weights over and
+    then stops at their old shapes.
+    """
     del model.metadata_props[:]
     graph = model.graph
     del graph.metadata_props[:]
+    weights = {tensor.name for tensor in graph.initializer}
+    values = [value for value in graph.value_info if value.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(values)
     for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""

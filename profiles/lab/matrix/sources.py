@@ -41,10 +41,12 @@ CARRIERS = frozenset(
     for name in (
         "",
         ".bundle",
+        ".bundle.agreement",
         ".bundle.flow",
         ".bundle.folder",
         ".bundle.goldens",
         ".bundle.manifest",
+        ".bundle.ranges",
         ".bundle.reading",
         ".bundle.rules",
         ".bundle.tensors",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exporter.bundle.preprocess import Frame
-from exporter.bundle.prompts import LABELS, Prompts, check, pack, place
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.prompts import Prompts, check, pack, place
+from exporter.bundle.rules import LABELS, PromptRule
 from exporter.errors import PromptError
 
 FRAME = Frame((100, 50), (64, 32), 64)

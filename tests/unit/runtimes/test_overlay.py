@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from exporter.bundle.masks import Masks
 from exporter.bundle.prompts import Prompts
-from runtimes.masks import Masks
 from runtimes.overlay import overlay, tint
 
 

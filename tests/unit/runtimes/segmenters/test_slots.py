@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.bundle.folder import open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import choose_tokens, clamp_logits
 from exporter.bundle.preprocess import fit, image_input, upscale
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from runtimes.masks import choose_tokens, clamp_logits
 from runtimes.prompt_arrays import as_prompts
 from runtimes.segmenters.slots import SlotSegmenter, mask_inputs
-from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
+from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode
 
 RGB = np.random.default_rng(5).integers(0, 256, (60, 120, 3), np.uint8)
 
@@ -218,6 +218,6 @@ def test_prompts_from_arrays():
 def test_a_bundle_without_the_two_graphs_takes_no_prompts(tmp_path):
     folder = tmp_path / "bundle"
     sealed = build(folder)
-    reseal(folder, graphs=sealed.graphs[:1])
+    alone = replace(sealed, graphs=sealed.graphs[:1])
     with pytest.raises(BundleError, match="takes no prompts"):
-        SlotSegmenter(open_bundle(folder))
+        SlotSegmenter(Bundle(folder, alone))
