@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner matrix onnxsim counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +17,10 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## the virtual environment, pinned
 
 demo: $(READY)  ## export the embedded model to all three targets, segment the sample picture, measure here
-	rm -rf $(DEMO)
-	$(BIN)/sam-export --target coreml --output $(DEMO)
-	$(BIN)/sam-export --target tflite --output $(DEMO)
-	$(BIN)/sam-export --target onnx --output $(DEMO)
+	$(BIN)/sam-export --target coreml --output $(DEMO) --force
+	$(BIN)/sam-export --target tflite --output $(DEMO) --force
+	$(BIN)/sam-export --target onnx --output $(DEMO) --force
+	rm -f $(DEMO)/profiles.jsonl
 	$(BIN)/sam-run $(DEMO)/demo-coreml-fp16 $(SAMPLE) --point 181,319 -o $(DEMO)/overlay-click.png
 	$(BIN)/sam-run $(DEMO)/demo-tflite-fp16 $(SAMPLE) --box 255,305,525,479 -o $(DEMO)/overlay-box.png
 	$(BIN)/sam-run $(DEMO)/demo-onnx-fp16 $(SAMPLE) --point 444,154 --multimask -o $(DEMO)/overlay-multimask.png
@@ -43,6 +43,9 @@ bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m profiles.lab.bench --write
 	$(MAKE) bench-host
 
+signals: $(READY)  ## stop the commands at any moment and count how they end; ARGS='--times 300 --command run'
+	$(BIN)/python -m tests.fakes.signals $(ARGS)
+
 bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes profiles/results/host-demo.md
 	test -d $(DEMO)/demo-onnx-fp16 || $(BIN)/sam-export --target all --output $(DEMO)
 	rm -f $(DEMO)/host.jsonl
@@ -61,12 +64,18 @@ onnxsim: $(READY)  ## every variant's ONNX graphs before and after onnxsim; hour
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev,lab]'
 	$(BIN)/python -m profiles.lab.simplify --write $(ARGS)
 
+oldest: $(READY)  ## bundles of every family in the oldest runtimes that install; an hour, resumable; ARGS as for matrix
+	$(BIN)/python -m profiles.lab.oldest --write $(ARGS)
+
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts
 
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
+
+fuzz: $(READY)  ## try changed files on every reader; ARGS='--minutes 30 --only pickle --write' as needed
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/results/demo-accuracy.md
 	$(BIN)/python -m profiles.lab.demo.evaluate --scenes 200 --write

@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 from android_harness.errors import BusyError
+from exporter.bundle.claim import claim, lock_of
+from exporter.errors import RequestError
+
+_LONGEST = 100
+"""Letters of a serial in the name of its lock; a file's name holds 255 bytes."""
 
 
 @contextmanager
 def locked(serial: str) -> Iterator[None]:
-    """Hold the device for this process; the system lets go of it however the process ends.
+    """Hold the device for this process until the block, or the process, ends.
 
     Raises:
         BusyError: another run on this computer holds it.
+        RequestError: the folder for temporary files cannot be written.
     """
-    path = lock_file(serial)
-    stream = None
-    while stream is None:
+    path = _device_file(serial)
+    with ExitStack() as stack:
         try:
-            stream = _held(path)
-        except BlockingIOError:
-            raise BusyError(f"{serial} is used by another run here: wait for its end") from None
-    with stream:
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            stack.enter_context(claim(path, lambda holder: _busy(serial, holder)))
+        except OSError as error:
+            raise RequestError(
+                f"cannot write to {path.parent} ({error.strerror}): set TMPDIR to a folder of yours"
+            ) from None
+        yield
 
 
 def lock_file(serial: str) -> Path:
-    """The file whose lock stands for the device; it exists while a run does."""
-    name = re.sub(r"[^\w.-]", "_", serial)
-    return Path(tempfile.gettempdir()) / f"sam-export-{os.getuid()}-{name}.lock"
+    """The file that stands for the device in use; it exists while a run does."""
+    return lock_of(_device_file(serial))
 
 
-def _held(path: Path) -> IO[str] | None:
-    """The open file with its lock; None if its last holder removed it in between."""
-    stream = path.open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(stream.fileno()).st_nlink:
-            return stream
-    except BlockingIOError:
-        stream.close()
-        raise
-    stream.close()
-    return None
+def _busy(serial: str, holder: str) -> BusyError:
+    return BusyError(f"{serial} is used by another run here ({holder}): wait for its end")
+
+
+def _device_file(serial: str) -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows the folder is the user's own
+    name = re.sub(r"[^\w.-]", "_", serial)[:_LONGEST]
+    if name != serial:  # two serials must not become one
+        name += f"-{hashlib.sha256(serial.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    return Path(tempfile.gettempdir()) / f"sam-export-{user}-{name}"

@@ -105,7 +105,7 @@ def _pulled(connection: Connection, remote: str, size: int) -> bytes:
 def _send(connection: Connection, folder: str, job: str) -> None:
     with tempfile.TemporaryDirectory(prefix="sam-export-") as temporary:
         path = Path(temporary) / JOB
-        path.write_text(job, encoding="ascii")
+        path.write_text(job, encoding="ascii", newline="\n")
         connection.push([path], folder)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -239,7 +240,10 @@ def _local(item: Item, folder: Path) -> Path:
     if isinstance(item.content, bytes):
         path.write_bytes(item.content)
     else:
-        path.symlink_to(item.content.resolve())
+        try:
+            path.symlink_to(item.content.resolve())
+        except OSError:  # Windows lets few users make links
+            shutil.copyfile(item.content, path)
     return path
 
 

@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import RequestError
+from exporter.closest import unknown
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -21,9 +21,23 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def load(package: str, name: str, symbol: str) -> Any:
-    """Import `symbol` of entry `name`. RequestError lists the entries if there is none."""
+    """Import `symbol` of entry `name`. RequestError names the closest entries if there is none.
+
+    A catalogue's `ALIASES` are other people's names for its entries.
+    """
     known = names(package)
     if name not in known:
         kind = package.rsplit(".", 1)[-1].rstrip("s")
-        raise RequestError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+        aliases = getattr(importlib.import_module(package), "ALIASES", None)
+        raise unknown(kind, name, known, aliases=aliases)
     return getattr(importlib.import_module(f"{package}.{name}"), symbol)
+
+
+def option_name(entry: str) -> str:
+    """Spell an entry as an option's value: `int8_weights` -> `int8-weights`."""
+    return entry.replace("_", "-")
+
+
+def entry_name(option: str) -> str:
+    """Spell an option's value as its entry: `int8-weights` -> `int8_weights`."""
+    return option.replace("-", "_")

@@ -16,9 +16,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from exporter.errors import ExportError, SamExportError
+from exporter.errors import ExportError, RequestError, SamExportError
+
+_CRASHED = 0xC0000000
+"""Windows' exit statuses from here on say how a process crashed."""
 
 
 def call(
@@ -41,15 +45,18 @@ def call(
         failure: raised if the process gives no answer.
 
     Raises:
+        RequestError: the current folder was removed.
         SamExportError: the child's own error, with its class and message.
         failure: it missed the deadline, was ended by a signal, or failed by a bug.
     """
+    require_folder()
     try:
         ran = subprocess.run(
             [sys.executable, "-m", *command],
             input=json.dumps(given),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=deadline,
             env=_environment(),
             check=False,
@@ -59,6 +66,8 @@ def call(
         raise failure(f"{what} was not done after {deadline:g} s{hint}") from None
     if ran.returncode < 0:
         raise failure(f"{what} was ended by {_signal(-ran.returncode)}")
+    if ran.returncode >= _CRASHED:
+        raise failure(f"{what} crashed (Windows' status {ran.returncode:#x})")
     answer = _last_line(ran.stdout)
     if ran.returncode == 0 and answer is not None:
         return answer
@@ -67,6 +76,14 @@ def call(
     lines = [line for line in ran.stderr.splitlines() if line.strip()]
     said = lines[-1] if lines else f"it ended with exit status {ran.returncode} and no answer"
     raise failure(f"{what} failed: {said}")
+
+
+def require_folder() -> None:
+    """RequestError if the current folder was removed: no toolkit starts in one."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise RequestError("the current folder was removed: change to another one") from None
 
 
 def serve(work: Callable[[Any], object]) -> int:

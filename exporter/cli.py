@@ -6,17 +6,18 @@ import argparse
 import json
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import exporter
-from exporter import targets
-from exporter.errors import SamExportError
+from exporter import child, command, precision, targets
+from exporter.arguments import Parser, unicode_path, whole_number
+from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.closest import unknown
 from exporter.listing import listing
+from exporter.printable import one_line
 from exporter.progress import on_stderr, silent
-from exporter.signals import describe_end, terminable
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
 
@@ -38,33 +39,39 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        with terminable():
-            if arguments.list:
-                print(listing(as_json=arguments.json))
-                return 0
-            return _export(arguments)
-    except SamExportError as error:
-        return _fail(str(error), error.exit_status, debug=arguments.debug)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        return _fail(f"{word}; no unfinished bundle is left", status, debug=arguments.debug)
-    except MemoryError:
-        return _fail("out of memory; close something or take a smaller variant", 1, debug=False)
-    except Exception as error:  # noqa: BLE001 - a user gets one line, --debug the rest
-        line = f"{type(error).__name__}: {error} (a bug; run again with --debug and report it)"
-        return _fail(line, 1, debug=arguments.debug)
+    return command.run(
+        "sam-export",
+        lambda: _parser().parse_args(argv),
+        _work,
+        stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
+    )
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    if arguments.list or arguments.manifest_schema:
+        print(_known(arguments))
+        return 0
+    return _export(arguments)
+
+
+def _known(arguments: argparse.Namespace) -> str:
+    """What needs no export: the variants, or the manifest's schema."""
+    if arguments.list:
+        return listing(as_json=arguments.json)
+    from exporter.bundle.schema import manifest_schema
+
+    return manifest_schema().rstrip()
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from exporter.job import Job, Place
     from exporter.pipeline import export
 
+    child.require_folder()
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
     job = Job(
-        targets=targets.names() if arguments.target == "all" else (arguments.target,),
+        targets=_targets(arguments.target or ["coreml"]),
         precision=arguments.precision,
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
@@ -74,15 +81,24 @@ def _export(arguments: argparse.Namespace) -> int:
         score=arguments.score,
         options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
     )
-    bundles = export(job, Place(arguments.output, arguments.force), report)
+    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
     if arguments.json:
         print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
-        print(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else ""))
+        print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _targets(given: Sequence[str]) -> tuple[str, ...]:
+    """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`."""
+    names = [name.strip() for each in given for name in each.split(",")]
+    for name in names:
+        if name not in (*targets.names(), "all"):
+            raise unknown("target", name, (*targets.names(), "all"), aliases=targets.ALIASES)
+    return targets.names() if "all" in names else tuple(dict.fromkeys(names))
 
 
 def summary(bundle: Bundle) -> str:
@@ -106,33 +122,8 @@ def _as_data(bundle: Bundle) -> dict[str, object]:
     return {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
 
 
-def _fail(line: str, status: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"sam-export: error: {line}", file=sys.stderr)
-    return status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line, like every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-def _number(least: int, most: int) -> type:
-    class Number(int):
-        def __new__(cls, text: str) -> Number:
-            value = super().__new__(cls, text)
-            if not least <= value <= most:
-                raise ValueError
-            return value
-
-    Number.__name__ = f"whole number from {least} to {most},"
-    return Number
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="sam-export",
         description="Turn a Segment Anything checkpoint into a verified bundle for phones.",
         epilog=EXAMPLES,
@@ -141,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"sam-export {exporter.__version__}")
     add("--list", action="store_true", help="list every variant and stop")
+    add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
     add(
@@ -149,16 +141,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the decoder's own file, for variants published in two files (default: as above)",
     )
-    add("--target", choices=(*targets.names(), "all"), default="coreml", help="default: coreml")
-    add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
+    add(
+        "--target",
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(targets.names())} or all; repeatable (default: coreml)",
+    )
+    kept = ", ".join(precision.names())
+    add("--precision", default="fp16", help=f"{kept}; --list says what each is (default: fp16)")
     add(
         "--max-points",
-        type=_number(2, 64),
+        type=whole_number(SLOTS[0], SLOTS[-1]),
         metavar="N",
         help="prompt slots: a point takes one, a box two, and a set without a box one more "
         "(default: 8, or as many as the variant can have)",
     )
-    add("--batch", type=_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
+    add(
+        "--batch",
+        type=whole_number(BATCHES[0], BATCHES[-1]),
+        default=1,
+        metavar="B",
+        help="prompt sets in one call",
+    )
     add(
         "--score",
         choices=("iou_predictions", "stability"),
@@ -185,11 +189,17 @@ def _parser() -> argparse.ArgumentParser:
         "--opset",
         type=int,
         choices=OPSETS,
-        help="of --target onnx (default: the lowest that has the graph's operations; 17 loads in "
-        "ONNX Runtime 1.15 and older, at the cost of GELU as five operations)",
+        help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
+        "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
-    add("--output", type=Path, default=Path("bundles"), help="folder (default: bundles)")
+    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
+    add(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
-from exporter.scenes.scene import scene
+from exporter.scenes.scene import Scene, box_around, point_inside, scene
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 """Key -> array, as in `exporter.bundle.goldens`."""
@@ -71,16 +72,19 @@ class Recorder:
     mask: MaskRule
     seed: int = SEED
 
+    @cached_property
+    def _scene(self) -> Scene:
+        return scene(self.seed, self.size, self.size)
+
     @property
     def image(self) -> npt.NDArray[np.uint8]:
         """(1, 3, S, S) RGB."""
-        picture = scene(self.seed, self.size, self.size).image
-        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+        return np.ascontiguousarray(self._scene.image.transpose(2, 0, 1)[None])
 
     @property
     def instances(self) -> npt.NDArray[np.bool_]:
         """(K, S, S): the scene's objects."""
-        return scene(self.seed, self.size, self.size).instances
+        return self._scene.instances
 
     @property
     def frame(self) -> Frame:
@@ -95,28 +99,35 @@ class Recorder:
             given: inputs shared by its cases.
         """
         taken = {tensor.name for tensor in graph.spec.inputs}
+        examples = graph.examples(Generator(PCG64(SEED))) or {SCENE: {}}
+        own = dict(next(iter(examples.values())))
         if isinstance(self.rule, PromptRule) and "point_coords" in taken:
-            yield from self._slots(graph, given, self.rule)
+            yield from self._slots(graph, given, own, self.rule)
         elif isinstance(self.rule, DrawnPrompts) and "prompt_masks" in taken:
             for name, prompts in drawn_cases(self.instances).items():
-                inputs = {"prompt_masks": draw(prompts, self.frame, self.rule)}
-                yield Run(name, dict(inputs), run(graph, {**given, **inputs}))
+                inputs = own | {"prompt_masks": draw(prompts, self.frame, self.rule)}
+                yield Run(name, inputs, run(graph, {**given, **inputs}))
         else:
-            yield Run(SCENE, {}, run(graph, given))
+            for name, each in examples.items():
+                yield Run(name, dict(each), run(graph, {**given, **each}))
 
     def _slots(
-        self, graph: Graph, given: Mapping[str, npt.NDArray[np.generic]], rule: PromptRule
+        self,
+        graph: Graph,
+        given: Mapping[str, npt.NDArray[np.generic]],
+        own: Arrays,
+        rule: PromptRule,
     ) -> Iterator[Run]:
         taken = {tensor.name for tensor in graph.spec.inputs}
         best: dict[str, Floats] = {}
         for case in cases(self.instances, rule, refine="mask_input" in taken):
             previous, side = best.get(case.refines), self.mask.low_res_size
             inputs = _slot_inputs(case, self.frame, rule, previous, side)
-            inputs = {name: array for name, array in inputs.items() if name in taken}
-            outputs = run(graph, {**given, **inputs})
+            kept: Arrays = own | {name: array for name, array in inputs.items() if name in taken}
+            outputs = run(graph, {**given, **kept})
             if "low_res_masks" in outputs:
                 best[case.name] = _best(outputs, self.mask)
-            yield Run(case.name, dict(inputs), outputs)
+            yield Run(case.name, kept, outputs)
 
 
 def record(
@@ -188,10 +199,18 @@ def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
 
 
 def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Floats]:
-    """Run a graph in torch, by names. LoweringError if an input is missing."""
-    missing = [tensor.name for tensor in graph.spec.inputs if tensor.name not in inputs]
-    if missing:
-        raise LoweringError(f"{graph.spec.name} takes {missing[0]}, which no golden case gives")
+    """Run a graph in torch, by names. LoweringError if an input is missing or misshapen."""
+    for tensor in graph.spec.inputs:
+        if tensor.name not in inputs:
+            raise LoweringError(
+                f"{graph.spec.name} takes {tensor.name}, which no golden case gives: "
+                "add it to the graph's `examples`"
+            )
+        shape = inputs[tensor.name].shape
+        if shape != tensor.shape:
+            raise LoweringError(
+                f"{graph.spec.name} takes {tensor.name} {tensor.shape}; its golden case has {shape}"
+            )
     given = {
         tensor.name: torch.from_numpy(np.asarray(inputs[tensor.name], np.float32))
         for tensor in graph.spec.inputs
@@ -202,13 +221,13 @@ def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str
 
 def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
     """Make every kind of prompt that can be drawn."""
-    first, second = (_inside(mask) for mask in instances[:2])
+    first, second = (point_inside(mask) for mask in instances[:2])
     return {
         "click_a": Prompts((first,), (1,)),
         "click_b": Prompts((second,), (1,)),
         "points": Prompts((first, second), (1, 1)),
-        "box": Prompts(box=_box(instances[0])),
-        "box_point": Prompts((first,), (1,), _box(instances[0])),
+        "box": Prompts(box=box_around(instances[0])),
+        "box_point": Prompts((first,), (1,), box_around(instances[0])),
     }
 
 
@@ -220,8 +239,8 @@ def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = 
         rule: the bundle's.
         refine: whether the decoder takes an earlier mask.
     """
-    clicks = [_inside(mask) for mask in instances]
-    boxes = [_box(mask) for mask in instances]
+    clicks = [point_inside(mask) for mask in instances]
+    boxes = [box_around(mask) for mask in instances]
     several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - rule.pad_without_box))
     made = [
         Case("click_a", (Prompts((clicks[0],), (1,)),)),
@@ -263,15 +282,3 @@ def _best(outputs: dict[str, Floats], rule: MaskRule) -> Floats:
     masks = outputs["low_res_masks"][:, tokens]
     chosen = mask_scores(masks, outputs["iou_predictions"][:, tokens], rule).argmax(axis=1)
     return np.ascontiguousarray(masks[np.arange(len(chosen)), chosen][:, None])
-
-
-def _inside(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Find the pixel of the mask nearest to its centroid."""
-    rows, cols = np.nonzero(mask)
-    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
-    return float(cols[nearest]), float(rows[nearest])
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, cols = np.nonzero(mask)
-    return float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)

@@ -6,9 +6,9 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,25 +17,28 @@ import numpy as np
 import exporter
 from exporter import child
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.folder import (
-    LOG,
-    MANIFEST,
-    Bundle,
-    open_bundle,
-    same_job,
-    seal,
-    staging,
-)
+from exporter.bundle.claim import Claim
+from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
-from exporter.bundle.manifest import SCHEMA_VERSION, Figure, GraphFile, Manifest, Source
+from exporter.bundle.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Figure,
+    GraphFile,
+    Manifest,
+    Source,
+)
 from exporter.bundle.reading import parse
 from exporter.bundle.rules import DrawnPrompts, PromptRule
+from exporter.bundle.signing import Signer
+from exporter.bundle.staging import claim_bundle, staging
 from exporter.checkpoints.obtain import obtain
 from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
 from exporter.job import Job, Order, Place, formats, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
+from exporter.targets._oldest import oldest_runtimes
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
 
 if TYPE_CHECKING:
@@ -75,15 +78,52 @@ def export(
         RequestError: the job cannot be done as asked; nothing was written.
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
-    checkpoint: Checkpoint | Path | None = job.checkpoint
-    if job.variant is None and job.checkpoint is not None:
+    path, decoder = _path(job.checkpoint), _path(job.decoder_checkpoint)
+    checkpoint: Checkpoint | Path | None = path
+    if place is not None and place.sign is not None:
+        Signer.load(Path(place.sign))  # report a key that cannot be used before any work
+    if job.variant is None and path is not None:
         formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(job.checkpoint, report)
+        variant, checkpoint = _recognise(path, report)
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
-    network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
-    return export_network(order, network, source, place, report, on_miss)
+    with hold(order, place or Place()) as held:
+        network, source = obtain(variant, checkpoint, decoder, report)
+        return export_network(order, network, source, held, report, on_miss)
+
+
+@dataclass(frozen=True)
+class Held(Place):
+    """A place whose bundles to be made are claimed: nobody else makes them meanwhile.
+
+    Attributes:
+        claims: by the bundle's folder.
+    """
+
+    claims: Mapping[Path, Claim] = field(default_factory=dict)
+
+
+@contextmanager
+def hold(order: Order, place: Place) -> Iterator[Held]:
+    """Claim, before any work, every bundle that is not there yet or is to be replaced.
+
+    A bundle that is there is only read, so its folder need not be writable.
+
+    Raises:
+        RequestError: another export makes one of them.
+    """
+    if isinstance(place, Held):
+        yield place
+        return
+    folders = [Path(place.output) / order.bundle_name(target) for target in order.targets]
+    with ExitStack() as stack:
+        claims = {
+            folder: stack.enter_context(claim_bundle(folder))
+            for folder in dict.fromkeys(folders)
+            if place.force or not folder.exists()
+        }
+        yield Held(place.output, place.force, place.sign, claims)
 
 
 def export_network(
@@ -108,27 +148,37 @@ def export_network(
     from exporter.models.layers import freeze
 
     place = place or Place()
+    signer = None if place.sign is None else Signer.load(Path(place.sign))
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
-    works = [
-        PendingBundle(order, target, _draft(order, target, source), place, report, on_miss)
-        for target in order.targets
-    ]
-    finished = [work.finished() for work in works]
-    if None not in finished:
-        return [bundle for bundle in finished if bundle is not None]
-    goldens = _record(order, graphs, report)
-    with _samples(order, graphs, report) as samples:
-        pairs = zip(works, finished, strict=True)
-        return [bundle or work.write(graphs, goldens, samples) for work, bundle in pairs]
+    with hold(order, place) as held:
+        works = [
+            PendingBundle(
+                order, target, _draft(order, target, source), held, report, on_miss, signer
+            )
+            for target in order.targets
+        ]
+        finished = [work.finished() for work in works]
+        if None not in finished:
+            return [bundle for bundle in finished if bundle is not None]
+        goldens = _record(order, graphs, report)
+        with _samples(order, graphs, report) as samples:
+            pairs = zip(works, finished, strict=True)
+            return [bundle or work.write(graphs, goldens, samples) for work, bundle in pairs]
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
-    from exporter.checkpoints.recognise import recognise
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
+
+    from exporter.checkpoints.recognise import recognise  # brings torch, after the file is sound
+
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint
@@ -187,6 +237,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         detections=prompting.rule if isinstance(prompting, Detections) else None,
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
+        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, order.options),
     )
 
 
@@ -201,14 +252,15 @@ class PendingBundle:
     order: Order
     target: Target
     draft: Manifest
-    place: Place
+    place: Held
     report: Progress
     on_miss: OnMiss
+    signer: Signer | None = None
 
     @property
     def folder(self) -> Path:
         """The bundle's final folder."""
-        return self.place.output / self.order.bundle_name(self.target)
+        return Path(self.place.output) / self.order.bundle_name(self.target)
 
     def finished(self) -> Bundle | None:
         """Open the finished bundle of the same job, or None.
@@ -217,10 +269,11 @@ class PendingBundle:
             RequestError: something else is in the way.
         """
         folder = self.folder
-        if self.place.force or not folder.exists():
+        claimed = folder in self.place.claims
+        if claimed and (self.place.force or not folder.exists()):
             return None
         if not (folder / MANIFEST).is_file():
-            raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
+            raise RequestError(f"{folder} exists and is not a bundle: move it, or change --output")
         try:
             bundle = open_bundle(folder)
         except BundleError as error:
@@ -230,6 +283,8 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
+        if self.signer is not None:
+            sign(folder, self.signer)
         return bundle
 
     def _made(self, manifest: Manifest) -> bool:
@@ -241,23 +296,42 @@ class PendingBundle:
 
     def write(self, graphs: Sequence[Graph], goldens: Arrays, samples: Samples | None) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
-        from exporter.goldens import record_padding
         from exporter.graphs.image_encoder import as_padded
 
         rule = self.draft.preprocess
         final = self.folder
-        with staging(final, force=self.place.force) as folder, interruptible(folder / LOG):
-            files = [self._lower(as_padded(graph, rule), folder, samples) for graph in graphs]
-            if rule.padded_by == "graph":
-                self.report(f"{final.name}: recording a padded golden in torch")
-            arrays = goldens | record_padding(graphs, rule)
-            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
+        claimed, force = self.place.claims[final], self.place.force
+        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
+            padded = [as_padded(graph, rule) for graph in graphs]
+            files = [self._lower(graph, folder, samples) for graph in padded]
             unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
-            (folder / MANIFEST).write_text(unchecked.to_json(), encoding="utf-8")
+            arrays = self._goldens(unchecked, graphs, padded, goldens)
+            np.savez_compressed(folder / GOLDENS, allow_pickle=False, **arrays)
+            (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             figures = self._check(folder, samples)
-            seal(folder, dataclasses.replace(unchecked, parity=figures))
+            seal(folder, dataclasses.replace(unchecked, parity=figures), self.signer)
         return open_bundle(final)
+
+    def _goldens(
+        self,
+        manifest: Manifest,
+        graphs: Sequence[Graph],
+        padded: Sequence[Graph],
+        goldens: Arrays,
+    ) -> Arrays:
+        """Add the goldens that depend on the target to those that every target shares."""
+        from exporter.end_to_end import record_end_to_end
+        from exporter.goldens import record_padding, run
+
+        if manifest.preprocess.padded_by == "graph":
+            self.report(f"{self.folder.name}: recording a padded golden in torch")
+        arrays = goldens | record_padding(graphs, manifest.preprocess)
+        by_name = {graph.spec.name: graph for graph in padded}
+        self.report(f"{self.folder.name}: recording a picture with prompts in torch")
+        return arrays | record_end_to_end(
+            manifest, lambda name, given: run(by_name[name], given), arrays
+        )
 
     def _lower(self, graph: Graph, folder: Path, samples: Samples | None) -> GraphFile:
         self.report(f"{self.folder.name}: lowering {graph.spec.name}")

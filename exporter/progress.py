@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from exporter.printable import one_line
+from exporter.streams import copy_of_stderr
+
 Progress = Callable[[str], None]
 """Called with one line at the start of each stage."""
 
@@ -23,11 +26,11 @@ def on_stderr() -> Progress:
 
     It writes to a copy of stderr, so it still prints while `quiet` holds the original.
     """
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    stream = copy_of_stderr()
     start = time.perf_counter()
 
     def report(line: str) -> None:
-        stream.write(f"[{time.perf_counter() - start:6.1f} s] {line}\n")
+        stream.write(f"[{time.perf_counter() - start:6.1f} s] {one_line(line)}\n")
         stream.flush()
 
     return report

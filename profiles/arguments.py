@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from exporter.arguments import Parser, unicode_path
 from profiles import kinds
+from profiles.method import add_method
 from profiles.pages import pages
 from profiles.store import DEFAULT
-from runtimes.device import AUTO, CLASSES, KindOption, Method, core_numbers
+from runtimes.device import CLASSES, KindOption
 
 EXAMPLES = """\
 examples:
@@ -23,7 +22,7 @@ examples:
   sam-bench check --budget phone
   sam-bench report -o report.html --device-class phone
 
-more words, each with its own --help: compare, check, report, list, devices, clean
+more words, each with its own --help: compare, check, report, list, devices, clean, reclass
 
 Measurements go to --store, one JSON line each. An interrupted one goes on where it was when the
 same command is given again within a day.
@@ -31,66 +30,14 @@ exit status: 0 done, 1 a failed run, a regression or over budget, 2 a wrong requ
 (Ctrl-C), 143 terminated (SIGTERM)
 """
 DEBUG = "a traceback with an error; with devices, every call of adb"
-DEFAULTS = Method()
-_OPTIONS = {
-    "--runs": "runs",
-    "--seconds": "seconds",
-    "--warmup": "warmup_seconds",
-    "--repeats": "repeats",
-    "--threads": "threads",
-    "--cores": "cores",
-    "--way": "way",
-    "--delegate": "delegate",
-    "--cool-limit": "cool_seconds",
-    "--deadline": "deadline_seconds",
-}
-
-
-class Parser(argparse.ArgumentParser):
-    """Wrong arguments end the process with status 2 and one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, as every other error of ours."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-def cores(text: str) -> str:
-    """`fast`, `all` or core numbers: `4-7` becomes `4,5,6,7`, so both are one method."""
-    if text in ("fast", "all"):
-        return text
-    try:
-        return ",".join(str(number) for number in core_numbers(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"should be fast, all or numbers as 4,5,7 or 4-7, not {text!r}"
-        ) from None
 
 
 def percent(text: str) -> float:
     """`5%` or `5` -> 0.05."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%?", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"should be a percentage as 5%, not {text!r}")
     return float(match[1]) / 100
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _seconds(least: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not least <= value < 1e6:
-            raise argparse.ArgumentTypeError(f"should be seconds from {least:g}, not {text!r}")
-        return value
-
-    return parse
 
 
 def measuring() -> Parser:
@@ -102,83 +49,27 @@ def measuring() -> Parser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folders written by sam-export")
+    add(
+        "bundles",
+        type=unicode_path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folders written by sam-export",
+    )
     add(
         "--device",
         action="append",
         default=[],
         metavar="NAME",
-        help="host, android, android:SERIAL or emulator:AVD; repeatable (default: host)",
+        help="host, android, android:SERIAL, emulator:AVD, or SERIAL or AVD alone; repeatable "
+        "(default: host)",
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
-    _add_method(made)
+    add_method(made)
     _add_kind_options(made)
     _add_common(made)
     add("--quiet", action="store_true", help="no progress on stderr")
     return made
-
-
-def _add_method(made: Parser) -> None:
-    d, group = DEFAULTS, made.add_argument_group("method")
-    add = group.add_argument
-
-    def seconds(name: str, default: float, least: float, text: str) -> None:
-        said = f"{text} ({default:g})"
-        add(name, type=_seconds(least), default=default, metavar="S", help=said)
-
-    add("--runs", type=_count, default=d.runs, metavar="N", help=f"calls, at least ({d.runs})")
-    seconds("--seconds", d.seconds, 0, "time for these calls, at least")
-    seconds("--warmup", d.warmup_seconds, 0, "the most to wait for stable times")
-    add("--repeats", type=_count, default=d.repeats, metavar="N", help=f"processes ({d.repeats})")
-    add("--threads", type=_count, default=d.threads, metavar="N", help=f"({d.threads})")
-    add(
-        "--cores", type=cores, default=d.cores, help="fast (default), all, or numbers: 4,5,7 or 4-7"
-    )
-    ways, delegates = (AUTO, *kinds.ways()), kinds.delegates()
-    add("--way", choices=ways, default=d.way, help=f"how the runner gets there ({d.way})")
-    add("--delegate", choices=delegates, default=d.delegate, help=f"what computes ({d.delegate})")
-    for mode in kinds.modes():
-        add(
-            f"--{mode.name}",
-            dest="modes",
-            action="append_const",
-            const=mode.name,
-            default=[],
-            help=mode.summary,
-        )
-    seconds("--cool-limit", d.cool_seconds, 0, "the most to wait for a cool device")
-    seconds("--deadline", d.deadline_seconds, 1, "the most for one process")
-    add("--no-check", action="store_true", help="no parity check before; the results say so")
-
-
-def method(arguments: argparse.Namespace) -> Method:
-    """What `measuring` read, as a method."""
-    return dataclasses.replace(
-        DEFAULTS,
-        runs=arguments.runs,
-        seconds=arguments.seconds,
-        warmup_seconds=arguments.warmup,
-        repeats=arguments.repeats,
-        threads=arguments.threads,
-        cores=arguments.cores,
-        way=arguments.way,
-        delegate=arguments.delegate,
-        modes=tuple(sorted(set(arguments.modes))),
-        cool_seconds=arguments.cool_limit,
-        deadline_seconds=arguments.deadline,
-        check=not arguments.no_check,
-    )
-
-
-def options(asked: Method) -> list[str]:
-    """Spell a method as options of `sam-bench`, defaults left out."""
-    given = []
-    for option, name in _OPTIONS.items():
-        value = getattr(asked, name)
-        if value != getattr(DEFAULTS, name):
-            given += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    given += [f"--{mode}" for mode in asked.modes]
-    return given + ([] if asked.check else ["--no-check"])
 
 
 def comparing() -> Parser:
@@ -258,6 +149,14 @@ def cleaning() -> Parser:
     made.add_argument("--device", action="append", required=True, metavar="NAME", help="repeatable")
     _add_kind_options(made)
     _add_common(made, store=False, json=False)
+    return made
+
+
+def reclassing() -> Parser:
+    """Of `sam-bench reclass`."""
+    made = _word("reclass", "[options]", "Decide again which class each measured device is of.")
+    made.add_argument("--dry-run", action="store_true", help="only say what would change")
+    _add_common(made)
     return made
 
 

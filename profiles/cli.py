@@ -6,30 +6,35 @@ import argparse
 import datetime
 import json
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from exporter import command
+from exporter.arguments import Parser
 from exporter.bundle.folder import open_bundle
-from exporter.errors import RequestError, SamExportError
+from exporter.closest import closest
+from exporter.errors import RequestError
+from exporter.printable import one_line, printable
 from exporter.progress import Progress, on_stderr, silent
-from exporter.signals import describe_end, terminable
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
+from profiles.method import read_method
 from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
 from profiles.pages import pages
+from profiles.rewriting import reclassed, rewrite
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
 from runtimes.device import HOST
-from runtimes.pictures import write_whole
+from runtimes.pictures.writing import require_writable, write_whole
 
 Arguments = argparse.Namespace
 
@@ -39,21 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     word = given[0] if given and given[0] in WORDS else ""
     parser, work = WORDS[word]
-    arguments = parser().parse_args(given[1:] if word else given)
-    try:
-        with terminable():
-            return work(arguments)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        _warn(f"{word}{_how_to_go_on(arguments)}")
-        return status
-    except Exception as error:  # noqa: BLE001 - the last border: one line instead of a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        known = isinstance(error, SamExportError)
-        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        _say_error(str(what))
-        return error.exit_status if isinstance(error, SamExportError) else 1
+
+    def parse() -> Arguments:
+        if given and not word:
+            _expect_bundle(given[0])
+        made: Parser = parser()
+        return made.parse_args(given[1:] if word else given)
+
+    return command.run("sam-bench", parse, work, stopped=_how_to_go_on)
+
+
+def _expect_bundle(first: str) -> None:
+    """RequestError if the first argument is rather a word of ours, misspelt."""
+    meant = [] if first.startswith("-") or Path(first).exists() else closest(first, [*WORDS])
+    if meant:
+        raise RequestError(f"there is no bundle {printable(first)}; did you mean {meant[0]}?")
 
 
 def _measure(arguments: Arguments) -> int:
@@ -62,7 +67,7 @@ def _measure(arguments: Arguments) -> int:
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
         devices = [kinds.find(name) for name in arguments.device or [HOST]]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
-        plan = BenchPlan(bundles, asked.method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
@@ -76,7 +81,8 @@ def _measure(arguments: Arguments) -> int:
 
 def _compare(arguments: Arguments) -> int:
     store, limit = Store(arguments.store), arguments.fail_on
-    chosen = pairs(select(arguments.a, store), select(arguments.b, store))
+    warn = cache(_warn)  # of a line left out once, though both read it
+    chosen = pairs(select(arguments.a, store, warn), select(arguments.b, store, warn))
     found = [compare(a, b, judging=limit is not None) for a, b in chosen]
     if arguments.json:
         _print_json([comparison.data() for comparison in found])
@@ -98,7 +104,8 @@ def _compare(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     held_to, store = budget.read_budget(arguments.budget), Store(arguments.store)
     if arguments.profile:
-        profiles = [p for name in arguments.profile for p in select(name, store)]
+        warn = cache(_warn)
+        profiles = [p for name in arguments.profile for p in select(name, store, warn)]
     else:
         profiles = latest(Filters(device_class=held_to.device_class).apply(store.read(_warn)))
     rows = budget.check(held_to, [summarise(profile) for profile in profiles])
@@ -124,8 +131,7 @@ def _report(arguments: Arguments) -> int:
         choices = (f"{page.options[0]} FILE for {page.summary}" for page in known.values())
         raise RequestError(f"nothing to write: give {', or '.join(choices)}")
     for path in wanted.values():
-        if not path.parent.is_dir():
-            raise RequestError(f"there is no folder {path.parent} to write to")
+        require_writable(path)
     profiles = _filtered(arguments)
     if not arguments.all:
         profiles = latest(profiles)
@@ -134,7 +140,7 @@ def _report(arguments: Arguments) -> int:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     for name, path in wanted.items():
         _write(path, known[name].render(profiles, now))
-        print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
+        print(one_line(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}"))
     return 0
 
 
@@ -164,10 +170,27 @@ def _devices(arguments: Arguments) -> int:
     return 0
 
 
+def _reclass(arguments: Arguments) -> int:
+    store = Store(arguments.store)
+    done = rewrite(store, reclassed, _warn, only_look=arguments.dry_run)
+    if arguments.json:
+        _print_json([tables.reclassed_data(pair) for pair in done.changed])
+    elif done.changed:
+        print(tables.reclassed(done.changed))
+    what = f"{len(done.changed)} of {done.total} measurements "
+    if done.kept is not None:
+        _warn(f"{what}are of another class now; the store as it was is {done.kept}")
+    elif done.changed:
+        _warn(f"{what}would be of another class; {store.path} was not changed")
+    else:
+        _warn(f"each of {done.total} measurements is of its class already")
+    return 0
+
+
 def _clean(arguments: Arguments) -> int:
     with _telling(arguments, _warn):
         for name in arguments.device:
-            print(f"{name}: {kinds.clean(name)}")
+            print(one_line(f"{name}: {kinds.clean(name)}"))
     return 0
 
 
@@ -196,11 +219,11 @@ def _failures(outcome: Outcome) -> list[dict[str, str]]:
     return [{"device": device, "error": str(error)} for device, error in outcome.failures]
 
 
-def _how_to_go_on(arguments: Arguments) -> str:
+def _how_to_go_on(word: str, arguments: Arguments) -> str:
     if not hasattr(arguments, "bundles"):
-        return ""
+        return word
     return (
-        "; finished repeats are kept: give the same command again within "
+        f"{word}; finished repeats are kept: give the same command again within "
         f"{EXPIRY_HOURS:g} hours to go on"
     )
 
@@ -210,14 +233,14 @@ def _print_json(data: object) -> None:
 
 
 def _warn(line: str) -> None:
-    print(f"sam-bench: {line}", file=sys.stderr)
+    print(f"sam-bench: {one_line(line)}", file=sys.stderr)
 
 
 def _say_error(line: str) -> None:
-    print(f"sam-bench: error: {line}", file=sys.stderr)
+    print(f"sam-bench: error: {one_line(line)}", file=sys.stderr)
 
 
-WORDS: dict[str, tuple[Callable[[], asked.Parser], Callable[[Arguments], int]]] = {
+WORDS: dict[str, tuple[Callable[[], Parser], Callable[[Arguments], int]]] = {
     "": (asked.measuring, _measure),
     "compare": (asked.comparing, _compare),
     "check": (asked.checking, _check),
@@ -225,6 +248,7 @@ WORDS: dict[str, tuple[Callable[[], asked.Parser], Callable[[Arguments], int]]] 
     "list": (asked.listing, _list),
     "devices": (asked.showing_devices, _devices),
     "clean": (asked.cleaning, _clean),
+    "reclass": (asked.reclassing, _reclass),
 }
 
 if __name__ == "__main__":

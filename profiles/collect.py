@@ -19,6 +19,7 @@ from functools import partial
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError, RequestError, SamExportError
+from exporter.printable import printable
 from exporter.progress import Progress
 from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
@@ -56,7 +57,7 @@ def collect(plan: BenchPlan, devices: Sequence[Device], report: Progress) -> Out
     """Measure on every device; one that fails costs the others nothing.
 
     Phones work side by side. What runs on this machine's own cores - the host, an emulator, a
-    simulated phone - runs alone, before them.
+    simulated phone - or may do so runs alone, before them.
 
     Raises:
         RequestError: a bundle or a device was given twice.
@@ -104,7 +105,7 @@ def _side_by_side(
 
 def measure(plan: BenchPlan, facts: DeviceFacts, device: Device, report: Progress) -> list[Profile]:
     """Everything on one device: a stored profile for each bundle."""
-    say: Progress = lambda line: report(f"{facts.device}: {line}")  # noqa: E731
+    say: Progress = lambda line: report(f"{printable(facts.device)}: {line}")  # noqa: E731
     taken = plan.store.ids()
     with ExitStack() as stack:
         journals = [

@@ -10,22 +10,24 @@ is no longer as it was, and the file is dropped. It is deleted when its profile 
 from __future__ import annotations
 
 import datetime
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 from collections.abc import Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.claim import claim
 from exporter.bundle.manifest import Figure
 from exporter.errors import RequestError
+from exporter.locks import BINARY
+from exporter.printable import one_line
 from exporter.progress import Progress
-from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, to_json, tools
-from profiles.store import split_lines, write_whole
+from profiles.schema import BundleFacts, Repeat, parse_as, parse_json, parse_moment, to_json, tools
+from profiles.store import unwritable, write_whole
 from runtimes.device import DeviceFacts, Method
 
 EXPIRY_HOURS = 24.0
@@ -94,12 +96,16 @@ class Journal:
 
     def finish(self) -> None:
         """Forget it: the profile is in the store."""
-        self._path.unlink(missing_ok=True)
-        with suppress(OSError):  # other journals are there
-            self._path.parent.rmdir()
+        try:
+            self._path.unlink(missing_ok=True)
+        except PermissionError:  # Windows deletes no open file; an empty journal is none
+            os.ftruncate(self._descriptor, 0)
 
     def _append(self, data: dict[str, Any]) -> None:
-        write_whole(self._descriptor, (to_json(data) + "\n").encode())
+        try:
+            write_whole(self._descriptor, (to_json(data) + "\n").encode())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 def folder_of(store: Path) -> Path:
@@ -121,67 +127,78 @@ def open_journal(
 
     Raises:
         RequestError: another process is measuring the same, or the folder cannot be written.
+        ExportError: the disk is full.
     """
     path = folder_of(store) / f"{work.key()}.jsonl"
-    descriptor = _open_locked(path)
-    try:
-        journal = _taken_over(path, descriptor, taken, report)
-        if journal is None:
-            os.ftruncate(descriptor, 0)
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            journal = Journal(path, descriptor, Head(secrets.token_hex(5), now))
-            journal.begin()
+    with ExitStack() as stack:
+        try:
+            stack.callback(_remove_if_empty, path.parent)
+            stack.enter_context(claim(path, _taken))
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
+            stack.callback(os.close, descriptor)
+            journal = _taken_over(path, descriptor, taken, report)
+            if journal is None:
+                os.ftruncate(descriptor, 0)
+                now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                journal = Journal(path, descriptor, Head(secrets.token_hex(5), now))
+                journal.begin()
+        except OSError as error:
+            raise unwritable(path, error) from None
         try:
             yield journal
         finally:
             if journal.parity is None and not journal.repeats:
                 journal.finish()  # nothing was done that could be gone on with
-    finally:
-        os.close(descriptor)
 
 
-def _open_locked(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise RequestError(
-            f"cannot write {path.parent} ({error.strerror}): choose another --store"
-        ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RequestError(
-            "another sam-bench measures this bundle on this device now: wait for it, or give a "
-            "--label of its own"
-        ) from None
-    return descriptor
+def _taken(holder: str) -> RequestError:
+    return RequestError(
+        f"another sam-bench measures this bundle on this device now ({holder}): wait for it, or "
+        "give a --label of its own"
+    )
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # other journals are there
+        folder.rmdir()
 
 
 def _taken_over(
     path: Path, descriptor: int, taken: Container[str], report: Progress
 ) -> Journal | None:
     """What an earlier run left, if it can be gone on with."""
-    lines, torn = split_lines(path.read_bytes())
+    lines, torn = _split_lines(path.read_bytes())
     if not lines:
         return None
     if torn:
         os.ftruncate(descriptor, sum(map(len, lines)))
     try:
         journal = _parsed(path, descriptor, [line.decode() for line in lines])
+        age = datetime.datetime.now(datetime.UTC) - parse_moment(journal.head.created, str(path))
     except (RequestError, UnicodeDecodeError) as error:
-        report(f"an interrupted measurement cannot be gone on with: {error}")
+        report(f"an interrupted measurement cannot be gone on with: {one_line(error)}")
         return None
     if journal.head.id in taken:
         return None
-    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(
-        journal.head.created
-    )
     if age > datetime.timedelta(hours=EXPIRY_HOURS):
         report(f"an interrupted measurement of {journal.head.created} is too old to go on with")
         return None
     return journal
+
+
+def _split_lines(data: bytes) -> tuple[list[bytes], bytes]:
+    """The whole lines, and what is left of a torn last one.
+
+    A last line without a newline is whole if it is JSON.
+    """
+    lines = data.splitlines(keepends=True)
+    if not lines or lines[-1].endswith(b"\n"):
+        return lines, b""
+    try:
+        json.loads(lines[-1])
+    except (ValueError, RecursionError):
+        return lines[:-1], lines[-1]
+    return lines, b""
 
 
 def _parsed(path: Path, descriptor: int, lines: list[str]) -> Journal:

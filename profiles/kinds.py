@@ -11,10 +11,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter import catalog
+from exporter.closest import unknown
 from exporter.errors import RequestError, SamExportError
-from runtimes.device import Device, DeviceKind, KindOption, Listed, Mode
+from runtimes.device import (
+    Condition,
+    Device,
+    DeviceFacts,
+    DeviceKind,
+    KindOption,
+    Listed,
+    Mode,
+)
 
 T = TypeVar("T")
+ALIASES = {
+    "phone": "android", "adb": "android", "pixel": "android", "usb": "android",
+    "avd": "emulator", "simulator": "emulator",
+    "cpu": "host", "localhost": "host", "local": "host", "computer": "host", "pc": "host",
+}  # fmt: skip
+"""What people call a kind of device."""
 
 
 def catalogues() -> tuple[str, ...]:
@@ -52,14 +67,34 @@ def options() -> tuple[KindOption, ...]:
 
 
 def kind_of(name: str) -> tuple[DeviceKind, str]:
-    """`KIND` or `KIND:ID` -> the kind and the ID. RequestError with the list of kinds."""
+    """`KIND`, `KIND:ID`, or the ID alone of a device that is there -> the kind and the ID.
+
+    Raises:
+        RequestError: neither; says which kinds there are, and why one could not be asked.
+    """
+    known = tuple(kinds())
     start, _, identifier = name.partition(":")
-    known = []
-    for kind in kinds():
+    for kind in known:
         if kind.name == start:
             return kind, identifier
-        known.append(kind.name)
-    raise RequestError(f"unknown device {name!r}; choose from the kinds {', '.join(known)}")
+    silent = []
+    for kind in known:
+        try:
+            if kind.knows is not None and kind.knows(name):
+                return kind, name
+        except SamExportError as error:
+            silent.append(f"; {kind.name}: {error}")
+    stranger = unknown("device", name, (kind.name for kind in known), aliases=ALIASES)
+    raise RequestError(f"{stranger}, or see `sam-bench devices`{''.join(silent)}")
+
+
+def class_of(facts: DeviceFacts, condition: Condition | None) -> tuple[str, str]:
+    """What the facts in a stored row say now: the class of its device, and the reason."""
+    start = facts.device.partition(":")[0]
+    for kind in kinds():
+        if kind.name == start and kind.class_of is not None:
+            return kind.class_of(facts, condition)
+    return facts.device_class, facts.class_reason
 
 
 def find(name: str) -> Device:

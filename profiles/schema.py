@@ -6,18 +6,22 @@ version, an unknown field or a wrong type is a `RequestError` that names its pla
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import exporter
-from exporter.bundle.folder import MANIFEST, Bundle, hash_file
-from exporter.bundle.manifest import Figure, Manifest
-from exporter.bundle.reading import parse
+from exporter.bundle.folder import Bundle, hash_file
+from exporter.bundle.manifest import MANIFEST, Figure, Manifest
+from exporter.bundle.reading import decode, parse
+from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
+from exporter.printable import printable
 from runtimes.device import (
     CLASSES,
     THROTTLED,
@@ -147,11 +151,18 @@ def parse_profile(line: str, where: str) -> Profile:
     """
     profile = parse_as(Profile, _of_this_version(line, where), where)
     if profile.device.device_class not in CLASSES:
-        raise RequestError(
-            f"{where}: unknown device.device_class {profile.device.device_class!r}; "
-            f"choose from {', '.join(CLASSES)}"
-        )
+        name = profile.device.device_class
+        raise unknown("device.device_class", name, CLASSES, where=where)
+    parse_moment(profile.created, f"{where}.created")
     return profile
+
+
+def parse_moment(text: str, where: str) -> datetime.datetime:
+    """ISO 8601 as we write it, with its zone. RequestError names the place."""
+    with suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    raise RequestError(f"{where} should be a time, not {printable(text, 80)!r}")
 
 
 def parse_id(line: str, where: str) -> str:
@@ -171,22 +182,18 @@ def _of_this_version(line: str, where: str) -> dict[str, Any]:
     found = data.get("schema_version") if isinstance(data, dict) else None
     if found != SCHEMA_VERSION:
         raise RequestError(
-            f"{where} has schema version {found!r}; this release reads {SCHEMA_VERSION}: "
-            "measure again, or use the release that wrote it"
+            f"{where} has schema version {printable(repr(found), 80)}; this release reads "
+            f"{SCHEMA_VERSION}: measure again, or use the release that wrote it"
         )
     return dict(data)
 
 
 def parse_json(line: str, where: str) -> Any:
     """JSON without NaN and infinity, which are no JSON. RequestError names the place."""
-
-    def refuse(word: str) -> NoReturn:
-        raise RequestError(f"{where} holds {word}, which is no JSON number")
-
     try:
-        return json.loads(line, parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise RequestError(f"{where} is not JSON: {error}") from None
+        return decode(line, where)
+    except BundleError as error:
+        raise RequestError(str(error)) from None
 
 
 def parse_as(kind: type[T], data: Any, where: str) -> T:
@@ -195,6 +202,8 @@ def parse_as(kind: type[T], data: Any, where: str) -> T:
         return parse(kind, data, where)
     except BundleError as error:
         raise RequestError(str(error)) from None
+    except OverflowError:
+        raise RequestError(f"{where} holds a number that is out of range") from None
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import RequestError
+from exporter.progress import Progress, silent
 from profiles.schema import Profile
 from profiles.store import Store
 
@@ -38,12 +39,13 @@ class Filters:
     def _fits(self, profile: Profile) -> bool:
         wanted = (
             (self.device_class, profile.device.device_class),
-            (self.device, profile.device.device),
             (self.variant, profile.bundle.variant),
             (self.target, profile.bundle.target),
             (self.precision, profile.bundle.precision),
         )
-        return all(want in ("", have) for want, have in wanted)
+        device = profile.device.device
+        named = self.device in ("", device, device.partition(":")[2])
+        return named and all(want in ("", have) for want, have in wanted)
 
 
 def parse_time(text: str) -> datetime.datetime:
@@ -55,18 +57,23 @@ def parse_time(text: str) -> datetime.datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
-def select(word: str, store: Store) -> list[Profile]:
+def select(word: str, store: Store, report: Progress = silent) -> list[Profile]:
     """What a user means by `word`: a store file, an id or its start, a label, a bundle's name.
 
     Of several measurements of the same bundle on the same device the latest is meant.
+
+    Args:
+        word: theirs.
+        store: to look in, unless the word is a file.
+        report: told of lines that were left out.
 
     Raises:
         RequestError: nothing or too much is called so.
     """
     path = Path(word)
     if path.is_file():
-        return latest(Store(path).read())
-    profiles = store.read()
+        return latest(Store(path).read(report))
+    profiles = store.read(report)
     for found in (
         [p for p in profiles if p.id == word],
         [p for p in profiles if p.label and p.label == word],

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from exporter.printable import one_line, printable
 from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
 from profiles.schema import Profile
-from runtimes.device import DeviceFacts, Listed
+from runtimes.device import UNKNOWN, DeviceFacts, Listed
 
 NOTHING = "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell."""
-    lines = [tuple(head), *map(tuple, rows)]
+    """Columns as wide as their longest cell; what came from a device or a file, on one line."""
+    lines = [tuple(head), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
@@ -28,8 +29,13 @@ def measured(summaries: Sequence[Summary]) -> str:
     parts = []
     for device in devices:
         own = [s for s in summaries if f"{s.device} ({s.device_name})" == device]
-        marks = [f"{s.bundle}: {mark}" for s in own for mark in s.marks]
-        parts += [f"{device}:", _timed(own), felt(own), *(["\n".join(marks)] if marks else [])]
+        marks = [one_line(f"{s.bundle}: {mark}") for s in own for mark in s.marks]
+        parts += [
+            one_line(f"{device}:"),
+            _timed(own),
+            felt(own),
+            *(["\n".join(marks)] if marks else []),
+        ]
     return "\n\n".join(parts)
 
 
@@ -82,11 +88,32 @@ def listing(profiles: Sequence[Profile]) -> str:
     )
 
 
+def reclassed(changed: Sequence[tuple[Profile, Profile]]) -> str:
+    """`sam-bench reclass`: what was of which class, is of which now, and why."""
+    rows = [tuple(reclassed_data(pair).values()) for pair in changed]
+    return table(("id", "device", "model", "bundle", "was", "is", "because"), rows)
+
+
+def reclassed_data(pair: tuple[Profile, Profile]) -> dict[str, str]:
+    """The same of one profile, as plain data."""
+    before, after = pair
+    device = after.device
+    return {
+        "id": after.id,
+        "device": device.device,
+        "model": f"{device.manufacturer} {device.model}".strip() or NOTHING,
+        "bundle": after.bundle.name,
+        "was": before.device.device_class,
+        "is": device.device_class,
+        "because": device.class_reason,
+    }
+
+
 def comparison(found: Comparison) -> str:
     """`sam-bench compare`."""
     a, b = found.a, found.b
     title = (
-        f"A {a.id} {a.bundle.name}, B {b.id} {b.bundle.name}; on {b.device.device} "
+        f"A {a.id} {a.bundle.name}, B {b.id} {b.bundle.name}; on {printable(b.device.device)} "
         f"({b.device.device_class})"
     )
     head = ("what", "unit", "A", "B", "B / A", "95 % interval", "effect", "repeats", "verdict")
@@ -104,7 +131,8 @@ def comparison(found: Comparison) -> str:
         )
         for c in found.changes
     ]
-    return "\n".join([title, table(head, rows), *(f"note: {flag}" for flag in found.flags)])
+    flags = (one_line(f"note: {flag}") for flag in found.flags)
+    return "\n".join([one_line(title), table(head, rows), *flags])
 
 
 def budget(rows: Sequence[Judged]) -> str:
@@ -162,7 +190,7 @@ def facts_line(device: DeviceFacts) -> str:
         f"cores {cores}" if cores else "",
         f"{device.memory_mb} MB of memory" if device.memory_mb else "",
     )
-    return "; ".join(part for part in parts if part)
+    return "; ".join(printable(part) for part in parts if part)
 
 
 def cluster(cores: int, max_khz: int | None) -> str:
@@ -175,6 +203,8 @@ def _state(row: Listed) -> str:
     if now is None:
         return NOTHING
     parts = []
+    if row.facts is not None and row.facts.device_class == UNKNOWN:
+        parts.append(f"unknown: {row.facts.class_reason}")
     if now.thermal_status is not None:
         parts.append(f"thermal {now.thermal_status.word}")
     if now.temperatures:

@@ -6,76 +6,60 @@ import argparse
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from PIL import Image
-
+from exporter import command
 from exporter.bundle.folder import Bundle, open_bundle
-from exporter.bundle.preprocess import Bools, Bytes, fit
-from exporter.bundle.prompts import Prompts
-from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.signals import describe_end, terminable
-from runtimes.arguments import parser
+from exporter.bundle.masks import Masks
+from exporter.bundle.preprocess import Floats, Frame, fit
+from exporter.bundle.prompts import place
+from exporter.errors import ParityError, RequestError
+from exporter.printable import one_line
+from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
-from runtimes.masks import Masks
 from runtimes.measures import describe, find_misses
-from runtimes.overlay import overlay
+from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
+from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
 from runtimes.parity import check_parity
-from runtimes.pictures import read_rgb, save_picture, write_whole
-from runtimes.segmenters import Request, open_segmenter, validate
+from runtimes.pictures import Picture
+from runtimes.pictures.reading import Reading, read_picture
+from runtimes.process import allowed_cores, crowding
+from runtimes.segmenters import Request, Segmenter, open_segmenter, validate
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Files:
-    """Files to write; None is not written."""
-
-    overlay: Path | None
-    mask: Path | None
-    logits: Path | None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-run`; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    try:
-        with terminable():
-            return _check(arguments) if arguments.check else _segment(arguments)
-    except KeyboardInterrupt as end:
-        word, status = describe_end(end)
-        print(f"sam-run: {word}", file=sys.stderr)
-        return status
-    except Exception as error:  # noqa: BLE001 - a user gets one line instead of a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        known = isinstance(error, SamExportError)
-        what = error if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"sam-run: error: {what}", file=sys.stderr)
-        return error.exit_status if isinstance(error, SamExportError) else 1
+    return command.run("sam-run", lambda: parser().parse_args(argv), _work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    return _check(arguments) if arguments.check else _segment(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    threads = _threads(arguments.threads)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
-    figures = check_parity(bundle.path, manifest, engine, arguments.threads)
+    figures = check_parity(bundle.path, manifest, engine, threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
+        report["signature"] = None if arguments.verify_key is None else "verified"
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
-        print(f"{bundle.path}: {len(manifest.files)} files as exported; engine {engine}")
+        signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
+        opened = f"{len(manifest.files)} files as exported{signed}"
+        print(one_line(f"{bundle.path}: {opened}; engine {engine}"))
         for figure in figures:
-            print(f"  {describe(figure, manifest.precision)}")
+            print(f"  {one_line(describe(figure, manifest.precision))}")
     under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
@@ -84,119 +68,99 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    """Segment one picture with one prompt set."""
+    """Segment the objects of one picture."""
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, or --check")
-    files = _files(arguments)
-    prompts = _prompts(arguments)
-    bundle = open_bundle(arguments.bundle)
-    rgb = read_rgb(arguments.image)
-    request = Request(prompts, arguments.multimask, arguments.mask_input, files.logits is not None)
-    frame = fit(rgb.shape[1], rgb.shape[0], bundle.manifest.preprocess)
-    logits = validate(bundle.manifest, request, frame)
+    objects = group(arguments.point, arguments.box)
+    files = _files(arguments, objects)
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
+    check_sizes(files, picture)
+    frame = fit(*picture.size, bundle.manifest.preprocess)
+    objects, notes = _place(objects, frame, picture, normalized=arguments.normalized)
+    sets = tuple(asked.prompts for asked in objects)
+    request = Request(sets, arguments.multimask, arguments.mask_input, files.logits is not None)
+    given = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
-    ms: dict[str, float] = {}
-    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, arguments.threads))
-    _time(ms, "set_image", lambda: segmenter.set_image(rgb))
-    call = partial(segmenter.predict_prompts, prompts, logits, multimask=arguments.multimask)
-    masks = _time(ms, "predict", call)
-    written = _write(files, rgb, masks, prompts)
+    ms, threads = dict[str, float](), _threads(arguments.threads)
+    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
+    _time(ms, "set_image", lambda: segmenter.set_picture(picture))
+    logits = None if given is None else given.logits
+    masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
+    _tell([*picture.notes, *notes, *([given.note] if given else [])])
+    found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
+    written = write(files, arguments.image, picture, found)
     if arguments.json:
-        report = _report(bundle, engine, rgb, prompts, masks)
-        report["prompts"]["mask_input"] = str(arguments.mask_input) if logits is not None else None
-        report["ms"] = {"device": "host"} | {name: round(value, 3) for name, value in ms.items()}
-        report["files"] = [str(path) for path in written]
-        print(json.dumps(report, indent=2))
+        rows = _report(bundle, engine, picture) | report(bundle.manifest, found)
+        if len(found) == 1:
+            rows["prompts"]["mask_input"] = str(arguments.mask_input) if given else None
+        rows["ms"] = {"device": "host"} | {name: round(value, 3) for name, value in ms.items()}
+        rows["files"] = [str(path) for path in written]
+        print(json.dumps(rows, indent=2))
         return 0
-    kind = masks.word if bundle.manifest.detections is None else "score"
-    for i, (value, mask) in enumerate(zip(masks.scores, masks.masks, strict=True)):
-        print(f"mask {i}: {kind} {value:.3f}, {int(mask.sum())} pixels")
-    for path in written:
-        print(path)
+    for line in (*lines(bundle.manifest, found), *map(str, written)):
+        print(one_line(line))
     return 0
 
 
-def _report(
-    bundle: Bundle, engine: str, rgb: Bytes, prompts: Prompts, masks: Masks
-) -> dict[str, Any]:
+def _threads(asked: int | None) -> int:
+    """As many as asked for, or two; never more than cores, and said if that is less than asked."""
+    cores = len(allowed_cores())
+    word = crowding(asked or 1, cores)
+    if word:
+        print(f"sam-run: {one_line(f'{word}: taking {cores}')}", file=sys.stderr)
+    return min(asked or DEFAULT_THREADS, cores)
+
+
+def _place(
+    objects: Sequence[Asked], frame: Frame, picture: Picture, *, normalized: bool
+) -> tuple[tuple[Asked, ...], list[str]]:
+    """Put the prompts onto the picture; the second is what to tell the user about it."""
+    notes = []
+    if normalized:
+        objects = [in_pixels(asked, picture.size) for asked in objects]
+    elif like_shares(objects, picture.size):
+        notes.append(SHARES)
+    placed = tuple(replace(asked, prompts=place(asked.prompts, frame)) for asked in objects)
+    for before, after in zip(objects, placed, strict=True):
+        notes += moved(before.prompts, after.prompts)
+    return placed, notes
+
+
+def _predict(
+    segmenter: Segmenter, request: Request, mask_input: Floats | None
+) -> tuple[Masks, ...]:
+    multimask = request.multimask
+    if len(request.sets) > 1:
+        return segmenter.predict_many(request.sets, multimask=multimask)
+    return (segmenter.predict_prompts(request.sets[0], mask_input, multimask=multimask),)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """Tell the user, in a line each, what was done to a picture or a prompt."""
+    for note in filter(None, notes):
+        print(f"sam-run: {one_line(note)}", file=sys.stderr)
+
+
+def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
     manifest = bundle.manifest
-    value = "iou_prediction" if manifest.detections is None else "score"
     return {
         "bundle": str(bundle.path),
         "variant": manifest.variant,
         "target": manifest.target,
         "precision": manifest.precision,
         "engine": engine,
-        "image": {"width": rgb.shape[1], "height": rgb.shape[0]},
-        "prompts": asdict(prompts),
-        "masks": [
-            {
-                value: float(masks.iou_predictions[i]),
-                **({} if masks.stability is None else {"stability": float(masks.stability[i])}),
-                "area": int(mask.sum()),
-                "box": bounding_box(mask),
-            }
-            for i, mask in enumerate(masks.masks)
-        ],
+        "image": {"width": picture.size[0], "height": picture.size[1]},
     }
 
 
-def bounding_box(mask: Bools) -> list[int] | None:
-    """x0, y0, x1, y1 around a mask, the last two exclusive; None for an empty mask."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(ys):
-        return None
-    return [int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1]
-
-
-def _write(files: Files, rgb: Bytes, masks: Masks, prompts: Prompts) -> list[Path]:
-    """Write the files asked for; returns their paths, in order."""
-    written = []
-    if files.overlay is not None:
-        save_picture(files.overlay, overlay(rgb, masks, prompts))
-        written.append(files.overlay)
-    for path, mask in _mask_files(files.mask, masks):
-        save_picture(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)))
-        written.append(path)
-    if files.logits is not None:
-        write_whole(files.logits, lambda stream: np.save(stream, masks.low_res_masks))
-        written.append(files.logits)
-    return written
-
-
-def _mask_files(path: Path | None, masks: Masks) -> list[tuple[Path, Any]]:
-    if path is None:
-        return []
-    if len(masks.masks) == 1:
-        return [(path, masks.masks[0])]
-    return [(path.with_stem(f"{path.stem}_{i}"), mask) for i, mask in enumerate(masks.masks)]
-
-
-def _files(arguments: argparse.Namespace) -> Files:
+def _files(arguments: argparse.Namespace, objects: Sequence[Asked]) -> Files:
     """Name the files asked for. RequestError, before any work, if one cannot be written."""
-    image: Path = arguments.image
     files = Files(arguments.output, arguments.mask, arguments.save_logits)
-    asked = [path for path in (files.overlay, files.mask, files.logits) if path is not None]
-    if not asked and not arguments.json:
-        files = Files(Path(f"{image.stem}.overlay.png"), None, None)
-    if len({path.resolve() for path in [image, *asked]}) <= len(asked):
-        raise RequestError("IMAGE, -o, --mask and --save-logits should be different files")
-    for path in asked:
-        if not path.parent.is_dir():
-            raise RequestError(f"there is no folder {path.parent} to write {path.name} to")
-    pictures = Image.registered_extensions()
-    for picture in (files.overlay, files.mask):
-        if picture is not None and pictures.get(picture.suffix.lower()) not in Image.SAVE:
-            raise RequestError(f"{picture} should end in .png or another picture format")
+    if not files.asked and not arguments.json:
+        return Files(Path(f"{arguments.image.stem}.overlay.png"), None, None)
+    check_files(files, arguments.image, objects)
     return files
-
-
-def _prompts(arguments: argparse.Namespace) -> Prompts:
-    return Prompts(
-        points=tuple((x, y) for x, y, _ in arguments.point),
-        labels=tuple(label for _, _, label in arguments.point),
-        box=arguments.box,
-    )
 
 
 def _time(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:

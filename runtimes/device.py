@@ -17,8 +17,15 @@ from typing import Protocol
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 
-PHONE, EMULATOR, SIMULATED, HOST = CLASSES = ("phone", "emulator", "simulated", "host")
-"""The class of a device. Numbers of different classes are never compared."""
+PHONE, EMULATOR, SIMULATED, HOST, UNKNOWN = CLASSES = (
+    *("phone", "emulator", "simulated", "host"),
+    "unknown",
+)
+"""The class of a device. Numbers of different classes are never compared.
+
+`phone` is what proved to be one (or a tablet), `emulator` whatever runs Android on a computer:
+virtual devices, containers, PCs. `unknown` is the rest: televisions, watches, cars, boards.
+"""
 
 AUTO, CPU = "auto", "cpu"
 """The way and the delegate of a method that asks for no other."""
@@ -66,6 +73,8 @@ class DeviceFacts:
         clusters: from the slowest to the fastest.
         memory_mb: of the whole device; 0 if unknown.
         page_size: of memory, in bytes; 0 if unknown.
+        evidence: the facts that the class was decided by; None in rows of earlier releases.
+        class_reason: why it is of this class, in a few words.
     """
 
     device: str
@@ -79,6 +88,8 @@ class DeviceFacts:
     clusters: tuple[Cluster, ...]
     memory_mb: int = 0
     page_size: int = 0
+    evidence: dict[str, str] | None = field(default=None, compare=False)
+    class_reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -344,6 +355,9 @@ class DeviceKind:
         delegates: for `--delegate`.
         modes: what its devices can be put into.
         options: what it takes from the command line.
+        knows: whether NAME alone, without `KIND:`, is one of its devices now; None if none is.
+        class_of: the facts in a stored row and the device's condition then -> what its class is
+            by the rules of today, and why; None if what the row says stays.
     """
 
     name: str
@@ -354,3 +368,5 @@ class DeviceKind:
     delegates: tuple[str, ...] = (CPU,)
     modes: tuple[Mode, ...] = ()
     options: tuple[KindOption, ...] = ()
+    knows: Callable[[str], bool] | None = None
+    class_of: Callable[[DeviceFacts, Condition | None], tuple[str, str]] | None = None

@@ -18,22 +18,26 @@ from typing import Any, Literal
 import numpy as np
 
 from exporter import child
+from exporter.bundle.agreement import END_TO_END
+from exporter.bundle.end_to_end import Ask, answer
 from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Figure, Manifest
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Floats, Frame
+from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
+from exporter.calibration import read_sample
 from exporter.errors import ParityError
 from runtimes.engines import LoadedGraph, load_graph, run_canonical
-from runtimes.masks import Masks, masks_of
 from runtimes.measures import MASKS, describe, find_misses, floor_of, prompt_sensitivity
 
-WHOLE = "end_to_end"
 OUTPUT = "masks"
 EMBEDDINGS = "image_embeddings"
-SCORES = "iou_predictions"
+MOST_DETECTIONS = 20
+"""Of a picture, the highest scores first."""
 BAND = 0.02
 """Width of a boundary, as a share of the picture's diagonal (Cheng et al. 2021, Boundary IoU)."""
 
@@ -60,12 +64,27 @@ class Tally:
 
     def add(self, expected: Masks, actual: Masks) -> None:
         """Compare the best masks of one prompt set."""
-        first, second = expected.masks[expected.best], actual.masks[actual.best]
-        band = max(1, round(BAND * float(np.hypot(*first.shape))))
-        self.ious.append(iou(first, second))
-        self.boundary_ious.append(iou(boundary(first, band), boundary(second, band)))
         self.others.append(float(expected.best != actual.best))
-        error = expected.iou_predictions[expected.best] - actual.iou_predictions[expected.best]
+        self._pair(expected, expected.best, actual, actual.best)
+
+    def add_detections(self, expected: Masks, actual: Masks) -> None:
+        """Compare each of torch's first detections with the one that overlaps it most."""
+        for index, mask in enumerate(expected.masks[:MOST_DETECTIONS]):
+            overlaps = [iou(mask, other) for other in actual.masks]
+            if overlaps:
+                self._pair(expected, index, actual, int(np.argmax(overlaps)))
+            else:
+                self.ious.append(0.0)
+                self.boundary_ious.append(0.0)
+        same = expected.best == actual.best if len(actual.masks) else False
+        self.others.append(float(not same))
+
+    def _pair(self, expected: Masks, first: int, actual: Masks, second: int) -> None:
+        one, other = expected.masks[first], actual.masks[second]
+        band = max(1, round(BAND * float(np.hypot(*one.shape))))
+        self.ious.append(iou(one, other))
+        self.boundary_ious.append(iou(boundary(one, band), boundary(other, band)))
+        error = expected.iou_predictions[first] - actual.iou_predictions[second]
         self.score_errors.append(abs(float(error)))
 
     def figures(self, precision: str) -> tuple[Figure, ...]:
@@ -74,13 +93,13 @@ class Tally:
             raise ParityError("no mask was compared: the pictures give none")
         return tuple(
             Figure(
-                graph=WHOLE,
+                graph=END_TO_END,
                 output=OUTPUT,
                 measure=each.name,
                 value=each.of(self),
                 unit="",
                 better=each.better,
-                floor=floor_of(precision, WHOLE, OUTPUT, each.name),
+                floor=floor_of(precision, END_TO_END, OUTPUT, each.name),
             )
             for each in MEASURES
         )
@@ -102,7 +121,9 @@ MEASURES = (
     GateMeasure("mean_boundary_iou", "higher", lambda tally: float(np.mean(tally.boundary_ious))),
     GateMeasure("other_mask_share", "lower", lambda tally: float(np.mean(tally.others))),
     GateMeasure("iou_prediction_error", "lower", lambda tally: float(np.mean(tally.score_errors))),
-    GateMeasure("least_prompt_sensitivity", "higher", lambda tally: min(tally.sensitivities)),
+    GateMeasure(
+        "least_prompt_sensitivity", "higher", lambda tally: min(tally.sensitivities, default=1.0)
+    ),
     GateMeasure("dead_channels", "lower", lambda tally: float(tally.dead)),
 )
 
@@ -130,7 +151,7 @@ def judge(
         loaded = load_graph(bundle, graph.spec.name, engine, threads)
         fed = feeds(graph, graphs[:at])
         for picture, outputs in zip(pictures, given, strict=True):
-            goldens = Goldens.open(picture)
+            goldens = read_sample(picture)
             instead = {name: outputs[name] for name in fed}
             runs = _run(loaded, graph.spec, goldens, instead)
             outputs |= runs[min(runs)]
@@ -181,29 +202,27 @@ def _compare(
     goldens: Goldens,
     runs: Mapping[str, Mapping[str, Array]],
 ) -> None:
-    names = {tensor.name for tensor in spec.outputs}
-    if EMBEDDINGS in names:
-        (case,) = runs
-        expected = goldens.expected(spec, case, EMBEDDINGS)
-        tally.dead += dead_channels(expected, runs[case][EMBEDDINGS])
-    if MASKS not in names:
-        return
+    names = [tensor.name for tensor in spec.outputs]
     for case, outputs in runs.items():
-        logits, scores = (goldens.expected(spec, case, n) for n in (MASKS, SCORES))
-        tally.add(
-            _masks(manifest, logits, scores), _masks(manifest, outputs[MASKS], outputs[SCORES])
-        )
+        torch = {name: goldens.expected(spec, case, name) for name in names}
+        if EMBEDDINGS in names:
+            tally.dead += dead_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
+        if manifest.detections is not None:
+            tally.add_detections(_masks(manifest, torch), _masks(manifest, outputs))
+        elif MASKS in names:
+            tally.add(_masks(manifest, torch), _masks(manifest, outputs))
     clicks = [case for case in runs if case.startswith("click")]
-    expected_clicks = [goldens.expected(spec, case, MASKS) for case in clicks]
-    actual_clicks = [runs[case][MASKS] for case in clicks]
-    tally.sensitivities.append(prompt_sensitivity(expected_clicks, actual_clicks))
+    if MASKS in names and len(clicks) > 1:
+        expected = [goldens.expected(spec, case, MASKS) for case in clicks]
+        actual = [runs[case][MASKS] for case in clicks]
+        tally.sensitivities.append(prompt_sensitivity(expected, actual))
 
 
-def _masks(manifest: Manifest, logits: Floats, scores: Floats) -> Masks:
-    """Every mask of the first prompt set, at the size of the picture, which fills the input."""
+def _masks(manifest: Manifest, outputs: Mapping[str, Array]) -> Masks:
+    """Make every mask of the first prompt set, at the size of the picture: it fills the input."""
     size = manifest.preprocess.size
     frame = Frame((size, size), (size, size), size)
-    return masks_of(logits[0], scores[0], frame, manifest.mask, multimask=True)
+    return answer(manifest, outputs, frame, Ask(Prompts(), multimask=True))[1]
 
 
 def dead_channels(expected: Floats, actual: Floats) -> int:

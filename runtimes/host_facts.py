@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runtimes import windows
 from runtimes.device import HOST, Cluster, Condition, DeviceFacts, Temperature
+from runtimes.process import allowed_cores
 
 SYSTEM = Path("/sys")
 CPUINFO = Path("/proc/cpuinfo")
@@ -35,37 +37,30 @@ def host_facts(system: Path = SYSTEM, cpuinfo: Path = CPUINFO) -> DeviceFacts:
         build=platform.release(),
         abi=platform.machine(),
         clusters=clusters(system, allowed_cores()),
-        memory_mb=_pages("SC_PHYS_PAGES") * _pages("SC_PAGE_SIZE") // 2**20,
+        memory_mb=_memory() // 2**20,
         page_size=_pages("SC_PAGE_SIZE"),
     )
 
 
 def host_condition(system: Path = SYSTEM) -> Condition:
     """Read this machine's condition now; fields that it does not report are None or empty."""
-    load = os.getloadavg()[0]
+    load = _load()
     percent, charging = _battery(system)
     frequencies = {
         str(core): khz
         for core in allowed_cores()
         if (khz := _number(_cpufreq(system, core) / "scaling_cur_freq")) is not None
     }
-    busy = load > BUSY * len(allowed_cores())
+    busy = load is not None and load > BUSY * len(allowed_cores())
     return Condition(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         temperatures=_temperatures(system),
         battery_percent=percent,
         charging=charging,
         frequencies_khz=frequencies,
-        load=round(load, 2),
+        load=load,
         notes=(BUSY_NOTE,) if busy else (),
     )
-
-
-def allowed_cores() -> tuple[int, ...]:
-    """List the cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def clusters(system: Path, cores: tuple[int, ...]) -> tuple[Cluster, ...]:
@@ -127,16 +122,35 @@ def _sysctl(name: str) -> str:
     """Ask macOS for a value; empty if it does not know the name."""
     command = ["/usr/sbin/sysctl", "-n", name]
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout.strip()
 
 
+def _load() -> float | None:
+    """Processes that want to run, over a minute; Windows does not count them."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def _memory() -> int:
+    return _pages("SC_PHYS_PAGES") * _pages("SC_PAGE_SIZE") or windows.memory_bytes()
+
+
 def _pages(name: str) -> int:
     try:
         return max(0, os.sysconf(name))
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):
         return 0
 
 

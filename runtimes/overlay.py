@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
+from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Bytes
 from exporter.bundle.prompts import Prompts
-from runtimes.masks import Masks
 
 _TINT = 0.45
 # The first is rare in photographs: no sky, water, skin or leaf.
@@ -37,18 +38,20 @@ class Look:
         return cls(line=max(1, round(side / 400)), radius=max(3, round(side / 90)))
 
 
-def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
-    """Draw masks over their image; several side by side with their predicted quality.
+def overlay(rgb: Bytes, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image:
+    """Draw masks over their image; several of one object side by side with their quality.
 
-    Without a prompt the masks are the objects of one picture: all are drawn on it, small ones on
-    top.
+    Of several objects the best mask of each is drawn, in a colour of its own. Without a prompt the
+    masks are the objects of one picture: all are drawn on it, small ones on top.
 
     Args:
         rgb: (H, W, 3) uint8.
-        masks: of that image.
-        prompts: in pixels of that image.
+        objects: masks of that image, with the prompts they were made from, in its pixels.
     """
     base = Image.fromarray(rgb)
+    if len(objects) > 1:
+        return _objects(base, objects)
+    masks, prompts = objects[0]
     if not prompts.points and prompts.box is None:
         return _everything(base, masks)
     if len(masks.masks) == 1:
@@ -60,6 +63,25 @@ def overlay(rgb: Bytes, masks: Masks, prompts: Prompts) -> Image.Image:
         best = ", best" if i == masks.best else ""
         panels.append(_add_caption(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
     return _side_by_side(panels)
+
+
+def _objects(base: Image.Image, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image:
+    """Draw the masks first, so that none covers a prompt."""
+    picture, look = base, Look.of(base.size)
+    for i, (masks, _) in enumerate(objects):
+        if len(masks.masks):
+            picture = tint(picture, masks.masks[masks.best], _colour(i), look.line)
+    for _, prompts in objects:
+        _draw_prompts(picture, prompts, look)
+    return picture
+
+
+def _colour(i: int) -> tuple[int, int, int]:
+    """A colour of its own for each object: hues a golden section apart are easy to distinguish."""
+    if i < len(_COLOURS):
+        return _COLOURS[i]
+    red, green, blue = colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _everything(base: Image.Image, masks: Masks) -> Image.Image:
@@ -75,9 +97,9 @@ def _everything(base: Image.Image, masks: Masks) -> Image.Image:
 
 def tint(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:
     """Tint the mask's area and draw its contour, dark outside, bright inside."""
-    area = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    inner = _edge(area, ImageFilter.MinFilter, line)
-    outer = _edge(area, ImageFilter.MaxFilter, line)
+    area = _picture_of(mask)
+    inner = _picture_of(mask & _grown(~mask, line))
+    outer = _picture_of(_grown(mask, line) & ~mask)
     result = base.copy()
     result.paste(colour, mask=area.point([round(_TINT * v) for v in range(256)]))
     result.paste(tuple(c // 4 for c in colour), mask=outer)
@@ -85,16 +107,23 @@ def tint(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int
     return result
 
 
-def _edge(
-    area: Image.Image,
-    grow: type[ImageFilter.MinFilter] | type[ImageFilter.MaxFilter],
-    width: int,
-) -> Image.Image:
-    """Find the band, `width` pixels wide, by which a mask shrinks or grows."""
-    moved = area
-    for _ in range(width):
-        moved = moved.filter(grow(3))
-    return Image.fromarray(np.abs(np.asarray(moved, np.int16) - np.asarray(area)).astype(np.uint8))
+def _grown(mask: Bools, width: int) -> Bools:
+    """Grow a mask by `width` pixels to each side, corners too."""
+    for axis in (0, 1):
+        reach = 0
+        while reach < width:  # a mask that has grown by `reach` grows by up to so much at once
+            step = min(max(1, reach), width - reach)
+            wider = mask.copy()
+            near, far = [slice(None)] * 2, [slice(None)] * 2
+            near[axis], far[axis] = slice(step, None), slice(None, -step)
+            wider[tuple(near)] |= mask[tuple(far)]
+            wider[tuple(far)] |= mask[tuple(near)]
+            mask, reach = wider, reach + step
+    return mask
+
+
+def _picture_of(mask: Bools) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
 
 
 def _panel(
@@ -102,11 +131,15 @@ def _panel(
 ) -> Image.Image:
     look = Look.of(base.size)
     picture = tint(base, mask, colour, look.line)
+    _draw_prompts(picture, prompts, look)
+    return picture
+
+
+def _draw_prompts(picture: Image.Image, prompts: Prompts, look: Look) -> None:
     if prompts.box is not None:
         _draw_box(picture, prompts.box, look)
     for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
         _draw_point(picture, x, y, _FOREGROUND if label else _BACKGROUND, look.radius)
-    return picture
 
 
 def _draw_box(picture: Image.Image, box: tuple[float, float, float, float], look: Look) -> None:

@@ -5,8 +5,9 @@
 works on a bundle that is not sealed yet (no hash is checked): the export runs it in a process of
 its own, in which no toolkit that lowered a graph is loaded.
 
-A graph that an earlier one feeds is compared twice: on the goldens' inputs, and end to end, on the
-outputs of the lowered graphs before it.
+A graph that an earlier one feeds is compared twice: on the goldens' inputs, and in a chain, on the
+outputs of the lowered graphs before it. At last the stored picture goes through everything, as a
+user's would; see `runtimes.end_to_end`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from exporter import child
+from exporter.bundle.end_to_end import check_facts
 from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import Goldens
@@ -31,6 +33,8 @@ from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
+from exporter.printable import one_line
+from runtimes.end_to_end import check_end_to_end
 from runtimes.engines import LoadedGraph, load_graph, run_canonical
 from runtimes.measures import (
     FLOORS,
@@ -39,12 +43,13 @@ from runtimes.measures import (
     PSNR,
     SENSITIVITY,
     WORST,
+    Floors,
     Measure,
+    chain,
     describe,
-    end_to_end,
     find_misses,
     floor_of,
-    is_end_to_end,
+    is_chain,
     prompt_sensitivity,
 )
 from runtimes.process import peak_bytes
@@ -52,8 +57,6 @@ from runtimes.process import peak_bytes
 __all__ = ["Figure", "check_parity", "describe", "find_misses"]
 
 CLICK = "click"
-Floors = Callable[[str, str, str], float | None]
-"""Graph, output, measure -> the floor, or None if the figure is only reported."""
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Tally:
 
     def add(self, graph: str, output: str, expected: Floats, actual: Floats) -> None:
         """Measure one output of one case."""
-        measures = [PSNR] if is_end_to_end(graph) else [PSNR, WORST]
+        measures = [PSNR] if is_chain(graph) else [PSNR, WORST]
         for measure in [*measures, *([IOU] if output == MASKS else [])]:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
@@ -107,20 +110,23 @@ def check_parity(
 
     Raises:
         ParityError: an output is not finite.
-        BundleError: the goldens are incomplete, or do not fit the specs.
+        BundleError: the goldens are incomplete, or do not fit the specs or the manifest.
         RequestError: no engine here can run the bundle.
     """
     floor = floors_of(manifest, floors)
     bundle = Bundle(folder, manifest)
     goldens = bundle.goldens()
+    if load is None:
+        check_facts(manifest, goldens)
     tally = Tally(manifest.mask.threshold)
     extra: list[Figure] = []
     given: dict[str, Array] = {}
     graphs = order_graphs(manifest.graphs)
+    kept: dict[str, LoadedGraph] = {}
     for at, graph in enumerate(graphs):
         spec, earlier = graph.spec, graphs[:at]
-        # One graph at a time: the next is loaded when the memory of this one is free again.
         loaded = load(spec.name) if load else load_graph(bundle, spec.name, engine, threads)
+        kept[spec.name] = loaded
         cases = goldens.cases(spec.name)
         outputs = {case: _run(loaded, spec, goldens, case, {}) for case in cases}
         for case, got in outputs.items():
@@ -131,9 +137,11 @@ def check_parity(
         for case in _fed_cases(spec, goldens, fed) if fed else []:
             got = _run(loaded, spec, goldens, case, {name: given[name] for name in fed})
             shown = {name: array for name, array in got.items() if name == MASKS} or got
-            _compare(tally, end_to_end(graph, earlier), spec, goldens, case, shown)
+            _compare(tally, chain(graph, earlier), spec, goldens, case, shown)
         given |= outputs[cases[0]]
-        del loaded, outputs
+        del outputs
+    if load is None:  # a device runs graphs alone; the rules of the host are not its own
+        extra += check_end_to_end(bundle, goldens, kept.__getitem__, floor)
     return (*tally.figures(floor), *extra)
 
 
@@ -232,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SamExportError as error:
         if arguments.json:
             return child.refuse(error)
-        sys.stderr.write(f"parity: error: {error}\n")
+        sys.stderr.write(f"parity: error: {one_line(error)}\n")
         return error.exit_status
     if arguments.json:
         seconds = round(time.perf_counter() - start, 3)
@@ -240,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = {"figures": [asdict(f) for f in figures], "missed": misses, "seconds": seconds}
         sys.stdout.write(json.dumps({**report, "peak_mb": round(peak_mb(), 1)}) + "\n")
         return 0
-    sys.stdout.writelines(f"{describe(f, manifest.precision)}\n" for f in figures)
+    sys.stdout.writelines(f"{one_line(describe(f, manifest.precision))}\n" for f in figures)
     return 1 if find_misses(figures) else 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from android_harness.adb import sections
 from android_harness.adb.program import QUICK, Adb, AdbAnswer, failure
-from android_harness.adb.rows import AdbRow
+from android_harness.adb.rows import AdbRow, selector
 from android_harness.errors import (
     CommandError,
     NoSpaceError,
@@ -30,7 +30,11 @@ _END = re.compile(rf"\n{_MARK}(\d+)\n?\Z")
 
 @dataclass(frozen=True)
 class Connection:
-    """A device that was there when it was chosen."""
+    """A device that was there when it was chosen.
+
+    Attributes:
+        serial: what names it alone, see `AdbRow.name`.
+    """
 
     adb: Adb
     serial: str
@@ -54,7 +58,7 @@ class Connection:
         """
         body = f"{script}\n" if bare else f"( {script}\n)\n"
         wrapped = f"{body}printf '\\n{_MARK}%d\\n' $?"
-        answer = self.adb.run("-s", self.serial, "shell", wrapped, deadline=deadline)
+        answer = self.adb.run(*selector(self.serial), "shell", wrapped, deadline=deadline)
         match = _END.search(answer.out)
         if match is None:
             raise self._failed(("shell", script), answer)
@@ -86,7 +90,7 @@ class Connection:
         size = sum(source.stat().st_size for source in sources)
         files = [str(source) for source in sources]
         answer = self.adb.run(
-            *("-s", self.serial, "push", *files, f"{folder}/"), deadline=QUICK + size / SLOWEST
+            *(*selector(self.serial), "push", *files, f"{folder}/"), deadline=QUICK + size / SLOWEST
         )
         if answer.code:
             raise self._failed(("push", Path(files[0]).name, folder), answer)
@@ -98,7 +102,8 @@ class Connection:
             DeviceLostError, DeviceError: what adb says.
         """
         answer = self.adb.run(
-            *("-s", self.serial, "pull", *sources, str(folder)), deadline=QUICK + size / SLOWEST
+            *(*selector(self.serial), "pull", *sources, str(folder)),
+            deadline=QUICK + size / SLOWEST,
         )
         if answer.code:
             raise self._failed(("pull", *sources), answer)

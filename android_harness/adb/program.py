@@ -16,7 +16,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb.rows import AdbRow, listing, only, parse_rows, unusable
+from android_harness.adb.rows import (
+    AdbRow,
+    listing,
+    named,
+    only,
+    parse_rows,
+    selector,
+    unusable,
+)
 from android_harness.errors import (
     AdbTimeoutError,
     NoAdbError,
@@ -25,9 +33,12 @@ from android_harness.errors import (
     UnknownDeviceError,
 )
 from exporter.errors import DeviceError, DeviceLostError
+from exporter.printable import printable
 
 LOG = logging.getLogger("sam_export.adb")
 VARIABLE = "SAM_EXPORT_ADB"
+CHOSEN = "ANDROID_SERIAL"
+"""Of adb itself: the device that is meant if none is named."""
 QUICK = 20.0
 """Seconds for a call that only asks; starting the server is among them."""
 
@@ -54,7 +65,10 @@ class AdbAnswer:
 
 @dataclass(frozen=True)
 class Adb:
-    """An adb program. Its server's port is the environment's, ANDROID_ADB_SERVER_PORT."""
+    """An adb program. Its server is the environment's: ADB_SERVER_SOCKET, ANDROID_ADB_SERVER_PORT.
+
+    Every call gets the whole environment of this process.
+    """
 
     program: Path
 
@@ -108,23 +122,28 @@ class Adb:
         return parse_rows(answer.out)
 
     def choose(self, serial: str) -> AdbRow:
-        """The device called `serial`, or the only one if that is empty.
+        """The device called `serial`; if that is empty, the one of ANDROID_SERIAL, or the only one.
 
-        A network device that adb does not know is connected; one that is offline, as after its
-        restart, is disconnected and connected once: a second `connect` alone changes nothing.
+        A name is what `adb -s` takes - a serial, `usb:PORT`, `model:NAME`, an address without its
+        port - or `transport_id:NUMBER`. A network device that adb does not know is connected; one
+        that is offline, as after its restart, is disconnected and connected once: a second
+        `connect` alone changes nothing.
 
         Raises:
             UnusableError: there is none, several, or it cannot be used; says why and what to do.
         """
         rows = self.rows()
-        if not serial:
-            row = only(rows)
-        else:
-            row = next((r for r in rows if r.serial == serial), AdbRow(serial, "unknown"))
-            if row.state in ("unknown", "offline") and row.over_network:
-                row = self.connect(serial)
-            elif row.state == "unknown":
-                raise UnknownDeviceError(f"no device {serial!r} is attached; {listing(rows)}")
+        name = serial or os.environ.get(CHOSEN, "")
+        if not name:
+            return only(rows)
+        row = named(rows, name) or AdbRow(name, "unknown")
+        if row.state in ("unknown", "offline") and row.over_network:
+            row = self.connect(row.serial)
+        elif row.state == "unknown":
+            source = "" if serial else f", the one that {CHOSEN} names,"
+            raise UnknownDeviceError(
+                f"no device '{printable(name)}'{source} is attached; {listing(rows)}"
+            )
         if row.problem:
             raise unusable(row)
         return row
@@ -151,10 +170,10 @@ class Adb:
             "debugging is on"
         )
 
-    def state(self, serial: str) -> str:
+    def state(self, name: str) -> str:
         """`device`, `offline`, `unauthorized` ..., or empty if adb does not know it."""
         try:
-            answer = self.run("-s", serial, "get-state", deadline=5)
+            answer = self.run(*selector(name), "get-state", deadline=5)
         except AdbTimeoutError:
             return "offline"
         said = answer.err.lower()
@@ -243,8 +262,8 @@ def failure(
 
 
 def _short(arguments: tuple[str, ...], most: int = 60) -> str:
-    """The call as a message shows it: without the serial, on one line."""
-    kept = arguments[2:] if arguments[:1] == ("-s",) else arguments
+    """The call as a message shows it: without the device, on one line."""
+    kept = arguments[2:] if arguments[:1] in (("-s",), ("-t",)) else arguments
     line = " ".join(" ".join(kept).split())
     return line if len(line) <= most else f"{line[:most]}..."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from dataclasses import dataclass, field
 from android_harness import workspace
 from android_harness.adb.connection import Connection
 from android_harness.adb.program import VARIABLE, Adb, find_adb, use_adb
-from android_harness.adb.rows import AdbRow
+from android_harness.adb.rows import AdbRow, named
 from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
-from android_harness.modes import changed
+from android_harness.modes import change_modes
 from android_harness.state import condition, facts, topology
+from android_harness.state.device_class import judge_row
 from android_harness.ways import Supplies, delegates, find_way, way_kinds
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import Bench, DeviceFacts, DeviceKind, KindOption, Listed, Method, Mode
@@ -78,7 +80,7 @@ class AndroidDevice:
             known = self._usable(answers)
             condition.refuse_override(condition.parse(answers), self.name)
             chosen = topology.parse(answers["cores"]).choose(method.cores, method.threads)
-            with changed(self.connection, fixed_performance=FIXED.name in method.modes):
+            with change_modes(self.connection, fixed_performance=FIXED.name in method.modes):
                 yield AndroidBench(
                     self.connection, known, method, chosen, self.supplies, self.find_way
                 )
@@ -111,7 +113,7 @@ def find(serial: str) -> AndroidDevice:
     """
     adb = find_adb()
     row = adb.choose(serial)
-    return AndroidDevice(Connection(adb, row.serial), f"android:{row.serial}")
+    return AndroidDevice(Connection(adb, row.name), f"android:{row.name}")
 
 
 def listed() -> tuple[Listed, ...]:
@@ -121,14 +123,14 @@ def listed() -> tuple[Listed, ...]:
 
 
 def _listed(adb: Adb, row: AdbRow) -> Listed:
-    name = f"android:{row.serial}"
+    name = f"android:{row.name}"
     if row.problem:
         return Listed(name, None, None, row.problem)
     try:
-        answers = Connection(adb, row.serial).ask({**facts.PARTS, **condition.PARTS})
+        answers = Connection(adb, row.name).ask({**facts.PARTS, **condition.PARTS})
     except SamExportError as error:
         return Listed(name, None, None, str(error))
-    known = facts.parse(answers, name, row.serial)
+    known = facts.parse(answers, name, row.name)
     return Listed(name, known, condition.parse(answers), facts.problem_of(known, answers))
 
 
@@ -138,4 +140,23 @@ def clean(serial: str) -> str:
     return f"{device.clean() / 2**20:.1f} MB removed"
 
 
-KIND = DeviceKind("android", find, listed, clean, tuple(way_kinds()), delegates(), MODES, OPTIONS)
+def knows(name: str) -> bool:
+    """Whether adb lists a device of that name, or it is an address to connect to."""
+    address = AdbRow(name, "unknown")
+    if address.over_network and re.match(r"localhost:|\[|[^:]*\.", name):
+        return True
+    return named(find_adb().rows(), name) is not None
+
+
+KIND = DeviceKind(
+    name="android",
+    find=find,
+    listed=listed,
+    clean=clean,
+    ways=tuple(way_kinds()),
+    delegates=delegates(),
+    modes=MODES,
+    options=OPTIONS,
+    knows=knows,
+    class_of=judge_row,
+)

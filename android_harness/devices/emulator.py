@@ -147,7 +147,12 @@ def avds(program: Path) -> tuple[str, ...]:
     """The names of the AVDs there are; a warning that is printed among them has spaces."""
     try:
         ran = subprocess.run(
-            [str(program), "-list-avds"], capture_output=True, text=True, timeout=30, check=False
+            [str(program), "-list-avds"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(f"{program} -list-avds failed: {error}") from None
@@ -251,12 +256,20 @@ def find(avd: str) -> EmulatorDevice:
 
 def listed() -> tuple[Listed, ...]:
     """Every AVD; none where there is no emulator. What runs is among the `android` devices too."""
+    return tuple(Listed(f"emulator:{avd}", None, None) for avd in _seen())
+
+
+def knows(avd: str) -> bool:
+    """Whether there is an AVD of that name; none where there is no emulator."""
+    return avd in _seen()
+
+
+def _seen() -> tuple[str, ...]:
     try:
-        known = avds(find_emulator())
+        return avds(find_emulator())
     except RequestError as error:
         LOG.debug("no AVDs: %s", error)
         return ()
-    return tuple(Listed(f"emulator:{avd}", None, None) for avd in known)
 
 
 def clean(avd: str) -> str:
@@ -269,4 +282,4 @@ def clean(avd: str) -> str:
     return f"{freed / 2**20:.1f} MB removed"
 
 
-KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean)
+KIND = replace(android.KIND, name="emulator", find=find, listed=listed, clean=clean, knows=knows)

@@ -75,7 +75,12 @@ class Compiler:
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                words,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{words[0]} cannot be run: {error}") from None
@@ -115,7 +120,12 @@ def find_compiler(abi: str) -> Compiler | None:
 def _machine(compiler: str) -> str:
     try:
         done = subprocess.run(
-            [compiler, "-dumpmachine"], capture_output=True, text=True, timeout=30, check=False
+            [compiler, "-dumpmachine"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

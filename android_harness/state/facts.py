@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 
 from android_harness.runtimes import ABIS
-from android_harness.state import topology
-from runtimes.device import EMULATOR, PHONE, SIMULATED, DeviceFacts
+from android_harness.state import device_class, evidence, topology
+from exporter.printable import printable
+from runtimes.device import DeviceFacts
 
 WORK = "/data/local/tmp/sam-export"
 """The one folder that is ours; the shell may write and execute there, and nowhere else."""
@@ -21,9 +22,9 @@ PARTS = {
     "page": "getconf PAGE_SIZE",
     "memory": "grep MemTotal /proc/meminfo",
     "cores": topology.SCRIPT,
+    **evidence.PARTS,
     **ROOM,
 }
-_EMULATOR_HARDWARE = frozenset({"ranchu", "goldfish", "cutf_cvm"})
 
 
 def parse(answers: Mapping[str, str], device: str, serial: str) -> DeviceFacts:
@@ -38,19 +39,23 @@ def parse(answers: Mapping[str, str], device: str, serial: str) -> DeviceFacts:
     version, api = props.get("ro.build.version.release", ""), props.get("ro.build.version.sdk", "")
     memory = re.search(r"MemTotal:\s*(\d+) kB", answers.get("memory", ""))
     page = answers.get("page", "")
+    kept = evidence.evidence_of(answers, props, serial)
+    found, reason = device_class.judge(kept)
     return DeviceFacts(
         device=device,
-        device_class=class_of(props, serial),
-        manufacturer=props.get("ro.product.manufacturer", ""),
-        model=props.get("ro.product.model", ""),
-        soc=_soc(props),
-        system=f"Android {version} (API {api})",
-        build=props.get("ro.build.fingerprint") or answers.get("kernel", ""),
+        device_class=found,
+        manufacturer=printable(props.get("ro.product.manufacturer", "")),
+        model=printable(props.get("ro.product.model", "")),
+        soc=printable(_soc(props)),
+        system=printable(f"Android {version} (API {api})"),
+        build=printable(props.get("ro.build.fingerprint") or answers.get("kernel", "")),
         # Never abilist: an x86_64 image lists arm64 too, and translates it.
-        abi=props.get("ro.product.cpu.abi", ""),
+        abi=printable(props.get("ro.product.cpu.abi", "")),
         clusters=topology.parse(answers.get("cores", "")).clusters,
         memory_mb=int(memory[1]) // 1024 if memory else 0,
-        page_size=int(page) if page.isdigit() else 0,
+        page_size=int(page) if page.isdecimal() else 0,
+        evidence=kept,
+        class_reason=reason,
     )
 
 
@@ -58,20 +63,6 @@ def properties(text: str) -> dict[str, str]:
     """`[name]: [value]` as getprop prints it; a value may hold commas, brackets and line ends."""
     pairs = re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\s*\Z)", text, re.MULTILINE | re.DOTALL)
     return dict(pairs)
-
-
-def class_of(props: Mapping[str, str], serial: str) -> str:
-    """`simulated` for our tests' own device, `emulator`, or `phone`."""
-    if props.get("ro.sam_export.simulated") == "1":
-        return SIMULATED
-    tells = (
-        props.get("ro.kernel.qemu") == "1",
-        props.get("ro.boot.qemu") == "1",
-        props.get("ro.hardware") in _EMULATOR_HARDWARE,
-        props.get("ro.product.model", "").startswith("sdk_gphone"),
-        re.fullmatch(r"emulator-\d+", serial) is not None,
-    )
-    return EMULATOR if any(tells) else PHONE
 
 
 def free_kb(text: str) -> int | None:

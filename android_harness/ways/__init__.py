@@ -14,6 +14,7 @@ from typing import Protocol
 
 from android_harness.process import Answer
 from exporter import catalog
+from exporter.closest import unknown
 from exporter.errors import RequestError
 from runtimes.remote.job import Library, RunnerJob
 from runtimes.remote.report import RunnerReport
@@ -154,11 +155,9 @@ def find_way(name: str, wanted: Wanted, supplies: Supplies) -> Way:
     """
     kinds = way_kinds()
     if wanted.delegate not in delegates():
-        raise RequestError(
-            f"unknown delegate {wanted.delegate!r}; choose from {_listed(delegates())}"
-        )
+        raise unknown("delegate", wanted.delegate, delegates())
     if name != AUTO and name not in kinds:
-        raise RequestError(f"unknown way {name!r}; choose from {_listed((AUTO, *kinds))}")
+        raise unknown("way", name, (AUTO, *kinds))
     reasons = []
     for each in kinds if name == AUTO else (name,):
         way = kinds[each].make(supplies)
@@ -171,7 +170,3 @@ def find_way(name: str, wanted: Wanted, supplies: Supplies) -> Way:
     raise RequestError(
         f"cannot run {wanted.target} with {wanted.delegate} on {wanted.abi} ({'; '.join(reasons)})"
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names)

@@ -8,25 +8,25 @@ at hand when this was written; its tests use a stand-in for the NDK's clang.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import shlex
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, read_runner, start_command
+from android_harness.own_runner import OwnRunner
 from android_harness.runner.compilers import Compiler, fingerprint
 from android_harness.runtimes import ABIS, RUNTIMES, Runtime, needed_runtime, runtime_of
 from android_harness.ways import AARS, DeviceFile, Supplies, Wanted, WayKind
 from exporter.bundle.folder import hash_file
+from exporter.bundle.staging import build_once
 from exporter.cache import default_cache
 from exporter.errors import ExportError
-from runtimes.remote.job import MODES, Library, RunnerJob
-from runtimes.remote.report import RunnerReport
+from runtimes.remote.job import Library
 
+LOG = logging.getLogger("sam_export.device")
 API = 26
 """Android 8: older phones run no model of this size well."""
 _TRIPLES = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}
@@ -36,7 +36,7 @@ _FOLDER = "ndk"
 
 
 @dataclass(frozen=True)
-class Ndk:
+class Ndk(OwnRunner):
     """The way `ndk`."""
 
     supplies: Supplies
@@ -76,10 +76,6 @@ class Ndk:
             )
         return None
 
-    def modes(self) -> tuple[str, ...]:
-        """See `Way`."""
-        return MODES
-
     def library(self, wanted: Wanted) -> Library:
         """See `Way`."""
         runtime = needed_runtime(wanted.target)
@@ -105,26 +101,13 @@ class Ndk:
             for path in sorted(folder.iterdir())
         )
 
-    def self_test(self, folder: str, wanted: Wanted) -> str | None:
-        """See `Way`."""
-        program = f"{_FOLDER}/runner --version {self.library(wanted).file}"
-        return start_command(folder, program, libraries=f"{folder}/{_FOLDER}")
+    def program(self, place: str) -> str:
+        """See `OwnRunner`."""
+        return f"{place}/runner"
 
-    def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
-        """See `Way`."""
-        del job
-        program = f"{_FOLDER}/runner {shlex.quote(job_file)}"
-        return start_command(folder, program, prefix=prefix, libraries=f"{folder}/{_FOLDER}")
-
-    def pulls(self, job: RunnerJob) -> tuple[str, ...]:
-        """See `Way`."""
-        del job
-        return ()
-
-    def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
-        """See `Way`."""
-        del job
-        return read_runner(answer)
+    def libraries(self, folder: str, place: str) -> str:
+        """See `OwnRunner`: those of the AAR and the NDK lie beside it."""
+        return f"{folder}/{place}"
 
     def _aar(self, runtime: Runtime) -> Path | None:
         pattern = rf"{re.escape(runtime.aar.project)}-\d"
@@ -182,16 +165,16 @@ def _cxx_library(clang: Path, abi: str) -> dict[str, bytes]:
 
 
 def _build(folder: Path, compiler: Compiler, libraries: Mapping[str, bytes]) -> None:
+    def fill(partial: Path) -> None:
+        for library, content in libraries.items():
+            (partial / library).write_bytes(content)
+        compiler.build(partial / "runner")
+
+    def waiting(holder: str) -> None:
+        LOG.info("waiting: %s is being built by %s", folder, holder)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as name:
-            partial = Path(name) / folder.name
-            partial.mkdir()
-            for library, content in libraries.items():
-                (partial / library).write_bytes(content)
-            compiler.build(partial / "runner")
-            if not folder.is_dir():
-                partial.rename(folder)
+        build_once(folder, Path.is_dir, fill, waiting)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error}") from error
 

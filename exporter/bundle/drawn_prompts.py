@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.prompts import Prompts, check_not_empty, check_places
+from exporter.bundle.prompts import Prompts, check_not_empty, place
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import PromptError
 
 
-def check_drawable(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> None:
-    """Check a prompt set. PromptError if the bundle cannot take it on this image."""
-    check_places(prompts, frame)
+def check_drawable(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> Prompts:
+    """Check a prompt set and `place` it. PromptError if the bundle cannot take it on this image."""
+    prompts = place(prompts, frame)
     check_not_empty(prompts)
     if 0 in prompts.labels and not rule.background_points:
         raise PromptError("this network has no background points: give foreground points or a box")
+    return prompts
 
 
 def draw(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> Floats:
@@ -24,7 +25,7 @@ def draw(prompts: Prompts, frame: Frame, rule: DrawnPrompts) -> Floats:
     Raises:
         PromptError: see `check_drawable`.
     """
-    check_drawable(prompts, frame, rule)
+    prompts = check_drawable(prompts, frame, rule)
     steps = np.arange(frame.size, dtype=np.float32)
     masks = np.zeros((1, 2, frame.size, frame.size), np.float32)
     masks[0, rule.box_channel] = 1.0

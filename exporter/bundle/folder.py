@@ -1,29 +1,28 @@
 """A bundle on disk: written whole or not at all, and proved unchanged when it is opened.
 
-`open_bundle` reads one; `staging` and `seal` write one. No torch.
+`open_bundle` reads one; `seal` ends the writing of one (see `staging`). No torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
-import os
-import re
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from exporter.bundle import damage, travel
+from exporter.bundle.agreement import graph_files, safe_path
 from exporter.bundle.goldens import GOLDENS, Goldens
-from exporter.bundle.manifest import Manifest
-from exporter.errors import BundleError, ExportError, RequestError
+from exporter.bundle.manifest import MANIFEST, Manifest
+from exporter.bundle.signing import SIGNATURE, Signer, Verifier, read_signature
+from exporter.errors import BundleError, RequestError
 
-MANIFEST = "manifest.json"
+MOST_BYTES = 4 * 2**20
+"""Of a manifest; the largest here has 12 KB."""
+BESIDE = frozenset({MANIFEST, SIGNATURE})
+"""What a manifest does not list."""
 LOG = "toolkit.log"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -39,78 +38,100 @@ class Bundle:
 
     def goldens(self) -> Goldens:
         """Open the seeded inputs and float32 torch outputs. BundleError if unreadable."""
-        return Goldens.open(self.path / GOLDENS)
+        specs = [graph.spec for graph in self.manifest.graphs]
+        return Goldens.open(self.path / GOLDENS, specs)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Parse `manifest.json` without verifying any file. BundleError if it cannot be parsed."""
+    return _parse(folder, read_content(folder))
+
+
+def read_content(folder: Path) -> bytes:
+    """Read a manifest's bytes. BundleError if there are none, or too many."""
     path = folder / MANIFEST
     if folder.suffix == ".mlpackage" or not path.is_file():  # Manifest.json, on a Mac's disk
         raise BundleError(travel.explain_no_bundle(folder))
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(_manifest_fault(path) or f"{path} cannot be read: {error}") from None
-    except BundleError as error:
-        raise BundleError(_manifest_fault(path) or f"{folder}: {error}") from None
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise BundleError(f"{path} has more than {MOST_BYTES >> 20} MB: it is no manifest")
+    return content
 
 
-def _manifest_fault(path: Path) -> str | None:
-    """Say what git, an editor or a broken copy did to a manifest; None if nothing known."""
+def _parse(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
     try:
-        fault = damage.explain_content(path, path.read_bytes())
-    except OSError:
-        return None
+        return Manifest.from_json(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BundleError(_fault(path, content) or f"{path} cannot be read: {error}") from None
+    except BundleError as error:
+        raise BundleError(_fault(path, content) or f"{folder}: {error}") from None
+
+
+def _fault(path: Path, content: bytes) -> str | None:
+    """Say what git, an editor or a broken copy did to a manifest; None if nothing known."""
+    fault = damage.explain_content(path, content)
     return fault and f"{path} {fault}"
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundle:
     """Read a bundle and verify every file against its hash.
 
     Args:
         path: the bundle's folder.
+        verify_key: a public key, whose signature the manifest must have; None for any or none.
 
     Raises:
-        BundleError: no manifest or not a valid one; a file that is missing, extra or changed; a
-            path that leaves the folder; a symbolic link.
+        RequestError: the key cannot be used.
+        BundleError: no signature of that key; no manifest or not a valid one; a file that is
+            missing, extra or changed; a path that leaves the folder; a symbolic link.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    for name in manifest.files:
-        safe_path(name)
+    verifier = None if verify_key is None else Verifier.load(Path(verify_key))
+    content = read_content(path)
+    if verifier is not None:
+        verifier.check(path, content)
+    manifest = _parse(path, content)
     expected = set(manifest.files)
     _verify_names(path, expected)
-    for name, digest in sorted(manifest.files.items()):
-        if hash_file(path / name) != digest:
-            cause = damage.explain_change(path / name, digest)
-            if cause is not None:
-                raise BundleError(f"{path}: {name!r} {cause}")
+    respelt = _verify_hashes(path, manifest)
     for graph in manifest.graphs:
-        folder = f"{safe_path(graph.file).as_posix()}/"
-        if not any(name == graph.file or name.startswith(folder) for name in expected):
-            raise BundleError(f"{path} holds no file of graph {graph.spec.name!r} ({graph.file})")
+        names = graph_files(manifest, graph)
+        size = sum((path / name).stat().st_size for name in names)
+        if size != graph.bytes and not respelt.intersection(names):
+            raise BundleError(
+                f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
+                f"{travel.AGAIN}"
+            )
     return Bundle(path, manifest)
 
 
 def _verify_names(folder: Path, expected: set[str]) -> None:
     """BundleError if a file is missing, or there is one that is not the bundle's."""
-    present = set(tree_files(folder, expected)) - {MANIFEST}
+    present = set(tree_files(folder, expected)) - BESIDE
     missing, extra = expected - present, present - expected
     missing -= set(travel.opens_otherwise(folder, missing, extra))
     if missing:
         raise BundleError(travel.explain_missing(folder, min(missing), sorted(extra)))
-    extra = {name for name in extra if not travel.is_listed_otherwise(name, expected)}
+    extra -= travel.listed_otherwise(extra, expected)
     if extra:
         raise BundleError(travel.explain_extra(folder, min(extra), expected))
 
 
-def safe_path(name: str) -> PurePosixPath:
-    """Parse a manifest's file name. BundleError if it is not plainly inside the bundle."""
-    path = PurePosixPath(name)
-    plain = name == path.as_posix() and "\\" not in name and "\0" not in name
-    if not plain or path.is_absolute() or not path.parts or ".." in path.parts:
-        raise BundleError(f"manifest.json names {name!r}, which is not a path inside the bundle")
-    return path
+def _verify_hashes(folder: Path, manifest: Manifest) -> set[str]:
+    """Find files that only their spelling tells from the export's; BundleError for any other."""
+    respelt = set()
+    for name, digest in sorted(manifest.files.items()):
+        if hash_file(folder / name) != digest:
+            cause = damage.explain_change(folder / name, digest)
+            if cause is not None:
+                raise BundleError(f"{folder}: {name!r} {cause}")
+            respelt.add(name)
+    return respelt
 
 
 def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
@@ -124,9 +145,10 @@ def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
         BundleError: there is a link or a device.
     """
     files, known = [], set(known)
+    ours = {PurePosixPath(name).name for name in known}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name not in known and travel.is_harmless(name, known):
+        if name not in known and travel.is_harmless(name, ours):
             continue
         if path.is_symlink():
             raise BundleError(travel.explain_link(folder, name))
@@ -147,8 +169,8 @@ def hash_file(path: Path) -> str:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file and write `manifest.json`; returns the written manifest.
+def seal(folder: Path, manifest: Manifest, signer: Signer | None = None) -> Manifest:
+    """Hash every file and write `manifest.json`, signed if asked; returns the written manifest.
 
     Writes `.gitattributes` too, which the manifest does not list: `cp BUNDLE/*` leaves it behind.
 
@@ -156,12 +178,40 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     """
     (folder / LOG).unlink(missing_ok=True)
     (folder / travel.ATTRIBUTES).write_bytes(travel.KEEP_BYTES.encode())
-    names = [name for name in tree_files(folder) if name != MANIFEST]
+    names = [name for name in tree_files(folder) if name not in BESIDE]
     sealed = dataclasses.replace(manifest, files={n: hash_file(folder / n) for n in names})
-    temporary = folder / f".{MANIFEST}.partial"
-    temporary.write_text(sealed.to_json(), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    content = sealed.to_json().encode()
+    _replace(folder / MANIFEST, content)
+    if signer is not None:
+        _replace(folder / SIGNATURE, signer.sign(content))
     return sealed
+
+
+def sign(folder: Path, signer: Signer) -> None:
+    """Sign a finished bundle that has no signature yet.
+
+    Raises:
+        RequestError: another key has signed it; or it cannot be written to.
+    """
+    content = read_content(folder)
+    if (folder / SIGNATURE).exists():
+        if read_signature(folder) != signer.raw(content):
+            raise RequestError(
+                f"{folder} is signed by another key: give --force to make and sign it anew, or "
+                "another --output"
+            )
+        return
+    try:
+        _replace(folder / SIGNATURE, signer.sign(content))
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
@@ -170,136 +220,4 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="")
-
-
-@contextmanager
-def staging(final: Path, *, force: bool = False) -> Iterator[Path]:
-    """Make a temporary folder that becomes `final` if the block succeeds, else is deleted.
-
-    After a failure only a toolkit.log that is not empty is left, in the temporary folder.
-
-    Args:
-        final: the bundle's folder.
-        force: replace the bundle that is already there; never anything but a bundle.
-
-    Raises:
-        RequestError: `final` is taken.
-        ExportError: the disk is full, or the folder cannot be written.
-    """
-    _recover(final)
-    _check_free(final, force=force)
-    partial = _sibling(final, "partial")
-    try:
-        _prepare(final, partial)
-        yield partial
-        _publish(partial, final)
-    except BaseException as error:
-        full = _disk_full(error, final, partial)
-        _discard(partial)
-        if full is not None:
-            raise full from error
-        raise
-
-
-def _prepare(final: Path, partial: Path) -> None:
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        raise RequestError(
-            f"cannot write to {final.parent} ({error.strerror}): choose another --output"
-        ) from None
-
-
-def _publish(partial: Path, final: Path) -> None:
-    """Rename `partial` to `final`; an old bundle is moved aside and restored on failure."""
-    aside = _sibling(final, "old")
-    replaces = final.exists()
-    try:
-        if replaces:
-            final.rename(aside)
-        partial.rename(final)
-    except OSError as error:
-        raise ExportError(f"cannot move the bundle to {final}: {error.strerror}") from error
-    finally:
-        if replaces and aside.exists() and not final.exists():
-            aside.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _check_free(final: Path, *, force: bool) -> None:
-    if final.is_symlink() or (final.exists() and not final.is_dir()):
-        raise RequestError(f"{final} is not a folder: choose another --output")
-    if not final.exists() or not any(final.iterdir()):
-        return
-    if not (final / MANIFEST).is_file():
-        raise RequestError(f"{final} holds files that are not a bundle: choose another --output")
-    if not force:
-        raise RequestError(f"{final} exists: give --force to replace it, or another --output")
-
-
-def _discard(partial: Path) -> None:
-    """Delete everything but a log that is not empty."""
-    log = partial / LOG
-    if not (log.is_file() and log.stat().st_size):
-        shutil.rmtree(partial, ignore_errors=True)
-        return
-    for path in partial.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path != log:
-            with suppress(OSError):
-                path.unlink()
-
-
-def _sibling(final: Path, kind: str) -> Path:
-    return final.with_name(f".{final.name}.{kind}-{os.getpid()}")
-
-
-def _recover(final: Path) -> None:
-    """Clean up after killed exports of this name; restore a bundle that they had moved aside."""
-    if not final.parent.is_dir():
-        return
-    pattern = re.compile(re.escape(f".{final.name}.") + r"(partial|old)-(\d+)")
-    for path in sorted(final.parent.iterdir()):
-        match = pattern.fullmatch(path.name)
-        if match is None or _alive(int(match[2])):
-            continue
-        if match[1] == "old" and not final.exists():
-            path.rename(final)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # our own leftover: one process exports one bundle at a time
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
-    """The error for a full disk, found anywhere in the chain of causes; else None."""
-    chain = list[BaseException]()
-    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
-        chain.append(error)
-        cause = error.__cause__ or error.__context__
-        error = cause if cause not in chain else None  # an error raised again may cause itself
-    if error is None:
-        return None
-    where = Path(error.filename).parent if isinstance(error.filename, str) else final.parent
-    where = final.parent if where.is_relative_to(partial) else where
-    written = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()) // 2**20
-    return ExportError(
-        f"no space left on {where}: {written} MB of the bundle were written and more is needed, "
-        f"free {2 * written + 100} MB or choose --output elsewhere"
-    )
+    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})

@@ -7,14 +7,17 @@ are NCHW, whatever layout the graph takes.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from exporter.bundle.agreement import END_TO_END
+from exporter.bundle.npz import list_keys, read_array
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
 
@@ -23,6 +26,9 @@ Floats = npt.NDArray[np.float32]
 
 GOLDENS = "goldens.npz"
 SHARED = "*"
+MOST_CASES = 32
+_WIDEST = 8
+"""Bytes of the widest number."""
 _AGAIN = "export the bundle again"
 
 
@@ -56,14 +62,19 @@ class Goldens:
         return cls(arrays, arrays.__getitem__, GOLDENS)
 
     @classmethod
-    def open(cls, path: Path) -> Goldens:
-        """Open a file of goldens. BundleError if it cannot be read."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                keys = tuple(stored.files)
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise _unreadable(path, error) from None
-        return cls(keys, lambda each: _read_one(path, each), str(path))
+    def open(cls, path: Path, specs: Sequence[GraphSpec]) -> Goldens:
+        """Open a file of goldens.
+
+        Args:
+            path: of the file.
+            specs: the graphs'; an array that they do not allow is refused before it is inflated.
+
+        Raises:
+            BundleError: it cannot be read, or holds more than the graphs' goldens.
+        """
+        limit = Limits.of(specs)
+        keys = list_keys(path, limit.most, limit.all)
+        return cls(keys, lambda each: read_array(path, each), str(path))
 
     def cases(self, graph: str) -> list[str]:
         """List the cases of a graph, sorted. BundleError if there is none."""
@@ -94,14 +105,37 @@ class Goldens:
         return self.array(spec.name, case, name).astype(np.float32)
 
 
-def _read_one(path: Path, each: str) -> Array:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            array: Array = stored[each]
-            return array
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from None
+@dataclass(frozen=True)
+class Limits:
+    """Bytes that goldens may have.
 
+    Attributes:
+        tensors: graph, name -> bytes of that array.
+        extra: of each array of `exporter.bundle.end_to_end`.
+    """
 
-def _unreadable(path: Path, error: Exception) -> BundleError:
-    return BundleError(f"{path} cannot be read: {error}")
+    tensors: Mapping[tuple[str, str], int]
+    extra: int
+
+    @classmethod
+    def of(cls, specs: Sequence[GraphSpec]) -> Limits:
+        """Take them from the graphs' shapes."""
+        tensors = {
+            (spec.name, tensor.name): math.prod(tensor.shape) * _WIDEST
+            for spec in specs
+            for tensor in (*spec.inputs, *spec.outputs)
+        }
+        return cls(tensors, max((2**20, *tensors.values())))
+
+    @property
+    def all(self) -> int:
+        """Of all arrays together."""
+        return MOST_CASES * (sum(self.tensors.values()) + self.extra)
+
+    def most(self, each: str) -> int:
+        """Of the array of a key; 0 if there should be none."""
+        parts = each.split("/")
+        if len(parts) != 3:
+            return 0
+        graph, _, name = parts
+        return self.extra if graph == END_TO_END else self.tensors.get((graph, name), 0)

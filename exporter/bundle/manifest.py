@@ -1,22 +1,31 @@
-"""A bundle's contract as data. Standard library only, so that an app's build script can import it.
+"""A bundle's contract as data. Standard library and msgspec, so that a build script can import it.
 
-`Manifest.from_json(m.to_json()) == m`; an unknown field, a missing one or a wrong type is a
-`BundleError` that names its place.
+`Manifest.from_json(m.to_json()) == m`. The text carries a hash of its own content, and only one
+text has that content; `exporter/bundle/manifest.schema.json` is its JSON Schema.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from exporter.bundle.reading import parse
+from msgspec import Meta
+
+from exporter.bundle.agreement import check_agreement
+from exporter.bundle.ranges import Count, FileName, MaybeSha256, Name, Number, Sha256, Text
+from exporter.bundle.reading import decode, parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+MANIFEST = "manifest.json"
+HASH = "content_sha256"
+_AGAIN = "copy or export the bundle again"
 
 
 @dataclass(frozen=True)
@@ -32,18 +41,18 @@ class GraphFile:
     """
 
     spec: GraphSpec
-    file: str
-    bytes: int
-    signature: str = ""
-    multiply_accumulates: int | None = None
+    file: FileName
+    bytes: Count
+    signature: Text = ""
+    multiply_accumulates: Count | None = None
 
 
 @dataclass(frozen=True)
 class Licence:
     """Licence of the published weights. `commercial_use` is false if restricted."""
 
-    name: str
-    url: str
+    name: Name
+    url: Text
     commercial_use: bool
 
 
@@ -53,32 +62,33 @@ class Source:
 
     Attributes:
         checkpoint: name of the file or folder.
-        sha256: of that file; of several shards, of the lines `sha256sum` prints for them.
+        sha256: of that file; of several shards, of the lines `sha256sum` prints for them; empty if
+            the weights come from no file.
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
     """
 
-    repository: str
-    paper: str
-    checkpoint: str
-    sha256: str
-    layout: str
-    decoder_checkpoint: str = ""
-    decoder_sha256: str = ""
+    repository: Text
+    paper: Text
+    checkpoint: Text
+    sha256: MaybeSha256
+    layout: Name
+    decoder_checkpoint: Text = ""
+    decoder_sha256: MaybeSha256 = ""
 
 
 @dataclass(frozen=True)
 class Figure:
     """One measure of one graph output against the float32 torch golden, with its floor."""
 
-    graph: str
-    output: str
-    measure: str
-    value: float
-    unit: str
+    graph: Text
+    output: Name
+    measure: Name
+    value: Number
+    unit: Text
     better: Literal["higher", "lower"]
-    floor: float | None
+    floor: Number | None
 
 
 Kind = Literal["slots", "detections", "drawn"]
@@ -93,26 +103,32 @@ class Manifest:
         prompts: for a decoder with slots; else None.
         detections: for a graph that takes no prompt; else None.
         drawn_prompts: for a graph that takes prompts as pictures; else None.
+        runs_in: runtime -> the oldest release in which a bundle like this one (same family,
+            format, precision and options) was run and passed; empty if none was.
+        content_sha256: of the text that `to_json` writes with this field left out; empty if not
+            written yet. Two manifests are equal whatever it is.
     """
 
     schema_version: int
-    variant: str
-    family: str
-    target: str
-    precision: str
-    platform: str
+    variant: Name
+    family: Name
+    target: Name
+    precision: Name
+    platform: Text
     licence: Licence
     source: Source
-    graphs: tuple[GraphFile, ...]
+    graphs: Annotated[tuple[GraphFile, ...], Meta(min_length=1, max_length=64)]
     preprocess: Preprocess
     prompts: PromptRule | None
     mask: MaskRule
-    parity: tuple[Figure, ...]
-    tools: dict[str, str]
-    files: dict[str, str]
-    created: str
+    parity: Annotated[tuple[Figure, ...], Meta(max_length=4096)]
+    tools: Annotated[dict[Name, Text], Meta(max_length=256)]
+    files: Annotated[dict[FileName, Sha256], Meta(max_length=65_536)]
+    created: Text
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
+    runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
+    content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -136,26 +152,51 @@ class Manifest:
         raise BundleError(f"this bundle has no graph {name!r}")
 
     def to_json(self) -> str:
-        """Serialise to stable text: sorted keys, one trailing newline."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        """Serialise to the one text of this content: sorted keys, one trailing newline."""
+        data = dataclasses.asdict(self)
+        return canonical(data | {HASH: content_hash(data)})
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Parse and validate. BundleError names the faulty field."""
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise BundleError(f"manifest.json is not JSON: {error}") from None
+        """Parse and validate.
+
+        Args:
+            text: line ends may have become CRLF, as git does on Windows.
+
+        Raises:
+            BundleError: names the faulty field; or the text is not what an export wrote.
+        """
+        data = decode(text, MANIFEST)
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             raise BundleError(
-                f"manifest.json has schema version {version!r}; this release reads "
+                f"{MANIFEST} has schema version {_short(version)}; this release reads "
                 f"{SCHEMA_VERSION}: export the bundle again"
             )
         manifest = parse(cls, data, "manifest")
         if len(manifest._kinds()) != 1:
             raise BundleError(
-                "manifest.json has to have one of prompts, detections and drawn_prompts, not "
+                f"{MANIFEST} has to have one of prompts, detections and drawn_prompts, not "
                 f"{' and '.join(manifest._kinds()) or 'none'}"
             )
+        check_agreement(manifest)
+        if manifest.content_sha256 != content_hash(data):
+            raise BundleError(f"{MANIFEST} was changed after the export: {_AGAIN}")
+        if text.replace("\r\n", "\n") != canonical(data):
+            raise BundleError(f"{MANIFEST} was rewritten after the export: {_AGAIN}")
         return manifest
+
+
+def canonical(data: Mapping[str, Any]) -> str:
+    """Write plain data as its one JSON text: ASCII, sorted keys, two spaces, LF at the end."""
+    return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def content_hash(data: Mapping[str, Any]) -> str:
+    """Hash a manifest's plain data without its own hash: sha256 in hex."""
+    content = {name: value for name, value in data.items() if name != HASH}
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, int | None) else type(value).__name__

@@ -1,7 +1,6 @@
 """From an RGB image to the `image` input, and back from logits to masks. numpy and Pillow only.
 
-The host's half of the contract: the generated Swift and Kotlin do these same steps, from the same
-numbers in the manifest.
+The host's half of the contract: an app does the same steps, from the same numbers in the manifest.
 """
 
 from __future__ import annotations
@@ -24,6 +23,10 @@ _PILLOW = {
     "pillow_bilinear": Image.Resampling.BILINEAR,
     "pillow_bicubic": Image.Resampling.BICUBIC,
 }
+
+
+# Logits of a picture of ordinary size are upscaled at once.
+_BAND = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,16 @@ def _fitted(width: int, height: int, rule: Preprocess, size: int) -> tuple[int, 
     return _round(width * scale), _round(height * scale)
 
 
-def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
+def image_input(
+    rgb: Bytes, rule: Preprocess, size: tuple[int, int] | None = None
+) -> tuple[Floats, Frame]:
     """Resize and pad.
 
     Args:
         rgb: (H, W, 3) uint8.
         rule: the manifest's.
+        size: width and height of the picture, if `rgb` is a smaller decoding of it: prompts and
+            masks are in its pixels.
 
     Returns:
         `image` (1, 3, S, S) float32 in 0..255, and where the picture lies in it.
@@ -102,7 +109,8 @@ def image_input(rgb: Bytes, rule: Preprocess) -> tuple[Floats, Frame]:
         raise ImageError(
             f"an image is an array (height, width, 3) of uint8, not {rgb.shape} of {rgb.dtype}"
         )
-    frame = fit(rgb.shape[1], rgb.shape[0], rule)
+    wide, tall = size or (rgb.shape[1], rgb.shape[0])
+    frame = fit(wide, tall, rule)
     width, height = frame.resized
     square = np.empty((rule.size, rule.size, 3), np.float32)
     square[:] = np.asarray(rule.pad_value, np.float32)
@@ -149,31 +157,44 @@ def upscale(low_res_masks: Floats, frame: Frame, how: Upscale = "bilinear") -> F
     original size. Each step is linear and separable, so both together are one matrix for the rows
     and one for the columns. `how` is the manifest's `MaskRule.upscale`.
     """
+    tall, wide = _upscaling(low_res_masks.shape, frame, how)
+    low = low_res_masks[..., : tall.shape[1], : wide.shape[1]]
+    full: Floats = np.matmul(np.matmul(tall, low), wide.T)
+    return full
+
+
+def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools:
+    """Logits (M, h, w) -> masks (M, height, width), without all logits of a large picture."""
+    width, height = frame.original
+    rows = max(1, _BAND // max(1, len(low_res_masks) * width))
+    if rows >= height:
+        return binarise(upscale(low_res_masks, frame, rule.upscale), rule)
+    tall, wide = _upscaling(low_res_masks.shape, frame, rule.upscale)
+    taller = np.matmul(tall, low_res_masks[..., : tall.shape[1], : wide.shape[1]])
+    masks = np.empty((len(low_res_masks), height, width), np.bool_)
+    for top in range(0, height, rows):
+        band = np.matmul(taller[:, top : top + rows], wide.T)
+        masks[:, top : top + rows] = binarise(band, rule)
+    return masks
+
+
+def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floats, Floats]:
+    """(height, rows) and (width, columns) for logits (..., h, w), of which rows may be a part."""
     if how in ("bilinear_once", "bicubic_once"):
         matrix = _cubic if how == "bicubic_once" else resampling
-        tall = matrix(low_res_masks.shape[-2], frame.original[1])
-        wide = matrix(low_res_masks.shape[-1], frame.original[0])
-        once: Floats = np.matmul(np.matmul(tall, low_res_masks), wide.T)
-        return once
+        return matrix(shape[-2], frame.original[1]), matrix(shape[-1], frame.original[0])
     if how == "crop_bilinear":
-        return _upscale_cropped(low_res_masks, frame.original)
+        # The part of the logits that the picture covers, straight to its size.
+        low, longest = shape[-1], max(frame.original)
+        cols, rows = (max(1, low * side // longest) for side in frame.original)
+        return resampling(rows, frame.original[1]), resampling(cols, frame.original[0])
     frame = frame.published or frame
-    size = frame.size
-    rows = resampling(low_res_masks.shape[-2], size)[: frame.resized[1]]
-    cols = resampling(low_res_masks.shape[-1], size)[: frame.resized[0]]
-    rows = resampling(frame.resized[1], frame.original[1]) @ rows
-    cols = resampling(frame.resized[0], frame.original[0]) @ cols
-    full: Floats = np.matmul(np.matmul(rows, low_res_masks), cols.T)
-    return full
-
-
-def _upscale_cropped(low_res_masks: Floats, original: tuple[int, int]) -> Floats:
-    """The part of the logits that the picture covers, straight to its size."""
-    low, longest = low_res_masks.shape[-1], max(original)
-    cols, rows = (max(1, low * side // longest) for side in original)
-    tall, wide = resampling(rows, original[1]), resampling(cols, original[0])
-    full: Floats = np.matmul(np.matmul(tall, low_res_masks[..., :rows, :cols]), wide.T)
-    return full
+    tall = resampling(shape[-2], frame.size)[: frame.resized[1]]
+    wide = resampling(shape[-1], frame.size)[: frame.resized[0]]
+    return (
+        resampling(frame.resized[1], frame.original[1]) @ tall,
+        resampling(frame.resized[0], frame.original[0]) @ wide,
+    )
 
 
 def mask_scores(logits: Floats, iou: Floats, rule: MaskRule) -> Floats:

@@ -7,17 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.rules import LABELS, SLOTS, PromptRule
 from exporter.errors import PromptError
-
-LABELS = {
-    "foreground": 1,
-    "background": 0,
-    "box_top_left": 2,
-    "box_bottom_right": 3,
-    "not_a_point": -1,
-    "empty": -2,
-}
 
 
 @dataclass(frozen=True)
@@ -40,21 +31,26 @@ class Prompts:
         return len(self.points) + (2 if self.box else 0) + padded
 
 
-def check_places(prompts: Prompts, frame: Frame) -> None:
-    """Check points, labels and box. PromptError if one is impossible on this image."""
+def place(prompts: Prompts, frame: Frame) -> Prompts:
+    """Check points, labels and box, and move what is barely outside the image onto its edge.
+
+    Published predictors take any number. A detector's box often ends a fraction of a pixel outside,
+    or farther where an object is cut by the edge: the part inside is meant. A point may be outside
+    by a pixel.
+
+    Raises:
+        PromptError: one is impossible on this image, or wholly outside.
+    """
     if len(prompts.points) != len(prompts.labels):
-        raise PromptError(f"{len(prompts.points)} points have {len(prompts.labels)} labels")
+        raise PromptError(
+            f"points: {len(prompts.points)}, labels: {len(prompts.labels)}; give each point a label"
+        )
     wrong = [label for label in prompts.labels if label not in (0, 1)]
     if wrong:
         raise PromptError(f"a point's label is 1 (foreground) or 0 (background), not {wrong[0]}")
-    for x, y in prompts.points:
-        _inside(x, y, frame, "point")
-    if prompts.box is not None:
-        x0, y0, x1, y1 = prompts.box
-        _inside(x0, y0, frame, "box corner")
-        _inside(x1, y1, frame, "box corner")
-        if x1 <= x0 or y1 <= y0:
-            raise PromptError(f"the box {x0:g},{y0:g},{x1:g},{y1:g} is empty: X0,Y0 is top left")
+    points = tuple(_placed_point(x, y, frame) for x, y in prompts.points)
+    box = None if prompts.box is None else _placed_box(prompts.box, frame)
+    return Prompts(points, prompts.labels, box)
 
 
 def check_not_empty(prompts: Prompts) -> None:
@@ -63,20 +59,21 @@ def check_not_empty(prompts: Prompts) -> None:
         raise PromptError("no prompt: give a point or a box")
 
 
-def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> None:
-    """Check a prompt set. PromptError if the slots cannot take it on this image."""
-    check_places(prompts, frame)
+def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> Prompts:
+    """Check a prompt set and `place` it. PromptError if the slots cannot take it on this image."""
+    prompts = place(prompts, frame)
     check_not_empty(prompts)
     needed = prompts.slots(rule)
     if needed > rule.slots:
         padded = rule.pad_without_box and not prompts.box
         note = " (SAM adds one slot if there is no box)" if padded else ""
         note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
-        possible = needed <= (rule.most_slots or needed)
+        possible = needed <= (rule.most_slots or SLOTS[-1])
         cure = f"export again with --max-points {needed}" if possible else "give fewer prompts"
         raise PromptError(
             f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: {cure}"
         )
+    return prompts
 
 
 def pack(prompts: Prompts, frame: Frame, rule: PromptRule) -> tuple[Floats, Floats]:
@@ -88,7 +85,7 @@ def pack(prompts: Prompts, frame: Frame, rule: PromptRule) -> tuple[Floats, Floa
     Raises:
         PromptError: see `check`.
     """
-    check(prompts, frame, rule)
+    prompts = check(prompts, frame, rule)
     coords = list(prompts.points)
     labels = list(prompts.labels)
     if prompts.box is not None:
@@ -105,7 +102,22 @@ def pack(prompts: Prompts, frame: Frame, rule: PromptRule) -> tuple[Floats, Floa
     return point_coords[None], point_labels[None]
 
 
-def _inside(x: float, y: float, frame: Frame, what: str) -> None:
+def _placed_point(x: float, y: float, frame: Frame) -> tuple[float, float]:
     width, height = frame.original
-    if not (0 <= x <= width and 0 <= y <= height):
-        raise PromptError(f"the {what} {x:g},{y:g} is outside the image ({width} x {height})")
+    if not (-1 <= x <= width + 1 and -1 <= y <= height + 1):
+        raise PromptError(f"the point {x:g},{y:g} is outside the image ({width} x {height})")
+    return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
+
+
+def _placed_box(
+    box: tuple[float, float, float, float], frame: Frame
+) -> tuple[float, float, float, float]:
+    width, height = frame.original
+    x0, y0, x1, y1 = box
+    shown = f"the box {x0:g},{y0:g},{x1:g},{y1:g}"
+    if x1 <= x0 or y1 <= y0:
+        raise PromptError(f"{shown} is empty: X0,Y0 is top left and X1,Y1 bottom right")
+    # Written so that a NaN is outside.
+    if not (x0 < width and y0 < height and x1 > 0 and y1 > 0):
+        raise PromptError(f"{shown} is outside the image ({width} x {height})")
+    return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))

@@ -1,73 +1,113 @@
-"""JSON -> dataclass: every field of a manifest is checked here. Standard library only."""
+"""JSON -> dataclass: msgspec checks types, words and ranges; here are the places and messages."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from typing import Any, Literal, TypeVar
+import re
+from typing import Any, TypeVar
+
+import msgspec
 
 from exporter.errors import BundleError
+from exporter.printable import printable
 
 T = TypeVar("T")
 
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at (?:key in )?`\$(?P<place>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
+_EXPECTED = re.compile(r"Expected (?P<want>.*?)(?:, got (?P<got>.*))?", re.DOTALL)
+_WORD = re.compile(r"Invalid enum value (?P<word>.*)", re.DOTALL)
+_LARGEST = 2**63
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""Hardly a text holds so many digits: only then its numbers are looked at."""
+
+
+def decode(text: str | bytes, where: str) -> Any:
+    """Decode JSON into plain data.
+
+    Args:
+        text: of bounded length; numbers take no more than 64 bits each.
+        where: for the message.
+
+    Raises:
+        BundleError: not JSON (NaN and infinity are no JSON), nested too deep, a number too large.
+    """
+    try:
+        data = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise BundleError(f"{where} is not JSON: {printable(str(error))}") from None
+    except RecursionError:
+        raise BundleError(f"{where} is not JSON that can be read: it is nested too deep") from None
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if _LONG_NUMBER.search(raw) and _holds_large(data):
+        raise BundleError(f"{where} holds a whole number of more than 64 bits")
+    return data
+
+
+def _holds_large(data: Any) -> bool:
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            return True
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return False
+
 
 def parse(kind: type[T], data: Any, where: str) -> T:
-    """Build the dataclass `kind` from plain JSON data; every field is checked."""
-    if not isinstance(data, dict):
-        raise BundleError(f"{where} should be an object, not {type(data).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(fields))
-    if unknown:
-        raise BundleError(f"{where} has an unknown field {unknown[0]!r}")
-    missing = sorted(
-        n for n, f in fields.items() if n not in data and f.default is dataclasses.MISSING
-    )
+    """Build the dataclass `kind` from plain JSON data.
+
+    Args:
+        kind: its annotations say types, words (`Literal`) and ranges (`msgspec.Meta`).
+        data: as `decode` gives it.
+        where: for the message, e.g. `manifest`.
+
+    Raises:
+        BundleError: a wrong type, an unknown word, a value out of range, a missing or an unknown
+            field; names its place.
+    """
+    try:
+        built = msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise BundleError(_message(str(error), where)) from None
+    except RecursionError:
+        raise BundleError(f"{where} is nested too deep") from None
+    _refuse_unknown(built, data, where)
+    return built
+
+
+def _refuse_unknown(built: Any, data: Any, where: str) -> None:
+    """Refuse fields that `built` did not take: a newer release's would be lost in silence."""
+    if dataclasses.is_dataclass(built):
+        known = [field.name for field in dataclasses.fields(built)]
+        for name in data:
+            if name not in known:
+                raise BundleError(
+                    f"{where} has an unknown field {printable(name)!r}: get a newer release"
+                )
+        for name in known:
+            if name in data:
+                _refuse_unknown(getattr(built, name), data[name], f"{where}.{name}")
+    elif isinstance(built, tuple) and built and dataclasses.is_dataclass(built[0]):
+        for i, (item, raw) in enumerate(zip(built, data, strict=True)):
+            _refuse_unknown(item, raw, f"{where}[{i}]")
+
+
+def _message(error: str, where: str) -> str:
+    """Turn msgspec's message, which ends with a place in `$`, into ours."""
+    match = _PLACE.fullmatch(error)
+    what, place = (match["what"], match["place"] or "") if match else (error, "")
+    at = f"{where}{place}"
+    missing, word = _MISSING.fullmatch(what), _WORD.fullmatch(what)
+    expected = _EXPECTED.fullmatch(what)
     if missing:
-        raise BundleError(f"{where} is missing the field {missing[0]!r}")
-    hints = typing.get_type_hints(kind)
-    return kind(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in data})
-
-
-def _value(kind: Any, data: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return parse(typing.cast(type[Any], kind), data, where)
-    if origin is tuple and isinstance(data, list):
-        return _tuple(arguments, data, where)
-    if origin is dict and isinstance(data, dict):
-        return {str(k): _value(arguments[1], v, f"{where}[{k}]") for k, v in data.items()}
-    if origin is Literal:
-        return _word(arguments, data, where)
-    if origin is types.UnionType:
-        return None if data is None else _value(arguments[0], data, where)
-    return _plain(kind, data, where)
-
-
-def _plain(kind: Any, data: Any, where: str) -> Any:
-    if kind is float and type(data) in (int, float):
-        return float(data)
-    if type(data) is kind:
-        return data
-    raise BundleError(f"{where} should be {kind}, not {type(data).__name__}")
-
-
-def _word(words: tuple[str, ...], data: Any, where: str) -> str:
-    if data not in words:
-        raise BundleError(
-            f"{where} is {data!r}; this release knows {', '.join(words)}: get a newer release"
-        )
-    return str(data)
-
-
-def _tuple(arguments: tuple[Any, ...], data: list[Any], where: str) -> tuple[Any, ...]:
-    endless = len(arguments) == 2 and arguments[1] is Ellipsis
-    if not endless and len(arguments) != len(data):
-        raise BundleError(f"{where} should have {len(arguments)} values, not {len(data)}")
-    if endless and arguments[0] is int and set(map(type, data)) <= {int}:
-        return tuple(data)  # a profile has ten thousands of them; no place needs to be spelt
-    kinds = [arguments[0]] * len(data) if endless else arguments
-    return tuple(
-        _value(kind, item, f"{where}[{i}]")
-        for i, (kind, item) in enumerate(zip(kinds, data, strict=True))
-    )
+        return f"{at} is missing the field {missing['name']!r}"
+    if word:
+        return f"{at} is {printable(word['word'])}, unknown to this release: get a newer release"
+    if expected:
+        instead = f", not {expected['got']}" if expected["got"] else ""
+        return f"{at} should be {expected['want']}{instead}".replace("`", "")
+    return f"{at}: {printable(what)}"

@@ -1,9 +1,27 @@
-"""The host's work before, between and after the graphs, as data. Standard library only."""
+"""The host's work before, between and after the graphs, as data. Standard library and msgspec."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from exporter.bundle.ranges import (
+    Batch,
+    Byte,
+    Channel,
+    Label,
+    Name,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    Side,
+    Slots,
+    Token,
+    TokenOrNone,
+)
 
 Resize = Literal["longest_side", "letterbox", "stretch"]
 Interpolation = Literal[
@@ -21,6 +39,22 @@ Upscale = Literal[
     "bilinear", "bilinear_once", "bicubic_once", "crop_bilinear", "letterbox_bilinear"
 ]
 Score = Literal["iou_predictions", "stability"]
+SlotOrder = Literal["points, then box corners (top left, bottom right)"]
+
+LABELS = {
+    "foreground": 1,
+    "background": 0,
+    "box_top_left": 2,
+    "box_bottom_right": 3,
+    "not_a_point": -1,
+    "empty": -2,
+}
+"""Meaning -> label of a prompt slot; every bundle's."""
+
+SLOTS = range(2, 65)
+"""Slots of a prompt set that an export can be asked for; a variant may have fewer."""
+BATCHES = range(1, 65)
+"""Prompt sets in one decoder call that an export can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +89,12 @@ class Preprocess:
     """
 
     resize: Resize
-    size: int
+    size: Side
     interpolation: Interpolation
-    pad_value: tuple[float, float, float]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    frame_size: int | None = None
+    pad_value: tuple[Byte, Byte, Byte]
+    mean: tuple[Number, Number, Number]
+    std: tuple[Positive, Positive, Positive]
+    frame_size: Side | None = None
     rounding: Rounding = "half_up"
     prompt_scale: PromptScale = "each_side"
     padded_by: PaddedBy = "host"
@@ -82,13 +116,13 @@ class PromptRule:
         most_slots: that the network can have, however it is exported; None for any number.
     """
 
-    batch: int
-    slots: int
-    labels: dict[str, int]
+    batch: Batch
+    slots: Slots
+    labels: Annotated[dict[Name, Label], Meta(max_length=16)]
     pad_without_box: bool
-    order: str = "points, then box corners (top left, bottom right)"
+    order: SlotOrder = "points, then box corners (top left, bottom right)"
     pad_with_box: bool = False
-    most_slots: int | None = None
+    most_slots: Slots | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +135,8 @@ class Stability:
         least: a mask of a lower score is not stable.
     """
 
-    delta: float
-    least: float
+    delta: NotNegative
+    least: Share
 
 
 @dataclass(frozen=True)
@@ -130,15 +164,15 @@ class MaskRule:
         score_offset: see `score`.
     """
 
-    threshold: float
-    single: int
-    multi: tuple[int, ...]
+    threshold: Number
+    single: TokenOrNone
+    multi: Annotated[tuple[Token, ...], Meta(max_length=256)]
     upscale: Upscale
-    low_res_size: int
+    low_res_size: Side
     stability: Stability | None = None
-    logit_limit: float | None = None
+    logit_limit: Positive | None = None
     score: Score = "iou_predictions"
-    score_offset: float = 1.0
+    score_offset: Positive = 1.0
 
 
 @dataclass(frozen=True)
@@ -175,13 +209,13 @@ class DetectionRule:
         prototypes: how many there are, K.
     """
 
-    confidence: float
-    nms_iou: float
-    max_detections: int
-    border: float
-    full_box_iou: float
-    strides: tuple[int, ...]
-    prototypes: int
+    confidence: Share
+    nms_iou: Share
+    max_detections: Annotated[int, Meta(ge=1, le=10_000)]
+    border: NotNegative
+    full_box_iou: Share
+    strides: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=16)]
+    prototypes: Side
 
 
 @dataclass(frozen=True)
@@ -197,7 +231,7 @@ class DrawnPrompts:
         background_points: whether a point may be background.
     """
 
-    box_channel: int
-    point_channel: int
-    radius: float
+    box_channel: Channel
+    point_channel: Channel
+    radius: NotNegative
     background_points: bool

@@ -1,9 +1,15 @@
-"""A graph's inputs and outputs as data. Standard library only."""
+"""A graph's inputs and outputs as data. Standard library and msgspec."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from exporter.bundle.ranges import Layout, Name, Shape
+
+Dtype = Literal["float32", "uint8"]
 
 
 @dataclass(frozen=True)
@@ -17,21 +23,32 @@ class TensorSpec:
         layout: axis letters, e.g. `NCHW`, or `RGB image` if Core ML takes a CVPixelBuffer.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    layout: str
+    name: Name
+    shape: Shape
+    dtype: Dtype
+    layout: Layout
+
+    @property
+    def canonical_shape(self) -> tuple[int, ...]:
+        """The shape with channels first, whatever the graph's own layout."""
+        if self.layout == "NHWC" and len(self.shape) == 4:
+            batch, height, width, channels = self.shape
+            return batch, channels, height, width
+        return self.shape
 
 
 Runs = Literal["image", "prompt", "frame"]
 """How often a graph runs: once an image, once a prompt, once a frame of a video."""
 
 
+Tensors = Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """The ordered inputs and outputs of one graph, and how often it runs."""
 
-    name: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    name: Name
+    inputs: Tensors
+    outputs: Tensors
     runs: Runs

@@ -6,36 +6,47 @@ Standard library only.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import http.client
-import importlib
 import os
+import time
 import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from exporter import __version__
+from exporter.bundle.claim import claim
 from exporter.cache import default_cache
+from exporter.checkpoints.network import Network, cause, is_lasting
 from exporter.errors import DownloadError, RequestError
+from exporter.progress import Progress, silent
 from exporter.variants import Published
 
 OnBytes = Callable[[int, int | None], None]
 """Called with the bytes so far and the total, None if the server does not say."""
 
-TIMEOUT_S = 30.0
 MOST_BYTES = 8 * 10**9
-_ATTEMPTS = 2
+ATTEMPTS = 4
+"""Tries in a row that bring no byte."""
+WAIT_S, MOST_WAIT_S = 1.0, 60.0
+"""Between tries: at first, then twice as long each time; and the most, also if a server asks."""
 _CHUNK = 1 << 20
+_NO_FOLDER = frozenset({
+    errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+})  # fmt: skip
+_BROKEN = (OSError, http.client.HTTPException, ValueError)
+"""Raised by a transfer that breaks off."""
 
 
 def fetch(
-    published: Published, cache: Path | None, progress: OnBytes, option: str = "--checkpoint"
+    published: Published,
+    cache: Path | None,
+    progress: OnBytes,
+    option: str = "--checkpoint",
+    waiting: Progress = silent,
 ) -> Path:
     """Take the published file from the cache, or download it to the cache.
 
@@ -47,13 +58,15 @@ def fetch(
         cache: the folder to keep it in; None for `default_cache`.
         progress: called about every megabyte.
         option: CLI option to name in error messages.
+        waiting: told who else downloads it; we wait for that.
 
     Raises:
-        RequestError: it has no address, one that is neither http nor https, or a page for people.
+        RequestError: it has no address, one that is neither http nor https, or a page for people;
+            or there can be no such folder.
         DownloadError: it cannot be fetched or kept, or is not the published file.
     """
     name = Path(published.file).name
-    if urllib.parse.urlsplit(published.url).scheme not in ("http", "https"):
+    if not published.url.startswith(("http://", "https://")):
         raise RequestError(f"{name or 'this variant'} has no http(s) address: pass {option} FILE")
     if published.by_hand:
         raise RequestError(
@@ -65,24 +78,25 @@ def fetch(
         if _is_cached(target, published):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
+        with claim(target, lambda holder: waiting(f"{name} is being downloaded by {holder}")):
             if _is_cached(target, published):  # downloaded by the process we waited for
                 return target
-            return _download(_Download(published, target, option), progress)
+            network = Network.of(os.environ)
+            return _download(_Download(published, target, option, network), progress, waiting)
     except OSError as error:
+        if error.errno in _NO_FOLDER:
+            raise RequestError(
+                f"cannot keep downloads in {target.parent} ({error.strerror}): set "
+                f"SAM_EXPORT_CACHE to another folder, or pass {option} FILE"
+            ) from None
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
         raise DownloadError(f"could not keep {target}: {reason}") from error
 
 
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Wait until no other process downloads to `target`; Windows has no such locks."""
-    with target.with_name(f".{target.name}.lock").open("a") as lock:
-        with contextlib.suppress(ImportError):
-            fcntl = importlib.import_module("fcntl")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def known_digest(target: Path, published: Published) -> str:
+    """Return the digits that a fetched file's sha256 was checked against, for its reader."""
+    return published.sha256 or (_record(target).read_text("utf-8").split() or [""])[0]
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,12 @@ class _Download:
     published: Published
     target: Path
     option: str
+    network: Network
+
+    @property
+    def address(self) -> str:
+        """Where the file is asked for: at a mirror of the hub, if there is one."""
+        return self.network.address(self.published.url)
 
     @property
     def partial(self) -> Path:
@@ -101,7 +121,7 @@ class _Download:
         return self.target.with_name(f"{self.target.name}.partial.etag")
 
     def failure(self, reason: str) -> DownloadError:
-        name, url = self.published.file, self.published.url
+        name, url = self.published.file, self.address
         return DownloadError(
             f"could not download {url} ({reason}): fetch it yourself and pass "
             f"{self.option} {name}, or put it at {self.target}"
@@ -110,24 +130,6 @@ class _Download:
 
 class _Interrupted(Exception):
     """The transfer stopped; another attempt may go on."""
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to http(s) only, and never from https to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        schemes = ("https",) if req.type == "https" else ("http", "https")
-        if urllib.parse.urlsplit(newurl).scheme not in schemes:
-            raise urllib.error.HTTPError(newurl, code, "redirected away from http(s)", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _is_cached(target: Path, published: Published) -> bool:
@@ -149,36 +151,53 @@ def _is_cached(target: Path, published: Published) -> bool:
     return True
 
 
-def _download(job: _Download, progress: OnBytes) -> Path:
-    for attempt in range(1, _ATTEMPTS + 1):
+def _download(job: _Download, progress: OnBytes, say: Progress) -> Path:
+    failures = 0
+    while True:
+        before = _size(job.partial)
         try:
             _transfer(job, progress)
-            break
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                _forget(job)
-            elif error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise job.failure(f"HTTP {error.code} {error.reason}") from error
-            if attempt == _ATTEMPTS:
-                raise job.failure(f"HTTP {error.code} {error.reason}") from error
+            return _accept(job)
         except (_Interrupted, urllib.error.URLError) as error:
-            if attempt == _ATTEMPTS:
-                raise job.failure(str(getattr(error, "reason", error))) from error
-    return _accept(job)
+            failures = 1 if _size(job.partial) > before else failures + 1
+            seconds = _pause(job, error, failures)
+            if seconds:
+                say(f"{_reason(job, error)}; trying again in {seconds:.0f} s")
+            time.sleep(seconds)
+
+
+def _pause(job: _Download, error: Exception, failures: int) -> float:
+    """Seconds to wait before another try. DownloadError if there should be none."""
+    seconds: float = min(WAIT_S * 2 ** (failures - 1), MOST_WAIT_S)
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        asked = str(error.headers.get("Retry-After", "")) if error.headers else ""
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            _forget(job)
+            seconds = 0.0
+        elif asked.isascii() and asked.isdecimal() and len(asked) < 9:
+            seconds = float(asked)
+            if seconds > MOST_WAIT_S:
+                raise job.failure(f"{_reason(job, error)}; it asks to wait {asked} s")
+    if is_lasting(error) or failures >= ATTEMPTS:
+        raise job.failure(_reason(job, error)) from error
+    return seconds
+
+
+def _reason(job: _Download, error: Exception) -> str:
+    if isinstance(error, _Interrupted):
+        return str(error)
+    return cause(job.address, error, token=bool(job.network.token))
 
 
 def _transfer(job: _Download, progress: OnBytes) -> None:
     """Make one request and append its body to the partial file."""
-    start = _resume_from(job)
-    request = urllib.request.Request(job.published.url)
-    request.add_header("User-Agent", f"sam-export/{__version__}")
-    request.add_header("Accept-Encoding", "identity")
+    start, headers = _resume_from(job), {}
     if start:
-        request.add_header("Range", f"bytes={start}-")
+        headers["Range"] = f"bytes={start}-"
         if job.validator.is_file():
-            request.add_header("If-Range", job.validator.read_text("utf-8"))
-    with _open(request) as response:
+            headers["If-Range"] = job.validator.read_text("utf-8")
+    with _opened(job, headers) as response:
         if response.status == http.HTTPStatus.PARTIAL_CONTENT:
             if not str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-"):
                 _forget(job)
@@ -189,38 +208,28 @@ def _transfer(job: _Download, progress: OnBytes) -> None:
             _note_validator(job, response.headers.get("ETag"))
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
-        _append(job.partial, start, response, total, progress)
+        _append(job, start, response, total, progress)
 
 
-def _open(request: urllib.request.Request) -> Any:
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
+def _opened(job: _Download, headers: Mapping[str, str]) -> Any:
     try:
-        return opener.open(request, timeout=TIMEOUT_S)
+        return job.network.open(job.address, headers)
     except urllib.error.URLError:
         raise
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
+    except _BROKEN as error:
+        raise _Interrupted(cause(job.address, error)) from error
 
 
-def _append(partial: Path, start: int, source: Any, total: int | None, progress: OnBytes) -> None:
-    with partial.open("r+b" if start else "wb") as file:
+def _append(job: _Download, start: int, source: Any, total: int | None, progress: OnBytes) -> None:
+    with job.partial.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
         done = start
-        while chunk := _receive(source):
+        while chunk := _receive(job, source):
             file.write(chunk)
             done += len(chunk)
             if done > MOST_BYTES:
-                raise DownloadError(f"{partial} grew past {MOST_BYTES} bytes: no checkpoint is")
+                raise DownloadError(f"{job.partial} grew past {MOST_BYTES} bytes: no checkpoint is")
             progress(done, total)
         file.flush()
         os.fsync(file.fileno())
@@ -228,14 +237,18 @@ def _append(partial: Path, start: int, source: Any, total: int | None, progress:
         raise _Interrupted(f"{done} of {total} bytes arrived; the next try goes on from there")
 
 
-def _receive(source: Any) -> bytes:
+def _receive(job: _Download, source: Any) -> bytes:
     try:
         chunk: bytes = source.read(_CHUNK)
     except http.client.IncompleteRead as error:
         return error.partial
-    except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
+    except _BROKEN as error:
+        raise _Interrupted(cause(job.address, error)) from error
     return chunk
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _resume_from(job: _Download) -> int:

@@ -1,12 +1,20 @@
-"""Find the files that hold the weights; check them and hash them. No torch."""
+"""Find the files that hold the weights, and open each of them once. No torch."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.checkpoints.bounded_json import parse_bounded
+from exporter.checkpoints.budget import LONGEST_NAME
 from exporter.errors import CheckpointError
+from exporter.printable import printable
 
 _IN_A_FOLDER = (
     "model.safetensors",
@@ -14,6 +22,75 @@ _IN_A_FOLDER = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_LARGEST_INDEX = 20_000_000
+_MOST_SHARDS = 200
+_HASHED_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is open and mapped: what is hashed is what is read.
+
+    Attributes:
+        path: the name it was opened by, once.
+        data: a private map; writing to it does not change the file.
+        descriptor: of the open file.
+        stamp: its size and time as it was opened.
+    """
+
+    path: Path
+    data: mmap.mmap
+    descriptor: int
+    stamp: tuple[int, int]
+
+    def sha256(self) -> str:
+        """Hash the mapped bytes. CheckpointError if the file was written to since it was opened."""
+        digest = hashlib.sha256()
+        with memoryview(self.data) as view:
+            for start in range(0, len(view), _HASHED_AT_ONCE):
+                digest.update(view[start : start + _HASHED_AT_ONCE])
+        if _stamp(os.fstat(self.descriptor)) != self.stamp:
+            raise CheckpointError(f"{self.path} was changed while it was read")
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[OpenFile]:
+    """Open and map a file; the map outlives the block for as long as something is a view of it.
+
+    Raises:
+        CheckpointError: it is missing, empty, no file (a device, a pipe), or cannot be read.
+    """
+    # A pipe would wait for its writer, and a device may do anything when it is opened.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0)) if path.is_file() else -1
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its name is impossible"
+        raise CheckpointError(f"{printable(str(path))} cannot be read: {why}") from error
+    if descriptor < 0:
+        raise CheckpointError(f"{printable(str(path))} does not exist, or is not a file")
+    try:
+        yield _mapped(path, descriptor)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _mapped(path: Path, descriptor: int) -> OpenFile:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} does not exist, or is not a file")
+    if status.st_size == 0:
+        raise CheckpointError(f"{path} is empty: download it again")
+    data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    return OpenFile(path, data, descriptor, _stamp(status))
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    # Not the time of its status: that changes if another file takes its name.
+    return status.st_size, status.st_mtime_ns
 
 
 def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
@@ -29,38 +106,46 @@ def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
         raise CheckpointError(f"{path} is a folder without weights: {', '.join(_IN_A_FOLDER)}")
     if file.suffix != ".json":
         return [file], None
-    try:
-        shards = dict(json.loads(file.read_text("utf-8"))["weight_map"])
-        files = [path / shard for shard in sorted(set(shards.values()))]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not a weight index") from error
-    outside = [shard for shard in files if shard.parent != path or shard.name in ("", "..")]
-    if outside or not files:
+    weights = _weight_map(file)
+    shards = sorted(set(weights.values()))
+    if not shards or not all(map(_inside, shards)):
         raise CheckpointError(f"{file} names no shards, or shards outside its folder")
-    return files, set(shards)
+    if len(shards) > _MOST_SHARDS:
+        raise CheckpointError(f"{file} names {len(shards)} shards; no checkpoint has so many")
+    return [path / shard for shard in shards], set(weights)
 
 
-def file_size(file: Path) -> int:
-    """Size of a weight file in bytes.
+def _weight_map(file: Path) -> dict[str, str]:
+    """Read the index: tensor -> shard."""
+    try:
+        with open_file(file) as opened:
+            if len(opened.data) > _LARGEST_INDEX:
+                raise ValueError("it is too large")
+            weights = parse_bounded(opened.data[:])["weight_map"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{file} is not a weight index") from error
+    except CheckpointError as error:
+        known = str(error).startswith(str(file))
+        raise error if known else CheckpointError(f"{file} {error}") from error
+    shards = weights.values() if isinstance(weights, dict) else [None]
+    if not all(isinstance(shard, str) for shard in shards):
+        raise CheckpointError(f"{file} is not a weight index")
+    return dict(weights)
 
-    Raises:
-        CheckpointError: it is missing or empty.
+
+def _inside(shard: str) -> bool:
+    """Whether a shard's name is that of a file in the folder; it may be a link, as in a cache."""
+    plain = shard.isprintable() and 0 < len(shard) <= LONGEST_NAME
+    return plain and not {"/", "\\", "\0"} & set(shard) and shard not in (".", "..")
+
+
+def combined_digest(digests: Sequence[tuple[str, str]]) -> str:
+    """Hash several files: the hash of the lines `sha256sum` prints for them; one file: its own.
+
+    Args:
+        digests: name and sha256 of each.
     """
-    if not file.is_file():
-        raise CheckpointError(f"{file} does not exist, or is not a file")
-    size = file.stat().st_size
-    if size == 0:
-        raise CheckpointError(f"{file} is empty: download it again")
-    return size
-
-
-def digest(files: list[Path]) -> str:
-    """Hash a file (sha256); several files: hash the lines `sha256sum` prints for them."""
-    digests = []
-    for file in files:
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     if len(digests) == 1:
-        return digests[0]
-    lines = "".join(f"{d}  {f.name}\n" for d, f in zip(digests, files, strict=True))
+        return digests[0][1]
+    lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from exporter.checkpoints.reading import Checkpoint
+from exporter.checkpoints.tables import Table, build_module, layout_table, table_of
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import DECODER_PARTS, Layout, Variant, variants
 
 _COUNTER = ".num_batches_tracked"
-
-
-class NoInitialisation(TorchFunctionMode):
-    """Skip random initialisation; every parameter is assigned from the file.
-
-    Unlike the meta device, this keeps the tables that a module computes when it is built.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init" or func in _RANDOM_FILLS:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-_RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
+_MOST_PER_TENSOR = 4
+"""Tensors of a file for each of a network's, if the network takes its widths from the file."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +38,29 @@ class Fit:
 
     def module(self) -> nn.Module:
         """The layout's module for these tensors, untrained."""
-        return _module(self.layout, self.tensors)
+        return build_module(self.layout, self.tensors)
+
+
+class Renames:
+    """The names of a file as layouts rename them; layouts that rename alike share the work."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, dict[str, str | None]] = {}
+
+    def of(self, layout: Layout) -> Callable[[str], str | None]:
+        """The layout's `rename`, which remembers."""
+        rename: Callable[[str], str | None] = layout.rename
+        key: Any = rename
+        if isinstance(rename, functools.partial):
+            key = (rename.func, rename.args, tuple(sorted(rename.keywords.items())))
+        made = self._made.setdefault(key, {})
+
+        def remembered(name: str) -> str | None:
+            if name not in made:
+                made[name] = rename(name)
+            return made[name]
+
+        return remembered
 
 
 def load_strict(
@@ -108,7 +115,7 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
             f"{variant.name} is published in two files, and {variant.decoder.published.file} is "
             "missing: pass --decoder-checkpoint FILE"
         )
-    fit = _best_of(variant.decoder.layouts, decoder.tensors)
+    fit = _best_of(variant.decoder.layouts, decoder.tensors, Renames())
     if fit.faults:
         looks = guess_variants(decoder, variants().values())
         raise CheckpointMismatch(
@@ -131,24 +138,57 @@ def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointM
     return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
 
 
-def fits_decoder(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
+def fits_decoder(
+    variant: Variant, tensors: Mapping[str, Tensor], renames: Renames | None = None
+) -> bool:
     """Whether these are the second file of a variant that is published in two."""
-    return variant.decoder is not None and not _best_of(variant.decoder.layouts, tensors).faults
+    layouts = variant.decoder.layouts if variant.decoder is not None else ()
+    return any(_fits(layout, tensors, renames or Renames()) for layout in layouts)
 
 
-def guess_variants(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[str]:
+def guess_variants(
+    checkpoint: Checkpoint, candidates: Iterable[Variant], renames: Renames | None = None
+) -> list[str]:
     """Name the variants whose tensors have exactly these names and shapes.
 
     A layout for a part of the network counts only if no layout fits the whole file. A layout that
     takes its widths from the file, and so fits many files, counts only if no other layout fits.
     """
+    renames = renames or Renames()
     ranks: dict[str, int] = {}
     for variant in candidates:
-        fit = best_fit(variant, checkpoint.tensors)
-        if not fit.faults:
-            ranks[variant.name] = _rank(fit.layout)
+        fitting = (la for la in variant.layouts if _fits(la, checkpoint.tensors, renames))
+        if (layout := next(fitting, None)) is not None:
+            ranks[variant.name] = _rank(layout)
     least = min(ranks.values(), default=0)
     return [name for name, rank in ranks.items() if rank == least]
+
+
+def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bool:
+    """Whether these are a layout's tensors; ends at the first that is not."""
+    table = layout_table(layout)
+    if layout.build_for is not None:  # other widths, and maybe other names
+        few = len(tensors) <= _MOST_PER_TENSOR * len(table)
+        return few and not _fit(layout, tensors, renames).faults
+    tensors = layout.restore(tensors) if layout.restore else tensors
+    parameters = _parameters(layout, table)
+    needed = {name for name in parameters if not name.endswith(_COUNTER)}
+    if len(tensors) < len(needed) or not all(mark in tensors for mark in layout.marks):
+        return False
+    rename = renames.of(layout)
+    for published, tensor in tensors.items():
+        ours = rename(published)
+        if ours is None or (ours not in parameters and ours.endswith(_COUNTER)):
+            continue
+        if ours not in parameters or any(_difference(published, tensor, parameters[ours])):
+            return False
+        needed.discard(ours)
+    return not needed
+
+
+def _parameters(layout: Layout, table: Table) -> Table:
+    parts = layout.parts or ("",)
+    return {name: row for name, row in table.items() if name.startswith(parts)}
 
 
 def _rank(layout: Layout) -> int:
@@ -158,29 +198,31 @@ def _rank(layout: Layout) -> int:
     return 1 if layout.parts else 0
 
 
-def best_fit(variant: Variant, tensors: Mapping[str, Tensor]) -> Fit:
+def best_fit(
+    variant: Variant, tensors: Mapping[str, Tensor], renames: Renames | None = None
+) -> Fit:
     """Find the variant's layout with the fewest faults."""
     if not variant.layouts:
         raise CheckpointError(f"{variant.name} has no published layout")
-    return _best_of(variant.layouts, tensors)
+    return _best_of(variant.layouts, tensors, renames or Renames())
 
 
-def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor]) -> Fit:
-    best = _fit(layouts[0], tensors)
+def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor], renames: Renames) -> Fit:
+    best = _fit(layouts[0], tensors, renames)
     for layout in layouts[1:]:
         if not best.faults:
             break
-        best = min(best, _fit(layout, tensors), key=lambda fit: fit.faults)
+        best = min(best, _fit(layout, tensors, renames), key=lambda fit: fit.faults)
     return best
 
 
-def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
+def _fit(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> Fit:
     tensors = layout.restore(tensors) if layout.restore else tensors
-    fit, parts = Fit(layout, tensors), layout.parts or ("",)
-    ours_of = _tensors_of(layout) if layout.build_for is None else fit.module().state_dict()
-    parameters = {n: t for n, t in ours_of.items() if n.startswith(parts)}
+    fit, rename = Fit(layout, tensors), renames.of(layout)
+    table = layout_table(layout) if layout.build_for is None else table_of(fit.module())
+    parameters = _parameters(layout, table)
     for published, tensor in tensors.items():
-        ours = layout.rename(published)
+        ours = rename(published)
         if ours is None:
             continue
         if ours not in parameters:
@@ -194,21 +236,10 @@ def _fit(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     return fit
 
 
-def _module(layout: Layout, tensors: Mapping[str, Tensor]) -> nn.Module:
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    with NoInitialisation():
-        return layout.module(shapes)
-
-
-@functools.cache
-def _tensors_of(layout: Layout) -> Mapping[str, Tensor]:
-    """Names, shapes and types without values: the module is built for the first file only."""
-    return {n: t.to("meta") for n, t in _module(layout, {}).state_dict().items()}
-
-
-def _difference(name: str, given: Tensor, wanted: Tensor) -> Iterator[str]:
-    if given.shape != wanted.shape:
-        yield f"{name} {tuple(given.shape)} should be {tuple(wanted.shape)}"
-    elif given.is_floating_point() != wanted.is_floating_point():
-        kinds = [str(t.dtype).removeprefix("torch.") for t in (given, wanted)]
-        yield f"{name} {kinds[0]} should be {kinds[1]}"
+def _difference(name: str, given: Tensor, wanted: tuple[tuple[int, ...], bool]) -> Iterator[str]:
+    shape, floating = wanted
+    if tuple(given.shape) != shape:
+        yield f"{name} {tuple(given.shape)} should be {shape}"
+    elif given.is_floating_point() != floating:
+        kind = str(given.dtype).removeprefix("torch.")
+        yield f"{name} {kind} should be {'float32' if floating else 'int64'}"

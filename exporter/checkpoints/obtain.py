@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from exporter.checkpoints.reading import Checkpoint
 
 CHECKPOINT, DECODER = "--checkpoint", "--decoder-checkpoint"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to read, and first digits of the hash that was checked already; empty for none."""
+
+    path: Path
+    sha256: str = ""
 
 
 def obtain(
@@ -33,15 +42,18 @@ def obtain(
         RequestError: a second file for a variant that takes none, or files of another variant.
         DownloadError: a published file cannot be fetched.
     """
-    from exporter.checkpoints.fit import load_strict
-    from exporter.checkpoints.reading import read_checkpoint
+    from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 
     first = checkpoint or _published_file(variant, report)
     second = _decoder_file(variant, decoder, report)
-    if isinstance(first, Path):
-        report(f"{variant.name}: reading {first.name}")
-        first = read_checkpoint(first)
-    apart = read_checkpoint(second) if second is not None else None
+    if not isinstance(first, Checkpoint):
+        file = _File(first) if isinstance(first, Path) else first
+        report(f"{variant.name}: reading {file.path.name}")
+        first = read_checkpoint(file.path, file.sha256)
+    apart = read_checkpoint(second.path, second.sha256) if second is not None else None
+
+    from exporter.checkpoints.fit import load_strict  # brings torch: a bad file is refused before
+
     network, layout = load_strict(variant, first, apart)
     return network, Source(
         repository=variant.repository,
@@ -54,25 +66,27 @@ def obtain(
     )
 
 
-def _published_file(variant: Variant, report: Progress) -> Path:
+def _published_file(variant: Variant, report: Progress) -> _File:
     if not variant.published.url:
         from exporter.demo.network import WEIGHTS
 
-        return WEIGHTS
+        return _File(WEIGHTS)
     return _fetch(variant.name, variant.published, CHECKPOINT, report)
 
 
-def _decoder_file(variant: Variant, given: Path | None, report: Progress) -> Path | None:
+def _decoder_file(variant: Variant, given: Path | None, report: Progress) -> _File | None:
     """Find the second file; None if the first holds the decoder too."""
     if variant.decoder is None:
         if given is not None:
             raise RequestError(f"{variant.name} is published in one file: leave out {DECODER}")
         return None
-    return given or _fetch(variant.name, variant.decoder.published, DECODER, report)
+    if given is not None:
+        return _File(given)
+    return _fetch(variant.name, variant.decoder.published, DECODER, report)
 
 
-def _fetch(variant: str, published: Published, option: str, report: Progress) -> Path:
-    from exporter.checkpoints.download import fetch
+def _fetch(variant: str, published: Published, option: str, report: Progress) -> _File:
+    from exporter.checkpoints.download import fetch, known_digest
 
     name, shown = published.file, -1
 
@@ -84,4 +98,6 @@ def _fetch(variant: str, published: Published, option: str, report: Progress) ->
             of = f" of {total / 1e6:.0f}" if total else ""
             report(f"{variant}: downloading {name}: {received / 1e6:.0f}{of} MB")
 
-    return fetch(published, None, progress, option)
+    waiting: Progress = lambda line: report(f"{variant}: waiting: {line}")  # noqa: E731
+    path = fetch(published, None, progress, option, waiting)
+    return _File(path, known_digest(path, published))

@@ -1,36 +1,31 @@
 """Read untrusted checkpoint files into tensors under their published names; a reader a format.
 
-Nothing in a file is executed: `torch_file` describes a torch file's contents, and the tensors are
-views of the mapped file. A mapped file must not be changed while it is in use.
+Nothing in a file is executed: each reader describes a file's contents within a budget, and the
+tensors are views of the mapped file. A mapped file must not be changed while it is in use. torch is
+imported for a file whose description is sound, so another is refused at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from exporter.checkpoints.files import digest, file_size, weight_files
+from exporter.checkpoints.contents import ITEM_BYTES, MOST_BYTES, Contents, StoredTensor, check
+from exporter.checkpoints.files import OpenFile, combined_digest, open_file, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
-from exporter.checkpoints.pickle_values import StoredTensor
 from exporter.checkpoints.safetensors_file import read_safetensors
-from exporter.checkpoints.torch_file import ITEM_BYTES, TorchFile, read_torch_file
+from exporter.checkpoints.torch_file import read_torch_file
 from exporter.errors import CheckpointError
+from exporter.printable import LINE, printable
 
-MOST_BYTES = 8 * 10**9
-"""More than three times the largest published checkpoint."""
-_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "int64": torch.int64,
-    "int32": torch.int32,
-}
-_LONGEST_NAME = 1000
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DTYPES = ("float32", "float16", "bfloat16", "int64", "int32")
 
 
 @dataclass(frozen=True)
@@ -48,119 +43,110 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
     """Read a torch, safetensors or ONNX file, or a Hugging Face folder.
 
+    Each file is opened once; what is hashed is what was read.
+
+    Args:
+        path: the file or folder.
+        sha256: first digits that its hash must have; empty for any.
+
     Raises:
-        CheckpointError: it is missing, damaged, hostile, too large, or holds values no SAM has.
+        CheckpointError: it is missing, damaged, hostile, too large, another file than expected, or
+            holds values no SAM has.
     """
     files, expected = weight_files(path)
-    sizes = [file_size(file) for file in files]
-    if sum(sizes) > MOST_BYTES:
-        raise CheckpointError(f"{path} is {sum(sizes)} bytes; at most {MOST_BYTES} are read")
     tensors: dict[str, Tensor] = {}
-    for file, size in zip(files, sizes, strict=True):
-        try:
-            read = _read(file, size)
-            if twice := sorted(read.keys() & tensors.keys()):
-                raise CheckpointError(f"repeats tensor {twice[0]} of another shard")
-            tensors |= read
-        except CheckpointError as error:
-            raise CheckpointError(f"{file} {_printable(str(error))}") from error
-        except OSError as error:
-            raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    if expected is not None and expected != set(tensors):
-        odd = _printable(", ".join(sorted(expected ^ set(tensors))[:3]))
+    digests, size = [], 0
+    for file in files:
+        with open_file(file) as opened:
+            size += len(opened.data)
+            if size > MOST_BYTES:
+                raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
+            _add(tensors, opened)
+            digests.append((file.name, opened.sha256()))
+    if expected is not None and expected != tensors.keys():
+        odd = printable(", ".join(sorted(expected ^ tensors.keys())[:3]))
         raise CheckpointError(f"{path} has an index that differs from its shards ({odd})")
+    digest = combined_digest(digests)
+    if not digest.startswith(sha256):
+        raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return Checkpoint(path, digest(files), tensors)
+    return Checkpoint(path, digest, tensors)
 
 
-def _read(file: Path, size: int) -> dict[str, Tensor]:
-    with file.open("rb") as stream:
-        head = stream.read(64)
+def _add(tensors: dict[str, Tensor], opened: OpenFile) -> None:
+    """Add an open file's tensors to those of the shards before it."""
+    try:
+        contents = _describe(opened.data)
+        check(contents, len(opened.data))
+        if twice := sorted(contents.tensors.keys() & tensors.keys()):
+            raise CheckpointError(f"repeats tensor {twice[0]} of another shard")
+        tensors.update(_tensors(contents))
+    except CheckpointError as error:
+        raise CheckpointError(f"{opened.path} {printable(str(error), LINE)}") from error
+
+
+def _describe(data: mmap.mmap) -> Contents:
+    """Choose a reader by the first bytes."""
+    head = data[:64]
     if head[8:9] == b"{":
-        found = read_safetensors(file, size)
-        _guard((tuple(tensor.shape) for tensor in found.values()), size)
-        tensors: Iterable[tuple[str, Tensor]] = found.items()
-    elif head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        stored = read_torch_file(file)
-        _guard((spec.shape for spec in stored.tensors.values()), size)
-        tensors = _views(stored)
-    elif head[:1] == b"\x08":  # the first field of an ONNX model
-        arrays = read_onnx_file(file)
-        _guard((array.shape for array in arrays.values()), size)
-        tensors = ((name, torch.from_numpy(array.copy())) for name, array in arrays.items())
-    elif head.startswith(b"version https://git-lfs"):
+        return read_safetensors(data)
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        return read_torch_file(data)
+    if head[:1] == b"\x08":  # the first field of an ONNX model
+        return read_onnx_file(data)
+    if head.startswith(b"version https://git-lfs"):
         raise CheckpointError("is a Git LFS pointer, not the file: run `git lfs pull`")
-    elif head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
-    else:
-        raise CheckpointError(
-            "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
-        )
-    return {_check_name(name): _usable(name, tensor) for name, tensor in tensors}
+    raise CheckpointError(
+        "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
+    )
 
 
-def _check_name(name: str) -> str:
-    if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise CheckpointError(f"has a tensor with an impossible name ({name:.40})")
-    return name
-
-
-def _printable(text: str) -> str:
-    """Make text from a file safe for a terminal: one line without control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _guard(shapes: Iterable[tuple[int, ...]], size: int) -> None:
-    """Refuse a small file of huge tensors; they may share bytes, but only as tied weights do."""
-    total = 4 * sum(math.prod(shape) for shape in shapes)
-    if total > min(MOST_BYTES, 8 * size):
-        raise CheckpointError(f"describes {total} bytes of tensors in {size} bytes; not read")
-
-
-def _views(stored: TorchFile) -> Iterator[tuple[str, Tensor]]:
+def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:
     """Make tensors on the mapped file; a misaligned storage is copied once."""
-    whole: dict[str, Tensor] = {}
-    for name, spec in stored.tensors.items():
-        key = spec.storage.key
+    for name, spec in contents.tensors.items():
         if spec.dtype not in _DTYPES or spec.dtype != spec.storage.dtype:
-            raise _wrong_dtype(name, spec.dtype)
+            raise CheckpointError(
+                f"tensor {name} is {printable(spec.dtype, 40)}; weights are float32, float16 or "
+                "bfloat16, counters int64 or int32"
+            )
+    whole: dict[str, Tensor] = {}
+    for name, spec in contents.tensors.items():
+        key = spec.storage.key
         if key not in whole:
-            whole[key] = _storage_bytes(stored, key)
-        yield name, _view(whole[key], spec)
+            whole[key] = _storage_bytes(contents.storages[key])
+        yield name, _usable(name, _view(whole[key], spec))
 
 
-def _storage_bytes(stored: TorchFile, key: str) -> Tensor:
-    span = stored.storages[key]
-    if span.size == 0:
+def _storage_bytes(held: memoryview) -> Tensor:
+    import torch
+
+    if held.nbytes == 0:
         return torch.empty(0, dtype=torch.uint8)
-    mapped = torch.frombuffer(stored.data, dtype=torch.uint8, count=span.size, offset=span.start)
-    return mapped if span.start % 8 == 0 else mapped.clone()
+    mapped = torch.frombuffer(held, dtype=torch.uint8)
+    return mapped if mapped.data_ptr() % 8 == 0 else mapped.clone()
 
 
 def _view(whole: Tensor, spec: StoredTensor) -> Tensor:
+    import torch
+
     width, storage = ITEM_BYTES[spec.dtype], spec.storage
     run = whole[storage.start * width : (storage.start + storage.numel) * width]
-    flat = run.view(_DTYPES[spec.dtype])
+    flat = run.view(getattr(torch, spec.dtype))
     if math.prod(spec.shape) == 0:
         return flat.new_empty(spec.shape)
     return flat[spec.offset :].as_strided(spec.shape, spec.strides)
 
 
-def _wrong_dtype(name: str, dtype: str) -> CheckpointError:
-    return CheckpointError(
-        f"tensor {name} is {dtype}; weights are float32, float16 or bfloat16, counters int64 or "
-        "int32"
-    )
-
-
 def _usable(name: str, tensor: Tensor) -> Tensor:
     """Make a tensor contiguous and float32, or leave its whole numbers; refuse NaN and infinity."""
-    if tensor.dtype not in _DTYPES.values():
-        raise _wrong_dtype(name, str(tensor.dtype).removeprefix("torch."))
+    import torch
+
     if not tensor.is_floating_point():
         return tensor.contiguous()
     if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):

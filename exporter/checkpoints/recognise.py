@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from exporter.checkpoints.fit import Fit, best_fit, fits_decoder, guess_variants
+from exporter.checkpoints.fit import Fit, Renames, best_fit, fits_decoder, guess_variants
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
+
+_MOST_COMPARED = 3000
+"""Tensors of a file that is compared with every variant to name the nearest; none has so many."""
 
 
 def recognise(checkpoint: Checkpoint) -> str:
@@ -18,10 +21,10 @@ def recognise(checkpoint: Checkpoint) -> str:
             of a variant published in two; the message names them.
         CheckpointMismatch: none has; the message names the nearest variant and the differences.
     """
-    known = variants().values()
-    fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known))
+    known, renames = variants().values(), Renames()
+    fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known), renames)
     if not fitting:
-        raise _unknown(checkpoint, known)
+        raise _unknown(checkpoint, known, renames)
     *others, last = fitting
     if others:
         raise CheckpointError(
@@ -42,8 +45,9 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
     return could_be
 
 
-def _unknown(checkpoint: Checkpoint, known: Iterable[Variant]) -> CheckpointError:
-    owners = [variant.name for variant in known if fits_decoder(variant, checkpoint.tensors)]
+def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
+    tensors = checkpoint.tensors
+    owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
     if owners:
         return CheckpointError(
             f"{checkpoint.path} is the decoder of {', '.join(owners)}, published apart: pass it "
@@ -51,16 +55,16 @@ def _unknown(checkpoint: Checkpoint, known: Iterable[Variant]) -> CheckpointErro
         )
     nearest: list[str] = []
     closest: Fit | None = None
-    for variant in known:
-        fit = best_fit(variant, checkpoint.tensors)
+    for variant in known if len(tensors) <= _MOST_COMPARED else ():
+        fit = best_fit(variant, tensors, renames)
         if closest is None or fit.faults < closest.faults:
             nearest, closest = [], fit
         if fit.faults == closest.faults:
             nearest.append(variant.name)
     if closest is None or len(closest.names) - len(closest.misshapen) < closest.faults:
         return CheckpointError(
-            f"{checkpoint.path} holds {len(checkpoint.tensors)} tensors that look like no variant "
-            "here; `sam-export --list` shows what there is"
+            f"{checkpoint.path} holds {len(tensors)} tensors that look like no variant here; "
+            "`sam-export --list` shows what there is"
         )
     return CheckpointMismatch(
         "the variants here", closest.missing, closest.unused, closest.misshapen, nearest

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exporter import catalog
-from exporter.errors import RequestError
+from exporter.closest import unknown
 from exporter.islands import Island
+
+ALIASES = {
+    "half": "fp16", "float16": "fp16", "f16": "fp16", "16": "fp16", "bf16": "fp16",
+    "full": "fp32", "float32": "fp32", "float": "fp32", "f32": "fp32", "single": "fp32",
+    "32": "fp32", "int4": "int4-weights", "w8": "int8-weights", "w4": "int4-weights",
+    "w8a8": "int8",
+}  # fmt: skip
 
 Number = Literal["float32", "float16", "int8", "int4"]
 
@@ -44,15 +51,39 @@ class Precision:
     calibrated: bool = False
     judged: bool = False
 
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return int(self.weights.removeprefix("float").removeprefix("int"))
+
+    @property
+    def floors_row(self) -> str:
+        """Its row in `runtimes.measures.FLOORS`."""
+        return self.floors or self.name
+
+    def row(self) -> dict[str, object]:
+        """Collect what `--list` shows of it."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "weights": self.weights,
+            "activations": self.activations,
+        }
+
 
 def names() -> tuple[str, ...]:
     """List every precision of this release."""
-    return tuple(name.replace("_", "-") for name in catalog.names(__name__))
+    return tuple(catalog.option_name(name) for name in catalog.names(__name__))
+
+
+def precisions() -> tuple[Precision, ...]:
+    """Load every precision, those with the widest weights first."""
+    return tuple(sorted(map(load_precision, names()), key=lambda each: -each.bits))
 
 
 def load_precision(name: str) -> Precision:
     """Load a precision by name. RequestError lists the choices if there is none."""
     if name not in names():
-        raise RequestError(f"unknown precision {name!r}; choose from {', '.join(names())}")
-    precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
+        raise unknown("precision", name, names(), aliases=ALIASES)
+    precision: Precision = catalog.load(__name__, catalog.entry_name(name), "PRECISION")
     return precision

@@ -161,3 +161,16 @@ def _visible(owner: NDArray[np.int16], areas: list[int]) -> NDArray[np.bool_]:
         if counts[index] >= max(smallest, MIN_VISIBLE * area)
     ]
     return owner[None] == np.array(kept, np.int16).reshape(-1, 1, 1)
+
+
+def point_inside(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Find the pixel (x, y) of a mask (H, W) nearest to its centroid."""
+    rows, cols = np.nonzero(mask)
+    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
+    return float(cols[nearest]), float(rows[nearest])
+
+
+def box_around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Find x0, y0, x1, y1 around a mask (H, W)."""
+    rows, cols = np.nonzero(mask)
+    return float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)

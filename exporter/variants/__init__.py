@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from exporter import catalog
 from exporter.bundle.manifest import Licence
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
-from exporter.errors import RequestError
+from exporter.closest import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -205,8 +205,16 @@ def variants() -> Mapping[str, Variant]:
 
 
 def load_variant(name: str) -> Variant:
-    """Load a variant by name. RequestError lists the names if there is none."""
+    """Load a variant by name. RequestError names the closest ones if there is none."""
     known = variants()
     if name not in known:
-        raise RequestError(f"unknown variant {name!r}; choose from {', '.join(known)}")
+        from exporter.variants._aliases import aliases
+
+        raise unknown(
+            "variant",
+            name,
+            known,
+            aliases=aliases(name, known.values()),
+            everything="sam-export --list shows every one",
+        )
     return known[name]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.closest import suggest, unknown
 from exporter.errors import RequestError
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import GraphSummary, Summary
@@ -110,7 +111,7 @@ def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
     strangers = [s for s in summaries if s.device_class != budget.device_class]
     if strangers:
         raise RequestError(
-            f"{strangers[0].id} was measured on a {strangers[0].device_class}; budget "
+            f"{strangers[0].id} was measured on class {strangers[0].device_class}; budget "
             f"{budget.name} is for class {budget.device_class}"
         )
     return [row for summary in summaries for row in _rows(budget, summary)]
@@ -122,8 +123,8 @@ def read_budget(name: str) -> Budget:
     if not path.is_file() and path.name == name and not path.suffix:
         path = OURS / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in OURS.glob("*.toml")))
-        raise RequestError(f"there is no budget {name}; give a TOML file or one of: {known}")
+        known = sorted(p.stem for p in OURS.glob("*.toml"))
+        raise RequestError(f"no file is called so, and there is no budget {suggest(name, known)}")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -132,13 +133,12 @@ def read_budget(name: str) -> Budget:
 
 
 def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
-    unknown = sorted(set(data) - {"device_class", "limits"})
-    if unknown:
-        raise RequestError(f"{path}: unknown {unknown[0]!r}; choose from device_class, limits")
+    strange = sorted(set(data) - {"device_class", "limits"})
+    if strange:
+        raise unknown("key", strange[0], ("device_class", "limits"), where=str(path))
     device_class = data.get("device_class")
     if device_class not in CLASSES:
-        known = ", ".join(CLASSES)
-        raise RequestError(f"{path}: unknown device_class {device_class!r}; choose from {known}")
+        raise unknown("device_class", str(device_class), CLASSES, where=str(path))
     table = data.get("limits")
     limits = tuple(_limits(table, path)) if isinstance(table, dict) else ()
     if not limits:
@@ -159,7 +159,7 @@ def _limit(
     graph: str, measure: str, value: Any, known: Mapping[str, object], path: Path
 ) -> BudgetLimit:
     if measure not in known:
-        raise RequestError(f"{path}: unknown limit {measure!r}; choose from {', '.join(known)}")
+        raise unknown("limit", measure, known, where=str(path))
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise RequestError(f"{path}: {measure} should be a number above 0, not {value!r}")
     return BudgetLimit(graph, measure, float(value))

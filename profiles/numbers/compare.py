@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from exporter.errors import RequestError
+from exporter.printable import printable
 from profiles.numbers.statistics import Difference, difference
 from profiles.numbers.summary import FILE_MB, device_name, quantities, summarise
 from profiles.schema import Profile
@@ -110,7 +111,7 @@ def compare(a: Profile, b: Profile, *, judging: bool = False) -> Comparison:
 def _demand_same_device(a: Profile, b: Profile) -> None:
     if a.device.device_class != b.device.device_class:
         raise RequestError(
-            f"{a.id} was measured on a {a.device.device_class}, {b.id} on a "
+            f"{a.id} was measured on class {a.device.device_class}, {b.id} on class "
             f"{b.device.device_class}: different classes are never compared"
         )
     for name in ("model", "soc", "abi"):
@@ -118,8 +119,9 @@ def _demand_same_device(a: Profile, b: Profile) -> None:
         if before != after:
             raise RequestError(
                 f"{a.id} was measured on {device_name(a)} and {b.id} on {device_name(b)} "
-                f"({name} {before or 'unknown'} and {after or 'unknown'}): a change of the bundle "
-                "cannot be told from a change of the device; sam-bench report shows both"
+                f"({name} {printable(before) or 'unknown'} and {printable(after) or 'unknown'}): "
+                "a change of the bundle cannot be told from a change of the device; sam-bench "
+                "report shows both"
             )
 
 
@@ -148,9 +150,13 @@ def _shown(value: Any) -> str:
 def _flags(a: Profile, b: Profile) -> list[str]:
     found = []
     if a.device.device != b.device.device:
-        found.append(f"two devices of one model: {a.device.device}, {b.device.device}")
+        found.append(
+            f"two devices of one model: {printable(a.device.device)}, {printable(b.device.device)}"
+        )
     if a.device.build != b.device.build:
-        found.append(f"the system changed: {a.device.build} -> {b.device.build}")
+        found.append(
+            f"the system changed: {printable(a.device.build)} -> {printable(b.device.build)}"
+        )
     if _runtimes(a) != _runtimes(b):
         found.append(f"the runtime changed: {_runtimes(a)} -> {_runtimes(b)}")
     strangers = sorted({g.name for g in a.bundle.graphs} ^ {g.name for g in b.bundle.graphs})

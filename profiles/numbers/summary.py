@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from profiles.numbers.statistics import Spread, slowed, spread
+from exporter.printable import printable
+from profiles.numbers.statistics import Spread, measure_slowdown, spread
 from profiles.schema import GraphFacts, Profile
 from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
 
@@ -90,7 +91,7 @@ def summarise(profile: Profile) -> Summary:
         variant=bundle.variant,
         target=bundle.target,
         precision=bundle.precision,
-        device=device.device,
+        device=printable(device.device),
         device_name=device_name(profile),
         device_class=device.device_class,
         bundle_mb=bundle.bytes / FILE_MB,
@@ -107,7 +108,7 @@ def device_name(profile: Profile) -> str:
     """Manufacturer and model, or the chip where these are not known, or the device's own name."""
     device = profile.device
     named = f"{device.manufacturer} {device.model}".strip()
-    return named or device.soc or device.device
+    return printable(named or device.soc or device.device)
 
 
 def quantities(profile: Profile) -> dict[str, list[list[float]]]:
@@ -186,7 +187,7 @@ def _is_plain(note: str) -> bool:
 
 def _doubts(graph: GraphSummary, runs: Sequence[GraphRun]) -> list[str]:
     found = []
-    factor = max((slowed(run.samples_ns) for run in runs), default=1.0)
+    factor = max((measure_slowdown(run.samples_ns) for run in runs), default=1.0)
     if factor > SLOWED:
         found.append(f"{graph.graph} slowed down by up to {factor - 1:.0%} within a repeat")
     if graph.cores_used is not None and graph.cores_used < ONE_CORE:

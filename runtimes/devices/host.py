@@ -5,6 +5,7 @@ A host's times say how bundles compare on this host and that nothing broke; they
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +33,17 @@ from runtimes.device import (
     core_numbers,
 )
 from runtimes.engines import EngineKind, choose_engine
-from runtimes.host_facts import allowed_cores, host_condition, host_facts
+from runtimes.host_facts import host_condition, host_facts
 from runtimes.host_run import HostJob
+from runtimes.process import allowed_cores, crowding
 
 WAYS = ("engine",)
 WARMER = 5.0
 """Degrees above the start at which a repeat may begin."""
 POLL_SECONDS = 2.0
+CROWD = 4
+"""Threads a core that are still measured: some runtimes' own choice is two."""
+LOG = logging.getLogger("sam_export.device")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ class HostDevice:
             )
         if method.modes:
             raise RequestError(f"the host has no mode --{method.modes[0]}: leave it out")
-        yield HostBench(method, chosen_cores(method.cores, host_facts()))
+        cores = chosen_cores(method.cores, host_facts())
+        _say_if_crowded(method.threads, len(cores or allowed_cores()))
+        yield HostBench(method, cores)
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,15 @@ class HostBench:
             advice="lower --runs and --seconds, or give --deadline more",
             failure=RunnerError,
         )
+
+
+def _say_if_crowded(threads: int, cores: int) -> None:
+    """Warn of more threads than cores. RequestError for so many that nothing is measured."""
+    word = crowding(threads, cores)
+    if word and threads > CROWD * cores:
+        raise RequestError(f"{word}: give --threads {cores}, or {CROWD * cores} at most")
+    if word:
+        LOG.warning("%s: the times say so; --threads %d is as many as run at once", word, cores)
 
 
 def chosen_cores(cores: str, facts: DeviceFacts) -> tuple[int, ...]:

@@ -30,7 +30,16 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.layouts import Array, from_layout, to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
+from exporter.printable import printable
+from runtimes.process import MOST_THREADS
+
+ALIASES = {
+    "onnxruntime": "ort", "onnx": "ort", "tflite": "litert", "ai-edge-litert": "litert",
+    "tensorflow": "litert", "coremltools": "coreml", "interpreter": "mil",
+}  # fmt: skip
+"""Packages and formats that people name for an engine."""
 
 
 class LoadedGraph(Protocol):
@@ -39,6 +48,10 @@ class LoadedGraph(Protocol):
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once: inputs by name -> outputs by name, shapes and dtypes as in the graph's spec."""
         ...
+
+
+Load = Callable[[str], LoadedGraph]
+"""Graph name -> the loaded graph."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
     if name is not None:
         known = [kind.name for kind in kinds]
         if name not in known:
-            raise RequestError(f"unknown engine {name!r}; choose from {', '.join(known)}")
+            raise unknown("engine", name, known, aliases=ALIASES)
         kinds = tuple(kind for kind in kinds if kind.name == name)
         if kinds[0].target != target:
             raise RequestError(f"engine {name} runs {kinds[0].target} bundles, not {target}")
@@ -111,7 +124,7 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
         if missing is None:
             return kind
     reasons = "; ".join(f"{kind.name}: {missing}" for kind, missing in fitting)
-    raise RequestError(f"nothing here can run a {target} bundle ({reasons or 'no engine for it'})")
+    raise RequestError(f"no engine here runs {target} bundles ({reasons or 'none is known'})")
 
 
 def load_graph(
@@ -123,14 +136,19 @@ def load_graph(
         RequestError: no such engine, it is not for this target, or its toolkit is not installed.
         BundleError: no such graph, or the engine cannot load its file.
     """
-    if threads < 1:
-        raise RequestError(f"threads must be 1 or more, not {threads}")
+    if not 1 <= threads <= MOST_THREADS:
+        raise RequestError(f"threads must be 1 to {MOST_THREADS}, not {printable(str(threads))}")
     kind = choose_engine(bundle.manifest.target, engine)
     entry = bundle.manifest.graph(graph)
     path = bundle.file(graph)
     if not path.exists():
         raise BundleError(f"{path} is missing; copy or export the bundle again")
     return CheckedGraph(entry.spec, kind.open(path, entry, threads))
+
+
+def loader(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Load:
+    """Make a `Load` of a bundle's graphs; its errors are those of `load_graph`."""
+    return lambda graph: load_graph(bundle, graph, engine, threads)
 
 
 def run_canonical(

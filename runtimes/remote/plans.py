@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, order_graphs, repeated_graph
+from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.layouts import Array, to_layout
@@ -50,17 +50,8 @@ class Setting:
     @classmethod
     def of(cls, method: Method, cores: tuple[int, ...]) -> Setting:
         """A method's, with its `cores` turned into numbers by whoever knows the device."""
-        return cls(
-            threads=method.threads,
-            cores=cores,
-            delegate=method.delegate,
-            runs=method.runs,
-            seconds=method.seconds,
-            warmup_seconds=method.warmup_seconds,
-            warmup_least_seconds=method.warmup_least_seconds,
-            stable_calls=method.stable_calls,
-            stable_within=method.stable_within,
-        )
+        taken = {f.name: getattr(method, f.name) for f in fields(cls) if f.name != "cores"}
+        return cls(cores=cores, **taken)
 
 
 @dataclass(frozen=True)
@@ -133,7 +124,7 @@ def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -
 
 
 def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
-    """Load every graph, run each once, then again and again the one that answers prompts."""
+    """Load every graph, run each once, then again and again those that answer prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     for graph in order_graphs(bundle.manifest.graphs):
@@ -142,9 +133,9 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    answers = repeated_graph(jobs)
+    answers = tuple(each.spec.name for each in repeated_graphs(jobs))
     job = _job(SESSION, library, setting, tuple(jobs))
-    return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
+    return DevicePlan(replace(job, repeat=answers), files)
 
 
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
@@ -246,13 +237,5 @@ def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, 
         library=library.file,
         version=library.version,
         graphs=graphs,
-        threads=setting.threads,
-        cores=setting.cores,
-        delegate=setting.delegate,
-        runs=setting.runs,
-        seconds=setting.seconds,
-        warmup_seconds=setting.warmup_seconds,
-        warmup_least_seconds=setting.warmup_least_seconds,
-        stable_calls=setting.stable_calls,
-        stable_within=setting.stable_within,
+        **vars(setting),
     )

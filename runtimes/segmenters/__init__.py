@@ -10,19 +10,24 @@ numpy, Pillow and the bundle's engine; no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import numpy.typing as npt
 
 from exporter import catalog
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
-from exporter.bundle.preprocess import Bytes, Floats, Frame
+from exporter.bundle.masks import Masks
+from exporter.bundle.preprocess import Floats, Frame
 from exporter.bundle.prompts import Prompts
-from exporter.errors import BundleError, PromptError
-from runtimes.masks import Masks, as_prompts
+from exporter.errors import BundleError
+from runtimes.engines import Load
+from runtimes.mask_prompts import MaskPrompt
+from runtimes.pictures import Picture
+from runtimes.pictures.arrays import Given, as_picture
+from runtimes.prompt_arrays import as_prompts
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,12 @@ class Request:
     """One run of `sam-run`.
 
     Attributes:
-        mask_input: a file of `--save-logits`.
+        sets: a prompt set for each object.
+        mask_input: a file of `--save-logits`, or a drawn mask.
         logits: whether logits are to be saved.
     """
 
-    prompts: Prompts
+    sets: tuple[Prompts, ...]
     multimask: bool = False
     mask_input: Path | None = None
     logits: bool = False
@@ -47,6 +53,7 @@ class Segmenter(ABC):
         bundle: opened.
         engine: a name, or None for the first that can run here.
         threads: for engines that take a number.
+        load: what loads a graph, instead of an engine.
 
     Raises:
         RequestError: no engine here can run the bundle.
@@ -54,18 +61,37 @@ class Segmenter(ABC):
     """
 
     @abstractmethod
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None: ...
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None: ...
 
-    @abstractmethod
-    def set_image(self, rgb: Bytes) -> None:
+    def set_image(self, image: Given) -> tuple[str, ...]:
         """Take an image; every later prompt is on it.
 
         Args:
-            rgb: (H, W, 3) uint8.
+            image: a path, a PIL image, or an array: (H, W, 3) or (H, W, 4) in the order R, G, B,
+                (H, W) grey, or channels first if that is unambiguous; uint8, bool, floats in 0..1
+                or 0..255, or wider integers. See `runtimes.pictures.arrays`. OpenCV's BGR cannot be
+                noticed: turn it by `image[..., ::-1]`.
+
+        Returns:
+            Sentences on what was done to it that a user may want to know, such as how 16 bits were
+            scaled; mostly none.
 
         Raises:
-            ImageError: not such an array.
+            ImageError: no picture, or one that cannot be read.
         """
+        picture = as_picture(image)
+        self.set_picture(picture)
+        return picture.notes
+
+    @abstractmethod
+    def set_picture(self, picture: Picture) -> None:
+        """Do as `set_image`, for a picture that was read."""
 
     @abstractmethod
     def predict_prompts(
@@ -75,11 +101,11 @@ class Segmenter(ABC):
 
     @staticmethod
     @abstractmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """Reject an impossible request before a model is loaded.
 
         Returns:
-            The logits of `request.mask_input`, or None.
+            What `request.mask_input` holds, or None.
 
         Raises:
             PromptError: the bundle cannot take it on this image.
@@ -97,9 +123,10 @@ class Segmenter(ABC):
         """Predict the masks of one prompt set on the image that was set.
 
         Args:
-            points: (n, 2) x, y in pixels of the original image.
-            labels: (n,) 1 foreground, 0 background.
-            box: (4,) x0, y0, x1, y1 in pixels of the original image.
+            points: (n, 2) or one (2,): x, y in pixels of the original image. A pixel outside is
+                taken to the edge.
+            labels: (n,) 1 or True foreground, 0 or False background.
+            box: (4,) or (1, 4): x0, y0, x1, y1 in pixels of the original image; cut to it.
             mask_input: (1, h, w) or (h, w): logits of an earlier `low_res_masks`.
             multimask: every mask of the rule's `multi`, in token order, instead of one.
 
@@ -109,6 +136,17 @@ class Segmenter(ABC):
         """
         prompts = as_prompts(points, labels, box)
         return self.predict_prompts(prompts, mask_input, multimask=multimask)
+
+    def predict_many(
+        self, sets: Sequence[Prompts], *, multimask: bool = False
+    ) -> tuple[Masks, ...]:
+        """Predict the masks of several objects, a prompt set each, in as few runs as possible.
+
+        Raises:
+            RequestError: no image was set.
+            PromptError: prompts that the bundle cannot take.
+        """
+        return tuple(self.predict_prompts(prompts, multimask=multimask) for prompts in sets)
 
 
 def segmenter_type(manifest: Manifest) -> type[Segmenter]:
@@ -120,28 +158,18 @@ def segmenter_type(manifest: Manifest) -> type[Segmenter]:
     return found
 
 
-def open_segmenter(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Segmenter:
-    """Load a bundle's graphs, whatever its kind.
+def open_segmenter(
+    bundle: Bundle, engine: str | None = None, threads: int = 2, load: Load | None = None
+) -> Segmenter:
+    """Load a bundle's graphs, whatever its kind; the arguments are those of `Segmenter`.
 
     Raises:
         RequestError: no engine here can run the bundle.
         BundleError: its graphs cannot be loaded.
     """
-    return segmenter_type(bundle.manifest)(bundle, engine, threads)
+    return segmenter_type(bundle.manifest)(bundle, engine, threads, load)
 
 
-def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
     """Reject an impossible request before a model is loaded; see `Segmenter.validate`."""
     return segmenter_type(manifest).validate(manifest, request, frame)
-
-
-def read_logits(path: Path) -> Floats:
-    """Read a file of `--save-logits`. PromptError if it is not one."""
-    try:
-        logits: Floats = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise PromptError(f"{path} is no logits file of --save-logits: {reason}") from None
-    if not isinstance(logits, np.ndarray):
-        raise PromptError(f"{path} holds several arrays; --save-logits writes one")
-    return logits

@@ -5,12 +5,14 @@ from __future__ import annotations
 from exporter.bundle.drawn_prompts import check_drawable, draw
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
-from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input
+from exporter.bundle.masks import Masks, masks_of
+from exporter.bundle.preprocess import Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import load_graph, run_canonical
-from runtimes.masks import Masks, masks_of
+from runtimes.engines import Load, loader, run_canonical
+from runtimes.mask_prompts import MaskPrompt
+from runtimes.pictures import Picture
 from runtimes.segmenters import Request, Segmenter
 
 GRAPH = "segmenter"
@@ -19,16 +21,24 @@ GRAPH = "segmenter"
 class DrawnSegmenter(Segmenter):
     """See `Segmenter`. It refines no mask, and takes background points only if the rule does."""
 
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None:
         self.manifest = bundle.manifest
         self.rule = _rule(bundle.manifest)
-        self._graph = load_graph(bundle, GRAPH, engine, threads)
+        load = load or loader(bundle, engine, threads)
+        self._graph = load(GRAPH)
         self._image: Floats | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
-    def set_image(self, rgb: Bytes) -> None:
+    def set_picture(self, picture: Picture) -> None:
         """Resize the image and keep it; nothing is run yet."""
-        self._image, self._frame = image_input(rgb, self.manifest.preprocess)
+        rule = self.manifest.preprocess
+        self._image, self._frame = image_input(picture.rgb, rule, picture.size)
 
     def predict_prompts(
         self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
@@ -44,10 +54,11 @@ class DrawnSegmenter(Segmenter):
         return masks_of(logits, iou, self._frame, self.manifest.mask, multimask=multimask)
 
     @staticmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """See `Segmenter.validate`."""
         _refuse_mask(request.mask_input is not None)
-        check_drawable(request.prompts, frame, _rule(manifest))
+        for prompts in request.sets:
+            check_drawable(prompts, frame, _rule(manifest))
         return None
 
 

@@ -9,14 +9,16 @@ import numpy as np
 from exporter.bundle.folder import Bundle
 from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Manifest
-from exporter.bundle.preprocess import Bytes, Floats, Frame, image_input, resized_size
+from exporter.bundle.masks import Masks, masks_of
+from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check, pack
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, PromptError, RequestError
-from runtimes.engines import load_graph, run_canonical
-from runtimes.masks import Masks, masks_of
-from runtimes.segmenters import Request, Segmenter, read_logits
+from runtimes.engines import Load, loader, run_canonical
+from runtimes.mask_prompts import MaskPrompt, as_logits, read_mask_prompt
+from runtimes.pictures import Picture
+from runtimes.segmenters import Request, Segmenter
 
 ENCODER = "image_encoder"
 DECODER = "mask_decoder"
@@ -25,20 +27,27 @@ DECODER = "mask_decoder"
 class SlotSegmenter(Segmenter):
     """See `Segmenter`. The encoder runs once an image, the decoder once a prompt."""
 
-    def __init__(self, bundle: Bundle, engine: str | None = None, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str | None = None,
+        threads: int = 2,
+        load: Load | None = None,
+    ) -> None:
         names = {graph.spec.name for graph in bundle.manifest.graphs}
         if not {ENCODER, DECODER} <= names:
             raise BundleError(f"{bundle.path} has no {ENCODER} and {DECODER}: it takes no prompts")
         self.manifest = bundle.manifest
         self._rule = slot_rule(bundle.manifest)
-        self._encoder = load_graph(bundle, ENCODER, engine, threads)
-        self._decoder = load_graph(bundle, DECODER, engine, threads)
+        load = load or loader(bundle, engine, threads)
+        self._encoder = load(ENCODER)
+        self._decoder = load(DECODER)
         self._embedded: dict[str, Array] | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
-    def set_image(self, rgb: Bytes) -> None:
+    def set_picture(self, picture: Picture) -> None:
         """Run the image encoder and keep its float32 outputs."""
-        image, frame = image_input(rgb, self.manifest.preprocess)
+        image, frame = image_input(picture.rgb, self.manifest.preprocess, picture.size)
         given = {"image": image, "resized_size": resized_size(frame)}
         self._embedded = run_canonical(self._encoder, self._spec(ENCODER), given)
         self._frame = frame
@@ -54,20 +63,27 @@ class SlotSegmenter(Segmenter):
     def predict_many(
         self, sets: Sequence[Prompts], *, multimask: bool = False
     ) -> tuple[Masks, ...]:
-        """Masks of up to B prompt sets in one call of the decoder, B being the bundle's batch."""
-        return self._decode(sets, None, multimask=multimask)
+        """See `Segmenter.predict_many`: B sets in one call of the decoder, B the bundle's batch."""
+        batch = self._rule.batch
+        parts = (sets[first : first + batch] for first in range(0, len(sets), batch))
+        return tuple(
+            masks for part in parts for masks in self._decode(part, None, multimask=multimask)
+        )
 
     @staticmethod
-    def validate(manifest: Manifest, request: Request, frame: Frame) -> Floats | None:
+    def validate(manifest: Manifest, request: Request, frame: Frame) -> MaskPrompt | None:
         """See `Segmenter.validate`."""
         rule = slot_rule(manifest)
-        check(request.prompts, frame, rule)
+        for prompts in request.sets:
+            check(prompts, frame, rule)
         if request.mask_input is None:
             return None
         require_mask_input(manifest)
-        logits = read_logits(request.mask_input)
-        mask_inputs(logits, manifest.mask.low_res_size, rule.batch)
-        return logits
+        if len(request.sets) > 1:
+            raise PromptError("a mask to refine belongs to one object: give the prompts of one")
+        given = read_mask_prompt(request.mask_input, frame, manifest.mask)
+        as_logits(given.logits, manifest.mask.low_res_size)
+        return given
 
     def _decode(
         self, sets: Sequence[Prompts], mask_input: Floats | None, *, multimask: bool
@@ -75,8 +91,6 @@ class SlotSegmenter(Segmenter):
         if self._embedded is None:
             raise RequestError("no image: call set_image before predict")
         rule, spec = self._rule, self._spec(DECODER)
-        if not 1 <= len(sets) <= rule.batch:
-            raise PromptError(f"{len(sets)} prompt sets; this bundle takes 1 to {rule.batch}")
         packed = [pack(prompts, self._frame, rule) for prompts in sets]
         # A static batch is always full: the last set is repeated, and its repeats are not read.
         packed += [packed[-1]] * (rule.batch - len(packed))
@@ -116,15 +130,7 @@ def mask_inputs(mask_input: Floats | None, side: int, batch: int) -> dict[str, A
     full = np.zeros((batch, 1, side, side), np.float32)
     if mask_input is None:
         return {"mask_input": full, "has_mask_input": np.zeros(batch, np.float32)}
-    logits = np.asarray(mask_input)
-    if logits.shape not in ((side, side), (1, side, side)) or logits.dtype.kind != "f":
-        raise PromptError(
-            f"mask_input is one of an earlier result's low_res_masks, floats of ({side}, {side}), "
-            f"not {logits.dtype} of {logits.shape}"
-        )
-    if not np.isfinite(logits).all():
-        raise PromptError("mask_input holds values that are not finite")
-    full[:] = logits
+    full[:] = as_logits(mask_input, side)
     return {"mask_input": full, "has_mask_input": np.ones(batch, np.float32)}
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from exporter.bundle.detections import Found, detect, pieces_of, to_original
+from exporter.bundle.pieces import Piece, at_points, in_box
 from exporter.bundle.preprocess import Bools, image_input
 from exporter.checkpoints.fit import load_strict
 from exporter.models.layers import freeze
 from exporter.models.yolov8_seg import Yolov8Seg
 from exporter.variants import Variant, load_variant
-from runtimes.pieces import Piece, at_points, in_box
-from runtimes.segmenters.detections import Found, detect, pieces_of, to_original
 from tests.conformance import published_case
 from tests.conformance.published_case import PublishedCase
 from tests.unit.small_networks import split

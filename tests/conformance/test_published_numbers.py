@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 
+from exporter.bundle.masks import choose_tokens
 from exporter.bundle.preprocess import Frame, image_input, resized_size, upscale
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import PromptRule
@@ -33,7 +34,6 @@ from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.targets import Options, load_target
 from exporter.variants import Variant, load_variant
-from runtimes.masks import choose_tokens
 from tests.conformance import fill, published_case
 from tests.conformance.published_case import PublishedCase
 from tests.unit.small_networks import split

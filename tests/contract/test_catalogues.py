@@ -12,7 +12,7 @@ import pytest
 
 import exporter
 from exporter import catalog, targets
-from exporter.checkpoints.fit import NoInitialisation
+from exporter.checkpoints.tables import NoInitialisation
 from exporter.cli import listing
 from exporter.precision import load_precision
 from exporter.precision import names as precision_names

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from exporter.demo.network import WEIGHTS
 from exporter.targets import load_target
 from exporter.variants import variants
+from exporter.variants._aliases import KNOWN
 from tests.contract.demo_exports import JOB
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
@@ -22,11 +23,40 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versio
 # ---------------------------------------------------------------------------------- wrong requests
 
 
-def test_an_unknown_variant_lists_those_there_are(refused, tmp_path):
-    line = refused("--variant", "sam3", "--output", tmp_path / "out")
-    assert "'sam3'" in line
-    assert all(name in line for name in variants())
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MobileSAM", "mobile_sam"),
+        ("mobile-sam", "mobile_sam"),
+        ("vit_b", "sam_vit_b"),
+        ("vit_t", "mobile_sam"),
+        ("SAM-B", "sam_vit_b"),
+        ("sam_b.pt", "sam_vit_b"),
+        ("sam2.1_hiera_tiny", "sam2_1_hiera_tiny"),
+        ("sam2.1_hiera_b+", "sam2_1_hiera_base_plus"),
+        ("facebook/sam2-hiera-tiny", "sam2_hiera_tiny"),
+        ("facebook/sam-vit-huge", "sam_vit_h"),
+        ("Zigeng/SlimSAM-uniform-77", "slimsam_77"),
+        ("FastSAM-s.pt", "fastsam_s"),
+        ("weights/sam_hq_vit_tiny.pth", "light_hq"),
+        ("edgesamm", "edge_sam"),
+    ],
+)
+def test_an_unknown_variant_is_told_which_was_meant(refused, tmp_path, name, meant):
+    line = refused("--variant", name, "--output", tmp_path / "out")
+    said = f"unknown variant '{name}'; did you mean {meant}? sam-export --list shows every one"
+    assert line == said
     assert not (tmp_path / "out").exists()
+
+
+def test_every_alias_is_of_a_variant():
+    assert set(KNOWN.values()) <= set(variants())
+
+
+def test_a_name_like_none_is_told_where_all_are(refused):
+    assert refused("--variant", "xyzzy") == (
+        "unknown variant 'xyzzy'; sam-export --list shows every one"
+    )
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
@@ -43,7 +73,16 @@ def test_an_unknown_precision_lists_those_there_are(refused):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--target", "tensorrt"], ["--target", "tensorrt", "coreml", "onnx", "tflite"]),
+        (["--target", "tensorrt"], ["target", "tensorrt", "coreml", "onnx", "tflite"]),
+        (["--target", "ios"], ["unknown target 'ios'; did you mean coreml?"]),
+        (["--target", "onnx,android"], ["'android'; did you mean tflite?"]),
+        (["--target", "coreml", "--target", "onx"], ["'onx'; did you mean onnx?"]),
+        (["--precision", "half"], ["unknown precision 'half'; did you mean fp16?"]),
+        (["--precision", "float32"], ["did you mean fp32?"]),
+        (["--score", "iou"], ["--score", "did you mean iou_predictions?"]),
+        (["--precison", "fp16"], ["--precison fp16; did you mean --precision?"]),
+        (["--force", "--force"], ["--force", "was given twice"]),
+        (["--batch", "9" * 5000], ["--batch", "from 1 to 64"]),
         (["--max-points", "1"], ["--max-points", "from 2 to 64", "'1'"]),
         (["--max-points", "999"], ["--max-points", "from 2 to 64", "'999'"]),
         (["--max-points", "many"], ["--max-points", "from 2 to 64", "'many'"]),
@@ -68,7 +107,7 @@ def test_a_target_without_its_toolkit_says_what_to_install(refused, monkeypatch,
 
 def test_a_score_that_nobody_published_is_refused(refused, tmp_path):
     line = refused("--variant", "tinysam", "--score", "stability", "--output", tmp_path)
-    assert line.startswith("tinysam has no --score stability")
+    assert line.startswith("tinysam cannot rank masks by stability: its published code does not")
     assert "edge_sam, " in line
     assert not any(tmp_path.iterdir())
 

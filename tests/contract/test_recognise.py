@@ -109,7 +109,7 @@ def given(monkeypatch):
 
     def use(case):
         monkeypatch.setattr(
-            "exporter.checkpoints.reading.read_checkpoint", lambda path: published(case)
+            "exporter.checkpoints.reading.read_checkpoint", lambda path, _sha256="": published(case)
         )
 
     return use

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from android_harness import devices
+from android_harness.adb.connection import Connection
+from android_harness.adb.program import find_adb
+from android_harness.adb.rows import AdbRow
 from android_harness.devices import android
 from android_harness.errors import AmbiguousError, UnauthorizedError, UnusableError
 from exporter import catalog
@@ -78,6 +81,22 @@ def test_two_phones_are_listed_and_none_is_guessed(here, phone, second_phone):
         assert "airplane mode is off" in row.condition.notes
     with pytest.raises(AmbiguousError, match="several devices"):
         android.find("")
+
+
+def test_each_is_reached_by_every_name_it_has(here, phone, second_phone, monkeypatch):
+    ids = {row.serial: row.details["transport_id"] for row in find_adb().rows()}
+    for one in (phone, second_phone):
+        for name in (one.serial, f"android:{one.serial}"):
+            assert kinds.find(name).facts().device == f"android:{one.serial}"
+        monkeypatch.setenv("ANDROID_SERIAL", one.serial)
+        assert android.find("").facts().device == f"android:{one.serial}"
+        by_number = Connection(find_adb(), f"transport_id:{ids[one.serial]}")
+        assert by_number.is_there()
+        assert by_number.check("echo here") == "here\n"
+    # As of devices that share a serial, which two connections over TCP cannot.
+    monkeypatch.setattr(AdbRow, "name", property(lambda row: f"transport_id:{ids[row.serial]}"))
+    assert {row.device for row in phones()} == {f"android:transport_id:{n}" for n in ids.values()}
+    assert [row.problem for row in phones()] == ["", ""]
 
 
 def test_an_unauthorized_phone_is_listed_with_what_to_do(here, phone, faults, adb_server):

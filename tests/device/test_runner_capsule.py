@@ -28,7 +28,7 @@ CPUINFO = Path(__file__).parents[1] / "fakes/samples/proc-cpuinfo-arm64-2core.tx
 
 
 def cache_with(abi, target, folder):
-    """A cache that needs no network, or a skip that says what it lacks."""
+    """A cache that needs no network, or a skip that says what is missing."""
     compiler = find_compiler(abi)
     if compiler is None:
         pytest.skip(f"no C compiler for {abi}")

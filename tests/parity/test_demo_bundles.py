@@ -18,8 +18,8 @@ import torch
 
 from exporter.bundle.folder import hash_file, open_bundle, same_job, tree_files
 from exporter.bundle.preprocess import Frame, binarise, image_input, resized_size, upscale
-from exporter.bundle.prompts import LABELS, Prompts, pack
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.prompts import Prompts, pack
+from exporter.bundle.rules import LABELS, PromptRule
 from exporter.checkpoints.fit import load_strict
 from exporter.checkpoints.reading import read_checkpoint
 from exporter.job import Job, Place

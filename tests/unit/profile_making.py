@@ -49,6 +49,8 @@ PHONE = DeviceFacts(
     clusters=(Cluster((0, 1, 2, 3), 1_800_000), Cluster((4, 5, 6, 7), 2_800_000)),
     memory_mb=8192,
     page_size=4096,
+    evidence={"ro.product.cpu.abi": "arm64-v8a", "ro.board.platform": "chip9"},
+    class_reason="chip 9, a battery",
 )
 HOST = replace(PHONE, device="host", device_class="host", model="", soc="CPU 5", abi="x86_64")
 UNHELD, MODERATE = ThermalStatus(0, "none"), ThermalStatus(2, "moderate")

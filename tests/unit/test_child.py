@@ -66,6 +66,10 @@ def test_an_error_that_takes_more_than_words(serve) -> None:
         ("1 / 0", "the work failed: ZeroDivisionError: division by zero"),
         ("os.kill(os.getpid(), 9)", "the work was ended by SIGKILL: not enough memory?"),
         ("os.kill(os.getpid(), 15)", "the work was ended by SIGTERM"),
+        (
+            "import sys; sys.stderr.buffer.write(b'caf\\xe9\\n'); sys.stderr.flush(); os._exit(3)",
+            "the work failed: caf\ufffd",
+        ),
         ("os._exit(3)", "the work failed: it ended with exit status 3 and no answer"),
         ("os._exit(0)", "the work failed: it ended with exit status 0 and no answer"),
         ("raise type('OddError', (errors.ExportError,), {})('x')", "the work failed: OddError: x"),
@@ -85,6 +89,15 @@ def test_a_child_that_hangs_is_ended(serve) -> None:
             "import time; time.sleep(60)", deadline=0.5, advice="wait longer", failure=RunnerError
         )
     assert str(caught.value) == "the work was not done after 0.5 s: wait longer"
+
+
+def test_no_child_is_started_in_a_folder_that_was_removed(tmp_path, monkeypatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(RequestError, match="the current folder was removed"):
+        child.call(["no_such_module"], what="it")
 
 
 def test_a_module_that_is_not_there() -> None:

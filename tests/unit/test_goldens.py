@@ -11,8 +11,8 @@ import torch
 
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.preprocess import Frame
-from exporter.bundle.prompts import LABELS, pack
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.prompts import pack
+from exporter.bundle.rules import LABELS, PromptRule
 from exporter.goldens import SEED, cases, record, record_padding, run
 from exporter.graphs.image_encoder import as_padded
 from exporter.models.layers import freeze

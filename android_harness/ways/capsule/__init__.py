@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, read_runner, start_command
+from android_harness.own_runner import OwnRunner
 from android_harness.runner.compilers import INSTALL, find_compiler
 from android_harness.runtimes import ABIS, RUNTIMES, needed_runtime, runtime_of
 from android_harness.ways import DeviceFile, Wanted, WayKind
 from android_harness.ways.capsule.assemble import LOADER, MANIFEST, RUNNER, build
 from exporter.cache import default_cache
-from runtimes.remote.job import MODES, Library, RunnerJob
-from runtimes.remote.report import RunnerReport
+from runtimes.remote.job import Library
 
 _FOLDER = "capsule"
 
 
 @dataclass(frozen=True)
-class Capsule:
+class Capsule(OwnRunner):
     """The way `capsule`. `cache` is None for the default folder."""
 
     cache: Path | None = None
@@ -52,10 +50,6 @@ class Capsule:
             return f"no C compiler for {abi}: {INSTALL[abi]}"
         return None
 
-    def modes(self) -> tuple[str, ...]:
-        """See `Way`."""
-        return MODES
-
     def library(self, wanted: Wanted) -> Library:
         """See `Way`."""
         runtime = needed_runtime(wanted.target)
@@ -73,31 +67,10 @@ class Capsule:
             for name, entry in sorted(listed.items())
         )
 
-    def self_test(self, folder: str, wanted: Wanted) -> str | None:
-        """See `Way`."""
-        return start_command(
-            folder, f"{_program(wanted.abi)} --version {self.library(wanted).file}"
-        )
-
-    def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
-        """See `Way`."""
-        abi = job.library.partition("/")[0].removeprefix(f"{_FOLDER}-")
-        return start_command(folder, f"{_program(abi)} {shlex.quote(job_file)}", prefix=prefix)
-
-    def pulls(self, job: RunnerJob) -> tuple[str, ...]:
-        """See `Way`."""
-        del job
-        return ()
-
-    def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
-        """See `Way`."""
-        del job
-        return read_runner(answer)
-
-
-def _program(abi: str) -> str:
-    folder = f"{_FOLDER}-{abi}"
-    return f"{folder}/{LOADER[abi]} --library-path {folder} {folder}/{RUNNER}"
+    def program(self, place: str) -> str:
+        """See `OwnRunner`: by the capsule's own loader, which finds the libraries beside it."""
+        loader = LOADER[place.removeprefix(f"{_FOLDER}-")]
+        return f"{place}/{loader} --library-path {place} {place}/{RUNNER}"
 
 
 WAY = WayKind(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
+import logging
 from pathlib import Path
 
 from android_harness.runner.compilers import INSTALL, Compiler, find_compiler, fingerprint
 from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import debs, wheels
 from exporter.bundle.folder import hash_file
+from exporter.bundle.staging import build_once
 from exporter.errors import ExportError
 
+LOG = logging.getLogger("sam_export.device")
 FORMAT = 1
 LOADER = {"arm64-v8a": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
 MANIFEST = "manifest.json"
@@ -38,19 +39,14 @@ def build(abi: str, target: str, cache: Path) -> Path:
     if compiler is None:
         raise ExportError(f"no C compiler for {abi}: {INSTALL[abi]}")
     final = cache / "capsule" / _key(abi, target, compiler)
-    if _whole(final):
-        return final
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".partial-") as name:
-            partial = Path(name) / final.name
-            partial.mkdir()
-            _fill(partial, abi, target, compiler, cache / "downloads")
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+        build_once(
+            final,
+            _whole,
+            lambda folder: _fill(folder, abi, target, compiler, cache / "downloads"),
+            lambda holder: LOG.info("waiting: %s is being made by %s", final, holder),
+        )
     except OSError as error:
-        if _whole(final):  # another process was quicker
-            return final
         raise ExportError(f"cannot write the capsule to {final}: {error}") from error
     return final
 

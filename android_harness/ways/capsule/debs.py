@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import tarfile
 import urllib.error
 import urllib.request
@@ -103,7 +104,7 @@ def fetch(deb: Deb, folder: Path, mirrors: Iterable[str] = MIRRORS) -> bytes:
             reasons.append(f"{mirror}: another file (its sha256 differs)")
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.name}.partial")
+        partial = kept.with_name(f".{kept.name}.partial-{secrets.token_hex(8)}")
         partial.write_bytes(content)
         partial.replace(kept)
         return content

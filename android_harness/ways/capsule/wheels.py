@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+import tempfile
 import zipfile
 from fnmatch import fnmatch
 from importlib.util import find_spec
@@ -71,22 +72,35 @@ def kept(wheel: Wheel, abi: str, folder: Path) -> Path | None:
 
 
 def _download(wheel: Wheel, abi: str, folder: Path) -> Path:
+    """Let pip download into a folder of its own: it does not write whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
+        reason = _pip(wheel, abi, name)
+        arrived = kept(wheel, abi, Path(name))
+        if arrived is not None and not reason:
+            return arrived.replace(folder / arrived.name)
+    raise DownloadError(
+        f"pip could not download {wheel.project}=={wheel.version} for {abi} "
+        f"({reason or 'no reason given'}): put its wheel for {_PLATFORMS[abi][0]} into {folder}"
+    )
+
+
+def _pip(wheel: Wheel, abi: str, folder: str) -> str:
+    """Download; returns why it failed, or nothing."""
     wanted = f"{wheel.project}=={wheel.version}"
-    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
     words += ["--only-binary=:all:", "--implementation", "cp", "--python-version", _PYTHON]
     words += [word for name in _PLATFORMS[abi] for word in ("--platform", name)]
     try:
         done = subprocess.run(
-            [*words, wanted], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            [*words, wanted],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DownloadError(f"pip could not download {wanted} for {abi}: {error}") from None
-    path = kept(wheel, abi, folder)
-    if done.returncode != 0 or path is None:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise DownloadError(
-            f"pip could not download {wanted} for {abi} ({lines[-1].strip()}): put its wheel "
-            f"for {_PLATFORMS[abi][0]} into {folder}"
-        )
-    return path
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+    return lines[-1].strip() if done.returncode != 0 else ""

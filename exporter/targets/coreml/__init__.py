@@ -27,4 +27,5 @@ TARGET = Target(
     platform=lambda options: f"iOS {options.minimum_ios} or later",
     lowers=by_precision(__name__),
     adapt=_adapt,
+    reads=("minimum_ios", "image_input"),
 )

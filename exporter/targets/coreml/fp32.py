@@ -101,7 +101,7 @@ def _input(ct: Any, tensor: TensorSpec) -> Any:
 def make_reproducible(package: Path) -> None:
     """Replace random identifiers and drop the date, so that equal jobs give equal files."""
     index = package / "Manifest.json"
-    data = json.loads(index.read_text())
+    data = json.loads(index.read_text(encoding="utf-8"))
     entries, root = data["itemInfoEntries"], data["rootModelIdentifier"]
     stable = {
         key: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
@@ -110,7 +110,7 @@ def make_reproducible(package: Path) -> None:
     data["itemInfoEntries"] = {stable[key]: entry for key, entry in entries.items()}
     data["rootModelIdentifier"] = stable[root]
     # As coremltools writes it whenever it opens a package: a look must not change a bundle.
-    index.write_text(json.dumps(data, indent=4, sort_keys=True) + "\n")
+    index.write_text(json.dumps(data, indent=4, sort_keys=True) + "\n", "utf-8", newline="\n")
     _rewrite_model(package / "Data" / entries[root]["path"])
 
 

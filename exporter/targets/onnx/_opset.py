@@ -6,6 +6,8 @@ graph makes it need a newer release.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,11 +39,10 @@ def lower_opset(model: Any, asked: int | None) -> Any:
     graph = model.graph
     if asked is None:
         asked = next(v for v in OPSETS if all(_has(node, v) for node in graph.node))
-    nodes = []
-    types = _Types(graph)
+    nodes, values = list[Any](), _Values(model)
     for node in graph.node:
-        nodes += [node] if _has(node, asked) else _rewrite(node, asked, graph, types)
-        types.add(node)
+        nodes += [node] if _has(node, asked) else _rewrite(node, asked, values)
+        values.add(node)
     _drop_newer_defaults(nodes, asked)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -75,8 +76,9 @@ def _has(node: Any, version: int) -> bool:
 
 
 def _is_default(attribute: Any, schema: Any) -> bool:
-    default = schema.attributes[attribute.name].default_value
-    value = helper.get_attribute_value
+    if attribute.name not in schema.attributes:  # an older form, as we write it
+        return False
+    default, value = schema.attributes[attribute.name].default_value, helper.get_attribute_value
     return default.type == attribute.type and bool(value(default) == value(attribute))
 
 
@@ -90,92 +92,143 @@ def _drop_newer_defaults(nodes: Iterable[Any], version: int) -> None:
             node.attribute.extend(kept)
 
 
-class _Types:
-    """Element types of a graph's values, as far as its nodes have been added.
+class _Values:
+    """A model's values: element types of the nodes added so far, constants, lengths.
 
     An operation passes the type of its first input on; a Cast tells its own.
     """
 
-    def __init__(self, graph: Any) -> None:
-        self._of: dict[str, int] = {v.name: v.type.tensor_type.elem_type for v in graph.input}
-        self._of |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    def __init__(self, model: Any) -> None:
+        self._model, self._graph = model, model.graph
+        self._types: dict[str, int] = {
+            value.name: value.type.tensor_type.elem_type for value in self._graph.input
+        }
+        self._types |= {tensor.name: tensor.data_type for tensor in self._graph.initializer}
 
     def add(self, node: Any) -> None:
         """Take a node's outputs in."""
         to = next((a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"), 0)
         for name in node.output:
-            self._of[name] = to or self._of.get(node.input[0] if node.input else "", 0)
+            self._types[name] = to or self._types.get(node.input[0] if node.input else "", 0)
 
-    def of(self, name: str) -> int:
-        """Look a value's type up."""
-        return self._of[name]
+    def type_of(self, name: str) -> int:
+        """Look a value's element type up."""
+        return self._types[name]
+
+    def constant(self, name: str) -> Any:
+        """Look a constant up as an array; None if the value is none."""
+        found = (tensor for tensor in self._graph.initializer if tensor.name == name)
+        return next(map(numpy_helper.to_array, found), None)
+
+    def scalar(self, value: float) -> str:
+        """Name a float32 constant without dimensions, adding it once."""
+        name = f"sam_export.gelu.{value:.6g}"  # no name that torch makes
+        if self.constant(name) is None:
+            self._graph.initializer.append(
+                numpy_helper.from_array(np.array(value, np.float32), name)
+            )
+        return name
+
+    def length(self, name: str, axis: int) -> int:
+        """Look the length of an axis up."""
+        return int(self._shapes[name].dim[axis].dim_value)
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, Any]:
+        # Types may be float16 by now where the exporter's own value_info was float32.
+        graph = onnx.shape_inference.infer_shapes(self._model).graph
+        return {v.name: v.type.tensor_type.shape for v in (*graph.input, *graph.value_info)}
 
 
-def _rewrite(node: Any, version: int, graph: Any, types: _Types) -> list[Any]:
+def _rewrite(node: Any, version: int, values: _Values) -> list[Any]:
     rewrite = _REWRITES.get(node.op_type)
-    nodes = rewrite(node, graph, types) if rewrite else None
+    nodes = rewrite(node, values) if rewrite else None
     if nodes is None or not all(_has(each, version) for each in nodes):
         newer = ", ".join(str(v) for v in OPSETS if v > version and _has(node, v))
         raise RequestError(
-            f"ONNX opset {version} has no {node.op_type} as {node.name!r} needs it; this graph can "
-            f"be had in --opset {newer}"
+            f"ONNX opset {version} has no {node.op_type} as {node.name!r} needs it; choose from "
+            f"--opset {newer}"
         )
     return nodes
 
 
-def _gelu(node: Any, graph: Any, types: _Types) -> list[Any] | None:
-    """Gelu(x)    becomes    x * (1 + Erf(x / sqrt(2))) * 0.5, its definition, in float32.
+def _gelu(node: Any, values: _Values) -> list[Any]:
+    """Gelu(x)    becomes    its definition, in float32.
 
-    ONNX Runtime makes one operation of it again: in this order, with constants of no dimension, and
-    in float32 only. In float16 some of its releases make one that they cannot run on ARM
-    (github.com/microsoft/onnxruntime/issues/32386), and sqrt(2) loses half its digits.
+        none: x * (1 + Erf(x / sqrt(2))) * 0.5
+        tanh: (x * 0.5) * (1 + Tanh((x + x^3 * 0.044715) * sqrt(2 / pi)))
+
+    ONNX Runtime makes one operation of either again: in this order, with constants of no dimension,
+    and in float32 only. In float16 some of its releases make one that they cannot run on ARM
+    (github.com/microsoft/onnxruntime/issues/32386), and the roots lose half their digits.
     """
-    if any(a.name == "approximate" and a.s != b"none" for a in node.attribute):
-        return None
-    half, (x,), (y,) = types.of(node.input[0]) == TensorProto.FLOAT16, node.input, node.output
+    (x,), (y,) = node.input, node.output
+    half = values.type_of(x) == TensorProto.FLOAT16
     inside, outside = (f"{y}_single", f"{y}_whole") if half else (x, y)
-    chain = [
-        ("Div", [inside, _scalar(graph, 2**0.5)], f"{y}_scaled"),
-        ("Erf", [f"{y}_scaled"], f"{y}_erf"),
-        ("Add", [f"{y}_erf", _scalar(graph, 1.0)], f"{y}_share"),
-        ("Mul", [inside, f"{y}_share"], f"{y}_double"),
-        ("Mul", [f"{y}_double", _scalar(graph, 0.5)], outside),
-    ]
-    nodes = [helper.make_node(kind, ins, [out], name=f"{out}_gelu") for kind, ins, out in chain]
+    chain = _TANH if any(a.s == b"tanh" for a in node.attribute) else _ERF
+    names: dict[str | float, str] = {"x": inside, "y": outside}
+    nodes = []
+    for kind, given, made in chain:
+        names.setdefault(made, f"{y}_{made}")
+        inputs = [names.get(i) or values.scalar(float(i)) for i in given]
+        nodes.append(helper.make_node(kind, inputs, [names[made]], name=f"{names[made]}_gelu"))
     if not half:
         return nodes
     return [_cast(x, inside, TensorProto.FLOAT), *nodes, _cast(outside, y, TensorProto.FLOAT16)]
+
+
+_ERF: tuple[tuple[str, tuple[str | float, ...], str], ...] = (
+    ("Div", ("x", math.sqrt(2)), "scaled"),
+    ("Erf", ("scaled",), "erf"),
+    ("Add", ("erf", 1.0), "share"),
+    ("Mul", ("x", "share"), "double"),
+    ("Mul", ("double", 0.5), "y"),
+)
+"""Operation, inputs, output; a number is a constant."""
+_TANH: tuple[tuple[str, tuple[str | float, ...], str], ...] = (
+    ("Pow", ("x", 3.0), "cube"),
+    ("Mul", ("cube", 0.044715), "small"),
+    ("Add", ("x", "small"), "sum"),
+    ("Mul", ("sum", math.sqrt(2 / math.pi)), "scaled"),
+    ("Tanh", ("scaled",), "tanh"),
+    ("Add", ("tanh", 1.0), "share"),
+    ("Mul", ("x", 0.5), "half"),
+    ("Mul", ("half", "share"), "y"),
+)
 
 
 def _cast(value: str, name: str, to: int) -> Any:
     return helper.make_node("Cast", [value], [name], name=f"cast_{name}", to=to)
 
 
-def _scalar(graph: Any, value: float) -> str:
-    """Name a float32 constant without dimensions, adding it once."""
-    name = f"sam_export.gelu.{value:.3g}"  # no name that torch makes
-    if all(tensor.name != name for tensor in graph.initializer):
-        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-    return name
-
-
-def _reduce(node: Any, graph: Any, types: _Types) -> list[Any] | None:
+def _reduce(node: Any, values: _Values) -> list[Any] | None:
     """Reduce(x, axes)    becomes    Reduce(x) with an attribute `axes`, as before opset 18."""
-    del types
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    axes = constants.get(node.input[1]) if len(node.input) == 2 else None
+    axes = values.constant(node.input[1]) if len(node.input) == 2 else None
     if axes is None:
         return None
     older = onnx.NodeProto()
     older.CopyFrom(node)
     del older.input[1:]
-    older.attribute.append(helper.make_attribute("axes", numpy_helper.to_array(axes).tolist()))
+    older.attribute.append(helper.make_attribute("axes", axes.tolist()))
     return [older]
 
 
-_REWRITES: dict[str, Callable[[Any, Any, _Types], list[Any] | None]] = {
+def _split(node: Any, values: _Values) -> list[Any] | None:
+    """Split(x) with `num_outputs`    becomes    Split(x), equal parts before opset 18 too."""
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+    if len(node.input) != 1 or values.length(node.input[0], axis) % len(node.output):
+        return None
+    older = onnx.NodeProto()
+    older.CopyFrom(node)
+    del older.attribute[:]
+    older.attribute.append(helper.make_attribute("axis", axis))
+    return [older]
+
+
+_REWRITES: dict[str, Callable[[Any, _Values], list[Any] | None]] = {
     "Gelu": _gelu,
-    "ReduceMean": _reduce,
     "ReduceMax": _reduce,
+    "ReduceMean": _reduce,
+    "Split": _split,
 }
-"""Operation -> what writes a node of it in an older opset; None if it cannot."""
+"""Operation -> what writes a node of it for an older opset; None if it cannot."""

@@ -23,6 +23,12 @@ SINGLE_INPUTS = {"Resize": (1, 2)}
 """Operation type -> inputs that are float32 whatever the first one is: region and scales."""
 
 
+SINGLE_OPERATIONS = frozenset({"LayerNormalization"})
+"""Operations that stay float32. ONNX Runtime before 1.20 has no float16 one on a CPU and takes the
+variance as mean(x * x) - mean(x) * mean(x): below 0 by rounding where x hardly varies, and its root
+is not a number (`make oldest` found it in 1.17 and 1.18). Its result is rounded as ever."""
+
+
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` in float16; inputs, outputs and islands stay float32."""
     return write(to_half(exported(work.graph), work.precision.keeps_float), work)
@@ -39,6 +45,7 @@ def to_half(model: Any, islands: Iterable[Island]) -> Any:
 
     graph = model.graph
     island = _names(graph, islands)
+    island |= {node.name for node in graph.node if node.op_type in SINGLE_OPERATIONS}
     floats = _float_values(graph, TensorProto.FLOAT)
     kept = {value for node in graph.node if node.name in island for value in node.output}
     kept |= {value.name for value in graph.input}

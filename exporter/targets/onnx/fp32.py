@@ -56,10 +56,18 @@ def _export(graph: Graph) -> Any:
 
 
 def _strip(model: Any) -> None:
-    """Remove the exporter's stack traces: they hold this machine's paths, and megabytes."""
+    """Remove the exporter's stack traces: they hold this machine's paths, and megabytes.
+
+    And what it says twice, the shapes of weights: ONNX Runtime's quantiser turns weights over and
+    then stops at their old shapes.
+    """
     del model.metadata_props[:]
     graph = model.graph
     del graph.metadata_props[:]
+    weights = {tensor.name for tensor in graph.initializer}
+    values = [value for value in graph.value_info if value.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(values)
     for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""

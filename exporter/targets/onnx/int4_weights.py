@@ -6,8 +6,6 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import halve_rest
 from exporter.targets.onnx._linear import linear_nodes
 from exporter.targets.onnx._stored import (
     LEAST_BYTES,
@@ -16,6 +14,8 @@ from exporter.targets.onnx._stored import (
     in_4_bits,
     in_8_bits,
 )
+from exporter.targets.onnx.fp32 import exported, write
+from exporter.targets.onnx.int8_weights import halve_rest
 
 
 def lower(work: Lowering) -> GraphFile:

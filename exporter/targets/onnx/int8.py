@@ -15,10 +15,10 @@ from typing import Any
 from exporter.bundle.manifest import GraphFile
 from exporter.calibration import Range
 from exporter.targets import Lowering
-from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import in_small_weights
 from exporter.targets.onnx._linear import KINDS, Linear, linear_nodes
 from exporter.targets.onnx._stored import Weights
+from exporter.targets.onnx.fp32 import exported, write
+from exporter.targets.onnx.int8_weights import in_small_weights
 
 RANGES_MODULE = "exporter.targets.onnx._ranges"
 

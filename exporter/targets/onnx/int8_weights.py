@@ -9,7 +9,6 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.onnx.fp32 import exported, write
 from exporter.targets.onnx._linear import linear_nodes
 from exporter.targets.onnx._stored import (
     LEAST_BYTES,
@@ -18,6 +17,7 @@ from exporter.targets.onnx._stored import (
     halved,
     in_8_bits,
 )
+from exporter.targets.onnx.fp32 import exported, write
 
 
 def lower(work: Lowering) -> GraphFile:

@@ -9,6 +9,6 @@ TARGET = Target(
     packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     extra="tflite",
     image_type=False,
-    platform=lambda options: "LiteRT (TensorFlow Lite) 2.12 or later, Android 8 or later",
+    platform=lambda options: "LiteRT or TensorFlow Lite 2.14 or later, Android 8 or later",
     lowers=by_precision(__name__),
 )

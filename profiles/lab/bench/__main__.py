@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import SamExportError
+from exporter.printable import one_line
 from exporter.progress import Progress, on_stderr
+from profiles.lab import steps
 from profiles.lab.bench.cost import export_cost, run, startup_cost
 from profiles.lab.bench.machine import circumstances
 from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, BenchRow, parse_row
 from profiles.lab.bench.table import render
 
-RESULTS = Path(__file__).resolve().parents[3] / "profiles" / "results"
 SECTIONS = ("speed", "operations", "breakdown", "export")
 EXAMPLES = """examples:
   python -m profiles.lab.bench --write                          everything; about half an hour
@@ -45,14 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments, " ".join(["python -m profiles.lab.bench", *given]), on_stderr()
         )
     except SamExportError as error:
-        print(f"bench: error: {error}", file=sys.stderr)
+        print(f"bench: error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
-    text, data = render(results), json.dumps(results, indent=1) + "\n"
+    text = render(results)
     if arguments.write:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{arguments.name}.md").write_text(text, encoding="utf-8")
-        (RESULTS / f"{arguments.name}.json").write_text(data, encoding="utf-8")
-    print(data if arguments.json else text, end="")
+        steps.write_page(arguments.name, text, results)
+    print(json.dumps(results, indent=1) + "\n" if arguments.json else text, end="")
     return 1 if "failed" in results else 0
 
 
@@ -125,7 +124,7 @@ def _child(step: str, row: BenchRow, folder: Path, extra: Sequence[str]) -> Any:
     """Run one step of one row in a process of its own; returns its JSON answer."""
     command = [sys.executable, "-m", "profiles.lab.bench", "--step", step, "--row", row.name]
     run([*command, "--folder", str(folder), *extra], folder / f"{step}.log")
-    return json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
+    return steps.read_answer(folder, step)
 
 
 def _step(arguments: argparse.Namespace) -> None:
@@ -147,16 +146,16 @@ def _step(arguments: argparse.Namespace) -> None:
         plan = TurnPlan(arguments.rounds or row.rounds, arguments.calls or row.calls)
         if arguments.pause is not None:
             plan = dataclasses.replace(plan, pause_s=arguments.pause / 1e3)
-        answer = time_row(row, folder, _read_lowered(folder), plan)
+        answer = time_row(row, folder, steps.read_answer(folder, "lower"), plan)
     elif arguments.step == "breakdown":
         from profiles.lab.bench.breakdown import break_down_row
 
-        answer = break_down_row(row, folder, _read_lowered(folder))
+        answer = break_down_row(row, folder, steps.read_answer(folder, "lower"))
     else:
         from profiles.lab.bench.operations import count_row
 
-        answer = count_row(row, folder, _read_lowered(folder))
-    (folder / f"{arguments.step}.json").write_text(json.dumps(answer), encoding="utf-8")
+        answer = count_row(row, folder, steps.read_answer(folder, "lower"))
+    steps.write_answer(folder, arguments.step, answer)
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
@@ -164,17 +163,6 @@ def _keys(wanted: Sequence[str]) -> list[str]:
     if set(wanted) <= {"breakdown", "export"}:
         return ["tflite"]
     return [*(COUNTED if "operations" in wanted else LOWERINGS), *PLAIN.values()]
-
-
-def _read_lowered(folder: Path) -> Any:
-    return json.loads((folder / "lower.json").read_text(encoding="utf-8"))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
 
 
 def _milliseconds(text: str) -> float:
@@ -195,14 +183,18 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(row.name for row in ROWS)
     add("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
     add("--row", action="append", default=[], metavar="ROW", help=f"repeatable; of {names}")
-    add("--rounds", type=_positive, help="instead of each row's own (10, 4 and 20)")
-    add("--calls", type=_positive, help="in a turn, instead of each row's own (1, 1 and 3)")
+    add("--rounds", type=steps.count, help="instead of each row's own (10, 4 and 20)")
+    add("--calls", type=steps.count, help="in a turn, instead of each row's own (1, 1 and 3)")
     add("--pause", type=_milliseconds, metavar="MS", help="before a turn (default: 50)")
-    add("--write", action="store_true", help=f"also write {RESULTS.name}/NAME.md and NAME.json")
+    add(
+        "--write",
+        action="store_true",
+        help=f"also write {steps.RESULTS.name}/NAME.md and NAME.json",
+    )
     add("--name", default="bench", help="of the files --write makes (default: bench)")
     add("--json", action="store_true", help="print JSON instead of Markdown")
-    steps = ("checkpoint", "lower", "time", "count", "breakdown")
-    add("--step", choices=steps, help=argparse.SUPPRESS)
+    parts = ("checkpoint", "lower", "time", "count", "breakdown")
+    add("--step", choices=parts, help=argparse.SUPPRESS)
     add("--folder", type=Path, help=argparse.SUPPRESS)
     return parser
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exporter.bundle.prompts import LABELS
+from exporter.bundle.rules import LABELS
 from exporter.graphs import Graph, graphs_of
 from exporter.graphs.image_encoder import slots_of
 from exporter.job import prompt_rule

@@ -2,6 +2,7 @@
 
 Networks are built without initialising their weights and run on shapes alone, so all of them
 together take about a minute. Sizes come from `profiles/results/matrix.json`.
+The tables of tensors by which a checkpoint is recognised are written too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from exporter.arithmetic import multiply_accumulates
 from exporter.errors import SamExportError
 from exporter.listing import COUNTED, read_counts, readme_table, rows
-from exporter.progress import on_stderr
+from exporter.progress import Progress, on_stderr
 from exporter.variants import Variant, load_variant, variants
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,7 +28,7 @@ START, END = "<!-- variants: written by make counts -->", "<!-- end of variants 
 
 def count(variant: Variant) -> dict[str, Any]:
     """Count `parameters`, and each graph's `multiply_accumulates` at batch 1 and default slots."""
-    from exporter.checkpoints.fit import NoInitialisation
+    from exporter.checkpoints.tables import NoInitialisation
     from exporter.graphs import graphs_of
     from exporter.job import prompt_rule
     from exporter.models.layers import freeze
@@ -75,10 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             report(variant.name)
             found[variant.name] = count(variant)
         write(found)
+        if not arguments.sizes_only:
+            _write_tables(report)
     except SamExportError as error:
         sys.stderr.write(f"counts: error: {error}\n")
         return error.exit_status
     return 0
+
+
+def _write_tables(report: Progress) -> None:
+    from exporter.checkpoints.tables import write_tables
+
+    report("names and shapes of every layout's tensors")
+    write_tables()
 
 
 def write(found: Mapping[str, dict[str, Any]]) -> None:

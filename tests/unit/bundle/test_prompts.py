@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exporter.bundle.preprocess import Frame
-from exporter.bundle.prompts import LABELS, Prompts, check, pack
-from exporter.bundle.rules import PromptRule
+from exporter.bundle.prompts import Prompts, check, pack, place
+from exporter.bundle.rules import LABELS, PromptRule
 from exporter.errors import PromptError
 
 FRAME = Frame((100, 50), (64, 32), 64)
@@ -76,15 +76,18 @@ def test_all_slots_may_be_used_and_one_more_says_what_to_do():
     ("prompts", "message"),
     [
         (Prompts(), "give a point or a box"),
-        (Prompts(((1, 1),), ()), "1 points have 0 labels"),
-        (Prompts((), (1,)), "0 points have 1 labels"),
+        (Prompts(((1, 1),), ()), "points: 1, labels: 0; give each"),
+        (Prompts((), (1,)), "points: 0, labels: 1; give each"),
         (Prompts(((1, 1),), (2,)), "not 2"),
         (Prompts(((1, 1),), (-1,)), "not -1"),
-        (Prompts(((100.5, 1),), (1,)), r"point 100\.5,1 is outside the image \(100 x 50\)"),
-        (Prompts(((1, -0.5),), (1,)), "outside"),
+        (Prompts(((101.5, 1),), (1,)), r"point 101\.5,1 is outside the image \(100 x 50\)"),
+        (Prompts(((1, -1.5),), (1,)), "outside"),
         (Prompts(((float("nan"), 1),), (1,)), "outside"),
         (Prompts(((float("inf"), 1),), (1,)), "outside"),
-        (Prompts(box=(0, 0, 101, 10)), "box corner 101,10 is outside"),
+        (Prompts(box=(100, 0, 130, 10)), r"box 100,0,130,10 is outside the image \(100 x 50\)"),
+        (Prompts(box=(-9, -9, 0, 10)), "outside"),
+        (Prompts(box=(0, 50, 10, 60)), "outside"),
+        (Prompts(box=(-float("inf"), 0, float("nan"), 10)), "outside"),
         (Prompts(box=(10, 10, 10, 20)), "is empty: X0,Y0 is top left"),
         (Prompts(box=(10, 20, 20, 10)), "is empty"),
         (Prompts(box=(10, 10, float("nan"), 20)), "outside"),
@@ -95,6 +98,31 @@ def test_what_cannot_be_asked_is_refused(prompts, message):
         check(prompts, FRAME, RULE)
     with pytest.raises(PromptError, match=message):
         pack(prompts, FRAME, RULE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "placed"),
+    [
+        ((-0.4, 10.2, 100.3, 49.9), (0, 10.2, 100, 49.9)),
+        ((-500, -3, 40, 9000), (0, 0, 40, 50)),
+        ((-1e9, -1e9, 1e9, 1e9), (0, 0, 100, 50)),
+        ((1, 2, 3, 4), (1, 2, 3, 4)),
+    ],
+)
+def test_a_box_is_cut_to_the_image(asked, placed):
+    assert place(Prompts(box=asked), FRAME).box == placed
+    for one, other in zip(
+        pack(Prompts(box=asked), FRAME, RULE), pack(Prompts(box=placed), FRAME, RULE), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("asked", "placed"),
+    [((-0.4, 3), (0, 3)), ((-1, 51), (0, 50)), ((100.9, -0.1), (100, 0)), ((7, 8), (7, 8))],
+)
+def test_a_point_may_be_outside_by_a_pixel(asked, placed):
+    assert place(Prompts((asked,), (0,)), FRAME) == Prompts((placed,), (0,))
 
 
 @pytest.mark.parametrize("point", [(0, 0), (100, 50), (0.5, 49.9)])
@@ -112,3 +140,11 @@ def test_sam2_pads_a_box_too():
     assert pack(clicks(1), FRAME, rule)[1][0].tolist() == [1, -1, -2, -2]
     with pytest.raises(PromptError, match=r"take 5 slots \(SAM 2 adds one slot\).*--max-points 5"):
         pack(replace(clicks(2), box=(0, 0, 1, 1)), FRAME, rule)
+
+
+def test_a_cure_is_one_that_an_export_takes():
+    many = Prompts(((1, 1),) * 63, (1,) * 63)
+    with pytest.raises(PromptError, match=r"take 64 slots .*: export again with --max-points 64"):
+        pack(many, FRAME, RULE)
+    with pytest.raises(PromptError, match=r"take 65 slots .*: give fewer prompts"):
+        pack(replace(many, points=((1, 1),) * 64, labels=(1,) * 64), FRAME, RULE)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.server
+import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [*os.environ]:
+        if name.upper().endswith("_PROXY") or name.startswith("HF_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(download, "WAIT_S", 0.01)
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.handle_error = silent  # a client that hangs up is no error here
     httpd.requests, httpd.cut, httpd.body, httpd.etag = [], [], BODY, '"v1"'
@@ -80,7 +84,7 @@ def published(server, sha256=SHA256):
 
 
 def left(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
+    return sorted(path.name for path in cache.iterdir())
 
 
 def test_a_file_arrives_whole_and_is_then_taken_from_the_cache(server, tmp_path):
@@ -139,7 +143,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path, sha256):
 
 
 def test_a_later_call_goes_on_too(server, tmp_path):
-    server.cut = [1_000_000, 2_000_000]
+    server.cut = [1_000_000, *[2_000_000] * download.ATTEMPTS]
     with pytest.raises(DownloadError, match=f"2000000 of {len(BODY)} bytes arrived"):
         fetch(published(server), tmp_path, silent)
     assert left(tmp_path) == ["tiny.pt.partial", "tiny.pt.partial.etag"]
@@ -149,7 +153,7 @@ def test_a_later_call_goes_on_too(server, tmp_path):
 
 
 def test_parts_of_two_versions_are_not_joined(server, tmp_path):
-    server.cut, server.body = [1_000_000, 1_500_000], b"\0" * len(BODY)
+    server.cut, server.body = [1_000_000, *[1_500_000] * 5], b"\0" * len(BODY)
     with pytest.raises(DownloadError):
         fetch(published(server, ""), tmp_path, silent)
     server.etag, server.body = '"v2"', BODY
@@ -191,11 +195,14 @@ def test_not_found_is_not_tried_twice(server, tmp_path):
     assert "\n" not in message
 
 
-def test_a_failing_server_is_tried_twice(server, tmp_path):
-    server.status = 503
-    with pytest.raises(DownloadError, match="HTTP 503"):
-        fetch(published(server), tmp_path, silent)
-    assert len(server.requests) == 2
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
+def test_a_failing_server_is_tried_again(server, tmp_path, status):
+    server.status, said = status, []
+    with pytest.raises(DownloadError, match=f"HTTP {status}"):
+        fetch(published(server), tmp_path, silent, waiting=said.append)
+    assert len(server.requests) == download.ATTEMPTS
+    assert len(said) == download.ATTEMPTS - 1
+    assert all(re.search(rf"HTTP {status} .*; trying again in \d+ s", line) for line in said)
 
 
 def test_without_a_network_the_message_says_what_to_do(server, tmp_path):
@@ -205,7 +212,7 @@ def test_without_a_network_the_message_says_what_to_do(server, tmp_path):
 
 
 def test_a_silent_server_times_out(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.2")
     monkeypatch.setattr(Handler, "do_GET", lambda _handler: threading.Event().wait(1.0))
     with pytest.raises(DownloadError, match="timed out"):
         fetch(published(server), tmp_path, silent)
@@ -234,10 +241,48 @@ def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
     assert (tmp_path / "tiny.pt.partial").stat().st_size == len(BODY)
 
 
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/x", "{here}/file/x", "{here}/" + "x" * 300])
+def test_a_cache_that_cannot_be_is_a_request_error(server, tmp_path, place):
+    (tmp_path / "file").touch()
+    folder = Path(place.format(here=tmp_path))
+    with pytest.raises(RequestError, match=r"cannot keep downloads in .* set SAM_EXPORT_CACHE"):
+        fetch(published(server), folder, silent)
+    assert server.requests == []
+
+
 def test_an_endless_body_is_stopped(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "MOST_BYTES", 2_000_000)
     with pytest.raises(DownloadError, match="grew past 2000000 bytes"):
         fetch(published(server), tmp_path, silent)
+
+
+def test_processes_that_want_the_same_file_download_it_once(server, tmp_path):
+    told, arrived = [], []
+
+    def get():
+        said = told.append if threading.current_thread().name == "second" else silent_line
+        arrived.append(fetch(published(server), tmp_path, slow, waiting=said))
+
+    def slow(_done, _total):
+        if not started.is_set():
+            started.set()
+            time.sleep(0.5)
+
+    def silent_line(line):
+        pass
+
+    started = threading.Event()
+    first, second = threading.Thread(target=get), threading.Thread(target=get, name="second")
+    first.start()
+    assert started.wait(20)
+    second.start()
+    for thread in (first, second):
+        thread.join(30)
+    assert arrived == [tmp_path / "tiny.pt"] * 2
+    assert len(server.requests) == 1
+    [line] = told
+    assert line.startswith(f"tiny.pt is being downloaded by process {os.getpid()} on ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.pt"]
 
 
 def test_where_the_cache_is():

@@ -37,7 +37,7 @@ def test_a_directory_that_cannot_be_read_is_damage(path):
     whole = path.read_bytes()
     said = refusal(path, whole.replace(ENTRY, b"PK\xff\xff", 1))
     assert "truncated" not in said
-    assert "damaged: its end is there, but its zip directory cannot be read (Bad magic" in said
+    assert "damaged: its end is there, but its zip directory cannot be read (bad magic" in said
     assert "compare its sha256" in said
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from exporter.errors import ExportError, ParityError, RequestError
+from profiles.lab import steps
 from profiles.lab.bench import __main__ as bench
 from profiles.lab.bench import breakdown, cost, machine, operations, rows, speed, table
 from tests.unit.tiny_tflite import write_adder
@@ -102,20 +102,20 @@ def test_only_what_a_section_needs_is_lowered():
 
 
 def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
-    steps = []
+    ran = []
 
     def child(step, row, folder, extra):
-        steps.append((step, row.name, *extra))
+        ran.append((step, row.name, *extra))
         return {"time": SPEED, "count": [COUNT], "breakdown": PARTS, "lower": None}[step]
 
     monkeypatch.setattr(bench, "_child", child)
-    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
     name = "mobile_sam:image_encoder"
     only = ["speed", "operations", "breakdown"]
     turns = ["--rounds", "3", "--calls", "1", "--pause", "0.0"]
     asked = ["--only", *only, "--row", name, *turns]
     assert bench.main([*asked, "--json", "--write"]) == 0
-    assert steps == [
+    assert ran == [
         ("lower", name, "--only", *only),
         ("count", name),
         ("time", name, *turns),
@@ -380,15 +380,3 @@ def test_a_breakdown_gives_shares_and_rates_the_largest_first():
 
 def test_a_bar_does_not_break_a_table():
     assert table.markdown(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
-
-
-def test_the_parent_imports_no_toolkit():
-    code = (
-        "import sys, profiles.lab.bench.__main__\n"
-        "heavy = {'torch', 'onnxruntime', 'onnx', 'coremltools', 'ai_edge_litert'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == "[]"

@@ -14,8 +14,9 @@ import pytest
 
 from exporter.errors import RequestError
 from exporter.variants import load_variant
+from profiles.lab import resumable, steps
 from profiles.lab.matrix import __main__ as matrix
-from profiles.lab.matrix import measure, processes, sources, table
+from profiles.lab.matrix import measure, processes, sources
 from profiles.lab.matrix.state import State
 from tests.unit.lab.matrix_rows import DEMO, row
 
@@ -26,44 +27,14 @@ from tests.unit.lab.matrix_rows import DEMO, row
 def work(tmp_path, monkeypatch):
     """argv -> the work of a matrix whose keys are "now" and whose exports answer at once."""
     monkeypatch.setattr(sources, "key", lambda job, weights: f"now {weights}")
-    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "results")
-    done = []
-
-    def measured(self, job):
-        done.append(job.name)
-        return {"name": job.name, "variant": job.variant, "answer": 42}
-
-    monkeypatch.setattr(matrix.MatrixRun, "measure", measured)
+    monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(matrix.MatrixRun, "measure", lambda self, job: row(job.name))
 
     def build(*argv):
         arguments = matrix._parser().parse_args([*argv, "--folder", str(tmp_path / "work")])
         return matrix.MatrixRun(arguments, lambda line: None)
 
-    build.done = done
     return build
-
-
-def test_an_interrupted_run_goes_on_where_it_was(work, monkeypatch):
-    one = work("--only", "demo")
-    names = [job.name for job in one.wanted]
-    measured = matrix.MatrixRun.measure
-
-    def interrupted(self, job):
-        if job.name == names[2]:
-            raise KeyboardInterrupt
-        return measured(self, job)
-
-    monkeypatch.setattr(matrix.MatrixRun, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        one.run(lambda: 0.0)
-    assert work.done == names[:2]
-    monkeypatch.setattr(matrix.MatrixRun, "measure", measured)
-    again = work("--only", "demo")
-    again.run(lambda: 0.0)
-    assert work.done == names
-    assert again.pending() == []
-    work("--only", "demo").run(lambda: 0.0)
-    assert work.done == names
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the child in /proc")
@@ -114,25 +85,6 @@ def processes_of(folder, word):
     return found
 
 
-def test_minutes_end_a_run_cleanly(work):
-    clock = iter([0.0, 10.0, 50.0, 61.0])
-    one = work("--only", "demo", "--minutes", "1")
-    one.run(lambda: next(clock))
-    assert len(work.done) == 2
-    assert len(one.pending()) == 4
-
-
-def test_a_stale_row_is_made_again_and_shown_as_stale_until_then(work, monkeypatch):
-    one = work("--only", "demo")
-    one.run(lambda: 0.0)
-    monkeypatch.setattr(sources, "key", lambda job, weights: "later")
-    later = work("--only", "demo")
-    assert later.pending() == later.wanted
-    assert [row["stale"] for row in later.results("x")["rows"]] == [True] * 6
-    later.run(lambda: 0.0)
-    assert [row["stale"] for row in later.results("x")["rows"]] == [False] * 6
-
-
 def test_failed_and_skipped_rows_are_tried_again_on_request_only(work):
     one = work("--only", "demo", "--target", "onnx")
     first, second = one.wanted
@@ -164,7 +116,7 @@ def test_committed_rows_count_where_the_work_folder_has_none(tmp_path):
 
 def test_a_damaged_row_names_its_file(tmp_path):
     (tmp_path / f"{DEMO.name}.json").write_text("{")
-    with pytest.raises(RequestError, match=rf"{DEMO.name}\.json is no row .*: delete it"):
+    with pytest.raises(RequestError, match=rf"{DEMO.name}\.json is not a row .*: delete it"):
         State(tmp_path, tmp_path / "none.json").row(DEMO)
 
 
@@ -175,18 +127,6 @@ def test_two_files_are_both_needed(tmp_path):
     (tmp_path / nanosam.decoder.published.file).write_bytes(b"")
     assert len(measure.checkpoint_of(nanosam, tmp_path)) == 2
     assert measure.checkpoint_of(nanosam, None) == ()
-
-
-def test_the_command_writes_the_page_and_its_data(work, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(matrix.MatrixRun, "measure", lambda self, job: row(job.name))
-    argv = ["--only", "demo", "--target", "tflite", "--write", "--folder", str(tmp_path / "w")]
-    assert matrix.main(argv) == 0
-    data = json.loads((tmp_path / "results" / "matrix.json").read_text())
-    assert [r["name"] for r in data["rows"]] == ["demo-tflite-fp32", "demo-tflite-fp16"]
-    assert (tmp_path / "results" / "matrix.md").read_text() == table.render(data)
-    assert "0 of 2 exports are to be made" in capfd.readouterr().err
-    assert matrix.main(["--only", "nosam"]) == 2
-    assert "unknown variant 'nosam'" in capfd.readouterr().err
 
 
 # --------------------------------------------------------------------------------- child processes
@@ -222,7 +162,7 @@ def fake_children(monkeypatch, **ends):
             (folder / f"{step}.json").write_text(json.dumps(ANSWERS[step]))
         return end
 
-    monkeypatch.setattr(matrix, "run_within", run)
+    monkeypatch.setattr(resumable, "run_within", run)
 
 
 USAGE = processes.Usage(2.0, 3.0, 0.5)

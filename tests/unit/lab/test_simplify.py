@@ -6,8 +6,6 @@ import importlib.metadata
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.bundle.tensors import TensorSpec
 from exporter.errors import BundleError
 from exporter.variants import variants
+from profiles.lab import resumable, steps
 from profiles.lab.bench.cost import Usage
 from profiles.lab.matrix import sources
 from profiles.lab.matrix.processes import ProcessEnd
 from profiles.lab.simplify import __main__ as command
-from profiles.lab.simplify import measure, table
+from profiles.lab.simplify import measure
 from profiles.lab.simplify.measure import CONTROL, RAW, SIMPLIFIED
 from tests.unit import tiny_bundle
 from tests.unit.lab.simplify_rows import row
@@ -175,20 +174,15 @@ def work(tmp_path, monkeypatch):
     """argv -> the work of a run whose keys are "now" and whose rows are measured at once."""
     monkeypatch.setattr(sources, "key", lambda job, weights: f"now {weights}")
     monkeypatch.setattr(command, "version", lambda: "9")
-    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
-    done = []
-
-    def measured(self, job):
-        done.append(job.name)
-        return row(job.variant, job.precision)
-
-    monkeypatch.setattr(command.SimplifyRun, "measure", measured)
+    monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(
+        command.SimplifyRun, "measure", lambda self, job: row(job.variant, job.precision)
+    )
 
     def build(*argv):
         arguments = command._parser().parse_args([*argv, "--folder", str(tmp_path / "work")])
         return command.SimplifyRun(arguments, silent)
 
-    build.done = done
     return build
 
 
@@ -201,50 +195,12 @@ def test_every_variant_is_planned_and_float16_of_each_family(work):
     assert [job.precision for job in wanted] == sorted((j.precision for j in wanted), reverse=True)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(work, monkeypatch):
-    names = ["demo-onnx-fp32", "mobile_sam-onnx-fp32", "demo-onnx-fp16", "mobile_sam-onnx-fp16"]
-    measured = command.SimplifyRun.measure
-
-    def interrupted(self, job):
-        if job.name == names[2]:
-            raise KeyboardInterrupt
-        return measured(self, job)
-
-    monkeypatch.setattr(command.SimplifyRun, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        work("--only", "demo", "mobile_sam").run(lambda: 0.0)
-    assert work.done == names[:2]
-    monkeypatch.setattr(command.SimplifyRun, "measure", measured)
-    work("--only", "demo", "mobile_sam").run(lambda: 0.0)
-    assert work.done == names
-    assert work("--only", "demo", "mobile_sam").pending() == []
-
-
-def test_minutes_end_a_run_cleanly(work):
-    clock = iter([0.0, 10.0, 61.0])
-    one = work("--only", "demo", "--minutes", "1")
-    one.run(lambda: next(clock))
-    assert work.done == ["demo-onnx-fp32"]
-    assert [job.name for job in one.pending()] == ["demo-onnx-fp16"]
-
-
 def test_another_onnxsim_makes_the_rows_stale(work, monkeypatch):
     work("--only", "demo").run(lambda: 0.0)
     monkeypatch.setattr(command, "version", lambda: "10")
     later = work("--only", "demo")
     assert later.pending() == later.wanted
     assert [row["stale"] for row in later.results("x")["rows"]] == [True, True]
-
-
-def test_the_command_writes_the_page_and_its_data(work, tmp_path, capfd):
-    argv = ["--only", "demo", "--write", "--folder", str(tmp_path / "w")]
-    assert command.main(argv) == 0
-    data = json.loads((tmp_path / "results" / "onnxsim.json").read_text())
-    assert [r["name"] for r in data["rows"]] == ["demo-onnx-fp32", "demo-onnx-fp16"]
-    assert data["command"] == " ".join(["python -m profiles.lab.simplify", *argv])
-    assert data["versions"]["onnxsim"] == "9"
-    assert (tmp_path / "results" / "onnxsim.md").read_text() == table.render(data)
-    assert "0 of 2 rows are to be measured" in capfd.readouterr().err
 
 
 def test_without_onnxsim_the_command_says_what_to_install(monkeypatch, capfd):
@@ -256,11 +212,6 @@ def test_without_onnxsim_the_command_says_what_to_install(monkeypatch, capfd):
     assert capfd.readouterr().err == (
         "simplify: error: onnxsim is not installed: pip install 'sam-export[lab]'\n"
     )
-
-
-def test_an_unknown_variant_is_refused_by_name(work, capfd):
-    assert command.main(["--only", "nosam"]) == 2
-    assert "'nosam'" in capfd.readouterr().err
 
 
 EXPORTED = {"weights": "filled", "graphs": ["image_encoder", "mask_decoder"]}
@@ -300,7 +251,7 @@ def test_a_step_that_fails_costs_its_own_graph_alone(monkeypatch, tmp_path, ends
 
     monkeypatch.setattr(sources, "key", lambda job, weights: "now")
     monkeypatch.setattr(command, "version", lambda: "9")
-    monkeypatch.setattr(command, "run_within", run)
+    monkeypatch.setattr(resumable, "run_within", run)
     arguments = command._parser().parse_args(["--only", "demo", "--folder", str(tmp_path)])
     work = command.SimplifyRun(arguments, silent)
     found = work.measure(work.wanted[0])
@@ -316,15 +267,3 @@ def test_a_step_that_fails_costs_its_own_graph_alone(monkeypatch, tmp_path, ends
                 assert ("compare", name) not in ran
             assert graph == {"name": name, **steps, **own}
     assert list((tmp_path / "bundles").iterdir()) == []
-
-
-def test_the_parent_imports_no_toolkit():
-    code = (
-        "import sys, profiles.lab.simplify.__main__\n"
-        "heavy = {'torch', 'onnxruntime', 'onnx', 'onnxsim', 'coremltools', 'ai_edge_litert'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import struct
 import subprocess
@@ -16,8 +17,9 @@ from PIL import Image
 
 from exporter.errors import ImageError
 from runtimes.arguments import box, parser, point
-from runtimes.cli import bounding_box, main
-from runtimes.pictures import read_rgb
+from runtimes.cli import main
+from runtimes.outputs import bounding_box
+from runtimes.pictures.reading import read_picture
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import LOW, Recipe, build
@@ -151,7 +153,7 @@ def test_a_file_that_holds_no_logits_is_named(run, here, content):
         (("dog.png", "--point", "400,3"), "400,3 is outside the image (120 x 60)"),
         (("dog.png", "--box", "1,2,3"), "argument --box: should be X0,Y0,X1,Y1"),
         (("dog.png", "--box", "9,9,3,3"), "is empty: X0,Y0 is top left"),
-        (("dog.png", "--point", "4,4", "--threads", "0"), "whole number from 1, not '0'"),
+        (("dog.png", "--point", "4,4", "--threads", "0"), "whole number from 1 to 1024, not '0'"),
         (("dog.png", "--point", "4,4", "--engine", "cuda"), "unknown engine 'cuda'"),
         (("dog.png", "--point", "4,4", "--engine", "litert"), "runs tflite bundles, not onnx"),
         (("dog.png", "--point", "4,4", "--colour", "red"), "unrecognized arguments"),
@@ -213,7 +215,7 @@ def whole_png():
 def test_a_bad_picture_is_one_line(run, here, make, message):
     Path("bad.png").write_bytes(make())
     with pytest.raises(ImageError, match=message):
-        read_rgb(Path("bad.png"))
+        read_picture(Path("bad.png"))
     status, _, err = run("bad.png", "--point", "1,1")
     assert status == 2
     assert err.startswith("sam-run: error: bad.png ")
@@ -228,12 +230,41 @@ def test_a_folder_is_no_picture(run, here):
     )
 
 
-def test_a_target_that_is_a_folder_is_an_error(run, here):
+@pytest.mark.parametrize("option", ["-o", "--mask", "--save-logits"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("o.png", "cannot write o.png: it is a folder"),
+        ("pipe.png", "cannot write pipe.png: it is no plain file"),
+        ("loop/x.png", "there is no folder loop to write x.png to"),
+        ("dog.png/x.png", "there is no folder dog.png to write x.png to"),
+        ("x" * 300 + ".png", "(304 characters): File name too long"),
+        ("", "a file to write should have a name"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(run, here, option, name, why):
     (here / "o.png").mkdir()
+    os.mkfifo(here / "pipe.png")
+    (here / "loop").symlink_to("loop")
+    before = sorted(path.name for path in here.iterdir())
+    status, _, err = run("dog.png", "--point", "4,4", option, name)
+    assert status == 2
+    assert err.startswith("sam-run: error: ")
+    assert err.endswith(f"{why}\n")
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+def test_a_picture_that_is_a_loop_of_links_is_one_line(run, here):
+    (here / "loop.png").symlink_to("loop.png")
+    status, _, err = run("loop.png", "--point", "4,4", "--json")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_a_folder_that_is_not_ours_to_write_is_said_before_the_work(run, here, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     status, _, err = run("dog.png", "--point", "4,4", "-o", "o.png")
-    assert status == 1
-    assert err == "sam-run: error: cannot write o.png: Is a directory\n"
-    assert sorted(p.name for p in here.iterdir()) == ["dog.png", "o.png"]
+    assert status == 2
+    assert err == "sam-run: error: cannot write o.png: the folder . is not yours to write\n"
 
 
 # --------------------------------------------------------------------------------- bugs and Ctrl-C
@@ -248,12 +279,13 @@ def test_debug_shows_where(run):
 
 def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
     def broken(*arguments):
-        raise ZeroDivisionError("a bug")
+        raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr("runtimes.cli.read_rgb", broken)
+    monkeypatch.setattr("runtimes.cli.read_picture", broken)
     status, _, err = run("dog.png", "--point", "4,4")
     assert status == 1
-    assert err == "sam-run: error: ZeroDivisionError: a bug (--debug shows where)\n"
+    assert err.startswith("sam-run: error: ZeroDivisionError: by nought (a bug; ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -263,7 +295,7 @@ def test_a_signal_ends_it_with_its_status_and_leaves_no_file(run, here, monkeypa
     def interrupted(*arguments):
         signal.raise_signal(number)
 
-    monkeypatch.setattr("runtimes.cli.overlay", interrupted)
+    monkeypatch.setattr("runtimes.overlay.overlay", interrupted)
     status, _, err = run("dog.png", "--point", "4,4")
     assert (status, err) == (128 + number, f"sam-run: {word}\n")
     assert [p.name for p in here.iterdir()] == ["dog.png"]
@@ -276,7 +308,8 @@ def test_check_prints_the_table(run):
     status, out, err = run("--check")
     assert (status, err) == (0, "")
     assert "4 files as exported; engine ort" in out
-    assert out.count("reaches the floor") == 6
+    assert out.count("reaches the floor") == 8
+    assert "end_to_end masks mask_iou 1 reaches the floor 0.99 of fp32" in out
     assert "prompt_sensitivity 1 reaches the floor 0.9 of fp32" in out
 
 
@@ -284,7 +317,7 @@ def test_check_as_json(run):
     status, out, _ = run("--check", "--json")
     report = json.loads(out)
     assert status == 0
-    assert len(report["figures"]) == 10
+    assert len(report["figures"]) == 17
     assert report["files"] == 4
 
 
@@ -294,7 +327,7 @@ def test_check_fails_on_a_miss(run, tmp_path):
     assert status == 1
     assert "is under the floor" in out
     assert err.startswith("sam-run: error: mask_decoder low_res_masks psnr_db")
-    assert err.endswith("and 6 more\n")
+    assert err.endswith("and 8 more\n")
 
 
 def test_check_fails_on_a_changed_file(run, tmp_path):
@@ -330,9 +363,9 @@ def test_the_command_line_is_a_process(tiny_folder, here):
 
 
 def test_point_and_box():
-    assert point("1,2") == (1, 2, 1)
-    assert point("1.5,2,0") == (1.5, 2, 0)
-    assert box("1,2,3,4.5") == (1, 2, 3, 4.5)
+    assert point("1,2") == (1, 2, 1, "")
+    assert point("1.5,2,0@cat") == (1.5, 2, 0, "cat")
+    assert box("1,2,3,4.5@2") == (1, 2, 3, 4.5, "2")
 
 
 def test_bounding_box():

@@ -214,7 +214,7 @@ def test_onnx_runtimes_threads_rest_when_a_call_ends(tmp_path):
 
 
 def test_threads_are_positive(tiny):
-    with pytest.raises(RequestError, match="threads must be 1 or more"):
+    with pytest.raises(RequestError, match="threads must be 1 to 1024"):
         load_graph(tiny, "image_encoder", threads=0)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 
 from exporter.bundle.folder import open_bundle, read_manifest
 from exporter.bundle.manifest import GraphFile
+from exporter.bundle.rules import MaskRule
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, RequestError, RunnerError, TooHotError
 from exporter.progress import silent
@@ -111,14 +113,22 @@ def _chained(folder: Path, last: str) -> None:
     """The tiny bundle with another graph set: `last` takes what the encoder gives, nothing else."""
     build(folder)
     out = TensorSpec("low_res_masks", (1, 3, 8, 8), "float32", "NCHW")
-    spec = GraphSpec(
-        last, (TensorSpec("image_embeddings", (1, 3, 8, 8), "float32", "NCHW"),), (out,), "prompt"
-    )
+    ious = TensorSpec("iou_predictions", (1, 3), "float32", "BM")
+    taken = TensorSpec("image_embeddings", (1, 3, 8, 8), "float32", "NCHW")
+    spec = GraphSpec(last, (taken,), (out, ious), "prompt")
     graph = helper.make_graph(
-        [helper.make_node("Neg", ["image_embeddings"], ["low_res_masks"])],
+        [
+            helper.make_node("Neg", ["image_embeddings"], ["low_res_masks"]),
+            helper.make_node(
+                "ReduceMean", ["image_embeddings"], ["iou_predictions"], axes=[2, 3], keepdims=0
+            ),
+        ],
         last,
         [helper.make_tensor_value_info("image_embeddings", TensorProto.FLOAT, (1, 3, 8, 8))],
-        [helper.make_tensor_value_info("low_res_masks", TensorProto.FLOAT, (1, 3, 8, 8))],
+        [
+            helper.make_tensor_value_info("low_res_masks", TensorProto.FLOAT, (1, 3, 8, 8)),
+            helper.make_tensor_value_info("iou_predictions", TensorProto.FLOAT, (1, 3)),
+        ],
     )
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "last.onnx")
@@ -130,7 +140,8 @@ def _chained(folder: Path, last: str) -> None:
     np.savez(folder / "goldens.npz", **kept)
     bytes_ = (folder / "last.onnx").stat().st_size
     encoder = read_manifest(folder).graph("image_encoder")
-    reseal(folder, graphs=(encoder, GraphFile(spec, "last.onnx", bytes_)))
+    mask = MaskRule(0.0, 0, (1, 2), "bilinear", 8)
+    reseal(folder, graphs=(encoder, GraphFile(spec, "last.onnx", bytes_)), mask=mask)
 
 
 def test_another_graph_set_is_fed_by_name(tmp_path) -> None:
@@ -148,7 +159,43 @@ def test_another_graph_set_is_fed_by_name(tmp_path) -> None:
     assert session.first_mask_ns > session.load_ns > 0
 
 
-def test_goldens_that_lack_a_tensor_are_one_line(tmp_path) -> None:
+class Adder:
+    """A graph that adds one to its input and tells that it ran."""
+
+    def __init__(self, spec, ran):
+        self.spec, self.ran = spec, ran
+
+    def run(self, inputs):
+        (given,) = inputs.values()
+        self.ran.append((self.spec.name, float(given[0])))
+        return {self.spec.outputs[0].name: given + 1}
+
+
+def test_a_click_runs_every_graph_that_answers_prompts_in_order(monkeypatch, tmp_path) -> None:
+    names = ("image", "embeddings", "prompts", "masks")
+    tensors = [TensorSpec(name, (1,), "float32", "N") for name in names]
+    chain = (("image_encoder", "image"), ("prompt_encoder", "prompt"), ("mask_decoder", "prompt"))
+    graphs = [
+        GraphFile(GraphSpec(name, (tensors[i],), (tensors[i + 1],), runs), name, 1)
+        for i, (name, runs) in enumerate(chain)
+    ]
+    ran: list[tuple[str, float]] = []
+    bundle = SimpleNamespace(manifest=SimpleNamespace(graphs=graphs), file=Path)
+    kind = SimpleNamespace(open=lambda path, graph, threads: Adder(graph.spec, ran))
+    monkeypatch.setattr(host_run, "_open", lambda job: (bundle, kind, "toy 1"))
+    zeros = np.zeros(1, np.float32)
+    golden = {graph.spec.name: {graph.spec.inputs[0].name: zeros} for graph in graphs}
+    monkeypatch.setattr(host_run, "golden_inputs", lambda bundle, graph: golden[graph.spec.name])
+    method = dataclasses.replace(SHORT, runs=3, seconds=0.0, warmup_seconds=0.0)
+    session = host_run.run_session(HostJob(str(tmp_path), "", method))
+    assert len(session.click_ns) == 3
+    first, clicks = ran[:3], ran[3:]
+    assert first == [("image_encoder", 0.0), ("prompt_encoder", 1.0), ("mask_decoder", 2.0)]
+    assert clicks == [("prompt_encoder", 1.0), ("mask_decoder", 2.0)] * (len(clicks) // 2)
+    assert len(clicks) >= 2 * 3
+
+
+def test_goldens_without_a_tensor_are_one_line(tmp_path) -> None:
     folder = tmp_path / "poor"
     build(folder)
     with np.load(folder / "goldens.npz") as stored:

@@ -27,6 +27,7 @@ from runtimes.measures import (
     worst_error,
 )
 from runtimes.parity import check_parity, main, peak_mb
+from tests.unit import tiny_bundle
 from tests.unit.tiny_bundle import Recipe, build, goldens, manifest
 
 EXPECTED = np.array([[1.0, -2.0], [0.0, 4.0]], np.float32)
@@ -148,6 +149,13 @@ def test_a_good_bundle_reaches_every_floor(tiny_folder):
         ("mask_decoder", "iou_predictions", "worst_error"),
         ("image_encoder+mask_decoder", "low_res_masks", "psnr_db"),
         ("image_encoder+mask_decoder", "low_res_masks", "mask_iou"),
+        ("end_to_end", "image", "worst_error"),
+        ("end_to_end", "prompts", "worst_error"),
+        ("end_to_end", "masks", "mask_iou"),
+        ("end_to_end", "scores", "worst_error"),
+        ("end_to_end", "replayed_masks", "mask_iou"),
+        ("end_to_end", "replayed_scores", "worst_error"),
+        ("end_to_end", "replayed_logits", "worst_error"),
     }
     assert find_misses(tuple(figures.values())) == []
 
@@ -178,7 +186,7 @@ def test_scaled_logits_are_measured(tmp_path):
     masks = figures["mask_decoder", "low_res_masks", "worst_error"]
     assert masks.value == pytest.approx(0.1, abs=0.01)
     names = {f.output for f in find_misses(tuple(figures.values()))}
-    assert names == {"low_res_masks"}
+    assert names == {"low_res_masks", "masks"}
 
 
 def test_a_decoder_deaf_to_prompts_is_found_by_its_own_measure(tmp_path):
@@ -202,7 +210,7 @@ def folder(tmp_path, tiny_folder):
 def store(folder, change):
     arrays = goldens(1)
     change(arrays)
-    np.savez(folder / "goldens.npz", **arrays)
+    tiny_bundle.store(folder, arrays, manifest(Recipe(), folder))
 
 
 def test_the_end_uses_the_lowered_encoders_embedding(tmp_path):
@@ -318,7 +326,7 @@ def test_the_module_runs_without_torch(tiny_folder):
         text=True,
         check=True,
     )
-    assert len(json.loads(done.stdout)["figures"]) == 10
+    assert len(json.loads(done.stdout)["figures"]) == 17
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")

@@ -16,7 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from exporter.checkpoints.fit import load_strict
-from exporter.checkpoints.onnx_file import read_onnx_file
 from exporter.checkpoints.reading import read_checkpoint
 from exporter.errors import CheckpointError
 from exporter.models.efficientvit import EfficientViTSize, HalvedEfficientViT
@@ -169,8 +168,8 @@ WEIGHT = numpy_helper.from_array(np.ones((2, 3), np.float32), "onnx::Conv_7")
 
 def test_a_numbered_tensor_is_called_after_its_first_use(tmp_path) -> None:
     named = numpy_helper.from_array(np.zeros(2, np.float32), "up.bias")
-    read = read_onnx_file(write(tmp_path / "x.onnx", WEIGHT, named))
-    assert {name: array.tolist() for name, array in read.items()} == {
+    read = read_checkpoint(write(tmp_path / "x.onnx", WEIGHT, named)).tensors
+    assert {name: tensor.tolist() for name, tensor in read.items()} == {
         "Conv.0.1": [[1, 1, 1], [1, 1, 1]],
         "up.bias": [0, 0],
     }

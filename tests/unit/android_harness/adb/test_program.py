@@ -13,20 +13,15 @@ import pytest
 
 from android_harness.adb import program as module
 from android_harness.adb.program import Adb, AdbAnswer, find_adb
-from android_harness.adb.rows import AdbRow, parse_rows
+from android_harness.adb.rows import AdbRow
 from android_harness.errors import (
     AdbTimeoutError,
-    AmbiguousError,
     NoAdbError,
     OfflineError,
     ServerVersionError,
     UnauthorizedError,
-    UnknownDeviceError,
-    UnusableError,
 )
 from exporter.errors import DeviceError, RequestError
-
-SAMPLES = Path(__file__).parent / "samples"
 
 
 def program(folder: Path, text: str, name: str = "adb") -> Path:
@@ -79,86 +74,6 @@ def test_an_adb_that_was_asked_for_and_is_none_is_not_replaced(bare, monkeypatch
     monkeypatch.setenv("PATH", str(program(bare / "path", "true").parent))
     with pytest.raises(NoAdbError, match="/no/adb is not a program"):
         find_adb("/no/adb")
-
-
-def test_rows_of_recorded_output():
-    phone, emulator, refused, simulated = parse_rows((SAMPLES / "adb-devices-l.txt").read_text())
-    assert phone == AdbRow(
-        "ZY32LL2X8W",
-        "device",
-        {
-            "usb": "1-1",
-            "product": "rtwo_g",
-            "model": "moto_g86_5G",
-            "device": "rtwo",
-            "transport_id": "1",
-        },
-    )
-    assert (phone.problem, phone.over_network) == ("", False)
-    assert emulator.problem.startswith("offline: plug it in again")
-    assert refused.problem.startswith("unauthorized: unlock its screen")
-    assert refused.over_network
-    assert simulated.details["model"] == "Sim_Phone"
-
-
-def test_rows_among_what_adb_says_besides():
-    text = (
-        "* daemon not running; starting now at tcp:5037\n* daemon started successfully\n"
-        "adb server version (40) doesn't match this client (41); killing...\n"
-        "List of devices attached\n"
-        "0123456789ABCDEF   no permissions (user in plugdev group; are your udev rules wrong?); "
-        "see [http://developer.android.com/tools/device.html] usb:1-2 transport_id:3\n"
-        "adb-R5CT-x1._adb-tls-connect._tcp device product:a model:b device:c transport_id:4\n"
-        "R5CT recovery usb:1-1\n\n"
-    )
-    locked, wireless, recovery = parse_rows(text)
-    assert locked.problem.startswith("no permissions: this user may not")
-    assert wireless.serial == "adb-R5CT-x1._adb-tls-connect._tcp"
-    assert wireless.state == "device"
-    assert recovery.problem == "recovery: start Android on it"
-
-
-def adb_that_lists(folder: Path, *rows: str) -> Adb:
-    listing = "\\n".join(("List of devices attached", *rows))
-    return Adb(program(folder, f"printf '{listing}\\n'"))
-
-
-def test_the_only_device_needs_no_name(tmp_path):
-    adb = adb_that_lists(tmp_path, "A device model:One", "B unauthorized")
-    assert adb.choose("").serial == "A"
-    assert adb.choose("A").serial == "A"
-
-
-def test_two_devices_without_a_choice_are_listed(tmp_path):
-    adb = adb_that_lists(tmp_path, "A device model:One", "B device model:Two", "C offline")
-    with pytest.raises(AmbiguousError, match=r"android:A \(One\), android:B \(Two\), android:C"):
-        adb.choose("")
-    assert adb.choose("B").serial == "B"
-
-
-@pytest.mark.parametrize(
-    ("row", "kind", "words"),
-    [
-        ("A unauthorized", UnauthorizedError, "A is unauthorized: unlock its screen"),
-        ("A authorizing", UnauthorizedError, "A is authorizing: unlock its screen"),
-        ("A offline", OfflineError, "A is offline: plug it in again"),
-        ("A no permissions; see [x]", UnusableError, "A is no permissions: this user"),
-        ("A recovery", UnusableError, "A is recovery: start Android"),
-    ],
-)
-@pytest.mark.parametrize("serial", ["A", ""])
-def test_a_device_that_cannot_be_used_says_why(tmp_path, row, kind, words, serial):
-    with pytest.raises(kind, match=words):
-        adb_that_lists(tmp_path, row).choose(serial)
-
-
-def test_a_device_that_is_not_there(tmp_path):
-    with pytest.raises(
-        UnknownDeviceError, match=r"no device 'B' is attached; choose from android:A"
-    ):
-        adb_that_lists(tmp_path, "A device").choose("B")
-    with pytest.raises(UnknownDeviceError, match="no device is attached: plug one in"):
-        adb_that_lists(tmp_path).choose("")
 
 
 CONNECTING = """

@@ -191,23 +191,6 @@ def test_an_emulator_runs_what_its_processor_runs_and_not_what_it_translates():
     assert known.soc == "ranchu"
 
 
-@pytest.mark.parametrize(
-    ("props", "serial", "kind"),
-    [
-        ({}, "ZY32", "phone"),
-        ({"ro.kernel.qemu": "", "ro.boot.qemu": ""}, "ZY32", "phone"),
-        ({"ro.kernel.qemu": "1"}, "ZY32", "emulator"),
-        ({"ro.boot.qemu": "1"}, "ZY32", "emulator"),
-        ({"ro.hardware": "cutf_cvm"}, "0.0.0.0:6520", "emulator"),
-        ({"ro.product.model": "sdk_gphone64_arm64"}, "ZY32", "emulator"),
-        ({}, "emulator-5554", "emulator"),
-        ({"ro.sam_export.simulated": "1", "ro.kernel.qemu": "1"}, "x", "simulated"),
-    ],
-)
-def test_classes(props, serial, kind):
-    assert facts.class_of(props, serial) == kind
-
-
 def test_property_values_may_hold_anything():
     text = (
         "[a]: [90,2,12]\n[b]: [x] y]\n[c]: []\n[d]: [two\nlines]\n"

@@ -1,9 +1,10 @@
-"""Which way leads to which device, and what each says that it lacks."""
+"""Which way leads to which device, and what each says is missing."""
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
     assert way.library(Wanted("arm64-v8a", "tflite")) == Library(
         "litert", "ndk/libLiteRt.so", "2.3.0"
     )
-    line = way.command("/data/local/tmp/x", JOB, "job.txt", prefix="timeout 9")
+    job = replace(JOB, library=way.library(Wanted("arm64-v8a", "tflite")).file)
+    line = way.command("/data/local/tmp/x", job, "job.txt", prefix="timeout 9")
     assert line.endswith("exec timeout 9 ndk/runner job.txt")
     assert "LD_LIBRARY_PATH=/data/local/tmp/x/ndk" in line
 
@@ -154,7 +156,7 @@ def test_the_ndk_builds_the_same_file_for_bionic(ndk, tmp_path):
         (("litert-2.3.0.aar",), "x86_64", "has no clang for x86_64"),
     ],
 )
-def test_what_the_ndk_way_lacks_is_named(ndk, tmp_path, aars, abi, said):
+def test_what_the_ndk_way_misses_is_named(ndk, tmp_path, aars, abi, said):
     paths = tuple(aar(tmp_path / name) for name in aars)
     assert said in Ndk(Supplies(paths, ndk)).missing(Wanted(abi, "tflite", "cpu"))
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.bundle.folder import open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
+from exporter.bundle.masks import choose_tokens, clamp_logits
 from exporter.bundle.preprocess import fit, image_input, upscale
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import MaskRule, Stability
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
-from runtimes.masks import as_prompts, choose_tokens, clamp_logits
+from runtimes.prompt_arrays import as_prompts
 from runtimes.segmenters.slots import SlotSegmenter, mask_inputs
-from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode, reseal
+from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, Recipe, build, decode, encode
 
 RGB = np.random.default_rng(5).integers(0, 256, (60, 120, 3), np.uint8)
 
@@ -157,10 +158,12 @@ def test_many_sets_in_one_call_give_what_single_calls_give(tmp_path):
     for one, other in zip(many, alone, strict=True):
         np.testing.assert_array_equal(one.masks, other.masks)
         np.testing.assert_array_equal(one.low_res_masks, other.low_res_masks)
-    with pytest.raises(PromptError, match="0 prompt sets"):
-        made.predict_many([])
-    with pytest.raises(PromptError, match="4 prompt sets; this bundle takes 1 to 3"):
-        made.predict_many(sets * 2)
+    more = made.predict_many([*sets, *sets, sets[1]], multimask=True)
+    assert [len(masks.masks) for masks in more] == [3] * 5
+    np.testing.assert_array_equal(
+        more[4].masks, made.predict(box=(10, 10, 70, 50), multimask=True).masks
+    )
+    assert made.predict_many([]) == ()
 
 
 def test_predict_needs_an_image(tiny):
@@ -176,20 +179,27 @@ def test_a_new_image_replaces_the_old(segmenter):
 
 
 def test_a_wrong_image_is_refused(segmenter):
-    with pytest.raises(ImageError, match="uint8"):
-        segmenter.set_image(RGB.astype(np.float32))
+    with pytest.raises(ImageError, match="negative"):
+        segmenter.set_image(RGB.astype(np.float32) - 120)
 
 
 @pytest.mark.parametrize(
     ("points", "labels", "box", "message"),
     [
         ([[1, 2, 3]], [1], None, "points should be n x 2"),
-        ([1, 2], [1], None, "points should be n x 2"),
+        ([1, 2, 3], [1], None, "points should be n x 2"),
+        ([[[1, 2]]], [1], None, "points should be n x 2"),
         ([["a", "b"]], [1], None, "points are not numbers"),
         ([[1, 2]], [[1]], None, "labels should be n numbers"),
         ([[1, 2]], [0.5], None, "not 0.5"),
         ([[1, 2]], [2], None, "not 2"),
         (None, None, (1, 2, 3), "box should be 4"),
+        (None, None, [[1, 2], [3, 4]], "box should be 4"),
+        (None, None, [[1, 2, 3, 4], [5, 6, 7, 8]], "box holds 2 boxes: predict_many"),
+        (None, None, {}, "box are not numbers"),
+        ([[10**400, 1]], [1], None, "points are not numbers"),
+        ([[1j, 1]], [1], None, "points are not numbers"),
+        ([[1, 2], [3]], [1, 1], None, "points are not numbers"),
         (None, None, None, "no prompt"),
         ([[1, 2]], None, None, "1 points have 0 labels"),
         ([[np.nan, 2]], [1], None, "outside"),
@@ -208,6 +218,6 @@ def test_prompts_from_arrays():
 def test_a_bundle_without_the_two_graphs_takes_no_prompts(tmp_path):
     folder = tmp_path / "bundle"
     sealed = build(folder)
-    reseal(folder, graphs=sealed.graphs[:1])
+    alone = replace(sealed, graphs=sealed.graphs[:1])
     with pytest.raises(BundleError, match="takes no prompts"):
-        SlotSegmenter(open_bundle(folder))
+        SlotSegmenter(Bundle(folder, alone))

@@ -16,7 +16,7 @@ from exporter.bundle.folder import seal
 from exporter.bundle.manifest import GraphFile, Manifest
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from tests.unit.tiny_bundle import SIZE, Recipe
+from tests.unit.tiny_bundle import SIZE, Recipe, store
 from tests.unit.tiny_bundle import manifest as two_graphs
 
 CELLS, SIDE = 84, 16
@@ -73,7 +73,8 @@ def build_detector(folder: Path) -> Manifest:
     goldens = {"segmenter/*/image": np.zeros((1, 3, SIZE, SIZE), np.uint8)}
     goldens |= {f"segmenter/scene/{name}": array for name, array in made.items()}
     changes = {"preprocess": preprocess, "mask": mask, "detections": RULE}
-    return _write(folder, spec, nodes, {**constants, "nothing": np.float32(0)}, goldens, changes)
+    constants["nothing"] = np.float32(0)
+    return _write(folder, spec, nodes, constants, goldens, changes, lambda *_: made)
 
 
 def build_drawn(folder: Path) -> Manifest:
@@ -106,17 +107,19 @@ def build_drawn(folder: Path) -> Manifest:
     mask = MaskRule(0.0, -1, (1, 2, 3), "bicubic_once", low)
     changes = {"preprocess": preprocess, "mask": mask, "drawn_prompts": DRAWN}
     goldens = {"segmenter/*/image": np.zeros((1, 3, SIZE, SIZE), np.uint8)}
+
+    def twin(_, given):
+        pooled = given["prompt_masks"].reshape(1, 2, low, 2, low, 2).max(axis=(3, 5))
+        masks = np.einsum("mk,bkhw->bmhw", mix[..., 0, 0], pooled) - 0.5
+        return {"low_res_masks": masks.astype(np.float32), "iou_predictions": constants["iou"]}
+
     for case, at in {"click_a": 10, "click_b": 40}.items():
         given = np.zeros((1, 2, SIZE, SIZE), np.float32)
         given[0, 0], given[0, 1, at : at + 4, at : at + 4] = 1, 1
-        pooled = given.reshape(1, 2, low, 2, low, 2).max(axis=(3, 5))
-        masks = np.einsum("mk,bkhw->bmhw", mix[..., 0, 0], pooled) - 0.5
-        goldens |= {
-            f"segmenter/{case}/prompt_masks": given,
-            f"segmenter/{case}/low_res_masks": masks.astype(np.float32),
-            f"segmenter/{case}/iou_predictions": constants["iou"],
-        }
-    return _write(folder, spec, nodes, constants, goldens, changes)
+        goldens[f"segmenter/{case}/prompt_masks"] = given
+        made = twin("segmenter", {"prompt_masks": given})
+        goldens |= {f"segmenter/{case}/{name}": array for name, array in made.items()}
+    return _write(folder, spec, nodes, constants, goldens, changes, twin)
 
 
 def _image() -> TensorSpec:
@@ -127,7 +130,7 @@ def _like(name: str, array: np.ndarray) -> TensorSpec:
     return TensorSpec(name, array.shape, "float32", "NCHW"[: array.ndim])
 
 
-def _write(folder, spec, nodes, constants, goldens, changes) -> Manifest:
+def _write(folder, spec, nodes, constants, goldens, changes, twin) -> Manifest:
     folder.mkdir(parents=True)
 
     def info(tensor: TensorSpec):
@@ -141,8 +144,8 @@ def _write(folder, spec, nodes, constants, goldens, changes) -> Manifest:
     onnx.save(
         helper.make_model(graph, opset_imports=opset, ir_version=9), folder / "segmenter.onnx"
     )
-    np.savez(folder / "goldens.npz", **goldens)
     size = (folder / "segmenter.onnx").stat().st_size
     graphs = (GraphFile(spec, "segmenter.onnx", size),)
     whole = replace(two_graphs(Recipe(), folder), graphs=graphs, prompts=None, **changes)
+    store(folder, goldens, whole, twin)
     return seal(folder, whole)

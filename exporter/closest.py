@@ -1,0 +1,96 @@
+"""Say of an unknown name which known one was meant. Standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from exporter.errors import RequestError
+from exporter.printable import printable
+
+SHORT = 8
+"""Names that an error lists in any case."""
+LIKE = 0.6
+"""Similarity, 0 to 1, from which a name may have been meant."""
+HOLDS = 0.3
+"""How much likelier a name is if it holds the one given, or the other way round."""
+STARTS = 0.1
+"""How much likelier still if it begins with the one given."""
+_LONGEST = 100
+"""Characters of an unknown name that are compared."""
+
+
+def unknown(
+    kind: str,
+    name: str,
+    known: Iterable[str],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    everything: str = "",
+    where: str = "",
+) -> RequestError:
+    """Make the error for a name that is not known.
+
+    Args:
+        kind: what it is a name of: `variant`.
+        name: as a user spelt it.
+        known: every name there is.
+        aliases: other people's names -> ours, compared as loosely as ours.
+        everything: how to see all names, instead of a long list of them.
+        where: the file that holds the name.
+    """
+    place = f"{printable(where)}: " if where else ""
+    return RequestError(f"{place}unknown {kind} {suggest(name, known, aliases, everything)}")
+
+
+def suggest(
+    name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None, everything: str = ""
+) -> str:
+    """Quote an unknown name, with those that may be meant and what there is; see `unknown`."""
+    names = list(known)
+    meant = closest(name, names, aliases)
+    hint = f" did you mean {' or '.join(meant)}?" if meant else ""
+    choices = everything if everything and len(names) > SHORT else _choices(names)
+    return f"'{printable(name)}';{hint} {choices}"
+
+
+def _choices(names: Sequence[str]) -> str:
+    return f"choose from {', '.join(names)}" if names else "there is none"
+
+
+def closest(
+    name: str, known: Sequence[str], aliases: Mapping[str, str] | None = None, most: int = 3
+) -> list[str]:
+    """Find the known names that were probably meant, the likeliest first; none if none is like it.
+
+    Of a path the last part counts. Case and punctuation say nothing: `MobileSAM`, `mobile-sam` and
+    `mobile_sam` are one. The name that differs in nothing else, or an alias that does, is the only
+    answer.
+    """
+    asked = _plain(name[-_LONGEST:].rpartition("/")[2])
+    if not asked:
+        return []
+    spelt = {_plain(each): each for each in known}
+    others = {_plain(alias): ours for alias, ours in (aliases or {}).items() if ours in known}
+    for table in (spelt, others):
+        if asked in table:
+            return [table[asked]]
+    likeness = {plain: _likeness(asked, plain) for plain in spelt}
+    least = max(LIKE, max(likeness.values(), default=0.0) - HOLDS)
+    ranked = sorted(likeness, key=lambda plain: -likeness[plain])
+    near = [spelt[plain] for plain in ranked if likeness[plain] >= least]
+    return list(dict.fromkeys(near))[:most]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _likeness(asked: str, plain: str) -> float:
+    """From 0 to 1, and more for a name that holds the other: `sam` for `sam_vit_b`."""
+    ratio = difflib.SequenceMatcher(None, asked, plain).ratio()
+    short, long = sorted((asked, plain), key=len)
+    if len(short) > 2 and short in long:
+        return ratio + HOLDS + (STARTS if plain.startswith(asked) else 0.0)
+    return ratio if len(short) > 3 or ratio > 0.75 else 0.0

@@ -1,0 +1,128 @@
+"""Files that appear whole or not at all, and formats that hold what is written to them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from exporter.errors import ExportError, RequestError
+from exporter.printable import printable
+
+_MASK_OPTIONS: dict[str, dict[str, Any]] = {
+    "BMP": {},
+    "DIB": {},
+    "JPEG2000": {"irreversible": False},
+    "PCX": {},
+    "PNG": {},
+    "PPM": {},
+    "SGI": {},
+    "TGA": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True, "exact": True},
+}
+"""Formats that give 0 and 255 back exactly, and how."""
+
+_MOST = {"AVIF": 65_536, "GIF": 65_535, "JPEG": 65_500, "PCX": 65_535, "SGI": 65_535}
+_MOST |= {"MPO": 65_500, "TGA": 65_535, "WEBP": 16_383}
+"""Pixels of a side that a format can hold."""
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+_RESIZING = frozenset({"ICNS", "ICO"})
+_COLOURLESS = frozenset({"BLP", "MSP", "PALM", "SPIDER", "XBM"})
+_STUBS = frozenset({"BUFR", "GRIB", "HDF5", "WMF"})
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file completely or not at all.
+
+    Raises:
+        RequestError: there can be no such file.
+        ExportError: the disk is full, or fails.
+    """
+    temporary = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as stream:
+            write(stream)
+        temporary.replace(path)
+    except OSError as error:
+        kind = ExportError if error.errno in _DISK else RequestError
+        raise kind(f"cannot write {printable(str(path))}: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """RequestError if a file can be seen not to be writable before the work."""
+    if not path.name:
+        raise RequestError("a file to write should have a name")
+    if not path.parent.is_dir():
+        raise RequestError(f"there is no folder {path.parent} to write {path.name} to")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RequestError(
+            f"cannot write {printable(str(path))}: the folder {path.parent} is not yours to write"
+        )
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RequestError(f"cannot write {printable(str(path))}: {error.strerror}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        raise RequestError(f"cannot write {printable(str(path))}: it is {what}")
+
+
+def save_picture(path: Path, image: Image.Image) -> None:
+    """Save in the format of the path's suffix."""
+    _save(path, image, {})
+
+
+def save_mask(path: Path, image: Image.Image) -> None:
+    """Save a mask of 0 and 255 so that the file holds nothing else."""
+    _save(path, image, _MASK_OPTIONS[_format(path)])
+
+
+def _save(path: Path, image: Image.Image, options: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's are for programmers
+        write_whole(path, lambda stream: image.save(stream, _format(path), **options))
+
+
+def require_picture_format(path: Path) -> None:
+    """RequestError if the format of the path's suffix cannot hold a colour picture."""
+    if _format(path) not in Image.SAVE.keys() - _RESIZING - _COLOURLESS - _STUBS:
+        raise RequestError(f"{path} should end in .png or another format of colour pictures")
+
+
+def require_mask_format(path: Path) -> None:
+    """RequestError if the format of the path's suffix cannot hold a mask as it is."""
+    name = _format(path)
+    if name not in Image.SAVE:
+        raise RequestError(f"{path} should end in .png or another picture format")
+    if name not in _MASK_OPTIONS:
+        raise RequestError(
+            f"{path} cannot hold a mask, which is 0 and 255 alone: {name} would change it; "
+            "end it in .png (or .tif, .bmp, .webp, .pgm)"
+        )
+
+
+def require_size(path: Path, size: tuple[int, int]) -> None:
+    """RequestError if the format of the path's suffix cannot hold a picture of that size."""
+    name = _format(path)
+    most = _MOST.get(name, max(size))
+    if max(size) > most:
+        raise RequestError(f"{path}: {name} holds {most} pixels a side, not {max(size)}; use .png")
+
+
+def _format(path: Path) -> str:
+    return Image.registered_extensions().get(path.suffix.lower(), "")
