@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ lint: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m profiles.lab.bench --write
 	$(MAKE) bench-host
+
+signals: $(READY)  ## stop the commands at any moment and count how they end; ARGS='--times 300 --command run'
+	$(BIN)/python -m tests.fakes.signals $(ARGS)
 
 bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes profiles/results/host-demo.md
 	test -d $(DEMO)/demo-onnx-fp16 || $(BIN)/sam-export --target all --output $(DEMO)

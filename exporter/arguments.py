@@ -72,6 +72,12 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
         return given
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """ArgumentError for `--option=--`: argparse takes the value away and gives a list."""
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "should be a value, not '--'")
+        return super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """ArgumentError for a value that is none of the choices, with those that may be meant."""
         if action.choices is not None and value not in action.choices:

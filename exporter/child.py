@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from exporter.errors import ExportError, SamExportError
+from exporter.errors import ExportError, RequestError, SamExportError
 
 _CRASHED = 0xC0000000
 """Windows' exit statuses from here on say how a process crashed."""
@@ -44,9 +45,11 @@ def call(
         failure: raised if the process gives no answer.
 
     Raises:
+        RequestError: the current folder was removed.
         SamExportError: the child's own error, with its class and message.
         failure: it missed the deadline, was ended by a signal, or failed by a bug.
     """
+    require_folder()
     try:
         ran = subprocess.run(
             [sys.executable, "-m", *command],
@@ -73,6 +76,14 @@ def call(
     lines = [line for line in ran.stderr.splitlines() if line.strip()]
     said = lines[-1] if lines else f"it ended with exit status {ran.returncode} and no answer"
     raise failure(f"{what} failed: {said}")
+
+
+def require_folder() -> None:
+    """RequestError if the current folder was removed: no toolkit starts in one."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise RequestError("the current folder was removed: change to another one") from None
 
 
 def serve(work: Callable[[Any], object]) -> int:

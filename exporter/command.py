@@ -10,10 +10,10 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
-from exporter.errors import SamExportError
-from exporter.printable import one_line, printable
+from exporter.child import require_folder
+from exporter.errors import RequestError, SamExportError
+from exporter.printable import one_line, plain, printable
 from exporter.signals import describe_end, terminable
 from exporter.streams import standard_streams
 
@@ -30,7 +30,7 @@ def run(
     parse: Callable[[], Arguments],
     work: Callable[[Arguments], int],
     *,
-    stopped: Callable[[Arguments], str] = lambda arguments: "",
+    stopped: Callable[[str, Arguments], str] = lambda word, arguments: word,
 ) -> int:
     """Parse, work, print; returns the exit status.
 
@@ -38,7 +38,7 @@ def run(
         program: its name, which begins every line on stderr.
         parse: gives the arguments; `--debug` among them asks for tracebacks.
         work: gives the exit status of its work.
-        stopped: what is said after "interrupted" or "terminated".
+        stopped: makes the line of "interrupted" or "terminated".
 
     Raises:
         SystemExit: by argparse, after --help, --version or a wrong argument.
@@ -53,13 +53,13 @@ def run(
             return status
         except KeyboardInterrupt as end:
             word, status = describe_end(end)
-            line = f"{word}{stopped(arguments)}"
+            line = stopped(word, arguments)
         except Exception as error:  # noqa: BLE001 - the last border: one line, no traceback
             if getattr(arguments, "debug", False):
-                traceback.print_exc()
+                sys.stderr.write(plain(traceback.format_exc()))
             said, status = explain(error)
             line = f"error: {said}"
-        sys.stderr.write(f"{program}: {line}\n")
+        sys.stderr.write(f"{program}: {one_line(line)}\n")
         return status
 
 
@@ -101,14 +101,8 @@ def _of_system(error: OSError) -> tuple[str, int]:
         return f"{f'{what}: ' if what else ''}{reason}", FAILED
     if what:
         return f"cannot use {what}: {reason}", WRONG
-    if _has_no_folder():
-        return "the current folder was removed: change to another one", WRONG
-    return f"the system says: {reason} (--debug shows where)", WRONG
-
-
-def _has_no_folder() -> bool:
     try:
-        Path.cwd()
-    except OSError:
-        return True
-    return False
+        require_folder()
+    except RequestError as gone:
+        return str(gone), WRONG
+    return f"the system says: {reason} (--debug shows where)", WRONG

@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exporter.printable import printable
+
 
 class SamExportError(Exception):
     """The root; catch this to catch them all."""
@@ -115,6 +117,10 @@ class TooHotError(DeviceError):
     """The device did not cool down within the method's limit."""
 
 
+_NAME = 120
+"""Characters of a tensor's name in a list of some."""
+
+
 def _some(names: list[str], most: int = 6) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(printable(name, _NAME) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"

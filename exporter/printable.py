@@ -8,8 +8,8 @@ from __future__ import annotations
 
 NAME = 200
 """Characters that a name keeps."""
-LINE = 2000
-"""Characters that a whole message keeps."""
+LINE = 1900
+"""Characters that a whole message keeps; with a command's name before it, it stays under 2,000."""
 
 
 def printable(text: str, most: int = NAME) -> str:
@@ -28,10 +28,25 @@ def printable(text: str, most: int = NAME) -> str:
     return kept if len(text) <= most else f"{kept}... ({len(text)} characters)"
 
 
-def one_line(error: BaseException) -> str:
-    """Spell an error's message as one line of at most LINE characters."""
+def one_line(error: BaseException | str) -> str:
+    """Spell an error, or a message, as one line of at most LINE characters."""
     message = printable(str(error), LINE)
     return message if len(message) <= LINE else f"{message[: LINE - 3]}..."
+
+
+def quote(value: object) -> str:
+    """Spell any value as code, in one short line; one without a spelling by its type."""
+    try:
+        return printable(repr(value))
+    except Exception:  # noqa: BLE001 - `repr` is anybody's code, and refuses a giant integer
+        return f"a {type(value).__name__} that cannot be shown"
+
+
+def plain(text: str) -> str:
+    """Escape what is not printable in text of several lines, whose line ends are ours."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" else _spelt(c) for c in text)
 
 
 def _spelt(character: str) -> str:

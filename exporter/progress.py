@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from exporter.printable import one_line
 from exporter.streams import copy_of_stderr
 
 Progress = Callable[[str], None]
@@ -29,7 +30,7 @@ def on_stderr() -> Progress:
     start = time.perf_counter()
 
     def report(line: str) -> None:
-        stream.write(f"[{time.perf_counter() - start:6.1f} s] {line}\n")
+        stream.write(f"[{time.perf_counter() - start:6.1f} s] {one_line(line)}\n")
         stream.flush()
 
     return report

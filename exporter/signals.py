@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_S = 0.3
+"""After which an end that got lost is raised again."""
+_TERMINABLE = (signal.SIG_DFL,)
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,25 +33,80 @@ def terminable() -> Iterator[None]:
     """Raise `Terminated` in the block at the first SIGTERM; ignore further ones.
 
     The program `timeout` sends it twice, to us and to our group: the second one would stop the
-    clean-up that the first began. Changes nothing if our parent ignores SIGTERM, nor in a thread,
-    where Python cannot handle signals.
+    clean-up that the first began. Libraries lose or change what is raised while they run: a
+    destructor drops it, a C++ module that is being imported makes an ImportError of it. So it is
+    raised again until the block ends, and the block ends with it whatever came of it. Ctrl-C may
+    come several times; an error that it turned into is Ctrl-C as well. Changes nothing for a signal
+    that our parent ignores, nor in a thread, where Python cannot handle signals.
     """
-    before, came = signal.getsignal(signal.SIGTERM), False
-    if not _in_main_thread() or before in (signal.SIG_IGN, None):
-        yield
-        return
+    before, came = _handled_here(_TERMINABLE), list[type[KeyboardInterrupt]]()
+    over = _thread.allocate_lock()
+    over.acquire()
 
-    def end(number: int, frame: Any) -> None:
-        nonlocal came
-        if not came:
-            came = True
+    def terminate(number: int, frame: Any) -> None:
+        if Terminated not in came:
+            came.append(Terminated)
+            # Not a `Thread`: it takes locks that the code that was stopped here may hold.
+            with suppress(RuntimeError):  # no thread can be started
+                _thread.start_new_thread(_send_again, (over,))
+            raise Terminated
+        if not _is_ending():
             raise Terminated
 
-    signal.signal(signal.SIGTERM, end)
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(KeyboardInterrupt)
+        raise KeyboardInterrupt
+
+    hook = sys.unraisablehook
+    # A lost end is told of by nobody.
+    sys.unraisablehook = lambda lost: None if _is_end(lost.exc_value) else hook(lost)
     try:
+        for number in before:
+            signal.signal(number, terminate if number == signal.SIGTERM else interrupt)
         yield
+        _raise_last(came, only=Terminated)
+    except Exception as error:
+        _raise_last(came, cause=error)
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        over.release()
+        _put_back(before)
+        sys.unraisablehook = hook
+
+
+def _raise_last(
+    came: list[type[KeyboardInterrupt]],
+    cause: Exception | None = None,
+    only: type[KeyboardInterrupt] = KeyboardInterrupt,
+) -> None:
+    """Raise the end that came last, if it is one of these."""
+    if came and issubclass(came[-1], only):
+        raise came[-1] from cause
+
+
+def _send_again(over: _thread.LockType) -> None:
+    """Send SIGTERM to the main thread every now and then until the block is over."""
+    while not over.acquire(timeout=AGAIN_S):
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+def _is_ending() -> bool:
+    """Whether an end is being handled: then a clean-up runs, which nothing may stop."""
+    error, seen = sys.exc_info()[1], set[int]()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        if _is_end(error):
+            return True
+        seen.add(id(error))
+        waiting += [error.__context__, error.__cause__]
+    return False
+
+
+def _is_end(error: BaseException | None) -> bool:
+    return isinstance(error, KeyboardInterrupt)
 
 
 @contextmanager
@@ -100,12 +160,20 @@ def uninterrupted() -> Iterator[None]:
         before[late](late, None)
 
 
-def _handled_here() -> dict[int, Any]:
-    """Map each signal that Python code handles to its handler; empty in a thread."""
+def _handled_here(also: tuple[Any, ...] = ()) -> dict[int, Any]:
+    """Map each signal that Python code handles to its handler; empty in a thread.
+
+    Args:
+        also: handlers of the system that count too.
+    """
     if not _in_main_thread():
         return {}
     handlers = {int(number): signal.getsignal(number) for number in SIGNALS}
-    return {number: handler for number, handler in handlers.items() if callable(handler)}
+    return {
+        number: handler
+        for number, handler in handlers.items()
+        if callable(handler) or handler in also
+    }
 
 
 def _put_back(before: dict[int, Any]) -> None:

@@ -3,6 +3,7 @@
 * A reader that has enough (`| head`) stops nothing: the rest is dropped, and the command ends with
   the status of its work. So does a stream that was closed before we started.
 * A letter that the console's encoding does not have is escaped (`\\xd7`), never an error.
+* A control character in what is written (of a file's text in a traceback) is escaped, too.
 * stdout on a full disk is an error that names it. stderr there is dropped: nobody could be told.
 
 Standard library only.
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from exporter.errors import ExportError
+from exporter.printable import plain
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 UNREAD = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET, errno.EBADF, errno.EIO})
 """Errors of a stream whose other end is gone: a pipe, a socket, nothing at all, a terminal."""
 STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class _Text(io.TextIOWrapper):
+    """Text for a reader: no control character gets through, whoever wrote the line."""
+
+    def write(self, text: str) -> int:
+        """Write the text, what is not printable in it escaped, line ends aside."""
+        super().write(plain(text))
+        return len(text)
 
 
 class _Raw(io.FileIO):
@@ -109,7 +120,7 @@ def _text(raw: _Raw, like: TextIO) -> TextIO:
     """Text onto `raw`; a line at a time on stderr and terminals, and if asked for."""
     lines = raw.isatty() or raw.fileno() != STDOUT or bool(os.environ.get("PYTHONUNBUFFERED"))
     encoding = getattr(like, "encoding", None) or "utf-8"
-    return io.TextIOWrapper(
+    return _Text(
         io.BufferedWriter(raw), encoding=encoding, errors=_errors(like), line_buffering=lines
     )
 

@@ -18,7 +18,7 @@ from exporter.arguments import Parser
 from exporter.bundle.folder import open_bundle
 from exporter.closest import closest
 from exporter.errors import RequestError
-from exporter.printable import printable
+from exporter.printable import one_line, printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
 from profiles import kinds, logs, tables
@@ -140,7 +140,7 @@ def _report(arguments: Arguments) -> int:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     for name, path in wanted.items():
         _write(path, known[name].render(profiles, now))
-        print(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}")
+        print(one_line(f"{path}: {len(profiles)} measurement{'s' if len(profiles) > 1 else ''}"))
     return 0
 
 
@@ -190,7 +190,7 @@ def _reclass(arguments: Arguments) -> int:
 def _clean(arguments: Arguments) -> int:
     with _telling(arguments, _warn):
         for name in arguments.device:
-            print(f"{name}: {kinds.clean(name)}")
+            print(one_line(f"{name}: {kinds.clean(name)}"))
     return 0
 
 
@@ -219,11 +219,11 @@ def _failures(outcome: Outcome) -> list[dict[str, str]]:
     return [{"device": device, "error": str(error)} for device, error in outcome.failures]
 
 
-def _how_to_go_on(arguments: Arguments) -> str:
+def _how_to_go_on(word: str, arguments: Arguments) -> str:
     if not hasattr(arguments, "bundles"):
-        return ""
+        return word
     return (
-        "; finished repeats are kept: give the same command again within "
+        f"{word}; finished repeats are kept: give the same command again within "
         f"{EXPIRY_HOURS:g} hours to go on"
     )
 
@@ -233,11 +233,11 @@ def _print_json(data: object) -> None:
 
 
 def _warn(line: str) -> None:
-    print(f"sam-bench: {line}", file=sys.stderr)
+    print(f"sam-bench: {one_line(line)}", file=sys.stderr)
 
 
 def _say_error(line: str) -> None:
-    print(f"sam-bench: error: {line}", file=sys.stderr)
+    print(f"sam-bench: error: {one_line(line)}", file=sys.stderr)
 
 
 WORDS: dict[str, tuple[Callable[[], Parser], Callable[[Arguments], int]]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from exporter.printable import printable
+from exporter.printable import one_line, printable
 from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
@@ -29,8 +29,13 @@ def measured(summaries: Sequence[Summary]) -> str:
     parts = []
     for device in devices:
         own = [s for s in summaries if f"{s.device} ({s.device_name})" == device]
-        marks = [f"{s.bundle}: {mark}" for s in own for mark in s.marks]
-        parts += [f"{device}:", _timed(own), felt(own), *(["\n".join(marks)] if marks else [])]
+        marks = [one_line(f"{s.bundle}: {mark}") for s in own for mark in s.marks]
+        parts += [
+            one_line(f"{device}:"),
+            _timed(own),
+            felt(own),
+            *(["\n".join(marks)] if marks else []),
+        ]
     return "\n\n".join(parts)
 
 
@@ -126,7 +131,8 @@ def comparison(found: Comparison) -> str:
         )
         for c in found.changes
     ]
-    return "\n".join([title, table(head, rows), *(f"note: {flag}" for flag in found.flags)])
+    flags = (one_line(f"note: {flag}") for flag in found.flags)
+    return "\n".join([one_line(title), table(head, rows), *flags])
 
 
 def budget(rows: Sequence[Judged]) -> str:

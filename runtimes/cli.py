@@ -17,7 +17,7 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
-from exporter.printable import LINE, printable
+from exporter.printable import one_line
 from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
 from runtimes.measures import describe, find_misses
@@ -56,9 +56,10 @@ def _check(arguments: argparse.Namespace) -> int:
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
         signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
-        print(f"{bundle.path}: {len(manifest.files)} files as exported{signed}; engine {engine}")
+        opened = f"{len(manifest.files)} files as exported{signed}"
+        print(one_line(f"{bundle.path}: {opened}; engine {engine}"))
         for figure in figures:
-            print(f"  {describe(figure, manifest.precision)}")
+            print(f"  {one_line(describe(figure, manifest.precision))}")
     under = find_misses(figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
@@ -80,13 +81,13 @@ def _segment(arguments: argparse.Namespace) -> int:
     sets = tuple(asked.prompts for asked in objects)
     request = Request(sets, arguments.multimask, arguments.mask_input, files.logits is not None)
     given = validate(bundle.manifest, request, frame)
-    _tell([*picture.notes, *notes, *([given.note] if given else [])])
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms, threads = dict[str, float](), _threads(arguments.threads)
     segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
     _time(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
     masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
+    _tell([*picture.notes, *notes, *([given.note] if given else [])])
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
     written = write(files, arguments.image, picture, found)
     if arguments.json:
@@ -98,7 +99,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     for line in (*lines(bundle.manifest, found), *map(str, written)):
-        print(printable(line, LINE))
+        print(one_line(line))
     return 0
 
 
@@ -107,7 +108,7 @@ def _threads(asked: int | None) -> int:
     cores = len(allowed_cores())
     word = crowding(asked or 1, cores)
     if word:
-        print(f"sam-run: {word}: taking {cores}", file=sys.stderr)
+        print(f"sam-run: {one_line(f'{word}: taking {cores}')}", file=sys.stderr)
     return min(asked or DEFAULT_THREADS, cores)
 
 
@@ -138,7 +139,7 @@ def _predict(
 def _tell(notes: Sequence[str]) -> None:
     """Tell the user, in a line each, what was done to a picture or a prompt."""
     for note in filter(None, notes):
-        print(f"sam-run: {printable(note, LINE)}", file=sys.stderr)
+        print(f"sam-run: {one_line(note)}", file=sys.stderr)
 
 
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:

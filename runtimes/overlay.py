@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Bytes
@@ -97,9 +97,9 @@ def _everything(base: Image.Image, masks: Masks) -> Image.Image:
 
 def tint(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int) -> Image.Image:
     """Tint the mask's area and draw its contour, dark outside, bright inside."""
-    area = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    inner = _edge(area, ImageFilter.MinFilter, line)
-    outer = _edge(area, ImageFilter.MaxFilter, line)
+    area = _picture_of(mask)
+    inner = _picture_of(mask & _grown(~mask, line))
+    outer = _picture_of(_grown(mask, line) & ~mask)
     result = base.copy()
     result.paste(colour, mask=area.point([round(_TINT * v) for v in range(256)]))
     result.paste(tuple(c // 4 for c in colour), mask=outer)
@@ -107,16 +107,23 @@ def tint(base: Image.Image, mask: Bools, colour: tuple[int, int, int], line: int
     return result
 
 
-def _edge(
-    area: Image.Image,
-    grow: type[ImageFilter.MinFilter] | type[ImageFilter.MaxFilter],
-    width: int,
-) -> Image.Image:
-    """Find the band, `width` pixels wide, by which a mask shrinks or grows."""
-    moved = area
-    for _ in range(width):
-        moved = moved.filter(grow(3))
-    return Image.fromarray(np.abs(np.asarray(moved, np.int16) - np.asarray(area)).astype(np.uint8))
+def _grown(mask: Bools, width: int) -> Bools:
+    """Grow a mask by `width` pixels to each side, corners too."""
+    for axis in (0, 1):
+        reach = 0
+        while reach < width:  # a mask that has grown by `reach` grows by up to so much at once
+            step = min(max(1, reach), width - reach)
+            wider = mask.copy()
+            near, far = [slice(None)] * 2, [slice(None)] * 2
+            near[axis], far[axis] = slice(step, None), slice(None, -step)
+            wider[tuple(near)] |= mask[tuple(far)]
+            wider[tuple(far)] |= mask[tuple(near)]
+            mask, reach = wider, reach + step
+    return mask
+
+
+def _picture_of(mask: Bools) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
 
 
 def _panel(

@@ -32,6 +32,7 @@ from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
+from exporter.printable import one_line
 from runtimes.end_to_end import check_end_to_end
 from runtimes.engines import Array, LoadedGraph, load_graph, run_canonical
 from runtimes.measures import (
@@ -238,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SamExportError as error:
         if arguments.json:
             return child.refuse(error)
-        sys.stderr.write(f"parity: error: {error}\n")
+        sys.stderr.write(f"parity: error: {one_line(error)}\n")
         return error.exit_status
     if arguments.json:
         seconds = round(time.perf_counter() - start, 3)
@@ -246,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = {"figures": [asdict(f) for f in figures], "missed": misses, "seconds": seconds}
         sys.stdout.write(json.dumps({**report, "peak_mb": round(peak_mb(), 1)}) + "\n")
         return 0
-    sys.stdout.writelines(f"{describe(f, manifest.precision)}\n" for f in figures)
+    sys.stdout.writelines(f"{one_line(describe(f, manifest.precision))}\n" for f in figures)
     return 1 if find_misses(figures) else 0
 
 

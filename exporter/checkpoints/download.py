@@ -33,6 +33,10 @@ ATTEMPTS = 4
 WAIT_S, MOST_WAIT_S = 1.0, 60.0
 """Between tries: at first, then twice as long each time; and the most, also if a server asks."""
 _CHUNK = 1 << 20
+_NO_FOLDER = frozenset({
+    errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+})  # fmt: skip
 _BROKEN = (OSError, http.client.HTTPException, ValueError)
 """Raised by a transfer that breaks off."""
 
@@ -57,7 +61,8 @@ def fetch(
         waiting: told who else downloads it; we wait for that.
 
     Raises:
-        RequestError: it has no address, one that is neither http nor https, or a page for people.
+        RequestError: it has no address, one that is neither http nor https, or a page for people;
+            or there can be no such folder.
         DownloadError: it cannot be fetched or kept, or is not the published file.
     """
     name = Path(published.file).name
@@ -79,6 +84,11 @@ def fetch(
             network = Network.of(os.environ)
             return _download(_Download(published, target, option, network), progress, waiting)
     except OSError as error:
+        if error.errno in _NO_FOLDER:
+            raise RequestError(
+                f"cannot keep downloads in {target.parent} ({error.strerror}): set "
+                f"SAM_EXPORT_CACHE to another folder, or pass {option} FILE"
+            ) from None
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; what has arrived is kept" if full else str(error)
         raise DownloadError(f"could not keep {target}: {reason}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from exporter.printable import printable
+from exporter.printable import one_line, printable
 from profiles.method import options
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
 from profiles.pages import Page
@@ -43,15 +43,15 @@ def _section(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -
     summaries = [summarise(profile) for profile in profiles]
     name, mark = device_name(profiles[0]), device.device_class
     lines = [
-        f"\n## {name} ({mark})\n",
-        f"{facts_line(device)}. Measured {_when(profiles)} with\n",
-        f"    {_command(device, method, profiles)}\n",
-        f"{_load(profiles)} Tools: {_tools(profiles)}.\n",
+        f"\n## {_text(name)} ({_text(mark)})\n",
+        f"{_text(facts_line(device))}. Measured {_when(profiles)} with\n",
+        f"    {one_line(_command(device, method, profiles))}\n",
+        f"{_load(profiles)} Tools: {_text(_tools(profiles))}.\n",
         *_table(FELT, (_felt(s) for s in summaries)),
         "",
         *_table(GRAPHS, (_graph(s, graph) for s in summaries for graph in s.graphs)),
         "",
-        *(f"- {s.bundle}: {note}" for s in summaries for note in s.marks),
+        *(f"- {_text(f'{s.bundle}: {note}')}" for s in summaries for note in s.marks),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -79,7 +79,17 @@ def _of(value: str, device_class: str) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+    return [f"| {' | '.join(map(_cell, line))} |" for line in lines]
+
+
+def _cell(text: str) -> str:
+    return _text(printable(text)).replace("|", "/")
+
+
+def _text(words: str) -> str:
+    """Words from outside as one line that Markdown takes for words: no tag, link, code, picture."""
+    escaped = one_line(words).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{c}" if c in "`[]!*" else c for c in escaped)
 
 
 def _when(profiles: Sequence[Profile]) -> str:

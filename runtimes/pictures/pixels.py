@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import ImageError
 from runtimes.pictures.depth import Deep, Values
 
-Opener = Callable[[], Image.Image]
+Opener = Callable[[], AbstractContextManager[Image.Image]]
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -69,6 +70,8 @@ def rgb_of(stored: Image.Image) -> tuple[Image.Image, str]:
 
 def _converted(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
+        from PIL import ImageCms
+
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         if turned is not None:

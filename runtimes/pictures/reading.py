@@ -35,8 +35,10 @@ MAX_PIXELS = 180_000_000
 MAX_SIDE = 65_535
 """Pixels of a side: JPEG's own limit; masks are made by matrices of that many rows."""
 
-_FACTORS = (2, 4, 8)
-"""By which a JPEG's decoder can shrink a picture as it goes."""
+_FACTORS = (2, 4)
+"""By which a JPEG's decoder shrinks the sides of a picture as it goes."""
+_MOST_SHRUNK = 8
+"""Times `max_pixels` that a JPEG may have: decoding takes its time, however small it comes out."""
 _BYTES_A_PIXEL = 8  # Pillow's four, and four or three of its copy, upright or an array
 _PAGES = frozenset({"AVIF", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 """Formats whose further frames are pictures that a user may mean; a JPEG's are its previews."""
@@ -55,8 +57,8 @@ class Reading:
 
     Attributes:
         range: values that become black and white in a picture of more than 8 bits; None for `auto`.
-        max_pixels: decoded at most. A JPEG of more is decoded at a half, a quarter or an eighth of
-            its sides; any other picture of more is refused.
+        max_pixels: decoded at most. A JPEG of up to 8 times as many is decoded at a half or a
+            quarter of its sides; any other picture of more is refused.
     """
 
     range: Range | None = None
@@ -99,7 +101,7 @@ def read_grey(path: Path) -> Bytes:
         ImageError: see `read_picture`.
     """
     rgb = read_picture(path).rgb
-    with _pillow(MAX_PIXELS, b""), Image.open(path) as stored:
+    with _pillow(MAX_PIXELS, b""), _opened(path) as stored:
         alpha = upright(alpha_of(stored), orientation(stored))
         grey = Image.fromarray(rgb).convert("L")
         return np.asarray(ImageChops.multiply(grey, alpha.resize(grey.size)))
@@ -130,7 +132,7 @@ def _pillow(max_pixels: int, head: bytes) -> Iterator[list[warnings.WarningMessa
     Gives the warnings: among them are the reasons of readers that knew a file and refused it.
     """
     # A JPEG of more is decoded smaller. Pillow's error begins at twice its limit.
-    most = max_pixels * (_FACTORS[-1] if head.startswith(b"\xff\xd8\xff") else 1)
+    most = max_pixels * (_MOST_SHRUNK if head.startswith(b"\xff\xd8\xff") else 1)
     before = Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS
     Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS = (most + 1) // 2, True
     try:
@@ -139,6 +141,13 @@ def _pillow(max_pixels: int, head: bytes) -> Iterator[list[warnings.WarningMessa
             yield said
     finally:
         Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS = before
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    # From a stream: Pillow 13 maps an uncompressed TIFF that is named, and garbles a turned one.
+    with path.open("rb") as stream, Image.open(stream) as image:
+        yield image
 
 
 def _decode(path: Path, how: Reading) -> Picture:
@@ -150,7 +159,7 @@ def _decode(path: Path, how: Reading) -> Picture:
 
 def _decoded(path: Path, how: Reading) -> tuple[Image.Image, tuple[int, int] | None, list[str]]:
     """Decode, upright: the picture, its full size if that is another, and notes."""
-    with Image.open(path) as stored:
+    with _opened(path) as stored:
         width, height = stored.size
         if 0 in stored.size:
             raise ImageError("has no pixels")
@@ -172,7 +181,7 @@ def _decoded(path: Path, how: Reading) -> tuple[Image.Image, tuple[int, int] | N
 
 def _eight_bits(stored: Image.Image, path: Path, how: Reading) -> tuple[Image.Image, str]:
     """Decode to RGB of 8 bits, not yet upright, and say what was done."""
-    deep = deep_of(stored, partial(Image.open, path))
+    deep = deep_of(stored, partial(_opened, path))
     if deep is not None:
         scaled, said = to_bytes(deep, how.range)
         hint = "" if how.range else "; --range LOW,HIGH takes another"

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,13 +84,18 @@ def require_writable(path: Path) -> None:
 
 def save_picture(path: Path, image: Image.Image) -> None:
     """Save in the format of the path's suffix."""
-    write_whole(path, lambda stream: image.save(stream, _format(path)))
+    _save(path, image, {})
 
 
 def save_mask(path: Path, image: Image.Image) -> None:
     """Save a mask of 0 and 255 so that the file holds nothing else."""
-    name = _format(path)
-    write_whole(path, lambda stream: image.save(stream, name, **_MASK_OPTIONS[name]))
+    _save(path, image, _MASK_OPTIONS[_format(path)])
+
+
+def _save(path: Path, image: Image.Image, options: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's are for programmers
+        write_whole(path, lambda stream: image.save(stream, _format(path), **options))
 
 
 def require_picture_format(path: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_word_explains_its_options(word: str, capsys) -> None:
 
 def test_the_command_and_its_budgets_are_installed() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert data["project"]["scripts"]["sam-bench"] == "profiles.cli:main"
+    assert data["project"]["scripts"]["sam-bench"] == "exporter.start:sam_bench"
     assert "budgets/*.toml" in data["tool"]["setuptools"]["package-data"]["profiles"]
 
 

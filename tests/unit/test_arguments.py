@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
-from exporter.arguments import Parser
+from exporter.arguments import Parser, unicode_path, whole_number
 
 
 @pytest.fixture
@@ -68,6 +69,30 @@ def test_a_parser_can_parse_again(parser):
 def test_a_value_may_start_with_a_minus(parser, value, form):
     words = form.format(option="--point", value=value).split()
     assert parser.parse_args(words).point == [value]
+
+
+def test_a_value_of_two_minuses_is_none(parser, capsys):
+    assert "argument --threads: should be a value, not '--'" in refusal(
+        parser, capsys, "--threads=--"
+    )
+
+
+def test_an_unknown_option_is_told_which_was_meant(parser, capsys):
+    said = refusal(parser, capsys, "--thread-count", "3")
+    assert "unrecognized arguments: --thread-count; did you mean --threads?" in said
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "33", "1.0", "", "x", "1e1", "9" * 5000, "٣", "1_0"])
+def test_a_number_is_decimal_and_within_its_range(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="a whole number from 1 to 32, not '"):
+        whole_number(1, 32)(text)
+    assert whole_number(1, 32)("032") == 32
+
+
+def test_a_path_that_is_not_utf8_is_refused():
+    assert unicode_path("a\n é") == Path("a\n é")
+    with pytest.raises(argparse.ArgumentTypeError, match="is not UTF-8"):
+        unicode_path("a\udcff")
 
 
 def test_an_unknown_option_stays_unknown(parser, capsys):

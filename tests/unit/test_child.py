@@ -91,6 +91,15 @@ def test_a_child_that_hangs_is_ended(serve) -> None:
     assert str(caught.value) == "the work was not done after 0.5 s: wait longer"
 
 
+def test_no_child_is_started_in_a_folder_that_was_removed(tmp_path, monkeypatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(RequestError, match="the current folder was removed"):
+        child.call(["no_such_module"], what="it")
+
+
 def test_a_module_that_is_not_there() -> None:
     with pytest.raises(ExportError, match=r"it failed: .*No module named no_such_module"):
         child.call(["no_such_module"], what="it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import RequestError
-from exporter.printable import LINE, one_line, printable
+from exporter.printable import LINE, one_line, printable, quote
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,22 @@ def test_a_message_is_one_bounded_line(message):
     line = one_line(RequestError(message))
     assert len(line) <= LINE
     assert line.isprintable()
+
+
+class Silent:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\x1b[31m", r"'\x1b[31m'"),
+        (8.0, "8.0"),
+        (10**5000, "a int that cannot be shown"),
+        (Silent(), "a Silent that cannot be shown"),
+    ],
+    ids=["text", "number", "giant", "silent"],
+)
+def test_any_value_is_quoted(value, shown):
+    assert quote(value) == shown

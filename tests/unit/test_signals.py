@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from exporter.signals import Terminated, terminable, uninterrupted
 from profiles import cli, kinds
+from tests.fakes import signals as loop
 from tests.unit.profile_making import HOST, PHONE, FakeDevice
+from tests.unit.tiny_bundle import build
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +123,124 @@ def test_nothing_stops_the_putting_back(number, kind):
         put_back()
     assert caught.type is kind
     assert steps == ["put back"]
+
+
+def go_on(seconds=20):
+    """Work that nothing but an exception stops."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+class Losing:
+    """Its end sends SIGTERM, and loses what that raises, as every destructor does."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(100):  # here it is raised
+            pass
+
+
+def test_an_end_that_a_destructor_lost_comes_again_and_nobody_hears_of_the_loss(capsys):
+    start = time.monotonic()
+
+    def work():
+        Losing()
+        go_on()
+
+    with pytest.raises(Terminated), terminable():
+        work()
+    assert time.monotonic() < start + 10
+    assert capsys.readouterr().err == ""
+
+
+def test_an_end_that_was_swallowed_comes_again():
+    start = time.monotonic()
+
+    def work():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        go_on()
+
+    with pytest.raises(Terminated), terminable():
+        work()
+    assert time.monotonic() < start + 10
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_an_end_that_became_an_error_is_an_end(number, kind):
+    def work():
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with pytest.raises(KeyboardInterrupt) as caught, terminable():
+        work()
+    assert caught.type is kind
+
+
+def test_an_end_in_the_last_moment_is_told_as_one():
+    with pytest.raises(Terminated), terminable(), suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_long_clean_up_is_not_stopped_by_what_comes_again():
+    steps = []
+
+    def clean_up():
+        for _ in range(8):
+            time.sleep(0.1)
+            steps.append("step")
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            with suppress(ValueError):
+                clean_up()
+                raise ValueError
+
+    with pytest.raises(Terminated), terminable():
+        work()
+    assert len(steps) == 8
+
+
+def test_errors_pass_if_nothing_came():
+    with pytest.raises(ImportError, match=r"^no$"), terminable():
+        raise ImportError("no")
+
+
+def test_ctrl_c_while_a_command_starts_is_without_a_word():
+    """What the interpreter does before it runs our first line is out of our reach."""
+    code = (
+        "import importlib, signal, sys; from exporter import start\n"
+        "def stopped(name):\n    signal.raise_signal(signal.SIGINT)\n"
+        "importlib.import_module = stopped\n"
+        "start.sam_run()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, b"")
+
+
+def test_a_ctrl_c_that_is_ignored_stays_so():
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "import sys; sys.argv = ['sam-export', '--version']; from exporter import start\n"
+        "try:\n    start.sam_export()\nexcept SystemExit:\n    pass\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_commands_stopped_at_any_moment_end_with_143_and_one_line(command, tmp_path):
+    """A few moments; `python -m tests.fakes.signals` tries hundreds."""
+    build(tmp_path / "tiny")
+    place = loop.Place(tmp_path, (tmp_path / "tiny",))
+    tally = loop.run(command, place, 6, signal.SIGTERM, undisturbed=1)
+    assert tally.faults == []
+    assert sum(tally.ended.values()) == 6
+    assert set(tally.ended) <= {"told and ended", "by the signal", "had ended", "ended as it did"}

@@ -15,6 +15,7 @@ from android_harness.runtimes import ABIS, targets
 from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import SamExportError
+from exporter.printable import one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for abi in arguments.abi or ABIS:
         for target in arguments.target or targets():
             try:
-                sys.stdout.write(f"{abi} {target}: {build(abi, target, cache)}\n")
+                sys.stdout.write(one_line(f"{abi} {target}: {build(abi, target, cache)}") + "\n")
             except SamExportError as error:
-                sys.stderr.write(f"capsule: error: {abi} {target}: {error}\n")
+                sys.stderr.write(one_line(f"capsule: error: {abi} {target}: {error}") + "\n")
                 status = error.exit_status
     return status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from exporter.printable import one_line, plain
 from runtimes.device import CLASSES
 
 Attribute = str | float | int
@@ -23,15 +24,15 @@ def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
     no `Markup` are escaped.
     """
     given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
+        f' {name.rstrip("_").replace("_", "-")}="{escape(plain(_text(value)))}"'
         for name, value in attributes.items()
     )
     return Markup(f"<{tag}{given}>{join(children)}</{tag}>")
 
 
 def join(children: Iterable[str]) -> Markup:
-    """One after the other."""
-    return Markup("".join(c if isinstance(c, Markup) else escape(c) for c in children))
+    """One after the other; what is no markup becomes one line of a bounded length."""
+    return Markup("".join(c if isinstance(c, Markup) else escape(one_line(c)) for c in children))
 
 
 def badge(device_class: str) -> Markup:

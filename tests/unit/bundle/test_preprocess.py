@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from exporter.bundle.preprocess import Frame, binarise, fit, image_input, resized_size, upscale
+from exporter.bundle.preprocess import (
+    Frame,
+    binarise,
+    fit,
+    image_input,
+    resized_size,
+    upscale,
+    upscaled_masks,
+)
 from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.errors import ImageError
 
@@ -247,3 +255,26 @@ def test_cropped_logits_are_interpolated_once(size):
     cropped = torch.from_numpy(logits)[None, :, :rows, :cols]
     theirs = functional.interpolate(cropped, (height, width), mode="bilinear")[0]
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["bilinear", "bilinear_once", "bicubic_once", "crop_bilinear"])
+def test_masks_of_a_large_picture_are_made_in_bands_alike(how, monkeypatch):
+    logits = np.random.default_rng(4).standard_normal((2, 32, 32)).astype(np.float32)
+    square = (64, 64) if how.endswith("once") else (64, 48)
+    frame, rule = Frame((400, 300), square, 64), MaskRule(0.0, 0, (1, 2), how, 32)
+    whole = upscale(logits, frame, how)
+    np.testing.assert_array_equal(upscaled_masks(logits, frame, rule), whole > 0)
+    for band in (1, 50_000, 2 * 400 * 299):
+        monkeypatch.setattr("exporter.bundle.preprocess._BAND", band)
+        found = upscaled_masks(logits, frame, rule)
+        # A product of fewer rows may round otherwise; a pixel at the threshold itself may flip.
+        assert ((found == (whole > 0)) | (np.abs(whole) < 1e-5)).all()
+
+
+def test_a_smaller_decoding_lies_where_the_picture_lies():
+    rule = Preprocess("longest_side", 64, "pillow_bilinear", (0.0,) * 3, (0.0,) * 3, (1.0,) * 3)
+    smooth = np.asarray(Image.linear_gradient("L").resize((600, 402)).convert("RGB"))
+    whole, frame = image_input(smooth, rule)
+    half, other = image_input(np.asarray(Image.fromarray(smooth).reduce(2)), rule, (600, 402))
+    assert other == frame
+    np.testing.assert_allclose(half, whole, atol=2)

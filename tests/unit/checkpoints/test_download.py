@@ -241,6 +241,15 @@ def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
     assert (tmp_path / "tiny.pt.partial").stat().st_size == len(BODY)
 
 
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/x", "{here}/file/x", "{here}/" + "x" * 300])
+def test_a_cache_that_cannot_be_is_a_request_error(server, tmp_path, place):
+    (tmp_path / "file").touch()
+    folder = Path(place.format(here=tmp_path))
+    with pytest.raises(RequestError, match=r"cannot keep downloads in .* set SAM_EXPORT_CACHE"):
+        fetch(published(server), folder, silent)
+    assert server.requests == []
+
+
 def test_an_endless_body_is_stopped(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "MOST_BYTES", 2_000_000)
     with pytest.raises(DownloadError, match="grew past 2000000 bytes"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+import pytest
+from PIL import Image, ImageFilter
 
 from exporter.bundle.masks import Masks
 from exporter.bundle.prompts import Prompts
@@ -64,3 +65,30 @@ def test_marks_at_the_corners_of_a_tiny_picture_do_not_fail():
     prompts = Prompts(((0.0, 0.0), (1.0, 1.0)), (1, 0), (0.0, 0.0, 1.0, 1.0))
     picture = overlay(np.zeros((1, 1, 3), np.uint8), [(masks, prompts)])
     assert picture.height > 1
+
+
+@pytest.mark.parametrize("line", [1, 2, 3, 7, 20, 90])
+def test_a_contour_is_what_as_many_filters_of_three_pixels_find(line):
+    mask = np.random.default_rng(line).random((40, 60)) > 0.97
+    mask[10:30, 20:40] = True
+    grown = Image.fromarray(mask.astype(np.uint8))
+    for _ in range(line):
+        grown = grown.filter(ImageFilter.MaxFilter(3))
+    drawn = np.asarray(tint(Image.new("RGB", (60, 40), (100, 100, 100)), mask, (200, 0, 0), line))
+    dark = (drawn == (50, 0, 0)).all(axis=2)
+    np.testing.assert_array_equal(dark, np.asarray(grown).astype(bool) & ~mask)
+
+
+def test_each_of_several_objects_has_its_colour():
+    first, second = np.zeros((1, 40, 60), bool), np.zeros((1, 40, 60), bool)
+    first[0, 5:20, 5:20], second[0, 5:20, 35:55] = True, True
+    logits = np.zeros((1, 8, 8), np.float32)
+    objects = [
+        (Masks(mask, np.array([0.9], np.float32), logits), Prompts(((30.0, 30.0),), (label,)))
+        for mask, label in ((first, 1), (second, 0))
+    ]
+    drawn = np.asarray(overlay(np.full((40, 60, 3), 100, np.uint8), objects))
+    assert drawn[12, 12].tolist() == [170, 78, 124]  # 45 % of the first colour
+    assert drawn[12, 45].tolist() == [55, 124, 170]
+    assert drawn[30, 5].tolist() == [100, 100, 100]
+    assert len(np.unique(drawn[25:36, 25:36].reshape(-1, 3), axis=0)) > 1, "the prompts are drawn"
