@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,17 @@ def find_ranges(module: str, task: Task) -> dict[str, Range]:
         task: what to watch.
 
     Raises:
-        RequestError: the pictures are all of one colour: ranges from them would cut every other
-            picture off.
+        RequestError: no value changes, as on pictures of one colour: such ranges would cut
+            everything off.
         LoweringError: a range is missing or not finite.
     """
     given = child.call([module], task.to_data(), what="calibration", failure=LoweringError)
     ranges = {name: Range(*sides) for name, sides in given.items()}
+    if ranges and all(each.low == each.high for each in ranges.values()):
+        raise RequestError(
+            f"calibration of {task.spec.name}: no value ever changes, so no range can be found: "
+            "give pictures like those that the app will see"
+        )
     for name in task.tensors:
         if name not in ranges:
             raise LoweringError(f"calibration of {task.spec.name}: no range of {name!r} was found")
@@ -114,15 +119,6 @@ def find_ranges(module: str, task: Task) -> dict[str, Range]:
                 "whether --precision fp32 is finite"
             )
     return {name: ranges[name] for name in task.tensors}
-
-
-def require_contrast(pictures: Iterable[Array]) -> None:
-    """RequestError if no picture has two colours."""
-    if all(picture.min() == picture.max() for picture in pictures):
-        raise RequestError(
-            "every calibration picture is of one colour, so no range can be found: give pictures "
-            "like those that the app will see"
-        )
 
 
 def answer(watch: Watch) -> Callable[[Any], dict[str, tuple[float, float]]]:

@@ -111,6 +111,13 @@ def summary(bundle: Bundle) -> str:
     if not values:
         shown = (f"{f.output} PSNR {f.value:.1f} dB" for f in own if f.measure == "psnr_db")
         return f"{bundle.path}: {sizes}; {', '.join(shown)}"
+    judged = {f.measure: f.value for f in manifest.parity if f.output == "masks"}
+    if "mean_mask_iou" in judged:
+        return (
+            f"{bundle.path}: {sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
+            f"1 % under {judged['p1_mask_iou']:.3f}, another mask chosen in "
+            f"{judged['other_mask_share']:.1%} of the cases"
+        )
     return (
         f"{bundle.path}: {sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
         f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "

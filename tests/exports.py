@@ -40,6 +40,16 @@ class Exports:
                 assert main(argv) == 0
         return open_bundle(bundle)
 
+    def all_targets(self, precision: str) -> list[Bundle]:
+        """The default form for every target, made in one run: pictures are recorded once."""
+        folder = self._folder / f"demo-all-{precision}"
+        argv = ["--target", "all", "--precision", precision, "--quiet"]
+        argv += ["--checkpoint", str(self.weights()), "--output", str(folder)]
+        with _alone(folder):
+            if not folder.exists():
+                assert main(argv) == 0
+        return [open_bundle(each) for each in sorted(folder.glob("demo-*"))]
+
     def check(self) -> None:
         """BundleError if a test changed one."""
         for bundle in self._folder.glob("*/demo-*"):

@@ -59,13 +59,6 @@ def test_a_name_like_none_is_told_where_all_are(refused):
     )
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
-def test_planned_precisions_are_refused_by_name(refused, precision):
-    line = refused("--precision", precision)
-    assert f"precision {precision} is not available in this release" in line
-    assert "fp16, fp32" in line
-
-
 def test_an_unknown_precision_lists_those_there_are(refused):
     assert "fp16, fp32" in refused("--precision", "bf16")
 

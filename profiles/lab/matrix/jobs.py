@@ -11,7 +11,8 @@ from exporter.precision import precisions
 from exporter.targets import load_target
 from exporter.variants import Variant, load_variant, variants
 
-PRECISIONS = tuple(precision.name for precision in precisions())
+PRECISIONS = tuple(precision.name for precision in precisions() if not precision.judged)
+"""Masks decide about the others, and masks of filled weights say nothing."""
 FILLED = "filled, not trained"
 EMBEDDED = "embedded, trained"
 LARGE = 250_000_000
