@@ -1,7 +1,7 @@
 """The demo model in 8 and 4 bits: its masks, its files, and a calibration that is wrong.
 
-The export judges 16 scenes, about 100 masks: few enough for a percentile to hang on one mask, so these
-goals leave some room under what was measured on more.
+The export judges 16 scenes, about 100 masks: few enough for a percentile to hang on one mask, so
+these goals leave some room under what was measured on more.
 """
 
 from __future__ import annotations
