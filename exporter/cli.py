@@ -16,7 +16,7 @@ from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.closest import unknown
 from exporter.listing import listing
-from exporter.printable import one_line
+from exporter.printable import one_line, plain
 from exporter.progress import on_stderr, silent
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.list or arguments.manifest_schema:
-        print(_known(arguments))
+        print(plain(_known(arguments)))
         return 0
     return _export(arguments)
 

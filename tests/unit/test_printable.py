@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import RequestError
-from exporter.printable import LINE, one_line, printable, quote
+from exporter.printable import LINE, one_line, plain, printable, quote
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,19 @@ class Silent:
 )
 def test_any_value_is_quoted(value, shown):
     assert quote(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tof ours 图\n", "two\nlines\tof ours 图\n"),
+        ("two\nlines\x1b[2J\r\n", "two\nlines\\x1b[2J\\r\n"),
+        ("", ""),
+    ],
+)
+def test_our_own_line_ends_stay(text, shown):
+    assert plain(text) == shown
+
+
+def test_a_message_may_be_text_already():
+    assert one_line("a\nb") == one_line(RequestError("a\nb")) == r"a\nb"
