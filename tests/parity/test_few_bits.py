@@ -58,7 +58,8 @@ def test_the_decoder_stays_in_half_size(bundles, exports):
     _, made = bundles
     for bundle in made:
         half = exports.bundle(bundle.manifest.target, "fp16").manifest.graph("mask_decoder")
-        assert bundle.manifest.graph("mask_decoder").bytes == pytest.approx(half.bytes, rel=0.01)
+        # Attention is one operation from iOS 18 on, which int4-weights needs: 1.6 % less.
+        assert bundle.manifest.graph("mask_decoder").bytes == pytest.approx(half.bytes, rel=0.03)
 
 
 def test_core_ml_says_which_ios_it_needs(bundles):
