@@ -4,56 +4,32 @@
 
     (bundle,) = export(Job(targets=("onnx",), variant="mobile_sam"))    # into bundles/
     segmenter = open_segmenter(open_bundle("bundles/mobile_sam-onnx-fp16"))
-    segmenter.set_image(rgb)                                    # (H, W, 3) uint8
+    segmenter.set_image("photo.jpg")                            # or a PIL image, or an RGB array
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
 
 Only `export` needs torch. Importing this module imports nothing else: each name is imported when it
-is first used.
+is first used. Type checkers read the same names from `exporter/stubs/sam_export-stubs`.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from exporter import __version__
-    from exporter.bundle.folder import Bundle, open_bundle
-    from exporter.bundle.manifest import Manifest
-    from exporter.bundle.masks import Masks
-    from exporter.bundle.prompts import Prompts
-    from exporter.errors import ExportError, RequestError, SamExportError
-    from exporter.job import Job, Place
-    from exporter.pipeline import export
-    from exporter.targets import Options
-    from runtimes.parity import check_parity
-    from runtimes.segmenters import Segmenter, open_segmenter
-
-__all__ = [
-    "Bundle",
-    "ExportError",
-    "Job",
-    "Manifest",
-    "Masks",
-    "Options",
-    "Place",
-    "Prompts",
-    "RequestError",
-    "SamExportError",
-    "Segmenter",
-    "__version__",
-    "check_parity",
-    "export",
-    "open_bundle",
-    "open_segmenter",
-]
+from typing import Any
 
 _HOMES = {
     "exporter": ("__version__",),
     "exporter.bundle.folder": ("Bundle", "open_bundle"),
     "exporter.bundle.manifest": ("Manifest",),
     "exporter.bundle.prompts": ("Prompts",),
-    "exporter.errors": ("ExportError", "RequestError", "SamExportError"),
+    "exporter.errors": (
+        "BundleError",
+        "ExportError",
+        "ImageError",
+        "ParityError",
+        "PromptError",
+        "RequestError",
+        "SamExportError",
+    ),
     "exporter.job": ("Job", "Place"),
     "exporter.pipeline": ("export",),
     "exporter.targets": ("Options",),
@@ -62,6 +38,8 @@ _HOMES = {
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - names stand in one table
 
 
 def __getattr__(name: str) -> Any:

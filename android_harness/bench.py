@@ -38,7 +38,7 @@ FindWay = Callable[[str, Wanted, Supplies], Way]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class SentBundle:
     """A bundle on the device.
 
     Attributes:
@@ -71,7 +71,7 @@ class AndroidBench:
     supplies: Supplies = field(default_factory=Supplies)
     find_way: FindWay = find_way
     folder: str = field(default_factory=lambda: f"{WORK}/run-{secrets.token_hex(4)}")
-    _loaded: dict[Path, Loaded] = field(default_factory=dict)
+    _loaded: dict[Path, SentBundle] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
 
     def prepare(self, bundle: Bundle) -> None:
@@ -104,7 +104,7 @@ class AndroidBench:
         LOG.info("%s: %s: %.1f MB pushed", self.facts.device, bundle.path.name, pushed / 2**20)
         self._link()
         self._self_test(way, wanted)
-        self._loaded[bundle.path] = Loaded(way, plans)
+        self._loaded[bundle.path] = SentBundle(way, plans)
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
         """Parity figures of the bundle's goldens as this device computes them: one process.
@@ -156,7 +156,7 @@ class AndroidBench:
     def _plans(
         self, bundle: Bundle, way: Way, library: Library
     ) -> dict[tuple[str, str], DevicePlan]:
-        """Every plan that the way can do."""
+        """List the plans that the way can do."""
         how = (library, Setting.of(self.method, self.cores))
         names = [graph.spec.name for graph in bundle.manifest.graphs]
         plans = {(GRAPH, name): graph_plan(bundle, name, *how) for name in names}
@@ -166,7 +166,7 @@ class AndroidBench:
             plans[CHECK, ""] = check_plan(bundle, *how)
         return plans
 
-    def _plan(self, bundle: Bundle, mode: str, graph: str = "") -> tuple[Loaded, DevicePlan]:
+    def _plan(self, bundle: Bundle, mode: str, graph: str = "") -> tuple[SentBundle, DevicePlan]:
         self.prepare(bundle)
         loaded = self._loaded[bundle.path]
         name, modes = loaded.way.name, loaded.way.modes()
@@ -184,7 +184,7 @@ class AndroidBench:
             raise RequestError(f"{bundle.path} has no graph {graph!r}; choose from {known}")
         return loaded, loaded.plans[mode, graph]
 
-    def _run(self, loaded: Loaded, plan: DevicePlan) -> tuple[RunnerReport, tuple[str, ...]]:
+    def _run(self, loaded: SentBundle, plan: DevicePlan) -> tuple[RunnerReport, tuple[str, ...]]:
         command = loaded.way.command(self.folder, plan.job, runs.JOB)
         ended = runs.run(
             self.connection, self.folder, command, plan.job.text(), self.method.deadline_seconds

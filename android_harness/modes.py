@@ -61,8 +61,8 @@ def undo(connection: Connection) -> str:
 
 
 @contextmanager
-def changed(connection: Connection, *, fixed_performance: bool) -> Iterator[None]:
-    """The screen on, the performance mode as wished; everything as before when the block ends.
+def change_modes(connection: Connection, *, fixed_performance: bool) -> Iterator[None]:
+    """Keep the screen on and the performance mode as wished, until the block ends.
 
     Raises:
         RequestError: the device has no fixed-performance mode.

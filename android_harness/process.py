@@ -14,7 +14,7 @@ TIMED_OUT, KILLED, SEGFAULT = 124, 137, 139
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command on the device gave.
+    """The result of a command on the device.
 
     Attributes:
         status: its exit code; 124 if `timeout` ended it.
@@ -55,13 +55,13 @@ def read_runner(answer: Answer) -> RunnerReport:
     """The C runner's report. RunnerError says how it ended if there is none."""
     if answer.status == 0 or answer.stdout.strip():
         if answer.status in (TIMED_OUT, KILLED):
-            raise RunnerError(ending(answer))
+            raise RunnerError(describe_ending(answer))
         return parse_report(answer.stdout)
-    raise RunnerError(ending(answer))
+    raise RunnerError(describe_ending(answer))
 
 
-def ending(answer: Answer) -> str:
-    """How a program on the device ended, with its last words."""
+def describe_ending(answer: Answer) -> str:
+    """Describe how a program on the device ended, with its last words."""
     how = {
         TIMED_OUT: "the runner did not end in time and was stopped",
         KILLED: "the system killed the runner (out of memory?)",

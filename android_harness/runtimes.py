@@ -111,5 +111,5 @@ def needed_runtime(target: str) -> Runtime:
 
 
 def targets() -> tuple[str, ...]:
-    """Every target that a device can run."""
+    """List the targets that a device can run."""
     return tuple(runtime.target for runtime in RUNTIMES)

@@ -31,3 +31,13 @@ def load(package: str, name: str, symbol: str) -> Any:
         aliases = getattr(importlib.import_module(package), "ALIASES", None)
         raise unknown(kind, name, known, aliases=aliases)
     return getattr(importlib.import_module(f"{package}.{name}"), symbol)
+
+
+def option_name(entry: str) -> str:
+    """Spell an entry as an option's value: `int8_weights` -> `int8-weights`."""
+    return entry.replace("_", "-")
+
+
+def entry_name(option: str) -> str:
+    """Spell an option's value as its entry: `int8-weights` -> `int8_weights`."""
+    return option.replace("-", "_")

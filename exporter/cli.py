@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import exporter
-from exporter import child, command, targets
+from exporter import child, command, precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
+from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.closest import unknown
 from exporter.listing import listing
-from exporter.printable import one_line
+from exporter.printable import one_line, plain
 from exporter.progress import on_stderr, silent
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
 from exporter.variants import DEFAULT
@@ -42,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sam-export",
         lambda: _parser().parse_args(argv),
         _work,
-        stopped=lambda arguments: "; no unfinished bundle is left",
+        stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
 
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.list or arguments.manifest_schema:
-        print(_known(arguments))
+        print(plain(_known(arguments)))
         return 0
     return _export(arguments)
 
@@ -146,15 +147,22 @@ def _parser() -> Parser:
         metavar="NAME",
         help=f"{', '.join(targets.names())} or all; repeatable (default: coreml)",
     )
-    add("--precision", default="fp16", help="fp32 or fp16 (default: fp16)")
+    kept = ", ".join(precision.names())
+    add("--precision", default="fp16", help=f"{kept}; --list says what each is (default: fp16)")
     add(
         "--max-points",
-        type=whole_number(2, 64),
+        type=whole_number(SLOTS[0], SLOTS[-1]),
         metavar="N",
         help="prompt slots: a point takes one, a box two, and a set without a box one more "
         "(default: 8, or as many as the variant can have)",
     )
-    add("--batch", type=whole_number(1, 64), default=1, metavar="B", help="prompt sets in one call")
+    add(
+        "--batch",
+        type=whole_number(BATCHES[0], BATCHES[-1]),
+        default=1,
+        metavar="B",
+        help="prompt sets in one call",
+    )
     add(
         "--score",
         choices=("iou_predictions", "stability"),

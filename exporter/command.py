@@ -30,7 +30,7 @@ def run(
     parse: Callable[[], Arguments],
     work: Callable[[Arguments], int],
     *,
-    stopped: Callable[[Arguments], str] = lambda arguments: "",
+    stopped: Callable[[str, Arguments], str] = lambda word, arguments: word,
 ) -> int:
     """Parse, work, print; returns the exit status.
 
@@ -38,7 +38,7 @@ def run(
         program: its name, which begins every line on stderr.
         parse: gives the arguments; `--debug` among them asks for tracebacks.
         work: gives the exit status of its work.
-        stopped: what is said after "interrupted" or "terminated".
+        stopped: makes the line of "interrupted" or "terminated".
 
     Raises:
         SystemExit: by argparse, after --help, --version or a wrong argument.
@@ -53,7 +53,7 @@ def run(
             return status
         except KeyboardInterrupt as end:
             word, status = describe_end(end)
-            line = f"{word}{stopped(arguments)}"
+            line = stopped(word, arguments)
         except Exception as error:  # noqa: BLE001 - the last border: one line, no traceback
             if getattr(arguments, "debug", False):
                 sys.stderr.write(plain(traceback.format_exc()))

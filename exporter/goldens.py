@@ -97,28 +97,35 @@ class Recorder:
             given: inputs shared by its cases.
         """
         taken = {tensor.name for tensor in graph.spec.inputs}
+        examples = graph.examples(Generator(PCG64(SEED))) or {SCENE: {}}
+        own = dict(next(iter(examples.values())))
         if isinstance(self.rule, PromptRule) and "point_coords" in taken:
-            yield from self._slots(graph, given, self.rule)
+            yield from self._slots(graph, given, own, self.rule)
         elif isinstance(self.rule, DrawnPrompts) and "prompt_masks" in taken:
             for name, prompts in drawn_cases(self.instances).items():
-                inputs = {"prompt_masks": draw(prompts, self.frame, self.rule)}
-                yield Run(name, dict(inputs), run(graph, {**given, **inputs}))
+                inputs = own | {"prompt_masks": draw(prompts, self.frame, self.rule)}
+                yield Run(name, inputs, run(graph, {**given, **inputs}))
         else:
-            yield Run(SCENE, {}, run(graph, given))
+            for name, each in examples.items():
+                yield Run(name, dict(each), run(graph, {**given, **each}))
 
     def _slots(
-        self, graph: Graph, given: Mapping[str, npt.NDArray[np.generic]], rule: PromptRule
+        self,
+        graph: Graph,
+        given: Mapping[str, npt.NDArray[np.generic]],
+        own: Arrays,
+        rule: PromptRule,
     ) -> Iterator[Run]:
         taken = {tensor.name for tensor in graph.spec.inputs}
         best: dict[str, Floats] = {}
         for case in cases(self.instances, rule, refine="mask_input" in taken):
             previous, side = best.get(case.refines), self.mask.low_res_size
             inputs = _slot_inputs(case, self.frame, rule, previous, side)
-            inputs = {name: array for name, array in inputs.items() if name in taken}
-            outputs = run(graph, {**given, **inputs})
+            kept: Arrays = own | {name: array for name, array in inputs.items() if name in taken}
+            outputs = run(graph, {**given, **kept})
             if "low_res_masks" in outputs:
                 best[case.name] = _best(outputs, self.mask)
-            yield Run(case.name, dict(inputs), outputs)
+            yield Run(case.name, kept, outputs)
 
 
 def record(
@@ -186,10 +193,18 @@ def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
 
 
 def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Floats]:
-    """Run a graph in torch, by names. LoweringError if an input is missing."""
-    missing = [tensor.name for tensor in graph.spec.inputs if tensor.name not in inputs]
-    if missing:
-        raise LoweringError(f"{graph.spec.name} takes {missing[0]}, which no golden case gives")
+    """Run a graph in torch, by names. LoweringError if an input is missing or misshapen."""
+    for tensor in graph.spec.inputs:
+        if tensor.name not in inputs:
+            raise LoweringError(
+                f"{graph.spec.name} takes {tensor.name}, which no golden case gives: "
+                "add it to the graph's `examples`"
+            )
+        shape = inputs[tensor.name].shape
+        if shape != tensor.shape:
+            raise LoweringError(
+                f"{graph.spec.name} takes {tensor.name} {tensor.shape}; its golden case has {shape}"
+            )
     given = {
         tensor.name: torch.from_numpy(np.asarray(inputs[tensor.name], np.float32))
         for tensor in graph.spec.inputs

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
-from exporter.bundle.rules import LABELS, MaskRule, PromptRule, Score
+from exporter import targets
+from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision
-from exporter.targets import Options, Target, load_target
+from exporter.printable import quote
+from exporter.targets import (
+    Options,
+    Target,
+    load_target,
+    require_choice,
+    require_read,
+    require_toolkits,
+)
 from exporter.variants import Slots, Variant, variants
 
 DEFAULT_SLOTS = 8
-MOST_SLOTS = 64
+FLOORS_MODULE = "runtimes.measures"
+"""Reached by name: imports flow from there to here."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +33,43 @@ class Job:
     """Everything that makes a bundle; equal jobs make equal bundles.
 
     Attributes:
-        targets: formats, each its own bundle.
+        targets: names of formats, at least one; each is its own bundle.
         precision: a name of `exporter/precision/`.
         variant: a name of `sam-export --list`; None for the one that the checkpoint's tensors fit,
             or without a checkpoint the embedded model.
-        checkpoint: the file or folder; None for the published or embedded one.
+        checkpoint: the file or folder, kept as a Path; None for the published or embedded one.
         decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
-        batch: prompt sets in one decoder call (B).
-        slots: slots of a prompt set (N); None for 8, or as many as the variant can have.
+        batch: prompt sets in one decoder call (B), 1 to 64.
+        slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
+
+    Raises:
+        RequestError: a value is of the wrong type or out of its range.
     """
 
     targets: tuple[str, ...]
     precision: str = "fp16"
     variant: str | None = None
-    checkpoint: Path | None = None
-    decoder_checkpoint: Path | None = None
+    checkpoint: Path | str | None = None
+    decoder_checkpoint: Path | str | None = None
     batch: int = 1
     slots: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", _target_names(self.targets))
+        _require("Job.precision", self.precision, str)
+        _require("Job.variant", self.variant, str, type(None))
+        for part in ("checkpoint", "decoder_checkpoint"):
+            path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
+            object.__setattr__(self, part, None if path is None else Path(path))
+        require_choice("Job.batch", self.batch, BATCHES)
+        if self.slots is not None:
+            require_choice("Job.slots", self.slots, SLOTS)
+        require_choice("Job.score", self.score, get_args(Score))
+        _require("Job.options", self.options, Options)
 
 
 @dataclass(frozen=True)
@@ -48,14 +77,40 @@ class Place:
     """Where bundles go.
 
     Attributes:
-        output: folder that holds them.
+        output: folder that holds them, kept as a Path.
         force: replace a different bundle that is already there.
-        sign: an Ed25519 private key to sign them with; None for unsigned.
+        sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
+
+    Raises:
+        RequestError: a value is of the wrong type.
     """
 
-    output: Path = Path("bundles")
+    output: Path | str = Path("bundles")
     force: bool = False
-    sign: Path | None = None
+    sign: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
+        _require("Place.force", self.force, bool)
+        key = _require("Place.sign", self.sign, str, Path, type(None))
+        object.__setattr__(self, "sign", None if key is None else Path(key))
+
+
+def _require(place: str, value: Any, *types: type) -> Any:
+    """Return the value. RequestError if it is of no such type."""
+    if not isinstance(value, types):
+        names = " or ".join("None" if each is type(None) else each.__name__ for each in types)
+        raise RequestError(f"{place} is a {names}, not {quote(value)}")
+    return value
+
+
+def _target_names(given: Any) -> tuple[str, ...]:
+    """Return the names, each once. RequestError if there is none, or they are not names."""
+    if not isinstance(given, (tuple, list)) or not all(isinstance(each, str) for each in given):
+        raise RequestError(f"Job.targets is a tuple of names, as ('onnx',), not {quote(given)}")
+    if not given:
+        raise RequestError(f"Job.targets is empty; choose from {', '.join(targets.names())}")
+    return tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)
@@ -82,14 +137,27 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
     """The job's targets and precision.
 
     Raises:
-        RequestError: there is no such target or precision, a target cannot be exported in it, or
-            its toolkit is not installed.
+        RequestError: there is no such target or precision, the precision has no floors, a target
+            cannot be exported in it, or its toolkit is not installed.
     """
     precision = load_precision(job.precision)
-    targets = tuple(load_target(name) for name in job.targets)
-    for target in targets:
-        target.require(precision.name)
-    return targets, precision
+    require_floors(precision)
+    asked = tuple(load_target(name) for name in job.targets)
+    for target in asked:
+        target.require_precision(precision.name)
+    require_toolkits(asked)
+    require_read(job.options, asked)
+    return asked, precision
+
+
+def require_floors(precision: Precision) -> None:
+    """RequestError if no floors are set: its bundles could not be judged after all the work."""
+    floors: Mapping[str, object] = importlib.import_module(FLOORS_MODULE).FLOORS
+    if precision.floors_row not in floors:
+        raise RequestError(
+            f"no floors are set for precision {precision.floors_row}: add its row to FLOORS in "
+            f"{FLOORS_MODULE}"
+        )
 
 
 def settle(job: Job, variant: Variant) -> Order:
@@ -98,16 +166,16 @@ def settle(job: Job, variant: Variant) -> Order:
     Raises:
         RequestError: see `formats`; or the variant has no such slots or score.
     """
-    targets, precision = formats(job)
+    asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
-    return Order(variant, targets, precision, prompts, mask, job.options)
+    return Order(variant, asked, precision, prompts, mask, job.options)
 
 
 def prompt_rule(
     variant: Variant, batch: int = Job.batch, slots: int | None = Job.slots
 ) -> PromptRule | None:
-    """How prompts fill the decoder's slots; None if the network has none.
+    """Say how prompts fill the decoder's slots; None if the network has none.
 
     Args:
         variant: of which the decoder is.
@@ -124,7 +192,7 @@ def prompt_rule(
                 f"{variant.name} has no prompt slots: leave out --batch and --max-points"
             )
         return None
-    most = rule.most or MOST_SLOTS
+    most = rule.most or SLOTS[-1]
     if slots is not None and slots > most:
         raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
     return PromptRule(
@@ -138,13 +206,13 @@ def prompt_rule(
 
 
 def mask_rule(variant: Variant, score: Score = Job.score) -> MaskRule:
-    """How masks are chosen. RequestError if the variant has no such score."""
+    """Say how masks are chosen. RequestError if the variant has no such score."""
     if score == variant.mask.score:
         return variant.mask
     if variant.stability is None or score != variant.stability.score:
         able = [v.name for v in variants().values() if v.stability is not None]
         raise RequestError(
-            f"{variant.name} has no --score {score}: nothing published ranks its masks so; "
-            f"stability is there for {', '.join(able)}"
+            f"{variant.name} cannot rank masks by {score}: its published code does not; "
+            f"--score stability is for {', '.join(able)}"
         )
     return variant.stability

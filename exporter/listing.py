@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter import targets
-from exporter.precision import PLANNED
+from exporter.precision import PLANNED, precisions
 from exporter.precision import names as precision_names
 from exporter.variants import variants
 
@@ -58,7 +58,10 @@ def listing(*, as_json: bool) -> str:
     """List every variant: a table, or JSON with all data."""
     data = rows()
     if as_json:
-        return json.dumps({"variants": data, "planned_precisions": list(PLANNED)}, indent=2)
+        kept = [precision.row() for precision in precisions()]
+        planned = [name for name in PLANNED if name not in precision_names()]
+        known = {"variants": data, "precisions": kept, "planned_precisions": planned}
+        return json.dumps(known, indent=2)
     table = [HEAD, *map(_cells, data)]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
@@ -67,6 +70,7 @@ def listing(*, as_json: bool) -> str:
         "GMACs: 10^9 multiply-accumulates in one call of each graph, image_encoder + mask_decoder "
         "if there are two.",
         f"MB: the graphs' files of an {SHOWN} bundle for {order}; empty if not measured.",
+        *(f"{precision.name}: {precision.summary}." for precision in precisions()),
     )
     return "\n".join([*(line.rstrip() for line in lines), "", *notes])
 

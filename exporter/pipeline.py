@@ -74,17 +74,18 @@ def export(
         RequestError: the job cannot be done as asked; nothing was written.
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
-    checkpoint: Checkpoint | Path | None = job.checkpoint
+    path, decoder = _path(job.checkpoint), _path(job.decoder_checkpoint)
+    checkpoint: Checkpoint | Path | None = path
     if place is not None and place.sign is not None:
-        Signer.load(place.sign)  # report a key that cannot be used before any work
-    if job.variant is None and job.checkpoint is not None:
+        Signer.load(Path(place.sign))  # report a key that cannot be used before any work
+    if job.variant is None and path is not None:
         formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(job.checkpoint, report)
+        variant, checkpoint = _recognise(path, report)
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, checkpoint, job.decoder_checkpoint, report)
+        network, source = obtain(variant, checkpoint, decoder, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -111,7 +112,7 @@ def hold(order: Order, place: Place) -> Iterator[Held]:
     if isinstance(place, Held):
         yield place
         return
-    folders = [place.output / order.bundle_name(target) for target in order.targets]
+    folders = [Path(place.output) / order.bundle_name(target) for target in order.targets]
     with ExitStack() as stack:
         claims = {
             folder: stack.enter_context(claim_bundle(folder))
@@ -143,7 +144,7 @@ def export_network(
     from exporter.models.layers import freeze
 
     place = place or Place()
-    signer = None if place.sign is None else Signer.load(place.sign)
+    signer = None if place.sign is None else Signer.load(Path(place.sign))
     graphs = graphs_of(freeze(network), order.variant, order.prompts)
     with hold(order, place) as held:
         works = [
@@ -156,6 +157,10 @@ def export_network(
         goldens = _record(order, graphs, report) if None in finished else {}
         pairs = zip(works, finished, strict=True)
         return [bundle or work.write(graphs, goldens) for work, bundle in pairs]
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
@@ -231,7 +236,7 @@ class PendingBundle:
     @property
     def folder(self) -> Path:
         """The bundle's final folder."""
-        return self.place.output / self.order.bundle_name(self.target)
+        return Path(self.place.output) / self.order.bundle_name(self.target)
 
     def finished(self) -> Bundle | None:
         """Open the finished bundle of the same job, or None.
@@ -244,7 +249,7 @@ class PendingBundle:
         if claimed and (self.place.force or not folder.exists()):
             return None
         if not (folder / MANIFEST).is_file():
-            raise RequestError(f"{folder} exists and is no bundle: move it, or change --output")
+            raise RequestError(f"{folder} exists and is not a bundle: move it, or change --output")
         try:
             bundle = open_bundle(folder)
         except BundleError as error:

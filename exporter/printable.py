@@ -34,9 +34,17 @@ def one_line(error: BaseException | str) -> str:
     return message if len(message) <= LINE else f"{message[: LINE - 3]}..."
 
 
+def quote(value: object) -> str:
+    """Spell any value as code, in one short line; one without a spelling by its type."""
+    try:
+        return printable(repr(value))
+    except Exception:  # noqa: BLE001 - `repr` is anybody's code, and refuses a giant integer
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def plain(text: str) -> str:
     """Escape what is not printable in text of several lines, whose line ends are ours."""
-    if text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly always; and quick
         return text
     return "".join(c if c in "\n\t" else _spelt(c) for c in text)
 

@@ -219,11 +219,11 @@ def _failures(outcome: Outcome) -> list[dict[str, str]]:
     return [{"device": device, "error": str(error)} for device, error in outcome.failures]
 
 
-def _how_to_go_on(arguments: Arguments) -> str:
+def _how_to_go_on(word: str, arguments: Arguments) -> str:
     if not hasattr(arguments, "bundles"):
-        return ""
+        return word
     return (
-        "; finished repeats are kept: give the same command again within "
+        f"{word}; finished repeats are kept: give the same command again within "
         f"{EXPIRY_HOURS:g} hours to go on"
     )
 

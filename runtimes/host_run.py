@@ -21,7 +21,7 @@ from time import process_time_ns
 from typing import Any
 
 from exporter import child
-from exporter.bundle.flow import feeds, order_graphs, repeated_graph
+from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
@@ -98,7 +98,7 @@ def run_graph(job: HostJob) -> GraphRun:
 
 
 def run_session(job: HostJob) -> SessionRun:
-    """Load every graph, run each once in order, then run again the one that answers prompts.
+    """Load every graph, run each once in order, then run again those that answer prompts.
 
     A bundle of one graph has no click of its own: every answer takes the whole graph.
     """
@@ -113,10 +113,10 @@ def run_session(job: HostJob) -> SessionRun:
     _chain(graphs, loaded, inputs)
     first_mask_ns = clock_ns() - start
     clicks: tuple[int, ...] = ()
-    graph = repeated_graph(graphs)
-    if graph is not None:
-        decoder, given = loaded[graphs.index(graph)], inputs[graph.spec.name]
-        clicks = time_calls(lambda: decoder.run(given), job.method).counted
+    again = repeated_graphs(graphs)
+    if again:
+        answering = [loaded[graphs.index(graph)] for graph in again]
+        clicks = time_calls(lambda: _chain(again, answering, inputs), job.method).counted
     return SessionRun(
         runtime, load_ns, first_mask_ns, clicks, peak_bytes() or None, notes=(_resident(before),)
     )

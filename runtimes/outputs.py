@@ -17,7 +17,6 @@ from exporter.bundle.preprocess import Bools
 from exporter.bundle.prompts import Prompts
 from exporter.errors import RequestError
 from runtimes.objects import Asked
-from runtimes.overlay import overlay
 from runtimes.pictures import Picture
 from runtimes.pictures.writing import (
     require_mask_format,
@@ -87,6 +86,8 @@ def write(files: Files, image: Path, picture: Picture, found: Sequence[Segmented
     """Write the files asked for; returns their paths, in order."""
     written = []
     if files.overlay is not None:
+        from runtimes.overlay import overlay  # fonts and drawing take a while to import
+
         shown = [_as_decoded(one, picture) for one in found]
         drawn = overlay(picture.rgb, [(one.masks, one.asked.prompts) for one in shown])
         save_picture(files.overlay, drawn)

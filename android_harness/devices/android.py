@@ -15,7 +15,7 @@ from android_harness.adb.rows import AdbRow, named
 from android_harness.bench import AndroidBench, FindWay
 from android_harness.errors import UnusableError
 from android_harness.lock import locked
-from android_harness.modes import changed
+from android_harness.modes import change_modes
 from android_harness.state import condition, facts, topology
 from android_harness.state.device_class import judge_row
 from android_harness.ways import Supplies, delegates, find_way, way_kinds
@@ -80,7 +80,7 @@ class AndroidDevice:
             known = self._usable(answers)
             condition.refuse_override(condition.parse(answers), self.name)
             chosen = topology.parse(answers["cores"]).choose(method.cores, method.threads)
-            with changed(self.connection, fixed_performance=FIXED.name in method.modes):
+            with change_modes(self.connection, fixed_performance=FIXED.name in method.modes):
                 yield AndroidBench(
                     self.connection, known, method, chosen, self.supplies, self.find_way
                 )

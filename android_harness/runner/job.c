@@ -189,7 +189,8 @@ static void parse_line(const char *key, char **rest) {
     } else if (strcmp(key, "stable_within") == 0) {
         job.stable_within = number(rest, "stable_within", 0, 1);
     } else if (strcmp(key, "repeat") == 0) {
-        job.repeat = word(rest, "graph");
+        if (job.repeat_count == MAX_GRAPHS) fail("job: more than %d graphs to repeat", MAX_GRAPHS);
+        job.repeat[job.repeat_count++] = word(rest, "graph");
     } else {
         parse_graph_line(key, rest);
     }
@@ -225,7 +226,12 @@ void parse_job(const char *path) {
         }
     }
     if (!job.graph_count) fail("job: %s has no graph", path);
-    if (job.repeat) graph_called(job.repeat);
+    for (int i = 1; i < job.repeat_count; i++) {
+        if (graph_called(job.repeat[i]) <= graph_called(job.repeat[i - 1])) {
+            fail("job: %s is repeated before %s, but comes after it", job.repeat[i - 1], job.repeat[i]);
+        }
+    }
+    if (job.repeat_count) graph_called(job.repeat[0]);
 }
 
 Graph *graph_called(const char *name) {

@@ -97,8 +97,9 @@ static void keep(Samples *kept, int64_t value) {
     kept->values[kept->count++] = value;
 }
 
-/* Fill the inputs of a case: from files, and from what earlier graphs gave. */
-static void follow(Graph *graph, const Case *one, bool files, bool links) {
+/* Fill the inputs of a case: from files, and from what earlier graphs gave, the first of them
+ * `since`; NULL for none. */
+static void follow(Graph *graph, const Case *one, bool files, const Graph *since) {
     for (int i = 0; i < one->step_count; i++) {
         const Step *step = &one->steps[i];
         if (strcmp(step->verb, "write") == 0) continue;
@@ -107,10 +108,11 @@ static void follow(Graph *graph, const Case *one, bool files, bool links) {
             if (files) read_tensor(step->file, input);
             continue;
         }
-        if (!links) continue;
+        if (!since) continue;
         Graph *source = job.graphs;
         while (source < graph && strcmp(source->name, step->graph) != 0) source++;
         if (source == graph) fail("job: %s links to %s, which is not earlier", graph->name, step->graph);
+        if (source < since) continue;
         Tensor *given = tensor_called(source->outputs, source->output_count, step->output, source->name);
         if (given->bytes != input->bytes) {
             fail("job: %s/%s cannot be %s/%s: the sizes differ", graph->name, input->name,
@@ -148,7 +150,7 @@ static void check_every_case(void) {
         Graph *graph = &job.graphs[g];
         load(graph);
         for (int c = 0; c < graph->case_count; c++) {
-            follow(graph, &graph->cases[c], true, true);
+            follow(graph, &graph->cases[c], true, job.graphs);
             int64_t took = call(graph);
             if (c == 0) graph->first_ns = took;
             write_outputs(graph, &graph->cases[c]);
@@ -177,6 +179,17 @@ static bool is_stable(const Samples *kept) {
     return (now > then ? now - then : then - now) <= job.stable_within * then;
 }
 
+/* One answer of a session: its graphs in turn, with what they hand on to each other. */
+static int64_t answer(Graph **graphs, int count) {
+    int64_t start = now_ns();
+    runtime->call(graphs[0]);
+    for (int i = 1; i < count; i++) {
+        follow(graphs[i], &graphs[i]->cases[0], false, graphs[0]);
+        runtime->call(graphs[i]);
+    }
+    return now_ns() - start;
+}
+
 static void warm_up(Graph *graph) {
     int64_t start = now_ns(), limit = (int64_t)(job.warmup_seconds * 1e9);
     int64_t least = (int64_t)(job.warmup_least_seconds * 1e9);
@@ -189,7 +202,7 @@ static void warm_up(Graph *graph) {
     }
 }
 
-static void take_samples(Graph *graph, double seconds) {
+static void take_samples(Graph **graphs, int count, double seconds) {
     read_frequencies(&measured.before);
     int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID), start = now_ns();
     int64_t least = (int64_t)(seconds * 1e9);
@@ -198,7 +211,7 @@ static void take_samples(Graph *graph, double seconds) {
             measured.capped = true;
             break;
         }
-        keep(&measured.samples, call(graph));
+        keep(&measured.samples, answer(graphs, count));
     }
     measured.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     read_frequencies(&measured.after);
@@ -208,7 +221,7 @@ static void time_graph(void) {
     Graph *graph = &job.graphs[0];
     load(graph);
     warm_up(graph);
-    take_samples(graph, job.seconds);
+    take_samples(&graph, 1, job.seconds);
     write_outputs(graph, &graph->cases[0]);
 }
 
@@ -216,11 +229,13 @@ static void time_session(int64_t start) {
     for (int g = 0; g < job.graph_count; g++) load(&job.graphs[g]);
     for (int g = 0; g < job.graph_count; g++) {
         Graph *graph = &job.graphs[g];
-        follow(graph, &graph->cases[0], false, true);
+        follow(graph, &graph->cases[0], false, job.graphs);
         graph->first_ns = call(graph);
     }
     measured.first_mask_ns = now_ns() - start;
-    if (job.repeat) take_samples(graph_called(job.repeat), 0);
+    Graph *repeated[MAX_GRAPHS];
+    for (int i = 0; i < job.repeat_count; i++) repeated[i] = graph_called(job.repeat[i]);
+    if (job.repeat_count) take_samples(repeated, job.repeat_count, 0);
     for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
 }
 
@@ -230,7 +245,7 @@ void do_job(void) {
         Graph *graph = &job.graphs[g];
         for (int c = 0; c < graph->case_count; c++) complete(graph, &graph->cases[c]);
         /* Files are read before anything is timed; links are followed when there is a source. */
-        if (!check) follow(graph, &graph->cases[0], true, !session);
+        if (!check) follow(graph, &graph->cases[0], true, session ? NULL : job.graphs);
     }
     hold_to_cores();
     int64_t start = now_ns();

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PROTOCOL 2 /* of the job file and of the report; runtimes/remote/job.py has the same */
+#define PROTOCOL 3 /* of the job file and of the report; runtimes/remote/job.py has the same */
 #define MAX_TENSORS 16
 #define MAX_GRAPHS 8
 #define MAX_CASES 64
@@ -54,7 +54,8 @@ typedef struct {
 
 typedef struct {
     const char *mode, *runtime, *version, *library, *delegate;
-    const char *repeat; /* the graph that a session calls again and again; NULL for none */
+    const char *repeat[MAX_GRAPHS]; /* the graphs that a session calls again and again, in turn */
+    int repeat_count;
     int threads, core_count, graph_count, stable_calls;
     int cores[MAX_CORES];
     long runs;

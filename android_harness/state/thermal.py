@@ -20,7 +20,7 @@ _BELIEVABLE = (-40.0, 150.0)
 
 @dataclass(frozen=True)
 class Thermal:
-    """What the service knows.
+    """The facts that the thermal service gives.
 
     Attributes:
         status: None if the device has no thermal HAL.

@@ -40,7 +40,7 @@ class Core:
 
 @dataclass(frozen=True)
 class Topology:
-    """Every core, by number."""
+    """The cores, by number."""
 
     cores: tuple[Core, ...]
 
@@ -102,7 +102,7 @@ class Topology:
 
 
 def parse(text: str) -> Topology:
-    """What SCRIPT printed. Cores that /sys shows and the system cannot use are left out."""
+    """Read the text that SCRIPT printed, without the cores that the system cannot use."""
     lists = dict(re.findall(r"^(possible|online)=(\S+)$", text, re.MULTILINE))
     rows: dict[int, list[int | None]] = {}
     for line in text.splitlines():

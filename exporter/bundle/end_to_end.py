@@ -28,7 +28,7 @@ from exporter.bundle.manifest import HASH, canonical
 from exporter.bundle.masks import Masks, masks_of
 from exporter.bundle.preprocess import Bools, Floats, Frame
 from exporter.bundle.prompts import Prompts, pack
-from exporter.bundle.reading import decode
+from exporter.bundle.reading import decode, parse
 from exporter.errors import BundleError
 from exporter.printable import printable
 
@@ -216,7 +216,13 @@ def facts_array(manifest: Manifest) -> Array:
 def check_facts(manifest: Manifest, goldens: Goldens) -> None:
     """Compare a manifest with the facts in its goldens. BundleError names what differs."""
     stored = decode(goldens.array(END_TO_END, SHARED, FACTS).tobytes(), goldens.place)
-    for place in _differences(facts(manifest), stored, "manifest"):
+    if not isinstance(stored, dict):
+        raise BundleError(f"{goldens.place} holds no facts of a manifest; export the bundle again")
+    data = dataclasses.asdict(manifest)
+    later = {name: data[name] for name in _LATER}
+    # Through a manifest: fields that came later have their defaults in both.
+    then = parse(type(manifest), decode(canonical(stored | later), "facts"), "facts")
+    for place in _differences(facts(manifest), facts(then), "manifest"):
         raise BundleError(
             f"{printable(place)} is not as it was when the goldens were recorded: it was changed "
             "after the export; copy or export the bundle again"

@@ -76,11 +76,11 @@ def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
     }
 
 
-def repeated_graph(graphs: Sequence[G]) -> G | None:
-    """Find the graph that answers each further prompt on an encoded image.
+def repeated_graphs(graphs: Sequence[G]) -> tuple[G, ...]:
+    """Find the graphs that answer each further prompt on an encoded image, in order.
 
-    None if there is none: every prompt takes all graphs, or there are no prompts.
+    Empty if no graph runs once an image: every prompt takes all graphs.
     """
-    ordered = order_graphs(graphs)
-    answering = (graph for graph in ordered[1:] if graph.spec.runs == "prompt")
-    return next(answering, None)
+    if not any(graph.spec.runs == "image" for graph in graphs):
+        return ()
+    return tuple(graph for graph in order_graphs(graphs) if graph.spec.runs == "prompt")

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from exporter.bundle import damage, travel
 from exporter.bundle.agreement import graph_files, safe_path
@@ -117,7 +117,7 @@ def _verify_names(folder: Path, expected: set[str]) -> None:
     missing -= set(travel.opens_otherwise(folder, missing, extra))
     if missing:
         raise BundleError(travel.explain_missing(folder, min(missing), sorted(extra)))
-    extra = {name for name in extra if not travel.is_listed_otherwise(name, expected)}
+    extra -= travel.listed_otherwise(extra, expected)
     if extra:
         raise BundleError(travel.explain_extra(folder, min(extra), expected))
 
@@ -145,9 +145,10 @@ def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
         BundleError: there is a link or a device.
     """
     files, known = [], set(known)
+    ours = {PurePosixPath(name).name for name in known}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name not in known and travel.is_harmless(name, known):
+        if name not in known and travel.is_harmless(name, ours):
             continue
         if path.is_symlink():
             raise BundleError(travel.explain_link(folder, name))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.agreement import END_TO_END
-from exporter.bundle.npz import list_keys, read_array
+from exporter.bundle.npz import list_arrays, read_array
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
 
@@ -73,8 +73,8 @@ class Goldens:
             BundleError: it cannot be read, or holds more than the graphs' goldens.
         """
         limit = Limits.of(specs)
-        keys = list_keys(path, limit.most, limit.all)
-        return cls(keys, lambda each: read_array(path, each), str(path))
+        entries = list_arrays(path, limit.most, limit.all)
+        return cls(entries, lambda each: read_array(path, entries[each]), str(path))
 
     def cases(self, graph: str) -> list[str]:
         """List the cases of a graph, sorted. BundleError if there is none."""

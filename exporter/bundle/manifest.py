@@ -62,7 +62,8 @@ class Source:
 
     Attributes:
         checkpoint: name of the file or folder.
-        sha256: of that file; of several shards, of the lines `sha256sum` prints for them.
+        sha256: of that file; of several shards, of the lines `sha256sum` prints for them; empty if
+            the weights come from no file.
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
@@ -71,7 +72,7 @@ class Source:
     repository: Text
     paper: Text
     checkpoint: Text
-    sha256: Sha256
+    sha256: MaybeSha256
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""

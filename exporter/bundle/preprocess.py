@@ -1,7 +1,6 @@
 """From an RGB image to the `image` input, and back from logits to masks. numpy and Pillow only.
 
-The host's half of the contract: the generated Swift and Kotlin do these same steps, from the same
-numbers in the manifest.
+The host's half of the contract: an app does the same steps, from the same numbers in the manifest.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.bundle.preprocess import Floats, Frame
-from exporter.bundle.rules import LABELS, PromptRule
+from exporter.bundle.rules import LABELS, SLOTS, PromptRule
 from exporter.errors import PromptError
 
 
@@ -42,7 +42,9 @@ def place(prompts: Prompts, frame: Frame) -> Prompts:
         PromptError: one is impossible on this image, or wholly outside.
     """
     if len(prompts.points) != len(prompts.labels):
-        raise PromptError(f"{len(prompts.points)} points have {len(prompts.labels)} labels")
+        raise PromptError(
+            f"points: {len(prompts.points)}, labels: {len(prompts.labels)}; give each point a label"
+        )
     wrong = [label for label in prompts.labels if label not in (0, 1)]
     if wrong:
         raise PromptError(f"a point's label is 1 (foreground) or 0 (background), not {wrong[0]}")
@@ -66,7 +68,7 @@ def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> Prompts:
         padded = rule.pad_without_box and not prompts.box
         note = " (SAM adds one slot if there is no box)" if padded else ""
         note = " (SAM 2 adds one slot)" if rule.pad_with_box else note
-        possible = needed <= (rule.most_slots or needed)
+        possible = needed <= (rule.most_slots or SLOTS[-1])
         cure = f"export again with --max-points {needed}" if possible else "give fewer prompts"
         raise PromptError(
             f"these prompts take {needed} slots{note} and the bundle has {rule.slots}: {cure}"

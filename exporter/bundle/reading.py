@@ -17,6 +17,9 @@ _PLACE = re.compile(r"(?P<what>.*?)(?: - at (?:key in )?`\$(?P<place>.*)`)?", re
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
 _EXPECTED = re.compile(r"Expected (?P<want>.*?)(?:, got (?P<got>.*))?", re.DOTALL)
 _WORD = re.compile(r"Invalid enum value (?P<word>.*)", re.DOTALL)
+_LARGEST = 2**63
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""Hardly a text holds so many digits: only then its numbers are looked at."""
 
 
 def decode(text: str | bytes, where: str) -> Any:
@@ -30,11 +33,28 @@ def decode(text: str | bytes, where: str) -> Any:
         BundleError: not JSON (NaN and infinity are no JSON), nested too deep, a number too large.
     """
     try:
-        return msgspec.json.decode(text)
+        data = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise BundleError(f"{where} is not JSON: {printable(str(error))}") from None
     except RecursionError:
         raise BundleError(f"{where} is not JSON that can be read: it is nested too deep") from None
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if _LONG_NUMBER.search(raw) and _holds_large(data):
+        raise BundleError(f"{where} holds a whole number of more than 64 bits")
+    return data
+
+
+def _holds_large(data: Any) -> bool:
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            return True
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return False
 
 
 def parse(kind: type[T], data: Any, where: str) -> T:

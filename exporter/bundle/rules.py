@@ -51,6 +51,11 @@ LABELS = {
 }
 """Meaning -> label of a prompt slot; every bundle's."""
 
+SLOTS = range(2, 65)
+"""Slots of a prompt set that an export can be asked for; a variant may have fewer."""
+BATCHES = range(1, 65)
+"""Prompt sets in one decoder call that an export can be asked for."""
+
 
 @dataclass(frozen=True)
 class Preprocess:

@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
 MANIFEST = "manifest.json"
@@ -39,18 +39,19 @@ _COPY_MARK = re.compile(
 _BACKUP = re.compile(r"\.(orig|bak|backup|old|rej|swp|BASE|LOCAL|REMOTE|lnk)$")
 
 
-def is_harmless(name: str, known: Iterable[str] = ()) -> bool:
+def is_harmless(name: str, known: Set[str] = frozenset()) -> bool:
     """Whether a file is a trace of travelling that no app looks at.
 
     Args:
         name: posix, relative to the bundle.
-        known: the manifest's files, for names that are made of theirs (`.NAME.Ab12Cd`: rsync's).
+        known: names of the bundle's files without their folders, for names that are made of
+            theirs (`.NAME.Ab12Cd`: rsync's).
     """
     path = PurePosixPath(name)
     if any(_HARMLESS.fullmatch(part) for part in path.parts):
         return True
-    ours = {PurePosixPath(other).name for other in known}
-    return re.sub(r"^\.(.+)\.\w{6}$", r"\1", path.name) in ours - {path.name}
+    original = re.sub(r"^\.(.+)\.\w{6}$", r"\1", path.name)
+    return original != path.name and original in known
 
 
 def explain_no_bundle(path: Path) -> str:
@@ -147,9 +148,10 @@ def opens_otherwise(folder: Path, names: Iterable[str], others: Iterable[str]) -
     return (name for name in names if _fold(name) in listed and (folder / name).is_file())
 
 
-def is_listed_otherwise(name: str, names: Iterable[str]) -> bool:
-    """Whether a name is one of the others in another case or Unicode form."""
-    return _fold(name) in {_fold(other) for other in names}
+def listed_otherwise(names: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Find names that are one of the others in another case or Unicode form."""
+    listed = {_fold(other) for other in others}
+    return {name for name in names if _fold(name) in listed}
 
 
 def _explain_misnamed(folder: Path, name: str, present: Iterable[str]) -> str | None:

@@ -39,7 +39,7 @@ class Budget:
         self.size = size
         self.operations = 1_000_000 + size // 4
         self.copies = 500_000 + size // 8
-        self.containers = 250_000 + size // 8
+        self.containers = 150_000 + size // 12
         self.tensors = MOST_TENSORS
 
     def operate(self, count: int = 1) -> None:

@@ -124,6 +124,9 @@ def _weight_map(file: Path) -> dict[str, str]:
             weights = parse_bounded(opened.data[:])["weight_map"]
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file} is not a weight index") from error
+    except CheckpointError as error:
+        known = str(error).startswith(str(file))
+        raise error if known else CheckpointError(f"{file} {error}") from error
     shards = weights.values() if isinstance(weights, dict) else [None]
     if not all(isinstance(shard, str) for shard in shards):
         raise CheckpointError(f"{file} is not a weight index")

@@ -11,7 +11,9 @@ from exporter.checkpoints.pickle_values import Record
 from exporter.errors import CheckpointError
 
 _CONTAINERS = ("model", "state_dict", "model_state", "model_state_dict")
-_MOST_MODULES = 100_000
+_MOST_MODULES = 50_000
+_CHILD = 4
+"""What a module inside another costs, in copies."""
 _MOST_LEVELS = 64
 
 
@@ -77,7 +79,7 @@ def _module_tensors(root: Record, budget: Budget) -> Iterator[tuple[str, StoredT
             yield prefix + _part(name), tensor
         wrapper = module.kind.endswith("DataParallel")
         children = _dict_of(module, "_modules")
-        budget.copy(len(children))
+        budget.copy(_CHILD * len(children))
         for name, child in reversed(children.items()):
             if isinstance(child, Record) and isinstance(name, str):
                 # A wrapper adds `module.` inside names; the wrapped module has the real ones.

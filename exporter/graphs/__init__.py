@@ -6,16 +6,20 @@ To add a graph: a file here with
 
 and its name in `graphs` of the variant's `prompting`. Its spec lists its inputs and outputs and how
 often it runs; an output feeds every later input of the same name (`exporter.bundle.flow`). Goldens,
-targets, manifest, parity and the harness read everything from the spec.
+targets, manifest, parity and the harness read everything from the spec. An input that neither the
+picture, the prompts nor an earlier graph gives has its golden values in the graph's `examples`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from exporter import catalog
@@ -24,6 +28,14 @@ from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.models.attention import Attention
 from exporter.variants import Variant
+
+Examples = Callable[[Generator], Mapping[str, Mapping[str, npt.NDArray[Any]]]]
+"""Seeded numbers -> golden case -> input -> its values, canonical and of the spec's shape."""
+
+
+def no_examples(numbers: Generator) -> Mapping[str, Mapping[str, npt.NDArray[Any]]]:
+    """Give no golden inputs: picture, prompts and earlier graphs give them all."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,14 @@ class Graph:
         spec: its inputs and outputs in their canonical layouts.
         module: positional inputs are `spec.inputs`, outputs are `spec.outputs`, both in order.
         example: one tensor for each input.
+        examples: golden values of inputs that nothing else gives. A graph that takes prompts has
+            the first case's in all of its cases; any other graph has these cases and no others.
     """
 
     spec: GraphSpec
     module: nn.Module
     example: tuple[Tensor, ...]
+    examples: Examples = no_examples
 
 
 class Named(nn.Module):
@@ -71,10 +86,10 @@ def graphs_of(
     return order_graphs([build(network, variant, prompts) for build in builders])
 
 
-def graph_of(spec: GraphSpec, module: nn.Module) -> Graph:
-    """Make a graph with zeros as its example."""
+def graph_of(spec: GraphSpec, module: nn.Module, examples: Examples = no_examples) -> Graph:
+    """Make a graph with zeros as its example; see `Graph` for `examples`."""
     example = tuple(torch.zeros(tensor.shape) for tensor in spec.inputs)
-    return Graph(spec, module.eval(), example)
+    return Graph(spec, module.eval(), example, examples)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class PaddingImageEncoder(nn.Module):
         return features
 
     def padded(self, image: Tensor, resized_size: Tensor) -> Tensor:
-        """What the network takes: (1, 3, S, S), zero outside the picture."""
+        """Make the network's input: (1, 3, S, S), zero outside the picture."""
         sides = resized_size.reshape(1, 1, 1, 2)
         width, height = sides[..., :1], sides[..., 1:]
         mask = (width - self.columns).clamp(0, 1) * (height - self.rows).clamp(0, 1)
@@ -98,7 +98,7 @@ def image(size: int) -> TensorSpec:
 
 
 def features(slots: Slots) -> tuple[TensorSpec, ...]:
-    """What the encoder gives and the decoder takes."""
+    """List the tensors that the encoder gives and the decoder takes."""
     high_res = (
         TensorSpec(f"high_res_feats_{index}", shape, "float32", "NCHW")
         for index, shape in enumerate(slots.high_res)

@@ -126,7 +126,7 @@ class Neck(nn.Module):
         self.output_ops = nn.ModuleList([Ops([ConvNorm(out, out).with_bias()])])
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Every stage's map -> (1, C, h, w)."""
+        """Join the stages' maps: -> (1, C, h, w)."""
         first, *others = (
             ops(maps[stage]) for ops, stage in zip(self.input_ops, self.stages, strict=True)
         )

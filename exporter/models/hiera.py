@@ -69,7 +69,7 @@ class HieraSize:
         return tuple(sum(self.depths[: i + 1]) - 1 for i in range(len(self.depths)))
 
     def blocks(self) -> Iterator[HieraBlockSize]:
-        """Every block. A stage's first block still has the windows of the stage before it."""
+        """List the blocks. A stage's first block still has the windows of the stage before it."""
         index = 0
         for stage, depth in enumerate(self.depths):
             for place in range(depth):

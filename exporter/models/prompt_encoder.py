@@ -50,7 +50,7 @@ class PositionEncoding(nn.Module):
 
 
 class PositionedPrompts(nn.Module):
-    """What prompt encoders share: positions in a square.
+    """The part that prompt encoders share: positions in a square.
 
     Args:
         width: channels of a token.

@@ -44,10 +44,34 @@ class Precision:
     keeps_float: tuple[Island, ...] = ()
     floors: str = ""
 
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return int(self.weights.removeprefix("float").removeprefix("int"))
+
+    @property
+    def floors_row(self) -> str:
+        """Its row in `runtimes.measures.FLOORS`."""
+        return self.floors or self.name
+
+    def row(self) -> dict[str, object]:
+        """Collect what `--list` shows of it."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "weights": self.weights,
+            "activations": self.activations,
+        }
+
 
 def names() -> tuple[str, ...]:
     """List every precision of this release."""
-    return tuple(name.replace("_", "-") for name in catalog.names(__name__))
+    return tuple(catalog.option_name(name) for name in catalog.names(__name__))
+
+
+def precisions() -> tuple[Precision, ...]:
+    """Load every precision, those with the widest weights first."""
+    return tuple(sorted(map(load_precision, names()), key=lambda each: -each.bits))
 
 
 def load_precision(name: str) -> Precision:
@@ -59,5 +83,5 @@ def load_precision(name: str) -> Precision:
                 f"precision {name} is not available in this release; choose from {known}"
             )
         raise unknown("precision", name, names(), aliases=ALIASES)
-    precision: Precision = catalog.load(__name__, name.replace("-", "_"), "PRECISION")
+    precision: Precision = catalog.load(__name__, catalog.entry_name(name), "PRECISION")
     return precision

@@ -11,15 +11,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import Interpolation, Preprocess
 from exporter.errors import RequestError
+from exporter.printable import quote
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -58,11 +59,31 @@ class Options:
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
         opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
+
+    Raises:
+        RequestError: a value that there is no such choice of.
     """
 
     minimum_ios: int = 16
     image_input: ImageInput = "image"
     opset: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("Options.minimum_ios", self.minimum_ios, MINIMUM_IOS)
+        require_choice("Options.image_input", self.image_input, IMAGE_INPUTS)
+        if self.opset is not None:
+            require_choice("Options.opset", self.opset, OPSETS)
+
+
+def require_choice(place: str, value: Any, choices: Sequence[Any]) -> None:
+    """RequestError if the value is not one of the choices, or is of another type."""
+    if isinstance(value, type(choices[0])) and not isinstance(value, bool) and value in choices:
+        return
+    if isinstance(choices, range):
+        words = f"a whole number from {choices[0]} to {choices[-1]}"
+    else:
+        words = f"one of {', '.join(map(str, choices))}"
+    raise RequestError(f"{place} is {words}, not {quote(value)}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,7 @@ class Target:
             turn it down.
         platform: where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
+        reads: names of the fields of `Options` that it reads.
     """
 
     name: str
@@ -99,12 +121,13 @@ class Target:
     image_type: bool
     platform: Callable[[Options], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
+    reads: tuple[str, ...] = ()
 
     def lower(
         self, graph: Graph, precision: Precision, folder: Path, options: Options
     ) -> GraphFile:
         """Write a graph into `folder`. RequestError if the format has no such precision."""
-        self._require_precision(precision.name)
+        self.require_precision(precision.name)
         return self.lowers[precision.name](Lowering(graph, precision, folder, options))
 
     def takes_bytes(self, options: Options) -> bool:
@@ -125,18 +148,13 @@ class Target:
             padded_by="host" if _pads_with_bytes(published) else "graph",
         )
 
-    def require(self, precision: str) -> None:
-        """RequestError if the toolkit is not installed or has no such precision."""
-        self._require_precision(precision)
+    def missing(self) -> list[str]:
+        """List the distributions it needs that are not installed."""
         needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
-        absent = [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
-        if absent:
-            raise RequestError(
-                f"--target {self.name} needs {', '.join(absent)}: "
-                f"pip install 'sam-export[{self.extra}]'"
-            )
+        return [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
 
-    def _require_precision(self, precision: str) -> None:
+    def require_precision(self, precision: str) -> None:
+        """RequestError if the format has no such precision."""
         if precision not in self.lowers:
             raise RequestError(
                 f"{self.name} cannot be exported in {precision}; choose from "
@@ -148,6 +166,37 @@ class Target:
         from importlib.metadata import version  # 15 ms, which `--list` need not wait for
 
         return {name: version(name) for name in self.packages}
+
+
+def require_toolkits(asked: Sequence[Target]) -> None:
+    """RequestError if a target's toolkit is not installed; it names one extra for them all."""
+    lame = {target.name: missing for target in asked if (missing := target.missing())}
+    if not lame:
+        return
+    every = len(lame) > 1 and set(lame) == set(names())
+    owners = dict.fromkeys(target.extra for target in asked if target.name in lame)
+    extras = "all" if every else ",".join(owners)
+    packages = ", ".join(dict.fromkeys(name for missing in lame.values() for name in missing))
+    raise RequestError(
+        f"--target {', '.join(lame)} {'needs' if len(lame) == 1 else 'need'} {packages}: "
+        f"pip install 'sam-export[{extras}]'"
+    )
+
+
+def require_read(options: Options, asked: Sequence[Target]) -> None:
+    """RequestError if an option differs from its default and no target that is asked for reads it.
+
+    So `--image-input tensor` is not dropped in silence where only Core ML has a choice.
+    """
+    for each in dataclasses.fields(Options):
+        if getattr(options, each.name) == each.default:
+            continue
+        if not any(each.name in target.reads for target in asked):
+            able = [n for n in names() if each.name in load_target(n).reads]
+            raise RequestError(
+                f"only --target {', '.join(able)} reads --{each.name.replace('_', '-')}: "
+                "leave it out, or add that target"
+            )
 
 
 def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
@@ -163,7 +212,7 @@ def by_precision(package: str) -> dict[str, Callable[[Lowering], GraphFile]]:
 
         return lower
 
-    return {name.replace("_", "-"): later(name) for name in catalog.names(package)}
+    return {catalog.option_name(name): later(name) for name in catalog.names(package)}
 
 
 def _pads_with_bytes(rule: Preprocess) -> bool:

@@ -175,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type[Resumable]) -> Non
     """Add what every such command takes."""
     add, folder = parser.add_argument, WORK / kind.module.rpartition(".")[2]
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
-    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: both)")
+    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: all)")
     add("--minutes", type=steps.positive, metavar="N", help="start no row after N minutes")
     add(
         "--memory",

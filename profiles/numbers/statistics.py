@@ -32,7 +32,7 @@ SEED = 20_000_000
 
 @dataclass(frozen=True)
 class Spread:
-    """How a quantity is spread; all in the unit of the samples.
+    """The spread of a quantity; all in the unit of the samples.
 
     Attributes:
         p50: the median of all samples together; the same for what follows.
@@ -58,7 +58,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """How samples B differ from samples A.
+    """The difference of samples B from samples A.
 
     Attributes:
         ratio: median of B over median of A; 1 is no change.
@@ -75,8 +75,8 @@ class Difference:
 
 
 def spread(repeats: Repeats, seed: int = SEED) -> Spread:
-    """Of samples in their repeats, at least one sample each, all above 0."""
-    pooled = np.sort(_pooled(repeats))
+    """Compute the spread of samples in their repeats, at least one sample each, all above 0."""
+    pooled = np.sort(_pool(repeats))
     p50, p90, p99 = (float(v) for v in np.quantile(pooled, (0.5, 0.9, 0.99)))
     low, high = interval(repeats, seed)
     return Spread(
@@ -99,18 +99,18 @@ def interval(repeats: Repeats, seed: int = SEED) -> tuple[float, float]:
     The bootstrap's percentile interval, in logarithms, widened around the median: see `_widening`.
     """
     logs = np.log(bootstrap_medians(repeats, np.random.default_rng(seed)))
-    centre = float(np.log(np.median(_pooled(repeats))))
-    return _widened(logs, centre, _widening(len(repeats), len(repeats) - 1))
+    centre = float(np.log(np.median(_pool(repeats))))
+    return _widen(logs, centre, _widening(len(repeats), len(repeats) - 1))
 
 
 def difference(a: Repeats, b: Repeats, seed: int = SEED) -> Difference:
     """B against A: ratio of medians with its 95 % interval, and the size of the effect."""
     rng = np.random.default_rng(seed)
     drawn_a, drawn_b = bootstrap_medians(a, rng), bootstrap_medians(b, rng)
-    pooled_a, pooled_b = _pooled(a), _pooled(b)
+    pooled_a, pooled_b = _pool(a), _pool(b)
     centre = float(np.log(np.median(pooled_b) / np.median(pooled_a)))
     widening = _widening(min(len(a), len(b)), len(a) + len(b) - 2)
-    low, high = _widened(np.log(drawn_b / drawn_a), centre, widening)
+    low, high = _widen(np.log(drawn_b / drawn_a), centre, widening)
     return Difference(float(np.exp(centre)), low, high, cliffs_delta(pooled_a, pooled_b))
 
 
@@ -128,13 +128,13 @@ def bootstrap_medians(repeats: Repeats, rng: np.random.Generator, draws: int = D
     medians = np.empty(draws)
     for i in range(draws):
         chosen = rng.integers(len(arrays), size=len(arrays))
-        parts = [_resampled(arrays[repeat], rng) for repeat in chosen]
+        parts = [_resample(arrays[repeat], rng) for repeat in chosen]
         medians[i] = np.median(np.concatenate(parts))
     return medians
 
 
-def slowed(samples: Sequence[float]) -> float:
-    """Median of the last third of one repeat over that of the first; 1 where times held.
+def measure_slowdown(samples: Sequence[float]) -> float:
+    """Divide the median of a repeat's last third by its first third's; 1 if times held.
 
     Above 1 the device slowed down while it worked: heat, or other work.
     """
@@ -144,12 +144,12 @@ def slowed(samples: Sequence[float]) -> float:
     return float(np.median(samples[-third:]) / np.median(samples[:third]))
 
 
-def _resampled(samples: Values, rng: np.random.Generator) -> Values:
+def _resample(samples: Values, rng: np.random.Generator) -> Values:
     return samples[rng.integers(samples.size, size=min(samples.size, MOST))]
 
 
 def _widening(repeats: int, freedom: int) -> float:
-    """How much longer than the bootstrap's the interval must be for so few repeats.
+    """Compute the factor by which few repeats lengthen the bootstrap's interval.
 
     Drawing n of n repeats shows only (n - 1) / n of their variance, and its ends are those of a
     normal distribution where Student's t is due. One repeat shows nothing of it: nothing to widen.
@@ -160,7 +160,7 @@ def _widening(repeats: int, freedom: int) -> float:
     return float(np.sqrt(repeats / (repeats - 1)) * student / NORMAL)
 
 
-def _widened(logs: Values, centre: float, factor: float) -> tuple[float, float]:
+def _widen(logs: Values, centre: float, factor: float) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(v) for v in np.quantile(logs, (tail, 1 - tail)))
     # The estimate itself may lie outside of a skewed bootstrap; its interval never leaves it out.
@@ -169,5 +169,5 @@ def _widened(logs: Values, centre: float, factor: float) -> tuple[float, float]:
     return float(np.exp(ends[0])), float(np.exp(ends[1]))
 
 
-def _pooled(repeats: Repeats) -> Values:
+def _pool(repeats: Repeats) -> Values:
     return np.concatenate([np.asarray(samples, np.float64) for samples in repeats])

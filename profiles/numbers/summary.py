@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from exporter.printable import printable
-from profiles.numbers.statistics import Spread, slowed, spread
+from profiles.numbers.statistics import Spread, measure_slowdown, spread
 from profiles.schema import GraphFacts, Profile
 from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
 
@@ -187,7 +187,7 @@ def _is_plain(note: str) -> bool:
 
 def _doubts(graph: GraphSummary, runs: Sequence[GraphRun]) -> list[str]:
     found = []
-    factor = max((slowed(run.samples_ns) for run in runs), default=1.0)
+    factor = max((measure_slowdown(run.samples_ns) for run in runs), default=1.0)
     if factor > SLOWED:
         found.append(f"{graph.graph} slowed down by up to {factor - 1:.0%} within a repeat")
     if graph.cores_used is not None and graph.cores_used < ONE_CORE:

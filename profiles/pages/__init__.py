@@ -15,7 +15,7 @@ from profiles.schema import Profile
 
 @dataclass(frozen=True)
 class Page:
-    """What a file of this folder exports as `PAGE`.
+    """A page of the report; its file exports it as `PAGE`.
 
     Attributes:
         options: of the command line, e.g. `--markdown`; each takes the file to write.
@@ -29,5 +29,5 @@ class Page:
 
 
 def pages() -> dict[str, Page]:
-    """Every page by name."""
+    """Load every page, by name."""
     return {name: catalog.load(__name__, name, "PAGE") for name in catalog.names(__name__)}

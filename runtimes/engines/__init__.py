@@ -126,7 +126,7 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
         if missing is None:
             return kind
     reasons = "; ".join(f"{kind.name}: {missing}" for kind, missing in fitting)
-    raise RequestError(f"nothing here can run a {target} bundle ({reasons or 'no engine for it'})")
+    raise RequestError(f"no engine here runs {target} bundles ({reasons or 'none is known'})")
 
 
 def load_graph(

@@ -48,7 +48,7 @@ def _missing() -> str | None:
     if sys.platform != "darwin":
         return "needs macOS"
     if importlib.util.find_spec("coremltools") is None:
-        return "pip install 'sam-export[coreml]', or coremltools alone to run without exporting"
+        return "pip install 'sam-export[run-coreml]'"
     return None
 
 

@@ -19,7 +19,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
 from runtimes.engines import Array, EngineKind
 
-INSTALL = "pip install 'sam-export[tflite]', or ai-edge-litert alone to run without exporting"
+INSTALL = "pip install 'sam-export[run-tflite]'"
 # The same Interpreter under its present and its former name.
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")
 

@@ -35,7 +35,7 @@ class _MilGraph:
 def _missing() -> str | None:
     # Only coremltools' message classes are used, to parse the package.
     if importlib.util.find_spec("coremltools") is None:
-        return "pip install 'sam-export[coreml]'"
+        return "pip install 'sam-export[run-coreml]'"
     return None
 
 

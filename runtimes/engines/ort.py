@@ -28,7 +28,7 @@ class _OrtGraph:
 
 def _missing() -> str | None:
     if importlib.util.find_spec("onnxruntime") is None:
-        return "pip install 'sam-export[onnx]', or onnxruntime alone to run without exporting"
+        return "pip install 'sam-export[run-onnx]'"
     return None
 
 

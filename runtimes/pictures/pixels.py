@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import ImageError
@@ -70,6 +70,8 @@ def rgb_of(stored: Image.Image) -> tuple[Image.Image, str]:
 
 def _converted(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
+        from PIL import ImageCms
+
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         if turned is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 # Tags: https://www.loc.gov/preservation/digital/formats/content/tiff_tags.shtml
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 254, 256, 257, 258, 259, 277
@@ -27,6 +27,8 @@ def is_preview(stored: Image.Image) -> bool:
 
 def form_of(path: Path) -> str | None:
     """Describe how a TIFF stores its pixels; None if its directory or pixels are not all there."""
+    from PIL import TiffImagePlugin
+
     try:
         with path.open("rb") as stream:
             header = stream.read(8)

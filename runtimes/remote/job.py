@@ -14,7 +14,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.closest import unknown
 from exporter.errors import RequestError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Of the job file and of the report; runner.h has the same number."""
 CHECK, GRAPH, SESSION = MODES = ("check", "graph", "session")
 MOST_CALLS = 64
@@ -78,7 +78,7 @@ class RunnerJob:
     Attributes:
         mode: `check` calls every case of every graph once and writes outputs. `graph` loads the
             one graph and times it. `session` loads every graph, calls each once in turn, then
-            calls `repeat` at least `runs` times.
+            calls those of `repeat` at least `runs` times.
         runtime: its name; the runner refuses one that it does not have.
         library: the runtime's shared library.
         version: of the library, for a runtime that cannot tell its own (LiteRT).
@@ -88,7 +88,7 @@ class RunnerJob:
         seconds: time for them, at least; for `graph` alone.
         warmup_seconds: the most that is spent on waiting for stable times; for `graph` alone.
         warmup_least_seconds: see `Method`; so too `stable_calls` and `stable_within`.
-        repeat: the graph that a session calls again; empty for none.
+        repeat: the graphs that a session calls again, one after the other; empty for none.
     """
 
     mode: str
@@ -105,7 +105,7 @@ class RunnerJob:
     warmup_least_seconds: float = 0.3
     stable_calls: int = 5
     stable_within: float = 0.02
-    repeat: str = ""
+    repeat: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """RequestError if no runner could do it."""
@@ -117,8 +117,10 @@ class RunnerJob:
             raise RequestError(f"a {self.mode} job cannot have {len(self.graphs)} graphs")
         if not 1 <= self.stable_calls <= MOST_CALLS:
             raise RequestError(f"stable_calls is 1 to {MOST_CALLS}, not {self.stable_calls}")
-        if self.repeat and self.repeat not in [graph.spec.name for graph in self.graphs]:
-            raise RequestError(f"the job has no graph {self.repeat!r} to repeat")
+        names = [graph.spec.name for graph in self.graphs]
+        for name in self.repeat:
+            if name not in names:
+                raise RequestError(f"the job has no graph {name!r} to repeat")
         if any(not graph.cases for graph in self.graphs):
             raise RequestError("every graph of a job needs a case")
 
@@ -148,8 +150,8 @@ class RunnerJob:
             yield from (_tensor("output", t) for t in graph.spec.outputs)
             for case in graph.cases if self.mode == CHECK else graph.cases[:1]:
                 yield from _case(case)
-        if self.repeat:
-            yield "repeat", self.repeat
+        for name in self.repeat:
+            yield "repeat", name
         yield ("end",)
 
 

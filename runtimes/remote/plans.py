@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, order_graphs, repeated_graph
+from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import GraphFile
@@ -123,7 +123,7 @@ def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -
 
 
 def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
-    """Load every graph, run each once, then again and again the one that answers prompts."""
+    """Load every graph, run each once, then again and again those that answer prompts."""
     draft = _Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     for graph in order_graphs(bundle.manifest.graphs):
@@ -132,9 +132,9 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
-    answers = repeated_graph(jobs)
+    answers = tuple(each.spec.name for each in repeated_graphs(jobs))
     job = _job(SESSION, library, setting, tuple(jobs))
-    return DevicePlan(replace(job, repeat=answers.spec.name if answers else ""), files)
+    return DevicePlan(replace(job, repeat=answers), files)
 
 
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:

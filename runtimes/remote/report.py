@@ -17,7 +17,7 @@ FALLEN = 0.9
 
 @dataclass(frozen=True)
 class RunnerReport:
-    """What a run gave. Times in nanoseconds, wall clock (monotonic, raw).
+    """The answer of a run. Times in nanoseconds, wall clock (monotonic, raw).
 
     Attributes:
         runner: PROTOCOL of the program.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.demo import network
 from tests.contract.house import ROOT, build_house
 
@@ -29,15 +33,45 @@ def build(network, variant, prompts):
     doubled = TensorSpec("doubled", given.shape, given.dtype, given.layout)
     return graph_of(GraphSpec("doubler", (given,), (doubled,), "frame"), Doubler())
 '''
+OFFSETTER = '''
+"""`offsetter`: a graph with an input that nothing else gives."""
+
+import numpy as np
+from torch import nn
+
+from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.graphs import graph_of
+from exporter.graphs.image_encoder import features, slots_of
+
+
+class Offsetter(nn.Module):
+    def forward(self, embeddings, memory):
+        return embeddings + memory
+
+
+def build(network, variant, prompts):
+    (given,) = features(slots_of(variant))
+    memory = TensorSpec("memory", given.shape, given.dtype, given.layout)
+    offset = TensorSpec("offset", given.shape, given.dtype, given.layout)
+
+    def examples(numbers):
+        return {
+            "blank": {"memory": np.zeros(memory.shape, np.float32)},
+            "noise": {"memory": numbers.normal(size=memory.shape).astype(np.float32)},
+        }
+
+    spec = GraphSpec("offsetter", (given, memory), (offset,), "frame")
+    return graph_of(spec, Offsetter(), examples)
+'''
 VARIANT = '''
-"""The demo model with a third graph."""
+"""The demo model with a third graph and a fourth."""
 
 from dataclasses import replace
 
 from exporter.variants import Slots, demo
 
 (DEMO,) = demo.VARIANTS
-GRAPHS = ("doubler", "mask_decoder", "image_encoder")
+GRAPHS = ("offsetter", "doubler", "mask_decoder", "image_encoder")
 VARIANTS = (
     replace(DEMO, name="toy", family="toy", prompting=replace(DEMO.prompting, graphs=GRAPHS)),
 )
@@ -113,17 +147,30 @@ def exported(house, output, *options):
 
 
 @pytest.mark.parity
-def test_a_variant_with_a_third_graph_is_two_files(house, tmp_path) -> None:
+def test_a_variant_with_more_graphs_is_a_file_each(house, tmp_path) -> None:
     house.add("exporter/graphs/doubler.py", GRAPH)
+    house.add("exporter/graphs/offsetter.py", OFFSETTER)
     house.add("exporter/variants/toy.py", VARIANT)
     assert "toy" in house.run("exporter.cli", "--list").stdout
     options = ("--variant", "toy", "--target", "onnx", "--precision", "fp32")
     path, manifest = exported(house, tmp_path / "bundles", *options)
     graphs = [(graph["spec"]["name"], graph["spec"]["runs"]) for graph in manifest["graphs"]]
-    assert graphs == [("image_encoder", "image"), ("mask_decoder", "prompt"), ("doubler", "frame")]
+    assert graphs == [
+        ("image_encoder", "image"),
+        ("mask_decoder", "prompt"),
+        ("offsetter", "frame"),
+        ("doubler", "frame"),
+    ]
     judged = {(figure["graph"], figure["output"]) for figure in manifest["parity"]}
-    assert ("doubler", "doubled") in judged
-    assert ("image_encoder+mask_decoder+doubler", "doubled") in judged
+    assert {("doubler", "doubled"), ("offsetter", "offset")} <= judged
+    assert ("image_encoder+mask_decoder+offsetter", "offset") in judged
+    assert ("image_encoder+mask_decoder+offsetter+doubler", "doubled") in judged
+    goldens = Goldens.open(Path(path) / GOLDENS)
+    assert goldens.cases("offsetter") == ["blank", "noise"]
+    moved = goldens.array("offsetter", "noise", "offset") - goldens.array(
+        "offsetter", "blank", "offset"
+    )
+    np.testing.assert_allclose(moved, goldens.array("offsetter", "noise", "memory"), atol=1e-5)
     ran = house.run("runtimes.cli", path, "--check")
     assert ran.returncode == 0, ran.stderr
     picture = ROOT / "exporter" / "demo" / "sample.png"
@@ -133,7 +180,7 @@ def test_a_variant_with_a_third_graph_is_two_files(house, tmp_path) -> None:
     store = ("--store", tmp_path / "p.jsonl", "--quiet")
     ran = house.run("profiles.cli", path, "--device", "host", *method, *store)
     assert ran.returncode == 0, ran.stderr
-    assert "doubler" in (tmp_path / "p.jsonl").read_text()
+    assert {"doubler", "offsetter"} <= set(re.findall(r"\w+", (tmp_path / "p.jsonl").read_text()))
 
 
 @pytest.mark.parity
@@ -146,6 +193,17 @@ def test_a_precision_is_a_file_and_a_file_in_a_target(house, tmp_path) -> None:
     assert min(f["value"] for f in manifest["parity"] if f["measure"] == "psnr_db") > 100
     assert {f["floor"] for f in manifest["parity"] if f["measure"] == "mask_iou"} == {0.999}
     assert house.run("runtimes.cli", path, "--check").returncode == 0
+    listed = house.run("exporter.cli", "--list")
+    assert "calm-floats: nothing is rounded." in listed.stdout
+    house.add(
+        "exporter/precision/loose.py",
+        PRECISION.replace("calm-floats", "loose").replace("fp32", "loose"),
+    )
+    refused = house.run("exporter.cli", "--precision", "loose", "--target", "onnx")
+    words = "error: no floors are set for precision loose: add its row to FLOORS"
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert "lowering" not in refused.stderr
     refused = house.run("exporter.cli", *options, "--target", "tflite")
     assert refused.returncode == 2
     assert "tflite cannot be exported in calm-floats; choose from fp16, fp32" in refused.stderr

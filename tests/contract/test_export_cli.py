@@ -13,6 +13,8 @@ import pytest
 
 from exporter.bundle.folder import open_bundle, read_manifest, same_job
 from exporter.cli import main
+from exporter.precision import load_precision
+from exporter.precision import names as precision_names
 from exporter.targets import names
 from exporter.variants import variants
 from tests.contract.demo_exports import JOB, NAME, ROOT, different, snapshot
@@ -40,6 +42,10 @@ def test_list_names_every_variant(capfd):
 def test_list_as_json_has_every_field(capfd):
     assert main(["--list", "--json"]) == 0
     answer = json.loads(capfd.readouterr().out)
+    assert {each["name"]: each["weights"] for each in answer["precisions"]} == {
+        name: load_precision(name).weights for name in precision_names()
+    }
+    assert all(each["summary"] for each in answer["precisions"])
     assert answer["planned_precisions"] == ["int8", "int8-weights", "int4-weights"]
     assert [row["name"] for row in answer["variants"]] == list(variants())
     for row in answer["variants"]:

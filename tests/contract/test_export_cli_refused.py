@@ -107,7 +107,7 @@ def test_a_target_without_its_toolkit_says_what_to_install(refused, monkeypatch,
 
 def test_a_score_that_nobody_published_is_refused(refused, tmp_path):
     line = refused("--variant", "tinysam", "--score", "stability", "--output", tmp_path)
-    assert line.startswith("tinysam has no --score stability")
+    assert line.startswith("tinysam cannot rank masks by stability: its published code does not")
     assert "edge_sam, " in line
     assert not any(tmp_path.iterdir())
 

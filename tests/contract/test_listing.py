@@ -108,7 +108,7 @@ def test_a_readme_without_its_marks_is_refused():
 def test_counted_json_is_beside_the_families_and_packaged():
     assert COUNTED.is_file()
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert '"exporter.variants" = ["*.json"]' in project
+    assert '"exporter.variants" = ["*.json", "*.json.gz"]' in project
 
 
 def test_the_list_is_there_at_once():

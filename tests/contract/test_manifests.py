@@ -17,7 +17,7 @@ from exporter.targets import IMAGE_INPUTS, Options, names
 from exporter.targets.tflite.fp32 import _channels_last
 from exporter.variants import families, variants
 
-SOURCE = Source("repository", "", "file.pt", "0" * 64, "plain")
+SOURCE = Source("repository", "", "filled", "", "plain")
 JOBS = [(target, Options(image_input=image)) for target in names() for image in IMAGE_INPUTS]
 
 

@@ -184,7 +184,7 @@ def test_a_garbled_answer(device, phone, faults, bundle):
     ("text", "words"),
     [
         ("echo '{\"runner\": 2,'", "cut short or garbled"),
-        ('echo \'{"runner": 2, "error": "no such model"}\'; exit 1', "failed: no such model"),
+        ('echo \'{"runner": 3, "error": "no such model"}\'; exit 1', "failed: no such model"),
         ("exit 0", "no answer"),
         ("echo 'cannot link libfoo' >&2; exit 127", "exit code 127 .*cannot link libfoo"),
         ("kill -SEGV $$", "segmentation fault"),

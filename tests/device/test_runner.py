@@ -51,7 +51,7 @@ def bundle(request, tmp_path):
 def test_it_proves_that_it_starts(runner):
     answer = shell(f"{runner} --version")
     assert (answer.status, answer.stderr) == (0, "")
-    assert '"runner": 2, "bits": 64' in answer.stdout
+    assert '"runner": 3, "bits": 64' in answer.stdout
 
 
 def test_every_output_is_what_the_engine_here_gives(bundle, folder):
@@ -219,7 +219,7 @@ BAD = {
     "delegate": (lambda p: edited(p, delegate="qnn"), "no delegate qnn"),
     "cut short": (lambda p: p.job.text()[:-5], "cut short: it has no end"),
     "no job": (lambda p: "hello\n", "is not a job"),
-    "other version": (lambda p: p.job.text().replace("runner 2", "runner 1"), "not of version 2"),
+    "other version": (lambda p: p.job.text().replace("runner 3", "runner 2"), "not of version 3"),
     "unknown word": (lambda p: p.job.text().replace("mode", "mood"), "no word mood"),
     "unknown mode": (lambda p: p.job.text().replace("mode graph", "mode x"), "no mode x"),
     "unknown dtype": (lambda p: p.job.text().replace("float32", "float33"), "no dtype float33"),

@@ -102,7 +102,7 @@ def test_seconds_are_kept_when_runs_are_few(start):
 
 def test_a_session_is_every_load_and_a_call_of_each_graph(start):
     report = read_runner(
-        start("SLOW=3", "SLOW_MS=40", "FAST_MS=4", mode="session", graphs=3, runs=6, repeat="g2")
+        start("SLOW=3", "SLOW_MS=40", "FAST_MS=4", mode="session", graphs=3, runs=6, repeat=("g2",))
     )
     run = report.session_run()
     assert list(report.first_ns) == ["g0", "g1", "g2"]
@@ -116,12 +116,25 @@ def test_a_session_repeats_the_graph_that_answers_prompts_and_not_the_last(start
     """A memory encoder comes behind the decoder, and is no click."""
     slow = ("SLOW_MS=30", "FAST_MS=2", 'SLOW_MODEL="m1"')
     clicks = {
-        name: read_runner(start(*slow, mode="session", graphs=3, runs=4, repeat=name)).samples_ns
+        name: read_runner(start(*slow, mode="session", graphs=3, runs=4, repeat=(name,))).samples_ns
         for name in ("g1", "g2")
     }
     assert [len(times) for times in clicks.values()] == [4, 4]
     assert min(clicks["g1"]) >= 30e6
     assert max(clicks["g2"]) < 30e6
+
+
+def test_a_click_takes_all_the_graphs_that_answer_prompts(start):
+    """A prompt encoder comes before the decoder; each is 6 ms here."""
+    report = read_runner(start("FAST_MS=6", mode="session", graphs=4, runs=5, repeat=("g1", "g2")))
+    assert len(report.samples_ns) == 5
+    assert min(report.samples_ns) >= 12e6
+
+
+def test_graphs_are_repeated_in_their_order(start):
+    answer = start("FAST_MS=1", mode="session", graphs=3, runs=2, repeat=("g2", "g1"))
+    with pytest.raises(RunnerError, match="g2 is repeated before g1, but comes after it"):
+        read_runner(answer)
 
 
 def test_a_session_that_repeats_nothing_has_a_first_mask_and_no_click(start):
@@ -143,7 +156,7 @@ def test_the_job_says_what_stable_means(start):
 
 def test_a_runtime_that_prints_on_stdout_spoils_nothing(start):
     answer = start()
-    assert answer.stdout.startswith('{"runner": 2')
+    assert answer.stdout.startswith('{"runner": 3')
     assert "a library that prints" in answer.stderr
 
 

@@ -39,6 +39,7 @@ class Mutator:
 
     def __init__(self, target: Target, pool: Sequence[bytes], seed: int) -> None:
         self.target, self.pool = target, list(pool)
+        self.places: Sequence[int] = ()
         self.random = random.Random(seed)
         self.ways = (
             self._flip,
@@ -56,6 +57,7 @@ class Mutator:
     def next(self) -> bytes:
         """Make the next input."""
         data = bytearray(self.random.choice(self.pool))
+        self.places = self._found_places(bytes(data))
         for _ in range(self.random.choice((1, 1, 1, 2, 4, 16))):
             self.random.choice(self.ways)(data)
         made = bytes(data[: self.target.largest])
@@ -69,12 +71,20 @@ class Mutator:
         else:
             self.pool[self.random.randrange(most)] = data
 
+    def _found_places(self, data: bytes) -> Sequence[int]:
+        wanted = self.target.places is not None and self.random.random() < 0.75
+        return self.target.places(data) if wanted else ()
+
     def _at(self, data: bytearray) -> int:
+        if self.places:
+            return min(self.random.choice(self.places), len(data))
         return self.random.randrange(len(data) + 1)
 
     def _span(self, data: bytearray) -> slice:
         start = self._at(data)
-        return slice(start, start + self.random.choice((1, 2, 4, 8, 16, 64, 256, 4096)))
+        later = [place for place in self.places if place > start][:8]
+        size = self.random.choice((1, 2, 4, 8, 16, 64, 256, 4096))
+        return slice(start, self.random.choice(later) if later else start + size)
 
     def _flip(self, data: bytearray) -> None:
         if data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import RequestError
-from exporter.printable import LINE, one_line, printable
+from exporter.printable import LINE, one_line, plain, printable, quote
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,38 @@ def test_a_message_is_one_bounded_line(message):
     line = one_line(RequestError(message))
     assert len(line) <= LINE
     assert line.isprintable()
+
+
+class Silent:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\x1b[31m", r"'\x1b[31m'"),
+        (8.0, "8.0"),
+        (10**5000, "a int that cannot be shown"),
+        (Silent(), "a Silent that cannot be shown"),
+    ],
+    ids=["text", "number", "giant", "silent"],
+)
+def test_any_value_is_quoted(value, shown):
+    assert quote(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tof ours 图\n", "two\nlines\tof ours 图\n"),
+        ("two\nlines\x1b[2J\r\n", "two\nlines\\x1b[2J\\r\n"),
+        ("", ""),
+    ],
+)
+def test_our_own_line_ends_stay(text, shown):
+    assert plain(text) == shown
+
+
+def test_a_message_may_be_text_already():
+    assert one_line("a\nb") == one_line(RequestError("a\nb")) == r"a\nb"

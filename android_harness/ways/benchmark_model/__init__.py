@@ -11,7 +11,7 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.process import Answer, ending, start_command
+from android_harness.process import Answer, describe_ending, start_command
 from android_harness.ways import BENCHMARK_MODEL, DeviceFile, Wanted, WayKind
 from android_harness.ways.benchmark_model.output import (
     Result,
@@ -59,7 +59,7 @@ class BenchmarkModel:
         if self.binary is None:
             return _NONE
         if not self.binary.is_file():
-            return f"{self.binary}, which {BENCHMARK_MODEL} names, is no file"
+            return f"{self.binary}, which {BENCHMARK_MODEL} names, is not a file"
         if _machine(self.binary) != _MACHINES.get(wanted.abi):
             return f"{self.binary} is not built for {wanted.abi}"
         offers = _flags(self.binary)
@@ -120,7 +120,7 @@ class BenchmarkModel:
         text = f"{answer.stdout}\n{answer.stderr}"
         notes = refuse_fallback(text)
         if answer.status != 0:
-            raise RunnerError(ending(answer))
+            raise RunnerError(describe_ending(answer))
         classic = not _is_litert(self._binary())
         if classic and job.delegate in ("gpu", "nnapi") and not names_delegate(text):
             raise RunnerError(f"benchmark_model does not say that {job.delegate} took the graph")
@@ -179,7 +179,7 @@ def _is_litert(binary: Path) -> bool:
 
 
 def _machine(binary: Path) -> int | None:
-    """What processor an ELF file is for; None for another kind of file."""
+    """Name the processor that an ELF file is for; None for another kind of file."""
     with binary.open("rb") as file:
         head = file.read(20)
     return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else None

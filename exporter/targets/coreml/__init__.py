@@ -15,4 +15,5 @@ TARGET = Target(
     image_type=True,
     platform=lambda options: f"iOS {options.minimum_ios} or later",
     lowers=by_precision(__name__),
+    reads=("minimum_ios", "image_input"),
 )

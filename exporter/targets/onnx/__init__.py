@@ -24,4 +24,5 @@ TARGET = Target(
     image_type=False,
     platform=_platform,
     lowers=by_precision(__name__),
+    reads=("opset",),
 )

@@ -28,7 +28,7 @@ def lower_opset(model: Any, asked: int | None) -> Any:
     Args:
         model: an onnx.ModelProto in the newest of `OPSETS`.
         asked: one of `OPSETS`, with operations that it has not written in its own; None for the
-            lowest that has every operation as it stands.
+            lowest that has each as one operation.
 
     Returns:
         The model.
@@ -38,11 +38,8 @@ def lower_opset(model: Any, asked: int | None) -> Any:
     """
     graph = model.graph
     if asked is None:
-        asked = next(v for v in OPSETS if all(_has(node, v) for node in graph.node))
-    nodes, values = list[Any](), _Values(model)
-    for node in graph.node:
-        nodes += [node] if _has(node, asked) else _rewrite(node, asked, values)
-        values.add(node)
+        asked = next(v for v in OPSETS if _is_free(model, v))
+    nodes = _nodes(model, asked)
     _drop_newer_defaults(nodes, asked)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -50,6 +47,26 @@ def lower_opset(model: Any, asked: int | None) -> Any:
     model.opset_import.append(helper.make_opsetid("", asked))
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     return model
+
+
+def _is_free(model: Any, version: int) -> bool:
+    """Whether an opset has every operation, as it stands or in a form that costs nothing."""
+    if not all(_has(node, version) or node.op_type in _FREE for node in model.graph.node):
+        return False
+    try:
+        _nodes(model, version)
+    except RequestError:
+        return False
+    return True
+
+
+def _nodes(model: Any, version: int) -> list[Any]:
+    """Write every node for an opset. RequestError if one cannot be."""
+    nodes, values = list[Any](), _Values(model)
+    for node in model.graph.node:
+        nodes += [node] if _has(node, version) else _rewrite(node, version, values)
+        values.add(node)
+    return nodes
 
 
 def _schema(node: Any, version: int) -> Any:
@@ -232,3 +249,5 @@ _REWRITES: dict[str, Callable[[Any, _Values], list[Any] | None]] = {
     "Split": _split,
 }
 """Operation -> what writes a node of it for an older opset; None if it cannot."""
+_FREE = frozenset(_REWRITES) - {"Gelu"}
+"""Operations that are one operation in an older opset too."""

@@ -55,7 +55,7 @@ def break_down_row(row: BenchRow, folder: Path, lowered: Mapping[str, Any]) -> d
 
 
 def break_down(path: Path) -> list[Operation]:
-    """Every kind and shape of operation in a file."""
+    """Time every kind and shape of operation in a file."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -74,14 +74,18 @@ def break_down(path: Path) -> list[Operation]:
         counts[key] += 1
     return [
         Operation(
-            kind, _written(shapes), counts[key], _fastest(alone(model, examples[key])), _gflop(*key)
+            kind,
+            _spell_shapes(shapes),
+            counts[key],
+            _fastest(alone(model, examples[key])),
+            _gflop(*key),
         )
         for key in examples
         for kind, shapes, _ in [key]
     ]
 
 
-def _written(shapes: tuple[tuple[int, ...], ...]) -> str:
+def _spell_shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
     return " ".join("x".join(map(str, shape)) for shape in shapes)
 
 

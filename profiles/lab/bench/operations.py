@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from exporter.errors import RequestError
 from profiles.lab.bench.rows import COUNTED, BenchRow
 from runtimes.engines.mil import load_package
 
 DELEGATE = "DELEGATE"
+Reader = TypeVar("Reader")
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,16 @@ def count_row(row: BenchRow, folder: Path, lowered: Mapping[str, Any]) -> list[d
 
 
 def count(path: Path) -> Count:
-    """Count in a file, by its suffix."""
+    """Count in a file, by its suffix. RequestError if nothing here reads such files."""
     readers = {".tflite": count_tflite, ".onnx": count_onnx, ".mlpackage": count_coreml}
-    return readers[path.suffix](path)
+    return choose_reader(path, readers, "profiles/lab/bench/operations.py")(path)
+
+
+def choose_reader(path: Path, readers: Mapping[str, Reader], home: str) -> Reader:
+    """Look up the reader of a file's format. RequestError if `home` has none."""
+    if path.suffix not in readers:
+        raise RequestError(f"nothing counts operations in {path.suffix} files: add it to {home}")
+    return readers[path.suffix]
 
 
 def count_tflite(path: Path) -> Count:

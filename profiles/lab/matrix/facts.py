@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.islands import COORDINATES, Step, leads_to
-from profiles.lab.bench.operations import count
+from profiles.lab.bench.operations import choose_reader, count
 from runtimes.engines.mil import load_package
 
 WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
@@ -24,9 +24,13 @@ def facts(path: Path) -> dict[str, Any]:
         The fields of `profiles.lab.bench.operations.Count`, and `custom`: operations that are not
         standard; `dynamic`: tensors without a fixed shape; for Core ML `whole`: occurrences of each
         of `WHOLE`, and `fp32_constants`: see `coreml`.
+
+    Raises:
+        RequestError: a file of a new target.
     """
     readers = {".tflite": tflite, ".onnx": onnx, ".mlpackage": coreml}
-    return asdict(count(path)) | readers[path.suffix](path)
+    reader = choose_reader(path, readers, "profiles/lab/matrix/facts.py")
+    return asdict(count(path)) | reader(path)
 
 
 def tflite(path: Path) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from exporter import targets
 from exporter.errors import RequestError
+from exporter.precision import precisions
+from exporter.targets import load_target
 from exporter.variants import Variant, load_variant, variants
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = tuple(precision.name for precision in precisions())
 FILLED = "filled, not trained"
 EMBEDDED = "embedded, trained"
 LARGE = 250_000_000
@@ -33,7 +35,7 @@ class MatrixJob:
 def plan(
     only: Sequence[str] = (), target: Sequence[str] = (), precision: Sequence[str] = ()
 ) -> list[MatrixJob]:
-    """List the exports asked for; an empty sequence asks for all.
+    """List the exports asked for; an empty sequence asks for all that the targets can keep.
 
     A variant's exports follow one another. The first variant of each family comes first, so that a
     run that is stopped early has seen every network; the large ones come last, the smaller first.
@@ -43,12 +45,13 @@ def plan(
     """
     chosen = [load_variant(name) for name in only] or list(variants().values())
     formats = _choose("target", target, targets.names())
-    precisions = _choose("precision", precision, PRECISIONS)
+    kept_in = _choose("precision", precision, PRECISIONS)
     return [
         MatrixJob(variant.name, to, kept)
         for variant in sort_variants(chosen)
         for to in formats
-        for kept in precisions
+        for kept in kept_in
+        if kept in load_target(to).lowers
     ]
 
 

@@ -14,6 +14,7 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from exporter import catalog
 from exporter.targets import load_target
 from exporter.variants import load_variant
 from profiles.lab.matrix.jobs import MatrixJob
@@ -72,7 +73,7 @@ def key(job: MatrixJob, weights: str) -> str:
         *EVERYWHERE,
         f"exporter.variants.{family}",
         f"exporter.targets.{job.target}",
-        f"exporter.precision.{job.precision}",
+        f"exporter.precision.{catalog.entry_name(job.precision)}",
         *ENGINES.get(job.target, ()),
     ]
     digest = hashlib.sha256(f"{job.name} {weights}".encode())

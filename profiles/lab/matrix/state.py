@@ -52,5 +52,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path} is no row of the matrix ({error}): delete it") from None
+        raise RequestError(f"{path} is not a row of the matrix ({error}): delete it") from None
     return data

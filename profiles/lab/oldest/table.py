@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -89,4 +90,4 @@ def _short(run: Data) -> str:
     for mark in ("Opset ", "Unsupported model IR", "Didn't find op"):
         if mark in reason:
             return reason[reason.index(mark) :].split(". ")[0][:120]
-    return reason[:120]
+    return re.sub(r"Load model from .* failed: ?|/onnxruntime_src/.*\) (?=ONNX)", "", reason)[:120]

@@ -169,7 +169,7 @@ def _charts(views: Sequence[View]) -> list[Markup]:
         rows = [row for v in views if (row := _row(v, name)) is not None]
         if rows:
             found.append(element("h3", f"{name}: how long calls took"))
-            found.append(_drawing(distributions(rows, f"{name}: latency of each bundle")))
+            found.append(_wrap_drawing(distributions(rows, f"{name}: latency of each bundle")))
     if found:
         hint = (
             "A hill for each process; line: median, bar below: its 95 % interval, ticks: p90, p99."
@@ -183,7 +183,7 @@ def _charts(views: Sequence[View]) -> list[Markup]:
     if points:
         found.append(element("h3", "Size against time to the first mask"))
         title = "size against time to the first mask"
-        found.append(_drawing(scatter(points, title, "ms to the first mask")))
+        found.append(_wrap_drawing(scatter(points, title, "ms to the first mask")))
     memory = [
         (s.bundle, s.target, s.device_class, s.peak_mb)
         for s in (v.summary for v in views)
@@ -191,11 +191,11 @@ def _charts(views: Sequence[View]) -> list[Markup]:
     ]
     if memory:
         found.append(element("h3", "Peak memory with every graph loaded"))
-        found.append(_drawing(bars(memory, "peak memory", "MB")))
+        found.append(_wrap_drawing(bars(memory, "peak memory", "MB")))
     return found
 
 
-def _drawing(svg: Markup) -> Markup:
+def _wrap_drawing(svg: Markup) -> Markup:
     """It keeps a size that can be read, and scrolls alone where the page is narrower."""
     return element("div", svg, class_="wide")
 
@@ -219,11 +219,11 @@ def _repeat(view: View, number_: int, repeat: Repeat) -> list[Markup | str]:
         _ends(_hottest(before), _hottest(after), s),
         _ends(_battery(before), _battery(after), s),
         _ends(number(before.load), number(after.load), s),
-        _throttled(repeat),
+        _mark_throttled(repeat),
     ]
 
 
-def _throttled(repeat: Repeat) -> Markup | str:
+def _mark_throttled(repeat: Repeat) -> Markup | str:
     if repeat.throttled:
         return element("span", repeat.throttled, class_="warn")
     told = repeat.before.thermal_status is not None and repeat.after.thermal_status is not None

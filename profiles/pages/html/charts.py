@@ -86,7 +86,7 @@ class Scale:
 
 
 def distributions(rows: Sequence[Distribution], title: str) -> Markup:
-    """How long calls took: a hill for each process, the median, its interval, p90 and p99."""
+    """Draw the times of calls: a hill for each process, the median, its interval, p90 and p99."""
     scale = _time_scale([row.spread for row in rows])
     height = TOP + ROW * len(rows) + BOTTOM
     parts = [_axis(scale, height - BOTTOM, "ms a call")]
@@ -113,7 +113,7 @@ def scatter(points: Sequence[Point], title: str, y_title: str) -> Markup:
         down = _free(at, taken)
         words = f"{number(p.x)} MB, {number(p.y.p50)} ms"
         parts.append(_text(at[0] + 9, down, p.bundle))
-        parts += _labelled(at[0] + 9, down + 14, words, p.device_class, small=True)
+        parts += _label(at[0] + 9, down + 14, words, p.device_class, small=True)
     return _svg(height, title, parts)
 
 
@@ -128,7 +128,7 @@ def bars(rows: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> 
         size: dict[str, Attribute] = {"width": scale(value) - LEFT, "height": 14}
         parts.append(_name(bundle, y + 16))
         parts.append(element("rect", x=LEFT, y=y + 5, rx=2, class_=_hue(target), **size))
-        parts += _labelled(scale(value) + 8, y + 16, f"{number(value)} {unit}", device_class)
+        parts += _label(scale(value) + 8, y + 16, f"{number(value)} {unit}", device_class)
     return _svg(height, title, parts)
 
 
@@ -144,7 +144,7 @@ def _hills(row: Distribution, scale: Scale, top: float) -> list[Markup]:
         _line(LEFT, base, WIDTH - RIGHT, base, class_="line"),
         *(_hill(share / tallest, edges, base, _hue(row.target)) for share in shares),
         *_marks(row.spread, scale, base),
-        *_labelled(WIDTH - RIGHT + 12, base - 14, f"{number(row.spread.p50)} ms", row.device_class),
+        *_label(WIDTH - RIGHT + 12, base - 14, f"{number(row.spread.p50)} ms", row.device_class),
         _text(WIDTH - RIGHT + 12, base + 1, _tail(row.spread), class_="soft tiny"),
     ]
 
@@ -220,7 +220,7 @@ def _side_axis(scale: Scale, title: str, end: float) -> list[Markup]:
     return parts
 
 
-def _labelled(
+def _label(
     x: float, y: float, words: str, device_class: str, *, small: bool = False
 ) -> list[Markup]:
     """A number and its class, framed."""

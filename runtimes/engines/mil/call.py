@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from runtimes.engines.mil.errors import MilError
-from runtimes.engines.mil.graph import Step
+from runtimes.engines.mil.graph import Instruction
 from runtimes.engines.mil.memory import buffer_of
 from runtimes.engines.mil.tensors import Array
 
@@ -18,7 +18,7 @@ class Call:
 
     def __init__(
         self,
-        step: Step,
+        step: Instruction,
         arguments: Mapping[str, Sequence[Array]],
         spare: Collection[int],
         empty: Callable[[tuple[int, ...]], Array],
@@ -94,7 +94,7 @@ class Call:
 
 
 def rows_per_block(width: int, budget: int = 1 << 17) -> int:
-    """How many rows of `width` elements to work on at a time to stay in the cache."""
+    """Count the rows of `width` elements that fit the cache, to work on at a time."""
     return max(1, budget // max(1, width))
 
 

@@ -41,7 +41,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Step:
+class Instruction:
     """One operation; an argument is a list, mostly of one, of tensor names and constants."""
 
     operation: str
@@ -65,5 +65,5 @@ class Graph:
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     constants: Mapping[str, Array]
-    steps: tuple[Step, ...]
+    steps: tuple[Instruction, ...]
     specification_version: int

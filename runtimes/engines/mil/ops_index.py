@@ -58,7 +58,7 @@ def _gather_nd(call: Call) -> Array:
 
 
 def _write(call: Call, default: str) -> Callable[[Array, tuple[Array, ...], Array], None]:
-    """How updates combine with old values; several at one place all count, except in `update`."""
+    """Combine updates with old values; several at one place all count, except in `update`."""
     mode = call.text("mode", default)
     methods = {
         "add": np.add.at,

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtimes.engines.mil.blobs import BlobFile
 from runtimes.engines.mil.errors import MilError
-from runtimes.engines.mil.graph import Feature, Graph, Port, Step
+from runtimes.engines.mil.graph import Feature, Graph, Instruction, Port
 from runtimes.engines.mil.program import Program
 from runtimes.engines.mil.protos import parse_model
 from runtimes.engines.mil.tensors import Array, TensorType
@@ -83,7 +83,7 @@ class _Reader:
             raise MilError(f"no function '{default}' among {sorted(functions) or 'none'}")
         return functions[default]
 
-    def _steps(self, function: Any) -> list[Step]:
+    def _steps(self, function: Any) -> list[Instruction]:
         steps = []
         for operation in _block(function).operations:
             if operation.type == "const":
@@ -93,7 +93,7 @@ class _Reader:
                 steps.append(self._step(operation))
         return steps
 
-    def _step(self, operation: Any) -> Step:
+    def _step(self, operation: Any) -> Instruction:
         """Read an operation; compressed weights, iOS 16's attributes or inputs, are arguments."""
         arguments: dict[str, tuple[str | Array, ...]] = {
             key: tuple(self._source(binding) for binding in argument.arguments)
@@ -105,7 +105,7 @@ class _Reader:
         ports = tuple(Port(o.name, tensor_type(o.type)) for o in operation.outputs)
         if not ports:
             raise MilError(f"operation '{operation.type}' has no output")
-        return Step(operation.type, arguments, ports)
+        return Instruction(operation.type, arguments, ports)
 
     def _source(self, binding: Any) -> str | Array:
         if binding.WhichOneof("binding") == "name":

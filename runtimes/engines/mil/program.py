@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from runtimes.engines.mil.call import Call
 from runtimes.engines.mil.errors import MilError
-from runtimes.engines.mil.graph import Feature, Graph, Port, Step
+from runtimes.engines.mil.graph import Feature, Graph, Instruction, Port
 from runtimes.engines.mil.memory import Memory
 from runtimes.engines.mil.parallel import one_blas_thread
 from runtimes.engines.mil.registry import EXACT, OPERATIONS
@@ -120,7 +120,7 @@ class _Run:
         }
         self._memory = Memory()
 
-    def execute(self, step: Step, dying: Sequence[str]) -> None:
+    def execute(self, step: Instruction, dying: Sequence[str]) -> None:
         """Run one operation; it may put its result in memory that nothing else reads any more."""
         arguments = self._arguments(step)
         spare = self._memory.release(dying)
@@ -149,11 +149,11 @@ class _Run:
             source = self._constants[source]
         return self._widen(source)
 
-    def _arguments(self, step: Step) -> dict[str, list[Array]]:
+    def _arguments(self, step: Instruction) -> dict[str, list[Array]]:
         return {name: [self.resolve(s) for s in group] for name, group in step.arguments.items()}
 
     def _results(
-        self, step: Step, arguments: Mapping[str, Sequence[Array]], spare: Collection[int]
+        self, step: Instruction, arguments: Mapping[str, Sequence[Array]], spare: Collection[int]
     ) -> list[Array]:
         """Compute the operation's results and check them against the declared types."""
         call = Call(step, arguments, spare, self._memory.empty)
@@ -202,7 +202,7 @@ class _Run:
         return array
 
 
-def _set_type(step: Step, port: Port, result: Array) -> Array:
+def _set_type(step: Instruction, port: Port, result: Array) -> Array:
     array = np.asarray(result)
     if not port.kind.accepts(array.shape):
         raise MilError(f"{step.label} gave {array.shape}, the program says {port.kind.shape}")

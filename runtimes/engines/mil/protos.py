@@ -53,7 +53,7 @@ def _load_folder() -> None:
     toolkit = PathFinder.find_spec("coremltools")
     if toolkit is None or toolkit.submodule_search_locations is None:
         raise MilError(
-            "reading a Core ML package needs coremltools: pip install 'sam-export[coreml]'"
+            "reading a Core ML package needs coremltools: pip install 'sam-export[run-coreml]'"
         )
     folder = PathFinder.find_spec("proto", list(toolkit.submodule_search_locations))
     if folder is None or folder.origin is None or folder.submodule_search_locations is None:

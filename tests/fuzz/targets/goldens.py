@@ -49,7 +49,7 @@ def _repair(data: bytes) -> bytes:
                 with old.open(info) as stream:
                     stream._expected_crc = None
                     content = stream.read(1 << 16)
-                new.writestr(info.filename, content, zipfile.ZIP_DEFLATED)
+                new.writestr(info.filename, content, zipfile.ZIP_STORED)
     except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return data
     return packed.getvalue()

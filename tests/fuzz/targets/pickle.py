@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import pickletools
 import zipfile
 from pathlib import Path
+
+import torch  # noqa: F401 - here, so that no input has to pay for it
 
 from exporter.checkpoints.reading import read_checkpoint
 from tests.fuzz.target import Target
@@ -33,8 +37,19 @@ _TENSOR = (
     b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x10tQK\x00K\x04\x85K\x01\x85\x89}tR"
 )
 _OPCODES = b"().0123]}NabdehijlpqrstuQRG\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94"
+
+
+def _places(data: bytes) -> list[int]:
+    """Where opcodes begin, as far as the pickle can be followed."""
+    found = []
+    with contextlib.suppress(Exception):
+        found += [place for _opcode, _argument, place in pickletools.genops(data) if place]
+    return found
+
+
 TARGET = Target(
     _read,
+    places=_places,
     words=(
         _TENSOR,
         b"X\x01\x00\x00\x00w" + _TENSOR + b"s",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch  # noqa: F401 - here, so that no input has to pay for it
+
 from exporter.checkpoints.reading import read_checkpoint
 from tests.fuzz.target import Target
 

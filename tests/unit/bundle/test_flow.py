@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from exporter.bundle.flow import feeds, order_graphs, repeated_graph
+from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 
 
@@ -69,8 +69,14 @@ def test_of_two_that_give_a_name_the_later_feeds():
     assert feeds(DECODER, [ENCODER, ATTENTION])["image_embeddings"].graph == "memory_attention"
 
 
-def test_the_repeated_graph_is_the_one_that_answers_prompts():
-    assert repeated_graph([ENCODER, DECODER]) is DECODER
-    assert repeated_graph([MEMORY, DECODER, ENCODER]) is DECODER
-    assert repeated_graph([graph("segmenter", ["image"], ["boxes"], "image")]) is None
-    assert repeated_graph([graph("segmenter", ["image"], ["low_res_masks"], "prompt")]) is None
+def test_the_repeated_graphs_are_those_that_answer_prompts():
+    assert repeated_graphs([ENCODER, DECODER]) == (DECODER,)
+    assert repeated_graphs([MEMORY, DECODER, ENCODER]) == (DECODER,)
+    assert repeated_graphs([graph("segmenter", ["image"], ["boxes"], "image")]) == ()
+    assert repeated_graphs([graph("segmenter", ["image"], ["low_res_masks"], "prompt")]) == ()
+
+
+def test_a_prompt_encoder_answers_prompts_too_and_before_the_decoder_it_feeds():
+    prompt_encoder = graph("prompt_encoder", ["points"], ["point_coords"], "prompt")
+    assert repeated_graphs([MEMORY, DECODER, prompt_encoder, ENCODER]) == (prompt_encoder, DECODER)
+    assert repeated_graphs([DECODER, prompt_encoder]) == ()

@@ -76,8 +76,8 @@ def test_all_slots_may_be_used_and_one_more_says_what_to_do():
     ("prompts", "message"),
     [
         (Prompts(), "give a point or a box"),
-        (Prompts(((1, 1),), ()), "1 points have 0 labels"),
-        (Prompts((), (1,)), "0 points have 1 labels"),
+        (Prompts(((1, 1),), ()), "points: 1, labels: 0; give each"),
+        (Prompts((), (1,)), "points: 0, labels: 1; give each"),
         (Prompts(((1, 1),), (2,)), "not 2"),
         (Prompts(((1, 1),), (-1,)), "not -1"),
         (Prompts(((101.5, 1),), (1,)), r"point 101\.5,1 is outside the image \(100 x 50\)"),
@@ -140,3 +140,11 @@ def test_sam2_pads_a_box_too():
     assert pack(clicks(1), FRAME, rule)[1][0].tolist() == [1, -1, -2, -2]
     with pytest.raises(PromptError, match=r"take 5 slots \(SAM 2 adds one slot\).*--max-points 5"):
         pack(replace(clicks(2), box=(0, 0, 1, 1)), FRAME, rule)
+
+
+def test_a_cure_is_one_that_an_export_takes():
+    many = Prompts(((1, 1),) * 63, (1,) * 63)
+    with pytest.raises(PromptError, match=r"take 64 slots .*: export again with --max-points 64"):
+        pack(many, FRAME, RULE)
+    with pytest.raises(PromptError, match=r"take 65 slots .*: give fewer prompts"):
+        pack(replace(many, points=((1, 1),) * 64, labels=(1,) * 64), FRAME, RULE)

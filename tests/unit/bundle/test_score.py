@@ -93,7 +93,7 @@ def test_edge_sam_takes_the_most_stable_of_all_four():
     rule = mask_rule(variant, "stability")
     assert (rule.single, rule.multi) == (-1, (0, 1, 2, 3))
     assert mask_rule(variant, "iou_predictions") == variant.mask
-    with pytest.raises(RequestError, match="sam2_hiera_tiny has no --score stability"):
+    with pytest.raises(RequestError, match="sam2_hiera_tiny cannot rank masks by stability"):
         mask_rule(load_variant("sam2_hiera_tiny"), "stability")
 
 

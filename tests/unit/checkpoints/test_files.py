@@ -187,4 +187,5 @@ def test_impossible_indexes(tmp_path, kind):
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path)
     assert len(str(caught.value)) < 500
+    assert str(caught.value).count("model.safetensors.index.json") == 1
     assert str(caught.value).isprintable()

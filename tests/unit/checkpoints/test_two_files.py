@@ -209,7 +209,7 @@ def test_an_encoder_on_a_cloud_drive_says_where_it_is(variant, tmp_path) -> None
 def test_a_decoder_that_is_not_there_is_downloaded(files, tmp_path, monkeypatch) -> None:
     asked = []
 
-    def fetch(published, cache, progress, option):
+    def fetch(published, cache, progress, option, *_rest):
         asked.append((published.file, option))
         raise RequestError("no network here")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from exporter import targets
 from exporter.errors import RequestError
+from exporter.targets import load_target
 from exporter.variants import load_variant, variants
-from profiles.lab.matrix import jobs, sources
+from profiles.lab.bench import operations
+from profiles.lab.matrix import facts, jobs, sources
 from profiles.lab.matrix.jobs import MatrixJob
 from tests.unit.lab.matrix_rows import DEMO
 
@@ -26,8 +29,10 @@ def test_the_first_of_each_family_comes_first_and_the_large_ones_last():
 
 def test_a_variants_exports_follow_one_another():
     planned = jobs.plan(["tinysam", "demo"])
-    assert len(planned) == 2 * 3 * 2
-    assert [job.variant for job in planned] == ["tinysam"] * 6 + ["demo"] * 6
+    each = sum(len(load_target(name).lowers) for name in targets.names())
+    assert each >= 3 * 2
+    assert [job.variant for job in planned] == ["tinysam"] * each + ["demo"] * each
+    assert planned[0].precision == "fp32"
     assert len({job.name for job in planned}) == len(planned)
 
 
@@ -103,3 +108,12 @@ def test_the_real_closure_holds_what_decides_the_numbers_and_not_the_rest():
     assert not {"exporter.models.efficientvit", "profiles.lab.bench.published"} & found
     mil = sources.closure(sources.ENGINES["coreml"])
     assert "runtimes.engines.mil.ops_conv" in mil
+
+
+# ------------------------------------------------------------------- a target that is new to it
+
+
+@pytest.mark.parametrize("read", [facts.facts, operations.count])
+def test_a_file_of_a_new_target_names_the_place_of_its_reader(tmp_path, read):
+    with pytest.raises(RequestError, match=r"nothing counts operations in \.box files: add it to"):
+        read(tmp_path / "image_encoder.box")

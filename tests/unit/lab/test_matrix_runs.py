@@ -116,7 +116,7 @@ def test_committed_rows_count_where_the_work_folder_has_none(tmp_path):
 
 def test_a_damaged_row_names_its_file(tmp_path):
     (tmp_path / f"{DEMO.name}.json").write_text("{")
-    with pytest.raises(RequestError, match=rf"{DEMO.name}\.json is no row .*: delete it"):
+    with pytest.raises(RequestError, match=rf"{DEMO.name}\.json is not a row .*: delete it"):
         State(tmp_path, tmp_path / "none.json").row(DEMO)
 
 

@@ -41,6 +41,7 @@ DAMAGED = {
     "binary": bytes(range(1, 10)) + bytes(range(11, 256)) + b"\n",
     "deep": b"[" * 100_000 + b"\n",
     "5,000 digits": b'{"schema_version": ' + b"9" * 5000 + b"}\n",
+    "more than 64 bits": ONE.replace(b'"bytes":', b'"bytes":' + b"9" * 400),
     "infinite": b'{"schema_version": 1e999}\n',
     "no number": b'{"schema_version": NaN}\n',
     "a torn line glued to the next": ONE[:200] + TWO,

@@ -295,7 +295,7 @@ def test_a_signal_ends_it_with_its_status_and_leaves_no_file(run, here, monkeypa
     def interrupted(*arguments):
         signal.raise_signal(number)
 
-    monkeypatch.setattr("runtimes.outputs.overlay", interrupted)
+    monkeypatch.setattr("runtimes.overlay.overlay", interrupted)
     status, _, err = run("dog.png", "--point", "4,4")
     assert (status, err) == (128 + number, f"sam-run: {word}\n")
     assert [p.name for p in here.iterdir()] == ["dog.png"]

@@ -147,7 +147,7 @@ def test_a_detector_and_a_network_of_drawn_prompts_take_several_objects(run, tmp
         (("--point", "4,4", "--range", "full"), "should be auto or LOW,HIGH"),
         (("--point", "4,4", "--range", "0,4095"), "dog.png has 8 bits: leave out --range"),
         (("--point", "4,4", "--max-pixels", "7199"), "--max-pixels 7200 reads it"),
-        (("--point", "4,4", "--max-pixels", "many"), "whole number of pixels"),
+        (("--point", "4,4", "--max-pixels", "many"), "whole number from 1"),
         (("--point", "4,4", "--mask", "m.jpg"), "JPEG would change it; end it in .png"),
         (("--point", "4,4", "-o", "o.ico"), "format of colour pictures"),
         (("--point", "4,4", "--mask-input", "dog.jpg"), "dog.jpg is missing"),

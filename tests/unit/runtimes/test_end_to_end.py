@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from exporter.bundle.agreement import END_TO_END
-from exporter.bundle.end_to_end import FACTS, facts_array
+from exporter.bundle.end_to_end import FACTS, check_facts, facts, facts_array
 from exporter.bundle.folder import hash_file, open_bundle, read_manifest
+from exporter.bundle.goldens import Goldens
 from exporter.bundle.manifest import Manifest
 from exporter.end_to_end import choose_scene
 from exporter.errors import BundleError
@@ -194,6 +195,18 @@ def test_the_facts_in_the_goldens_hold_what_no_picture_tells(forged, part, field
     assert f"manifest.{part}.{field}" in line
     assert "is not as it was when the goldens were recorded" in line
     assert len(line.splitlines()) == 1
+
+
+def test_facts_from_before_a_field_was_there_have_its_default(bundles):
+    bundle = open_bundle(bundles / "slots")
+    older = facts(bundle.manifest)
+    del older["preprocess"]["padded_by"], older["detections"]
+    stored = {f"{END_TO_END}/*/{FACTS}": np.frombuffer(json.dumps(older).encode(), np.uint8)}
+    check_facts(bundle.manifest, Goldens.of(stored))
+    older["preprocess"]["gamma"] = 2.2
+    stored = {f"{END_TO_END}/*/{FACTS}": np.frombuffer(json.dumps(older).encode(), np.uint8)}
+    with pytest.raises(BundleError, match="unknown field 'gamma'"):
+        check_facts(bundle.manifest, Goldens.of(stored))
 
 
 def test_goldens_without_the_picture_are_refused(bundles, tmp_path):

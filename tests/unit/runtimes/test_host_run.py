@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -156,6 +157,42 @@ def test_another_graph_set_is_fed_by_name(tmp_path) -> None:
         session = bench.run_session(bundle)
     assert len(session.click_ns) >= 5
     assert session.first_mask_ns > session.load_ns > 0
+
+
+class Adder:
+    """A graph that adds one to its input and tells that it ran."""
+
+    def __init__(self, spec, ran):
+        self.spec, self.ran = spec, ran
+
+    def run(self, inputs):
+        (given,) = inputs.values()
+        self.ran.append((self.spec.name, float(given[0])))
+        return {self.spec.outputs[0].name: given + 1}
+
+
+def test_a_click_runs_every_graph_that_answers_prompts_in_order(monkeypatch, tmp_path) -> None:
+    names = ("image", "embeddings", "prompts", "masks")
+    tensors = [TensorSpec(name, (1,), "float32", "N") for name in names]
+    chain = (("image_encoder", "image"), ("prompt_encoder", "prompt"), ("mask_decoder", "prompt"))
+    graphs = [
+        GraphFile(GraphSpec(name, (tensors[i],), (tensors[i + 1],), runs), name, 1)
+        for i, (name, runs) in enumerate(chain)
+    ]
+    ran: list[tuple[str, float]] = []
+    bundle = SimpleNamespace(manifest=SimpleNamespace(graphs=graphs), file=Path)
+    kind = SimpleNamespace(open=lambda path, graph, threads: Adder(graph.spec, ran))
+    monkeypatch.setattr(host_run, "_open", lambda job: (bundle, kind, "toy 1"))
+    zeros = np.zeros(1, np.float32)
+    golden = {graph.spec.name: {graph.spec.inputs[0].name: zeros} for graph in graphs}
+    monkeypatch.setattr(host_run, "golden_inputs", lambda bundle, graph: golden[graph.spec.name])
+    method = dataclasses.replace(SHORT, runs=3, seconds=0.0, warmup_seconds=0.0)
+    session = host_run.run_session(HostJob(str(tmp_path), "", method))
+    assert len(session.click_ns) == 3
+    first, clicks = ran[:3], ran[3:]
+    assert first == [("image_encoder", 0.0), ("prompt_encoder", 1.0), ("mask_decoder", 2.0)]
+    assert clicks == [("prompt_encoder", 1.0), ("mask_decoder", 2.0)] * (len(clicks) // 2)
+    assert len(clicks) >= 2 * 3
 
 
 def test_goldens_without_a_tensor_are_one_line(tmp_path) -> None:

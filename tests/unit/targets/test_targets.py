@@ -16,7 +16,7 @@ from exporter.graphs import Graph
 from exporter.models.attention import Attention
 from exporter.models.layers import Normalise
 from exporter.precision import load_precision
-from exporter.targets import MINIMUM_IOS, Options, load_target, names
+from exporter.targets import MINIMUM_IOS, Options, load_target, names, require_toolkits
 from exporter.targets.coreml import fp32 as coreml
 from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versio
 def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
     for name in names():
         with pytest.raises(RequestError) as error:
-            load_target(name).require("int4-weights")
+            load_target(name).require_precision("int4-weights")
         assert (
             str(error.value) == f"{name} cannot be exported in int4-weights; choose from fp16, fp32"
         )
@@ -42,7 +42,7 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
 def test_a_missing_toolkit_is_refused_with_what_to_install():
     target = dataclasses.replace(load_target("tflite"), packages=("numpy", "no-such-toolkit"))
     with pytest.raises(RequestError) as error:
-        target.require("fp16")
+        require_toolkits([target])
     assert str(error.value) == (
         "--target tflite needs no-such-toolkit: pip install 'sam-export[tflite]'"
     )
@@ -51,7 +51,8 @@ def test_a_missing_toolkit_is_refused_with_what_to_install():
 def test_an_installed_toolkit_is_accepted():
     for name in names():
         for precision in load_target(name).lowers:
-            load_target(name).require(precision)
+            load_target(name).require_precision(precision)
+        assert load_target(name).missing() == []
         assert set(load_target(name).versions()) == set(load_target(name).packages)
 
 

@@ -87,7 +87,7 @@ def test_what_it_cannot_do_is_refused_by_name(binary, dialect):
     none = BenchmarkModel(None).missing(Wanted("x86_64", "tflite", "cpu"))
     assert none == "no benchmark_model: download it and set SAM_EXPORT_BENCHMARK_MODEL to it"
     gone = BenchmarkModel(binary.parent / "gone").missing(Wanted("x86_64", "tflite", "cpu"))
-    assert gone.endswith("gone, which SAM_EXPORT_BENCHMARK_MODEL names, is no file")
+    assert gone.endswith("gone, which SAM_EXPORT_BENCHMARK_MODEL names, is not a file")
     with pytest.raises(RequestError, match="cannot do a session"):
         way.command("/d", replace(JOB, mode="session"), "job.txt")
 

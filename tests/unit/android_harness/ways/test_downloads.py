@@ -27,7 +27,9 @@ def test_the_pinned_wheels_are_those_that_export():
     text = (Path(__file__).parents[4] / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     for runtime in RUNTIMES:
-        assert f"{runtime.wheel.project}=={runtime.wheel.version}" in extras[runtime.target]
+        run = f"run-{runtime.target}"
+        assert extras[run] == [f"{runtime.wheel.project}=={runtime.wheel.version}"]
+        assert f"sam-export[export,{run}]" in extras[runtime.target]
 
 
 def test_a_wheel_that_pip_cannot_get_is_named(monkeypatch, tmp_path):

@@ -114,6 +114,6 @@ def test_cliffs_delta_at_its_ends() -> None:
 
 
 def test_slowing_down_is_last_third_over_first() -> None:
-    assert s.slowed([10, 10, 10, 12, 12, 12, 15, 15, 15]) == 1.5
-    assert s.slowed([10.0, 20.0]) == 1.0
-    assert s.slowed([3.0] * 30) == 1.0
+    assert s.measure_slowdown([10, 10, 10, 12, 12, 12, 15, 15, 15]) == 1.5
+    assert s.measure_slowdown([10.0, 20.0]) == 1.0
+    assert s.measure_slowdown([3.0] * 30) == 1.0

@@ -23,7 +23,7 @@ from runtimes.remote.report import parse_report
 from tests.unit.runtimes.remote.small_jobs import GRAPH, JOB
 
 TEXT = """\
-sam-runner 2
+sam-runner 3
 mode graph
 runtime litert 2.3.0
 library capsule/libLiteRt.so
@@ -47,7 +47,7 @@ write image_embeddings out-1.bin
 end
 """
 REPORT = {
-    "runner": 2,
+    "runner": 3,
     "mode": "graph",
     "runtime": "LiteRT 2.3.0",
     "load_ns": {"image_encoder": 7},
@@ -94,7 +94,7 @@ def test_only_a_check_has_more_than_one_case():
         ({"runs": 0}, "1 or more"),
         ({"seconds": -1.0}, "no time is below 0"),
         ({"stable_calls": 65}, "stable_calls is 1 to 64, not 65"),
-        ({"repeat": "other"}, "no graph 'other' to repeat"),
+        ({"repeat": ("other",)}, "no graph 'other' to repeat"),
         ({"graphs": ()}, "cannot have 0 graphs"),
         ({"graphs": (GRAPH, GRAPH)}, "cannot have 2 graphs"),
         ({"graphs": (replace(GRAPH, cases=()),)}, "needs a case"),
@@ -144,8 +144,8 @@ def test_a_report_of_another_mode_or_graph_is_no_run():
         (json.dumps(REPORT)[:-40], "cut short or garbled"),
         (f"WARNING: linker\n{json.dumps(REPORT)}", "cut short or garbled"),
         ("[1, 2]", "is a list, not an object"),
-        (json.dumps({**REPORT, "runner": 3}), "speaks version 3, not 2"),
-        ('{"runner": 2, "error": "cannot open x: gone"}', "the runner failed: cannot open x: gone"),
+        (json.dumps({**REPORT, "runner": 4}), "speaks version 4, not 3"),
+        ('{"runner": 3, "error": "cannot open x: gone"}', "the runner failed: cannot open x: gone"),
         (
             json.dumps({k: v for k, v in REPORT.items() if k != "cpu_ns"}),
             "is missing the field 'cpu_ns'",
@@ -168,7 +168,7 @@ def test_an_answer_that_is_no_report(text, said):
         (Answer(139, "", ""), "crashed"),
         (Answer(126, "", "sh: runner: can't execute: Permission denied"), "Permission denied"),
         (Answer(0, "", ""), "gave no answer"),
-        (Answer(1, '{"runner": 2, "error": "no memory"}', ""), "the runner failed: no memory"),
+        (Answer(1, '{"runner": 3, "error": "no memory"}', ""), "the runner failed: no memory"),
     ],
 )
 def test_how_a_runner_ended(answer, said):
@@ -246,14 +246,14 @@ def test_a_session_repeats_the_decoder_even_if_a_graph_follows_it(tiny, tmp_path
     bundle = Bundle(tmp_path, replace(tiny.manifest, graphs=graphs))
     job = session_plan(bundle, LIBRARY, SETTING).job
     assert [graph.spec.name for graph in job.graphs][-1] == "memory_encoder"
-    assert job.repeat == "mask_decoder"
+    assert job.repeat == ("mask_decoder",)
     assert "\nrepeat mask_decoder\nend\n" in job.text()
 
 
 def test_a_session_of_one_graph_repeats_none(tiny):
     bundle = replace(tiny, manifest=replace(tiny.manifest, graphs=tiny.manifest.graphs[:1]))
     job = session_plan(bundle, LIBRARY, SETTING).job
-    assert job.repeat == ""
+    assert job.repeat == ()
     assert "repeat" not in job.text()
 
 

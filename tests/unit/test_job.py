@@ -1,0 +1,108 @@
+"""`exporter.job`: a job, a place and options that cannot be are refused when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from exporter import targets
+from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.cli import _parser
+from exporter.errors import RequestError
+from exporter.job import Job, Place, formats
+from exporter.targets import Options, load_target
+
+WRONG = [
+    (lambda: Job("onnx"), "Job.targets is a tuple of names, as ('onnx',), not 'onnx'"),
+    (lambda: Job(()), "Job.targets is empty; choose from coreml, onnx, tflite"),
+    (lambda: Job((1,)), "Job.targets is a tuple of names, as ('onnx',), not (1,)"),
+    (lambda: Job(("onnx",), 16), "Job.precision is a str, not 16"),
+    (lambda: Job(("onnx",), variant=Path("demo")), "Job.variant is a str or None, not "),
+    (lambda: Job(("onnx",), checkpoint=3), "Job.checkpoint is a str or Path or None, not 3"),
+    (lambda: Job(("onnx",), decoder_checkpoint=b"x"), "Job.decoder_checkpoint is a str or Path"),
+    (lambda: Job(("onnx",), slots=0), "Job.slots is a whole number from 2 to 64, not 0"),
+    (lambda: Job(("onnx",), slots=-3), "Job.slots is a whole number from 2 to 64, not -3"),
+    (lambda: Job(("onnx",), slots=8.0), "Job.slots is a whole number from 2 to 64, not 8.0"),
+    (lambda: Job(("onnx",), slots=10**5000), "Job.slots is a whole number from 2 to 64, not "),
+    (lambda: Job(("onnx",), batch=0), "Job.batch is a whole number from 1 to 64, not 0"),
+    (lambda: Job(("onnx",), batch=True), "Job.batch is a whole number from 1 to 64, not True"),
+    (lambda: Job(("onnx",), score="iou"), "Job.score is one of iou_predictions, stability, not 'i"),
+    (lambda: Job(("onnx",), options=None), "Job.options is a Options, not None"),
+    (lambda: Options(image_input="foo"), "Options.image_input is one of image, tensor, not 'foo'"),
+    (lambda: Options(minimum_ios=15), "Options.minimum_ios is one of 16, 17, 18, not 15"),
+    (lambda: Options(minimum_ios="16"), "Options.minimum_ios is one of 16, 17, 18, not '16'"),
+    (lambda: Place(None), "Place.output is a str or Path, not None"),
+    (lambda: Options(opset=16), "Options.opset is one of 17, 18, 19, 20, not 16"),
+    (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
+    (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),
+    (lambda: Job(("onnx",), "fp\x1b[31m", slots="\x1b[31m"), r"not '\x1b[31m'"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_values_that_cannot_be_are_refused_in_one_line(make, words):
+    with pytest.raises(RequestError) as error:
+        make()
+    assert words in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_text_is_as_good_as_a_path_and_a_list_as_a_tuple():
+    job = Job(["onnx", "coreml", "onnx"], checkpoint="a.pt", decoder_checkpoint="b.pt")
+    assert job == Job(("onnx", "coreml"), checkpoint=Path("a.pt"), decoder_checkpoint=Path("b.pt"))
+    assert isinstance(job.checkpoint, Path)
+    assert Place("out") == Place(Path("out"))
+    assert hash(job) == hash(dataclasses.replace(job))
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "allowed"),
+    [("--max-points", "slots", SLOTS), ("--batch", "batch", BATCHES)],
+)
+def test_the_command_line_has_the_same_bounds(option, field, allowed):
+    for value in (allowed[0], allowed[-1]):
+        arguments = _parser().parse_args([option, str(value)])
+        assert getattr(arguments, option[2:].replace("-", "_")) == value
+        assert getattr(Job(("onnx",), **{field: value}), field) == value
+    for value in (allowed[0] - 1, allowed[-1] + 1):
+        with pytest.raises(SystemExit):
+            _parser().parse_args([option, str(value)])
+        with pytest.raises(RequestError):
+            Job(("onnx",), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [(Options(image_input="tensor"), "image-input"), (Options(minimum_ios=18), "minimum-ios")],
+)
+def test_an_option_that_no_target_reads_is_refused(options, name):
+    with pytest.raises(RequestError) as error:
+        formats(Job(("onnx", "tflite"), options=options))
+    assert str(error.value) == (
+        f"only --target coreml reads --{name}: leave it out, or add that target"
+    )
+    assert formats(Job(("onnx", "coreml"), options=options))
+
+
+def test_every_option_is_read_by_a_target():
+    read = {name for each in targets.names() for name in load_target(each).reads}
+    assert read == {field.name for field in dataclasses.fields(Options)}
+
+
+def test_several_targets_without_their_toolkits_name_one_extra(monkeypatch):
+    there = load_target
+
+    def bare(name):
+        return dataclasses.replace(there(name), packages=(f"no-such-{name}",))
+
+    monkeypatch.setattr("exporter.job.load_target", bare)
+    with pytest.raises(RequestError) as error:
+        formats(Job(targets.names()))
+    assert str(error.value) == (
+        "--target coreml, onnx, tflite need no-such-coreml, no-such-onnx, no-such-tflite: "
+        "pip install 'sam-export[all]'"
+    )
+    with pytest.raises(RequestError, match=r"need no-such-onnx, no-such-coreml: .*\[onnx,coreml\]"):
+        formats(Job(("onnx", "coreml")))
