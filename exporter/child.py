@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,6 +48,8 @@ def call(
         SamExportError: the child's own error, with its class and message.
         failure: it missed the deadline, was ended by a signal, or failed by a bug.
     """
+    import subprocess  # not for those who only list
+
     require_folder()
     try:
         ran = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -89,6 +88,8 @@ def _plain(name: str) -> str:
 
 def _likeness(asked: str, plain: str) -> float:
     """From 0 to 1, and more for a name that holds the other: `sam` for `sam_vit_b`."""
+    import difflib  # for a misspelt name alone
+
     ratio = difflib.SequenceMatcher(None, asked, plain).ratio()
     short, long = sorted((asked, plain), key=len)
     if len(short) > 2 and short in long:

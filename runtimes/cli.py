@@ -23,7 +23,6 @@ from runtimes.engines import choose_engine
 from runtimes.measures import describe, find_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
-from runtimes.parity import check_parity
 from runtimes.pictures import Picture
 from runtimes.pictures.reading import Reading, read_picture
 from runtimes.process import allowed_cores, crowding
@@ -43,6 +42,8 @@ def _work(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
+    from runtimes.parity import check_parity  # a picture's masks need none of it
+
     if arguments.image is not None:
         raise RequestError("--check takes no image: it runs the bundle's own goldens")
     bundle = open_bundle(arguments.bundle, arguments.verify_key)

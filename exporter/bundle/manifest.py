@@ -7,7 +7,6 @@ text has that content; `exporter/bundle/manifest.schema.json` is its JSON Schema
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from exporter.bundle.agreement import check_agreement
 from exporter.bundle.ranges import Count, FileName, MaybeSha256, Name, Number, Sha256, Text
 from exporter.bundle.reading import decode, parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
@@ -166,6 +164,8 @@ class Manifest:
         Raises:
             BundleError: names the faulty field; or the text is not what an export wrote.
         """
+        from exporter.bundle.agreement import check_agreement  # `--list` needs none of it
+
         data = decode(text, MANIFEST)
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
@@ -194,6 +194,8 @@ def canonical(data: Mapping[str, Any]) -> str:
 
 def content_hash(data: Mapping[str, Any]) -> str:
     """Hash a manifest's plain data without its own hash: sha256 in hex."""
+    import hashlib  # `--list` needs none of it
+
     content = {name: value for name, value in data.items() if name != HASH}
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from exporter import catalog
-from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import Interpolation, Preprocess
 from exporter.calibration import Range, Task, find_ranges
 from exporter.errors import RequestError
 from exporter.printable import quote
 
 if TYPE_CHECKING:
+    from exporter.bundle.manifest import GraphFile
     from exporter.graphs import Graph
     from exporter.precision import Precision
 

@@ -125,4 +125,6 @@ def require_size(path: Path, size: tuple[int, int]) -> None:
 
 
 def _format(path: Path) -> str:
-    return Image.registered_extensions().get(path.suffix.lower(), "")
+    Image.preinit()  # the usual formats; all of them take 20 ms to load
+    suffix = path.suffix.lower()
+    return Image.EXTENSION.get(suffix) or Image.registered_extensions().get(suffix, "")
