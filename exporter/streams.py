@@ -16,6 +16,7 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 UNREAD = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET, errno.EBADF, errno.EIO})
 """Errors of a stream whose other end is gone: a pipe, a socket, nothing at all, a terminal."""
 STDIN, STDOUT, STDERR = 0, 1, 2
+FULL_PIPE_SECONDS = 0.01
 
 
 class _Text(io.TextIOWrapper):
@@ -46,10 +48,14 @@ class _Raw(io.FileIO):
     dropping = False
 
     def write(self, data: ReadableBuffer) -> int:
-        """Write some bytes. ExportError if this is stdout and its disk is full."""
-        if not self.dropping:
+        """Write all bytes. ExportError if this is stdout and its disk is full."""
+        rest = memoryview(data).cast("B")
+        while rest and not self.dropping:
             try:
-                return super().write(data) or 0
+                written = super().write(rest)
+                if written is None:  # a pipe that does not wait, and is full
+                    time.sleep(FULL_PIPE_SECONDS)
+                rest = rest[written or 0 :]
             except OSError as error:
                 self.dropping = True
                 if self.fileno() == STDOUT and not _unread(error):
@@ -117,12 +123,15 @@ def _tolerant(stream: TextIO, number: int) -> TextIO:
 
 
 def _text(raw: _Raw, like: TextIO) -> TextIO:
-    """Text onto `raw`; a line at a time on stderr and terminals, and if asked for."""
+    """Text onto `raw`; a line at a time on stderr and terminals, and if asked for.
+
+    Then nothing is buffered: a signal between a write and the buffer's note of it would have the
+    line written twice.
+    """
     lines = raw.isatty() or raw.fileno() != STDOUT or bool(os.environ.get("PYTHONUNBUFFERED"))
     encoding = getattr(like, "encoding", None) or "utf-8"
-    return _Text(
-        io.BufferedWriter(raw), encoding=encoding, errors=_errors(like), line_buffering=lines
-    )
+    below = raw if lines else io.BufferedWriter(raw)
+    return _Text(below, encoding=encoding, errors=_errors(like), write_through=lines)
 
 
 def _errors(stream: TextIO) -> str:

@@ -82,8 +82,11 @@ def test_an_interrupted_command_says_what_is_left(capsys):
     def work(given):
         raise KeyboardInterrupt
 
+    def stopped(word, given):
+        return f"{word}; {given.name} is left"
+
     asked = Namespace(name="x")
-    assert run("tool", lambda: asked, work, stopped=lambda given: f"; {given.name} is left") == 130
+    assert run("tool", lambda: asked, work, stopped=stopped) == 130
     assert capsys.readouterr().err == "tool: interrupted; x is left\n"
 
 
