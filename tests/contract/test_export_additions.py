@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exporter.bundle.folder import read_manifest
 from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.demo import network
 from tests.contract.house import ROOT, build_house
@@ -165,7 +166,8 @@ def test_a_variant_with_more_graphs_is_a_file_each(house, tmp_path) -> None:
     assert {("doubler", "doubled"), ("offsetter", "offset")} <= judged
     assert ("image_encoder+mask_decoder+offsetter", "offset") in judged
     assert ("image_encoder+mask_decoder+offsetter+doubler", "doubled") in judged
-    goldens = Goldens.open(Path(path) / GOLDENS)
+    specs = [graph.spec for graph in read_manifest(Path(path)).graphs]
+    goldens = Goldens.open(Path(path) / GOLDENS, specs)
     assert goldens.cases("offsetter") == ["blank", "noise"]
     moved = goldens.array("offsetter", "noise", "offset") - goldens.array(
         "offsetter", "blank", "offset"
