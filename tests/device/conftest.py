@@ -136,8 +136,10 @@ def sam_bench(
         words = [str(argument) for argument in arguments]
         if not device:
             return cli.main([*words, *store])
-        # What a test asks for comes last, where it counts.
-        return cli.main([*SHORT, "--cores", "all", "--device", device, *store, *words])
+        usual = [*SHORT, "--cores", "all", *store]
+        pairs = zip(usual[::2], usual[1::2], strict=True)
+        kept = [word for pair in pairs if pair[0] not in words for word in pair]
+        return cli.main([*kept, "--device", device, *words])
 
     return run
 

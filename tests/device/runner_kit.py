@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from android_harness.process import Answer, read_runner, start_command
 from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
+from exporter.bundle import agreement
 from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
@@ -112,10 +114,16 @@ def tiny_tflite(folder: Path) -> Bundle:
             "prompt",
         ),
     )
-    graphs = tuple(GraphFile(s, f"{s.name}.tflite", 0, signature=s.name) for s in specs)
+    sizes = {s.name: (folder / f"{s.name}.tflite").stat().st_size for s in specs}
+    graphs = tuple(GraphFile(s, f"{s.name}.tflite", sizes[s.name], signature=s.name) for s in specs)
     base = tiny_bundle.manifest(tiny_bundle.Recipe(), folder)
     # Not opened: adders take no image, so the rules of this manifest do not fit them.
     return Bundle(folder, seal(folder, replace(base, target="tflite", graphs=graphs)))
+
+
+def adders_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands of this process open a bundle of adders, which fit no rules."""
+    monkeypatch.setattr(agreement, "check_agreement", lambda manifest: None)
 
 
 def _tensor(name: str) -> TensorSpec:

@@ -13,13 +13,13 @@ import pytest
 from android_harness.devices import android
 from android_harness.ways import Wanted
 from android_harness.ways.capsule import Capsule
-from exporter.bundle.folder import open_bundle, seal
+from exporter.bundle.folder import Bundle, open_bundle, seal
 from exporter.errors import DownloadError, RequestError
 from runtimes.device import Method
 from runtimes.measures import find_misses
 from tests.device.android_kit import assert_tidy, look_at
 from tests.device.runner_kit import tiny_tflite
-from tests.unit.tiny_bundle import Recipe, build, reseal
+from tests.unit.tiny_bundle import Recipe, build, manifest, reseal
 from tests.unit.tiny_tflite import SHAPE
 
 QUICK = Method(runs=5, seconds=0.1, warmup_seconds=0.5, way="capsule", cores="all", threads=1)
@@ -132,7 +132,10 @@ def test_a_model_with_its_weights_beside_it(device, phone, tmp_path):
     beside = {"location": "mask_decoder.onnx.data", "size_threshold": 512}
     onnx.save(onnx.load(model), model, save_as_external_data=True, **beside)
     assert (tmp_path / "two/mask_decoder.onnx.data").stat().st_size >= 512
-    reseal(tmp_path / "two")
+    made = manifest(Recipe(), tmp_path / "two")
+    sizes = [sum(p.stat().st_size for p in model.parent.glob(f"{g.file}*")) for g in made.graphs]
+    graphs = [replace(g, bytes=size) for g, size in zip(made.graphs, sizes, strict=True)]
+    reseal(tmp_path / "two", graphs=tuple(graphs))
     figures, _, session = use(device, open_bundle(tmp_path / "two"))
     assert find_misses(figures) == []
     assert session.click_ns
@@ -150,8 +153,8 @@ def test_a_tiny_tflite_bundle(device, phone, tmp_path):
             arrays["mask_decoder/*/image_embeddings"] + coords
         )
     np.savez(bundle.path / "goldens.npz", **arrays)
-    seal(bundle.path, bundle.manifest)
-    figures, runs, session = use(device, open_bundle(bundle.path))
+    bundle = Bundle(bundle.path, seal(bundle.path, bundle.manifest))
+    figures, runs, session = use(device, bundle)
     assert find_misses(figures) == []
     assert all(run.runtime.startswith("LiteRT 2.") for run in (*runs, session))
     assert_tidy(phone)

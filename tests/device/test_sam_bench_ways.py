@@ -17,7 +17,7 @@ from profiles import cli
 from profiles.store import Store
 from tests.device.android_kit import assert_tidy, runs_on
 from tests.device.conftest import CACHE
-from tests.device.runner_kit import tiny_onnx, tiny_tflite
+from tests.device.runner_kit import adders_agree, tiny_onnx, tiny_tflite
 
 ONCE = ("--repeats", "1")
 BUNDLES = {"onnx": tiny_onnx, "tflite": tiny_tflite}
@@ -25,7 +25,9 @@ RUNTIMES = {"onnx": "onnxruntime 1.", "tflite": "LiteRT 2."}
 
 
 @pytest.mark.parametrize("target", sorted(BUNDLES))
-def test_an_arm64_phone_from_command_to_profile(sam_bench, phone_arm64, tmp_path, target):
+def test_an_arm64_phone_from_command_to_profile(
+    sam_bench, phone_arm64, tmp_path, target, monkeypatch
+):
     """Under qemu: that it computes the same is what this proves; its times mean nothing."""
     missing = Capsule().missing(Wanted("arm64-v8a", target, "cpu"))
     if missing:
@@ -34,6 +36,8 @@ def test_an_arm64_phone_from_command_to_profile(sam_bench, phone_arm64, tmp_path
         build("arm64-v8a", target, default_cache({"XDG_CACHE_HOME": str(CACHE)}))
     except DownloadError as error:
         pytest.skip(str(error))
+    if target == "tflite":
+        adders_agree(monkeypatch)
     bundle = BUNDLES[target](tmp_path / "tiny")
     device = f"android:{phone_arm64.serial}"
     assert sam_bench(*ONCE, bundle.path, device=device) == 0
@@ -90,7 +94,10 @@ def benchmark_model(tmp_path, monkeypatch):
     monkeypatch.setenv("SAM_EXPORT_BENCHMARK_MODEL", str(program))
 
 
-def test_the_users_own_benchmark_model(sam_bench, phone, benchmark_model, tmp_path, capsys):
+def test_the_users_own_benchmark_model(
+    sam_bench, phone, benchmark_model, tmp_path, capsys, monkeypatch
+):
+    adders_agree(monkeypatch)
     bundle = tiny_tflite(tmp_path / "tiny")
     asked = ("--way", "benchmark_model", *ONCE, bundle.path)
     assert sam_bench(*asked) == 2

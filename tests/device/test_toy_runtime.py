@@ -16,7 +16,7 @@ from exporter.bundle.folder import open_bundle, seal
 from profiles.store import Store
 from tests.contract.house import build_house
 from tests.device.android_kit import assert_tidy, look_at
-from tests.device.runner_kit import ABI, tiny_tflite
+from tests.device.runner_kit import ABI, adders_agree, tiny_tflite
 
 ROW = """    Runtime(
         name="toy",
@@ -80,6 +80,9 @@ def test_a_runtime_on_a_device(phone, adb_environment, site, tmp_path, monkeypat
     house = build_house(tmp_path / "house")
     house.insert("android_harness/runtimes.py", ")\n\n\ndef runtime_of(", ROW)
     house.add("android_harness/runner/toy.c", SOURCE)
+    rules = "    for name in (*manifest.files, *(graph.file for graph in manifest.graphs)):\n"
+    house.insert("exporter/bundle/agreement.py", rules, "    return  # adders fit no rules\n")
+    adders_agree(monkeypatch)
     bundle = tiny_tflite(tmp_path / "tiny-toy-fp32")
     seal(bundle.path, replace(bundle.manifest, target="toy"))
     assert open_bundle(bundle.path).manifest.target == "toy"

@@ -7,12 +7,14 @@ sees several networks in every run of the suite; `make matrix` sees all of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from exporter.targets import names as target_names
 from exporter.variants import DEFAULT, families, load_variant, variants
+from profiles.lab import steps
 from profiles.lab.bench.cost import Usage
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix.conditioning import conditioning
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.parity
 def test_the_smallest_of_a_family(
     turn: int, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "none")  # no committed row stands in for it
-    monkeypatch.setattr(matrix.MatrixRun, "_child", _step_here)
+    monkeypatch.setattr(steps, "RESULTS", tmp_path / "none")  # no committed row stands in for it
+    monkeypatch.setattr(matrix.MatrixRun, "child", _step_here)
     variant = min(
         (v for v in variants().values() if v.family == family), key=lambda v: v.parameters
     )
@@ -45,9 +47,11 @@ def test_the_smallest_of_a_family(
     assert [f"{m.graph} {m.goal}: {m.what}" for m in misses(row) if not m.why] == []
 
 
-def _step_here(work: matrix.MatrixRun, step: str, job: MatrixJob, folder: Path) -> ProcessEnd:
+def _step_here(
+    work: matrix.MatrixRun, step: str, job: MatrixJob, folder: Path, more: Sequence[str]
+) -> ProcessEnd:
     """In this process, which has imported the toolkits; test_matrix_rows has one of its own."""
-    words = ["--only", job.variant, "--target", job.target, "--precision", job.precision]
+    words = ["--only", job.variant, "--precision", job.precision, *more]
     assert matrix.main(["--step", step, "--folder", str(folder), *words]) == 0
     return ProcessEnd(Usage(0.0, 0.0, 0.0), "")
 

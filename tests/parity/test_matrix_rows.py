@@ -15,6 +15,7 @@ from exporter.progress import silent
 from exporter.scenes.scene import scene
 from exporter.targets import load_target
 from exporter.variants import Published, load_variant
+from profiles.lab import steps
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import measure
 from profiles.lab.matrix.fill import fill
@@ -30,7 +31,7 @@ pytestmark = [
 
 
 def test_one_export_becomes_a_row_that_meets_its_goals(tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
     argv = ["--only", "demo", "--target", "tflite", "--precision", "fp16", "--write"]
     assert matrix.main([*argv, "--folder", str(tmp_path / "work")]) == 0
     (row,) = json.loads((tmp_path / "results" / "matrix.json").read_text())["rows"]
