@@ -157,7 +157,7 @@ _FEW_BITS = {
     # Reached: 44 dB and more.
     ("image_embeddings", "psnr_db"): Floor(25.0, "less is another embedding, whatever the masks"),
     (MASKS, "mask_iou"): Floor(0.85, "one mask may lie at a tie; the mean is the gate"),
-    ("masks", "mask_iou"): Floor(0.85, "as low_res_masks"),
+    ("masks", "mask_iou"): Floor(0.85, "as low_res_masks, of one more picture"),
     ("scores", "worst_error"): Floor(0.1, "an estimate that moves by more ranks other masks first"),
     (ANY, SENSITIVITY): _FOLLOWS,
     (ANY, "least_prompt_sensitivity"): _FOLLOWS,

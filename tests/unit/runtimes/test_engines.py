@@ -83,7 +83,7 @@ def test_wrong_choices_say_what_there_is(monkeypatch):
         choose_engine("onnx", "tensorrt")
     with pytest.raises(RequestError, match="litert runs tflite bundles, not onnx"):
         choose_engine("onnx", "litert")
-    with pytest.raises(RequestError, match="no engine for it"):
+    with pytest.raises(RequestError, match="no engine here runs tensorrt bundles"):
         choose_engine("tensorrt")
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(RequestError, match="coreml: needs macOS"):

@@ -69,7 +69,7 @@ def test_a_device_of_an_odd_name_stays_on_its_line_and_can_be_named_again():
     device = dataclasses.replace(PHONE, device="android:adb-X (2)._tcp", model="A\n# B\x1b[2J")
     text = render([profile(device=device)], "today")
     assert "sam-bench tiny-onnx-fp32 --device 'android:adb-X (2)._tcp'" in text
-    assert r"## Maker A\n# B\x1b[2J (phone)" in text
+    assert r"## Maker A\n# B\x1b\[2J (phone)" in text
 
 
 def test_measurements_of_one_device_stand_together_whatever_it_answered_of_itself():

@@ -201,7 +201,7 @@ def test_a_wrong_image_is_refused(segmenter):
         ([[1j, 1]], [1], None, "points are not numbers"),
         ([[1, 2], [3]], [1, 1], None, "points are not numbers"),
         (None, None, None, "no prompt"),
-        ([[1, 2]], None, None, "1 points have 0 labels"),
+        ([[1, 2]], None, None, "points: 1, labels: 0"),
         ([[np.nan, 2]], [1], None, "outside"),
     ],
 )
