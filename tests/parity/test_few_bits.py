@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -88,9 +90,13 @@ def test_ranges_that_cut_values_off_do_not_pass(tmp_path, capfd, monkeypatch):
     assert not (tmp_path / "demo-onnx-int8").exists()
 
 
-def test_the_command_tells_the_masks(tmp_path, capfd):
-    argv = ["--target", "tflite", "--precision", "int8-weights", "--json", "--quiet"]
-    assert main([*argv, "--output", str(tmp_path)]) == 0
-    (made,) = json.loads(capfd.readouterr().out)["bundles"]
+def test_the_command_tells_the_masks(tmp_path):
+    """As a user runs it: what the quantiser prints is not in the JSON."""
+    words = ["--target", "tflite", "--precision", "int8-weights", "--json", "--quiet"]
+    command = [sys.executable, "-m", "exporter.cli", *words, "--output", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    (made,) = json.loads(ran.stdout)["bundles"]
     measures = {f["measure"] for f in made["manifest"]["parity"] if f["output"] == "masks"}
     assert {"mean_mask_iou", "p1_mask_iou", "worst_mask_iou", "mean_boundary_iou"} <= measures
