@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from abc import ABC, abstractmethod
 
 from android_harness.process import Answer, read_runner, start_command
 from android_harness.ways import Wanted
@@ -10,16 +11,16 @@ from runtimes.remote.job import MODES, Library, RunnerJob
 from runtimes.remote.report import RunnerReport
 
 
-class OwnRunner:
+class OwnRunner(ABC):
     """See `Way`. The runner lies in the folder of the library that a job names."""
 
+    @abstractmethod
     def library(self, wanted: Wanted) -> Library:
         """See `Way`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def program(self, place: str) -> str:
         """How the runner in the folder `place` of the work folder is started."""
-        raise NotImplementedError
 
     def libraries(self, folder: str, place: str) -> str:
         """What LD_LIBRARY_PATH has to hold; empty for nothing."""

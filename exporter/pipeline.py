@@ -201,12 +201,12 @@ def _samples(
     order: Order, graphs: Sequence[Graph], report: Progress
 ) -> AbstractContextManager[Samples | None]:
     """Record the pictures that the precision is calibrated and judged on; None if it is not."""
-    from exporter.samples import recorded
+    from exporter.samples import record_samples
 
     precision = order.precision
     if not precision.judged:
         return nullcontext()
-    return recorded(graphs, _rule(order), order.mask, report, calibrated=precision.calibrated)
+    return record_samples(graphs, _rule(order), order.mask, report, calibrated=precision.calibrated)
 
 
 def _draft(order: Order, target: Target, source: Source) -> Manifest:

@@ -41,7 +41,7 @@ class Samples:
 
 
 @contextmanager
-def recorded(
+def record_samples(
     graphs: Sequence[Graph],
     rule: PromptRule | DrawnPrompts | None,
     mask: MaskRule,

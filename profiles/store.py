@@ -194,6 +194,7 @@ class _Bad:
             each: what became of a line, after the reason.
             torn: what became of a torn last line.
         """
+        # Reasons are kept of the first few alone.
         for line, reason in zip(self.lines, self._told, strict=False):
             last = f"{self._path}: the last line ({line.size} bytes) {torn}"
             report(f"{reason}{each}" if reason else last)

@@ -79,6 +79,7 @@ def _processor(text: str) -> str:
     of = dict(reversed(told))
     makers = [value for name, value in told if name == "cpu implementer"]
     parts = [value for name, value in told if name == "cpu part"]
+    # A file that is cut short lists a maker more than parts.
     arm = {f"{maker}:{part}" for maker, part in zip(makers, parts, strict=False)}
     guest = "hypervisor" if "hypervisor" in of.get("flags", "").split() else ""
     words = (of.get("vendor_id", ""), of.get("model name", "") if not arm else "", guest)

@@ -40,6 +40,4 @@ Number = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Colour = tuple[Number, Number, Number]
-"""RGB."""
 Byte = Annotated[float, Meta(ge=0, le=255)]

@@ -107,8 +107,8 @@ class Lowering:
     def is_fine(self, positions: int) -> bool:
         """Whether an operation's input is so fine that the operation stays float.
 
-        The first layers see the picture's detail and hold next to no weights: 2.7 % of the demo
-        encoder's, which in 8 bits cost as much accuracy as the rest together.
+        The first layers see the picture's detail, lose the most in 8 bits, and hold next to none of
+        the weights.
 
         Args:
             positions: pixels or tokens of the input.

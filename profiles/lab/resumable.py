@@ -10,6 +10,7 @@ import argparse
 import shutil
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +30,7 @@ WORK = Path(__file__).resolve().parents[2] / "build"
 _SHOWN = 6
 
 
-class Resumable:
+class Resumable(ABC):
     """Rows to be measured, each once, whenever there is time. A subclass says what a row is.
 
     Attributes:
@@ -53,31 +54,31 @@ class Resumable:
         self.limit_gb = arguments.memory or memory_limit()
         self._keys = {job: self.key(job) for job in self.plan_all()}
 
+    @abstractmethod
     def plan_wanted(self) -> list[MatrixJob]:
         """List the rows that the arguments ask for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan_all(self) -> list[MatrixJob]:
         """List every row there is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def key(self, job: MatrixJob) -> str:
         """Hash what the row depends on; a row with another key is stale."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, job: MatrixJob, folder: Path) -> dict[str, Any]:
         """Measure one row in a folder that is deleted afterwards."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def step(arguments: argparse.Namespace, report: Progress) -> Any:
         """Do a child's step; its answer."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def render(results: Mapping[str, Any]) -> str:
         """Write the page."""
-        raise NotImplementedError
 
     def pending(self) -> list[MatrixJob]:
         """List rows that are not measured, stale, or to be tried again."""

@@ -13,8 +13,7 @@ from exporter.targets.coreml.fp16 import lower as in_float16
 from exporter.targets.coreml.fp32 import make_reproducible
 
 LEAST_VALUES = 2048
-"""A smaller weight stays float16, as coremltools has it: the demo decoder's masks lose 0.010 of
-their IoU with 256."""
+"""A smaller weight stays float16; coremltools' own bound."""
 BLOCK = 32
 
 

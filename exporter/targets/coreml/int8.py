@@ -8,6 +8,7 @@ given ours instead, which our interpreter finds on any machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,7 @@ IOS_17 = 8
 """The version of a package, as coremltools counts."""
 PRODUCTS = frozenset({"conv", "linear"})
 PAIRS = "compression::insert_prefix_quantize_dequantize_pair"
-"""Before an operation alone. coremltools can put pairs behind it too: then the demo's masks have an
-IoU of 0.991 with the float ones, against 0.994."""
+"""Before an operation alone: a pair behind it too would round the same values once more."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ def products(spec: Any) -> Iterator[Product]:
         if operation.type in PRODUCTS:
             taken = operation.inputs["x"].arguments[0].name
             sides = shapes[taken]
-            positions = 1
-            for side in sides[2:] if operation.type == "conv" else sides[:-1]:
-                positions *= side
+            positions = math.prod(sides[2:] if operation.type == "conv" else sides[:-1])
             yield Product(operation.type, operation.outputs[0].name, taken, positions)
 
 

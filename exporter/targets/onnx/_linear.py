@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,4 @@ def _axis(node: Any, rank: int) -> int:
 def _positions(node: Any, shape: list[int]) -> int:
     """How many there are, of an input of NCHW or of rows that end with the channels."""
     sides = shape[2:] if node.op_type.startswith("Conv") else shape[:-1]
-    count = 1
-    for side in sides:
-        count *= side
-    return count
+    return math.prod(sides)

@@ -3,8 +3,8 @@
     w (f32) -> [Conv]   becomes   w (i8) -> Cast -> Mul (scale) -> [Conv]
 
 All inputs of the new nodes are constants, so ONNX Runtime folds them once, before the first call:
-the arithmetic stays float32 and no call gets slower. A DequantizeLinear would run at every call
-(1.3 to 1.4 times the demo encoder's time), because ONNX Runtime keeps it for its integer kernels.
+the arithmetic stays float32 and no call gets slower. A DequantizeLinear would run at every call,
+because ONNX Runtime keeps it for its integer kernels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Form = Callable[[str, Floats], Iterator[Any]]
+"""A constant's name and values -> initializers, then the nodes that widen it."""
 
 LEAST_BYTES = 1024
 """A smaller constant stays float32: the nodes that widen it take about what it would save."""
@@ -52,7 +54,7 @@ class Weights:
         values: Floats = numpy_helper.to_array(self._stored[name])
         return values
 
-    def replace(self, name: str, form: Callable[[str, Floats], Iterator[Any]]) -> None:
+    def replace(self, name: str, form: Form) -> None:
         """Store a constant as `form` yields it: initializers, then nodes; the last gives `name`."""
         from onnx import TensorProto
 
@@ -83,7 +85,7 @@ def fits_half(values: Floats) -> bool:
     return values.nbytes >= LEAST_BYTES and bool(np.abs(values).max() <= LARGEST)
 
 
-def in_8_bits(axis: int) -> Callable[[str, Floats], Iterator[Any]]:
+def in_8_bits(axis: int) -> Form:
     """Store in 8 bits, with a scale for each slice along `axis`, the output channels."""
 
     def form(name: str, values: Floats) -> Iterator[Any]:

@@ -5,13 +5,16 @@ The arithmetic stays float32 and no call gets slower: see `exporter.targets.onnx
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.onnx._linear import linear_nodes
+from exporter.targets.onnx._linear import Linear, linear_nodes
 from exporter.targets.onnx._stored import (
     LEAST_BYTES,
+    Floats,
+    Form,
     Weights,
     fits_half,
     halved,
@@ -25,17 +28,22 @@ def lower(work: Lowering) -> GraphFile:
     return write(in_small_weights(exported(work.graph)), work)
 
 
-def in_small_weights(model: Any) -> Any:
-    """Rewrite `model` in place and return it; its value_info types every value."""
+def in_small_weights(
+    model: Any,
+    form: Callable[[Linear, Floats], Form] = lambda each, values: in_8_bits(each.axis),
+) -> Any:
+    """Rewrite `model` in place and return it.
+
+    Args:
+        model: its value_info types every value.
+        form: a convolution or linear layer and its weight -> how that is stored.
+    """
     weights = Weights(model)
     for each in list(linear_nodes(model, weights)):
-        if each.weight in weights and weights.values(each.weight).nbytes >= LEAST_BYTES:
-            weights.replace(each.weight, in_8_bits(each.axis))
-    return halve_rest(model, weights)
-
-
-def halve_rest(model: Any, weights: Weights) -> Any:
-    """Store the constants that are left in float16, and end the rewriting."""
+        if each.weight in weights:  # several layers may share one
+            values = weights.values(each.weight)
+            if values.nbytes >= LEAST_BYTES:
+                weights.replace(each.weight, form(each, values))
     for name in weights.names():
         if fits_half(weights.values(name)):
             weights.replace(name, halved)

@@ -12,8 +12,8 @@ from exporter.calibration import Task, answer
 def watch(task: Task) -> Iterator[dict[str, tuple[float, float]]]:
     """Run every sample; yield what all values of each tensor lie between.
 
-    LiteRT's own way of merging samples is a moving average, in which the first of eight weighs
-    70 %; `min_max_update` merges as one would expect.
+    LiteRT's own way of merging samples is a moving average, in which the first one weighs most;
+    `min_max_update` merges as one would expect.
     """
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName

@@ -31,7 +31,7 @@ def lower(work: Lowering) -> GraphFile:
                 quantiser.add_weight_only_config(each.pattern, TFLOperationName[each.kind], 8)
         for border in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             quantiser.update_quantization_recipe(ALL, border, algorithm_key="no_quantize")
-        watched = dict.fromkeys(name for each in every for name in (*each.inputs, each.output))
+        watched = dict.fromkeys(name for each in every for name in (each.input, each.output))
         found = work.find_ranges(RANGES_MODULE, file, watched)
         return {
             name: {"min": np.array([each.low]), "max": np.array([each.high])}
