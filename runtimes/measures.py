@@ -121,6 +121,9 @@ _HOST = {
     ("replayed_logits", "worst_error"): Floor(1e-5, "stored numbers, only clamped"),
 }
 
+BROKEN = frozenset(_HOST)
+FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity"})
+
 # precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     "fp32": {
@@ -164,6 +167,7 @@ _FEW_BITS = {
     (ANY, SENSITIVITY): _FOLLOWS,
     (ANY, "least_prompt_sensitivity"): _FOLLOWS,
     (ANY, "dead_channels"): Floor(0, "a channel that says nothing any more was cut off"),
+    (ANY, "saturated_channels"): Floor(0, "a range that is too narrow cut it off"),
 }
 _MEAN = "mean_mask_iou"
 FLOORS |= {
@@ -211,6 +215,14 @@ def is_chain(graph: str) -> bool:
 def find_misses(figures: tuple[Figure, ...]) -> list[Figure]:
     """List the figures that miss their floor."""
     return [figure for figure in figures if not meets_floor(figure)]
+
+
+def means_broken(figure: Figure) -> bool:
+    """Whether a figure that misses its floor says that a graph or a rule is broken.
+
+    Few bits blur masks; they change no input and leave no decoder that does not follow its prompts.
+    """
+    return (figure.output, figure.measure) in BROKEN or figure.measure in FOLLOWING
 
 
 def describe(figure: Figure, precision: str = "") -> str:
