@@ -40,6 +40,16 @@ class Range:
         """The range that holds both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
 
+    def widened(self) -> Range:
+        """A range of some width: of one value it reaches to zero, of zero alone to one.
+
+        Quantisers divide by the width; the value itself stays exact.
+        """
+        if self.low < self.high:
+            return self
+        wide = self.joined(Range(0.0, 0.0))
+        return wide if wide.low < wide.high else Range(0.0, 1.0)
+
 
 RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
 VALUES = 2**17
@@ -174,7 +184,7 @@ def find_ranges(module: str, task: Task) -> dict[str, Range]:
                 f"calibration of {task.spec.name}: {name!r} has values that are not finite; see "
                 "whether --precision fp32 is finite"
             )
-    return {name: ranges[name] for name in task.tensors}
+    return {name: ranges[name].widened() for name in task.tensors}
 
 
 def answer(watch: Watch) -> Callable[[Any], dict[str, tuple[float, float]]]:

@@ -38,7 +38,7 @@ def read_prompts(path: Path) -> dict[str, tuple[Prompts, ...]]:
         raise RequestError(f'{shown} should hold an object: {{"PICTURE": [{{...}}, ...], ...}}')
     for name in data:
         if "/" in name or not (path.parent / name).is_file():
-            raise RequestError(f"{shown} names {printable(name)!r}, which is not in that folder")
+            raise RequestError(f"{shown} names '{printable(name)}', which is not in that folder")
     return {name: _objects(listed, f"{shown}: {printable(name)}") for name, listed in data.items()}
 
 
@@ -83,7 +83,7 @@ def _objects(listed: Any, place: str) -> tuple[Prompts, ...]:
 def _prompts(given: Any, place: str) -> Prompts:
     if not isinstance(given, Mapping) or not given or not given.keys() <= _KEYS:
         odd = sorted(given.keys() - _KEYS) if isinstance(given, Mapping) else []
-        fault = f"has an unknown key {printable(odd[0])!r}" if odd else "is not like that"
+        fault = f"has an unknown key '{printable(odd[0])}'" if odd else "is not like that"
         raise RequestError(f'{place} {fault}: {{"points": [[X, Y, LABEL], ...], "box": [...]}}')
     points = _numbers(given.get("points", []), list[list[float]], f"{place}.points")
     box = _numbers(given.get("box"), list[float] | None, f"{place}.box")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.bundle.flow import HasSpec
-from exporter.bundle.manifest import Figure
+from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
 
@@ -223,6 +223,26 @@ def means_broken(figure: Figure) -> bool:
     Few bits blur masks; they change no input and leave no decoder that does not follow its prompts.
     """
     return (figure.output, figure.measure) in BROKEN or figure.measure in FOLLOWING
+
+
+def new_misses(manifest: Manifest, figures: tuple[Figure, ...]) -> list[Figure]:
+    """List the figures that miss their floor; of a degraded bundle, those that were not let pass.
+
+    Args:
+        manifest: of the bundle, with the figures of its export.
+        figures: as measured now.
+    """
+    under = find_misses(figures)
+    if not manifest.degraded:
+        return under
+    passed = {(f.graph, f.output, f.measure) for f in find_misses(manifest.parity)}
+    return [f for f in under if (f.graph, f.output, f.measure) not in passed]
+
+
+def degraded(manifest: Manifest) -> str:
+    """Say what is wrong with a degraded bundle."""
+    under = [describe(figure, manifest.precision) for figure in find_misses(manifest.parity)]
+    return f"degraded: {'; '.join(under) or 'it has no figures'}"
 
 
 def describe(figure: Figure, precision: str = "") -> str:
