@@ -7,7 +7,7 @@ import pytest
 
 from exporter.bundle.masks import Masks
 from exporter.errors import ParityError
-from runtimes.gate import Tally, boundary, dead_channels, iou, saturated_channels
+from runtimes.gate import Tally, boundary, dead_channels, iou, moves, saturated_channels
 from runtimes.measures import FLOORS, find_misses
 
 
@@ -101,6 +101,13 @@ def test_the_steps_of_eight_bits_saturate_nothing():
     expected *= np.float32([1, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2]).reshape(1, 8, 1, 1)
     step = (expected.max() - expected.min()) / 255
     assert saturated_channels(expected, np.rint(expected / step) * step) == 0
+
+
+def test_clicks_that_mean_one_object_tell_nothing_of_sensitivity():
+    logits = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    assert not moves([logits, logits * 1.05])
+    assert moves([logits, -logits])
+    assert not moves([logits, -logits, logits])
 
 
 def test_no_masks_prove_nothing():
