@@ -41,7 +41,7 @@ class Check:
 
     Attributes:
         precision: the bundle's.
-        allow_degraded: let masks miss their floors.
+        allow_degraded: let masks miss their floors, if the precision is judged by them.
         report: called with each stage.
         on_miss: called with the missed floors that are not allowed.
     """
@@ -75,7 +75,7 @@ class Check:
         figures = tuple(parse(Figure, each, f"figures[{i}]") for i, each in enumerate(rows))
         missed = [line for answer in answers for line in answer["missed"]]
         broken = any(answer["broken"] for answer in answers)
-        if missed and self.allow_degraded and not broken:
+        if missed and self.allow_degraded and self.precision.judged and not broken:
             self.report(f"{name} is degraded: {'; '.join(missed)}")
         elif missed:
             self.on_miss(f"{name}: {'; '.join(missed)}; nothing was written")

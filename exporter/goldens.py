@@ -124,7 +124,7 @@ class Recorder:
             yield Run(case.name, kept, outputs)
 
     def _answers(self, outputs: Mapping[str, Floats]) -> Iterator[tuple[float, Bools]]:
-        """The best mask of each set of a batch, and its score."""
+        """Choose the best mask of each set of a batch, with its score."""
         frame = self.subject.frame
         for logits, iou in zip(outputs["low_res_masks"], outputs["iou_predictions"], strict=True):
             masks = masks_of(logits, iou, frame, self.mask, multimask=True)
@@ -168,7 +168,7 @@ def record(
 
 
 def input_size(graphs: Sequence[Graph]) -> int:
-    """Side S of the image that the graphs take."""
+    """Find the side S of the image that the graphs take."""
     return next(t.shape[-1] for graph in graphs for t in graph.spec.inputs if t.name == "image")
 
 

@@ -350,10 +350,11 @@ class PendingBundle:
         )
 
     def _lower(self, graph: Graph, folder: Path, samples: Samples | None) -> GraphFile:
-        self.report(f"{self.folder.name}: lowering {graph.spec.name}")
         log = folder / LOG
         precision = self.order.precision_of(graph.spec)
         pictures = samples.calibration if samples else Pictures()
+        ranges = f", ranges of {len(pictures.files)} pictures" if precision.calibrated else ""
+        self.report(f"{self.folder.name}: lowering {graph.spec.name}{ranges}")
         try:
             with interruptible(log), quiet(log):
                 options = self.target.adapt(self.order.options, self.order.precision.name)

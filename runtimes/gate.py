@@ -92,7 +92,8 @@ class Tally:
             else:
                 self.ious.append(0.0)
                 self.boundary_ious.append(0.0)
-        same = expected.best == actual.best if len(actual.masks) else False
+        both = len(expected.masks) and len(actual.masks)
+        same = expected.best == actual.best if both else len(expected.masks) == len(actual.masks)
         self.others.append(float(not same))
 
     def _pair(self, expected: Masks, first: int, actual: Masks, second: int) -> None:

@@ -72,7 +72,7 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
 
 
 def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
-    """Where an image lies in the input, as if it had been no larger than the input from the start.
+    """Say where an image lies in the input, as if it had never been larger than the input.
 
     Masks that are only compared need no more pixels than the network sees.
     """

@@ -63,6 +63,12 @@ def test_detections_are_paired_by_their_masks():
     lost = Masks(np.zeros((0, 16, 16), bool), np.zeros(0, np.float32), np.zeros((0, 0, 0)))
     tally.add_detections(masks(one, scores=[0.9]), lost)
     assert figures(tally)["worst_mask_iou"].value == 0
+    before = len(tally.ious)
+    tally.add_detections(lost, lost)
+    assert tally.others[-1] == 0
+    tally.add_detections(lost, masks(one, scores=[0.9]))
+    assert tally.others[-1] == 1
+    assert len(tally.ious) == before
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
