@@ -135,6 +135,7 @@ def record(
     graphs: Sequence[Graph],
     rule: PromptRule | DrawnPrompts | None,
     mask: MaskRule,
+    seed: int = SEED,
     subject: Subject | None = None,
 ) -> Arrays:
     """Run every graph in torch, on a picture and the outputs of earlier graphs.
@@ -143,13 +144,14 @@ def record(
         graphs: the variant's.
         rule: see `Recorder`.
         mask: the bundle's.
-        subject: the picture; None for the scene of `SEED`.
+        seed: of the scene that is the picture.
+        subject: another picture, or None.
 
     Returns:
         Key -> array. Every case of a graph shares the outputs of earlier graphs.
     """
     ordered = order_graphs(graphs)
-    recorder = Recorder(subject or SceneSubject(SEED, input_size(ordered)), rule, mask)
+    recorder = Recorder(subject or SceneSubject(seed, input_size(ordered)), rule, mask)
     goldens: Arrays = {}
     first: dict[str, dict[str, Floats]] = {}
     for at, graph in enumerate(ordered):

@@ -21,7 +21,7 @@ MOST_BYTES = 2**29
 """Of one picture's file."""
 ENOUGH_TO_JUDGE = 8
 """With fewer pictures, ranges need them all. Otherwise masks are judged on every second one."""
-MOST_JUDGED = 16
+GATE_PICTURES = 16
 """Pictures that masks are judged on; scenes stand in for those that are missing."""
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 """Files that systems leave in folders of pictures, in lower case."""
@@ -98,7 +98,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
 
 
 def _judged(taken: Sequence[str]) -> list[str]:
-    return list(taken[1::2][:MOST_JUDGED]) if len(taken) >= ENOUGH_TO_JUDGE else []
+    return list(taken[1::2][:GATE_PICTURES]) if len(taken) >= ENOUGH_TO_JUDGE else []
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -25,7 +25,7 @@ from exporter.calibration import Pictures
 from exporter.errors import RequestError
 from exporter.goldens import SCENE, Arrays, input_size, record
 from exporter.graphs import Graph
-from exporter.picture_folder import MOST_JUDGED, PROMPTS, ChosenPictures
+from exporter.picture_folder import GATE_PICTURES, PROMPTS, ChosenPictures
 from exporter.printable import printable
 from exporter.progress import Progress
 from exporter.subjects import PictureSubject, SceneSubject, Subject
@@ -33,7 +33,7 @@ from exporter.subjects import PictureSubject, SceneSubject, Subject
 CALIBRATION_SEED = 10_500_000
 GATE_SEED = 10_250_000
 """First seeds of scenes that the demo model was never trained on."""
-CALIBRATION_SCENES = 8
+CALIBRATION_PICTURES = 8
 PICTURES_MODULE = "runtimes.calibration_pictures"
 """Run by name: imports flow from there to here."""
 
@@ -80,9 +80,9 @@ def calibration_of(ranges: RangeKind, chosen: ChosenPictures | None) -> Calibrat
         ranges,
         files,
         chosen.prompts_sha256 if chosen else "",
-        scenes=0 if chosen else CALIBRATION_SCENES,
+        scenes=0 if chosen else CALIBRATION_PICTURES,
         seed=CALIBRATION_SEED,
-        gate_scenes=MOST_JUDGED - judged,
+        gate_scenes=GATE_PICTURES - judged,
         gate_seed=GATE_SEED,
     )
 
@@ -200,7 +200,9 @@ class _Recorder:
                 arrays = self._picture(subject)
             else:
                 self.report(f"{what} picture {at + 1} of {len(subjects)} in torch")
-                arrays = record(self.graphs, self.sampling.rule, self.sampling.mask, subject)
+                arrays = record(
+                    self.graphs, self.sampling.rule, self.sampling.mask, subject=subject
+                )
             arrays |= self._frame(subject)
             np.savez(path, allow_pickle=False, **arrays)
             made.append(path)
@@ -215,8 +217,9 @@ class _Recorder:
 
     def _frame(self, subject: Subject) -> Arrays:
         """Where the picture lies: for graphs that write the padding, and for masks."""
-        frame = subject.frame
-        arrays: Arrays = {key(PICTURE, SHARED, SIZE): np.array(subject.size, np.float32)}
+        frame, arrays = subject.frame, Arrays()
+        if subject.size != (frame.size, frame.size):
+            arrays[key(PICTURE, SHARED, SIZE)] = np.array(subject.size, np.float32)
         for graph in self.graphs:
             if any(tensor.name == "image" for tensor in graph.spec.inputs):
                 # Shared, if the cases of the only graph share the image.

@@ -49,8 +49,8 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch):
-    monkeypatch.setattr(samples, "MOST_JUDGED", 1)
-    monkeypatch.setattr(samples, "CALIBRATION_SCENES", 2)
+    monkeypatch.setattr(samples, "GATE_PICTURES", 1)
+    monkeypatch.setattr(samples, "CALIBRATION_PICTURES", 2)
 
 
 def sampling(**changes):
@@ -69,7 +69,6 @@ def test_an_encoder_is_calibrated_on_images_that_no_network_saw():
         assert set(keys(first)) == {
             "image_encoder/scene/image",
             "image_encoder/scene/resized_size",
-            "picture/*/size",
         }
         (gate,) = made.gate
         assert "mask_decoder/refine/low_res_masks" in keys(gate)
@@ -126,7 +125,7 @@ def test_pictures_of_one_colour_give_no_ranges(folder):
 
 
 def test_the_manifest_tells_scenes_from_pictures(folder, monkeypatch):
-    monkeypatch.setattr(samples, "MOST_JUDGED", 16)
+    monkeypatch.setattr(samples, "GATE_PICTURES", 16)
     scenes = calibration_of("mse", None)
     assert (scenes.ranges, scenes.scenes, scenes.gate_scenes, scenes.pictures) == ("mse", 2, 16, ())
     own = calibration_of("min-max", choose_pictures(folder(9)))
