@@ -42,21 +42,21 @@ def tidy(path: Path) -> None:
 
 
 def write(model: Any, path: Path) -> None:
-    """Write a model object of any size; it is spoilt for further use."""
+    """Write a model object of any size."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     _prepare(model)
-    data = {at: b.data for at, b in enumerate(model.buffers) if b.data is not None}
+    buffers = model.buffers
+    data = {at: b.data for at, b in enumerate(buffers) if b.data is not None}
     outside = {}
     if sum(each.nbytes for each in data.values()) > MOST_INSIDE:
         outside = {at: each for at, each in data.items() if each.nbytes >= LARGE}
-    for at in outside:
-        # Not 0, or there would be no field to fill in below.
-        model.buffers[at].data, model.buffers[at].offset, model.buffers[at].size = None, 1, 1
     inside = sum(each.nbytes for at, each in data.items() if at not in outside)
     builder = _Builder(inside + inside // 8 + 2**16)
+    model.buffers = [_elsewhere() if at in outside else b for at, b in enumerate(buffers)]
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    model.buffers = buffers
     start = builder.Output()
     packed, offset = schema.Model.GetRootAs(start, 0), _aligned(len(start))
     for at, each in outside.items():
@@ -67,6 +67,15 @@ def write(model: Any, path: Path) -> None:
             file.write(part)
             if outside:
                 file.write(bytes(_aligned(file.tell()) - file.tell()))
+
+
+def _elsewhere() -> Any:
+    """A buffer whose data is not inside; with zeros there would be no fields to fill in later."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.offset = buffer.size = 1
+    return buffer
 
 
 def _prepare(model: Any) -> None:
