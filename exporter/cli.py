@@ -18,7 +18,7 @@ from exporter.closest import unknown
 from exporter.listing import listing
 from exporter.printable import one_line, plain
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
+from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
+        options=_options(arguments),
     )
     bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
     seconds = time.perf_counter() - start
@@ -90,6 +90,16 @@ def _export(arguments: argparse.Namespace) -> int:
         print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        arguments.minimum_ios,
+        arguments.image_input,
+        arguments.opset,
+        arguments.palette,
+        arguments.block,
+    )
 
 
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
@@ -198,6 +208,20 @@ def _parser() -> Parser:
         choices=OPSETS,
         help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
         "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
+    )
+    add(
+        "--palette",
+        type=int,
+        choices=PALETTES,
+        help="store the weights of linear layers as indices of so many bits into a palette, for "
+        "--target coreml in int8-weights (6) or int4-weights (4 or 6)",
+    )
+    add(
+        "--block",
+        type=int,
+        choices=BLOCKS,
+        help="weights of a linear layer that share a scale, for --target coreml in int8-weights or "
+        "int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
     )
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")

@@ -89,6 +89,7 @@ class Figure:
     floor: Number | None
 
 
+STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
 
@@ -103,6 +104,8 @@ class Manifest:
         drawn_prompts: for a graph that takes prompts as pictures; else None.
         runs_in: runtime -> the oldest release in which a bundle like this one (same family,
             format, precision and options) was run and passed; empty if none was.
+        storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
+            palettes, `block16` has a scale for each 16 weights; else empty.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -126,6 +129,7 @@ class Manifest:
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
     runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
+    storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
