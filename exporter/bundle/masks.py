@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.bundle.polygons import Ring, polygon
 from exporter.bundle.preprocess import (
     Bools,
     Floats,
@@ -47,6 +48,10 @@ class Masks:
         """Index of the mask with the highest score."""
         return int(np.argmax(self.scores))
 
+    def polygon(self, index: int, tolerance: float = 1.0) -> tuple[Ring, ...]:
+        """Trace the outline of one mask; see `exporter.bundle.polygons.polygon`."""
+        return polygon(self.masks[index], tolerance)
+
 
 def masks_of(
     logits: Floats, iou: Floats, frame: Frame, rule: MaskRule, *, multimask: bool
@@ -82,7 +87,7 @@ def choose_tokens(
 
 
 def stable(rule: MaskRule, logits: Floats) -> bool:
-    """Whether a mask (h, w) is as stable as the rule demands; true if it demands nothing."""
+    """Tell whether a mask (h, w) is as stable as the rule demands; true if it demands nothing."""
     if rule.stability is None:
         return True
     delta = rule.stability.delta
