@@ -10,12 +10,13 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
+from exporter.targets.coreml._names import shorten
 from exporter.targets.coreml._palette import cluster
 from exporter.targets.coreml.fp16 import lower as in_float16
 from exporter.targets.coreml.fp32 import make_reproducible
 
-LEAST_VALUES = 2048
-"""A smaller weight stays float16; coremltools' own bound."""
+LEAST_VALUES = 1024
+"""Up to so many, a weight stays float16: little is saved, and the first layers are among them."""
 GROUP = 16
 """Output channels that share a palette, if the package is for iOS 18; before, all of them do."""
 
@@ -34,6 +35,7 @@ def lower_by(work: Lowering, compress: Callable[[Any, GraphFile], Any]) -> Graph
     small = compress(ct.models.MLModel(str(path), skip_model_load=True), file)
     shutil.rmtree(path)
     small.save(str(path))
+    shorten(path)
     make_reproducible(path)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     return dataclasses.replace(file, bytes=size)

@@ -34,7 +34,10 @@ FORMS = {  # precision, options -> bits of a weight, least PSNR in dB, operation
 class Mlp(torch.nn.Sequential):
     def __init__(self):
         super().__init__(
-            torch.nn.Linear(WIDTH, HIDDEN), torch.nn.GELU(), torch.nn.Linear(HIDDEN, WIDTH)
+            torch.nn.GELU(),
+            torch.nn.Linear(WIDTH, HIDDEN),
+            torch.nn.GELU(),
+            torch.nn.Linear(HIDDEN, WIDTH),
         )
         draw = torch.Generator().manual_seed(0)
         for parameter in self.parameters():
