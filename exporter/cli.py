@@ -21,7 +21,7 @@ from exporter.listing import listing
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import one_line, plain
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
+from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
+        options=_options(arguments),
         calibration=arguments.calibration,
         calibration_pictures=arguments.calibration_pictures,
         ranges=arguments.ranges,
@@ -100,6 +100,16 @@ def _export(arguments: argparse.Namespace) -> int:
         print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        arguments.minimum_ios,
+        arguments.image_input,
+        arguments.opset,
+        arguments.palette,
+        arguments.block,
+    )
 
 
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
@@ -213,6 +223,7 @@ def _parser() -> Parser:
         help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
         "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
+    _add_storage(parser)
     _add_calibration(parser)
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
@@ -226,6 +237,24 @@ def _parser() -> Parser:
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
     return parser
+
+
+def _add_storage(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
+        "--palette",
+        type=int,
+        choices=PALETTES,
+        help="store the weights of linear layers as indices of so many bits into a palette, for "
+        "--target coreml in int8-weights (6) or int4-weights (4 or 6)",
+    )
+    add(
+        "--block",
+        type=int,
+        choices=BLOCKS,
+        help="weights of a linear layer that share a scale, for --target coreml in int8-weights or "
+        "int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
+    )
 
 
 def _add_calibration(parser: Parser) -> None:
