@@ -218,7 +218,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         family=variant.family,
         target=target.name,
         precision=order.precision.name,
-        platform=target.platform(options),
+        platform=target.platform(options, order.precision.name),
         licence=variant.licence,
         source=source,
         graphs=(),

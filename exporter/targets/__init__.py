@@ -139,7 +139,7 @@ class Target:
         extra: what to install to get them.
         image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
             turn it down.
-        platform: where the result runs.
+        platform: options, precision -> where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
         adapt: options, precision -> the options that the precision needs.
         reads: names of the fields of `Options` that it reads.
@@ -149,7 +149,7 @@ class Target:
     packages: tuple[str, ...]
     extra: str
     image_type: bool
-    platform: Callable[[Options], str]
+    platform: Callable[[Options, str], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
     adapt: Callable[[Options, str], Options] = lambda options, precision: options
     reads: tuple[str, ...] = ()
