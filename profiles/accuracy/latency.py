@@ -44,7 +44,7 @@ def time_bundles(
     for graph in graphs:
         report(f"timing {graph}")
         calls = {
-            name: _prepare(bundle, graph, threads)
+            name: prepare(bundle, graph, threads)
             for name, bundle in bundles.items()
             if any(each.spec.name == graph for each in bundle.manifest.graphs)
         }
@@ -53,7 +53,8 @@ def time_bundles(
     return found
 
 
-def _prepare(bundle: Bundle, graph: str, threads: int) -> Callable[[], object]:
+def prepare(bundle: Bundle, graph: str, threads: int) -> Callable[[], object]:
+    """Load a graph; returns a call on its first golden case."""
     entry = bundle.manifest.graph(graph)
     loaded = choose_engine(bundle.manifest.target).open(bundle.file(graph), entry, threads)
     inputs = golden_inputs(bundle, entry)
@@ -73,7 +74,7 @@ def take_turns(
         clock: in nanoseconds.
 
     Returns:
-        Name -> milliseconds of each counted call.
+        Name -> milliseconds of each counted call, round by round.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
