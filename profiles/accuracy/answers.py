@@ -113,7 +113,7 @@ def _answer_shot(
     for place, case in enumerate(shot.cases):
         if case.kind not in asked or case.refines not in (None, *logits):
             continue
-        earlier = None if case.refines is None else logits[case.refines]
+        earlier = None if case.refines is None else np.nan_to_num(logits[case.refines])
         masks = segmenter.predict_prompts(case.prompts, earlier, multimask=multimask)
         answers[place] = _pack(masks, case)
         if len(masks.low_res_masks):

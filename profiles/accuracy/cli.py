@@ -19,7 +19,7 @@ from exporter import child, command
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError
-from exporter.printable import one_line
+from exporter.printable import one_line, plain
 from exporter.progress import on_stderr, silent
 from profiles.accuracy import page, tables
 from profiles.accuracy.cases import MOST_SCENES, Shots, photo_shots, scene_shots
@@ -61,7 +61,7 @@ def _work(arguments: argparse.Namespace) -> int:
     plan = Plan(bundles, reference, shots, threads, arguments.seconds)
     found = compare_bundles(plan, report)
     for note in found.notes:
-        print(f"{PROGRAM}: {one_line(note)}", file=sys.stderr)
+        print(f"sam-export compare: {one_line(note)}", file=sys.stderr)
     facts = {"of": what, "threads": threads, "host": asdict(host_facts())}
     if arguments.html is not None:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -72,7 +72,7 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(tables.as_data(found, facts), indent=2))
         return 0
-    print(tables.compared(found))
+    print(plain(tables.compared(found)))
     print(one_line(f"{found.masks} masks of {what}; {threads} threads. {tables.NOTES}"))
     if arguments.html is not None:
         print(one_line(str(arguments.html)))
@@ -97,7 +97,7 @@ def _threads(asked: int) -> int:
     cores = len(allowed_cores())
     word = crowding(asked, cores)
     if word and asked != THREADS:
-        print(f"{PROGRAM}: {one_line(f'{word}: taking {cores}')}", file=sys.stderr)
+        print(f"sam-export compare: {one_line(word)}: taking {cores:d}", file=sys.stderr)
     return min(asked, cores)
 
 

@@ -12,17 +12,17 @@ from typing import Any
 
 from exporter import targets
 from exporter.bundle.folder import hash_file
-from exporter.errors import ExportError
+from exporter.errors import ExportError, RequestError
 from exporter.progress import Progress
 from exporter.variants import DEFAULT, load_variant
-from profiles.lab import resumable
+from profiles.lab import resumable, steps
 from profiles.lab.matrix import jobs, sources
 from profiles.lab.matrix.__main__ import EMBEDDED
 from profiles.lab.matrix.jobs import MatrixJob
 from profiles.lab.matrix.measure import export_job
 from profiles.lab.precision import table
 from profiles.lab.resumable import Resumable, failure
-from profiles.lab.steps import RESULTS, count, positive, read_answer
+from profiles.lab.steps import count, positive, read_answer
 
 REFERENCE = MatrixJob(DEFAULT, "onnx", "fp32")
 STEPS = ("export", "reference", "measure")
@@ -46,8 +46,16 @@ class PrecisionRun(Resumable):
     module, page = "profiles.lab.precision", "precision"
 
     def plan_wanted(self) -> list[MatrixJob]:
-        """See `Resumable`."""
-        return jobs.plan([DEFAULT], self.arguments.target, self.arguments.precision)
+        """See `Resumable`. RequestError for a variant whose weights are not here."""
+        asked = self.arguments
+        wanted = jobs.plan(asked.only or [DEFAULT], asked.target, asked.precision)
+        others = [job.variant for job in wanted if job.variant != DEFAULT]
+        if others:
+            raise RequestError(
+                f"{others[0]} has no trained weights here, and others say nothing of masks: leave "
+                "out --only"
+            )
+        return wanted
 
     def plan_all(self) -> list[MatrixJob]:
         """See `Resumable`."""
@@ -73,7 +81,8 @@ class PrecisionRun(Resumable):
         if failed := failure(ended, "exported, but not measured: "):
             return failed
         row = {"weights": exported["weights"], "missed": exported["missed"]}
-        return row | read_answer(folder, "measure") | {"scenes": self.arguments.scenes}
+        measured: dict[str, Any] = read_answer(folder, "measure")
+        return row | measured | {"scenes": self.arguments.scenes}
 
     def _how(self, job: MatrixJob) -> list[str]:
         asked = self.arguments
@@ -82,7 +91,7 @@ class PrecisionRun(Resumable):
 
     def _plain(self, job: MatrixJob) -> Path:
         """Export a target's fp32 bundle, once; its folder. ExportError if that fails."""
-        folder = self.arguments.folder / "plain" / f"{job.name}-{self._keys[job]}"
+        folder: Path = self.arguments.folder / "plain" / f"{job.name}-{self._keys[job]}"
         if not (folder / job.name).is_dir():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -136,9 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(given)
     status = resumable.main(PrecisionRun, given, arguments)
     if status == 0 and arguments.write and not arguments.step:
-        results = json.loads((RESULTS / "precision.json").read_text(encoding="utf-8"))
+        results = json.loads((steps.RESULTS / "precision.json").read_text(encoding="utf-8"))
         for name, svg in table.drawings(results).items():
-            (RESULTS / name).write_text(svg, encoding="utf-8")
+            (steps.RESULTS / name).write_text(svg, encoding="utf-8")
     return status
 
 
