@@ -69,12 +69,12 @@ def refused_kinds(manifest: Manifest, shot: Shot) -> dict[str, str]:
 
 
 def chooses(manifest: Manifest) -> bool:
-    """Whether a bundle gives several masks for a prompt, of which one is chosen."""
+    """Tell whether a bundle gives several masks for a prompt, of which one is chosen."""
     return manifest.detections is None
 
 
 def takes_masks(manifest: Manifest) -> bool:
-    """Whether a bundle refines an earlier mask."""
+    """Tell whether a bundle refines an earlier mask."""
     return any(t.name == "mask_input" for graph in manifest.graphs for t in graph.spec.inputs)
 
 

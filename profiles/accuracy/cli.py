@@ -80,7 +80,7 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _pictures(arguments: argparse.Namespace) -> tuple[Shots, str]:
-    """The pictures asked for, and what they are."""
+    """Find the pictures asked for, and what they are."""
     if arguments.pictures is None:
         if arguments.seed is not None:
             raise RequestError("--seed chooses prompts on --pictures: scenes have their own")
@@ -93,7 +93,7 @@ def _pictures(arguments: argparse.Namespace) -> tuple[Shots, str]:
 
 
 def _threads(asked: int) -> int:
-    """As many as asked for; never more than cores, and said if that is less."""
+    """Take as many as asked for; never more than cores, and said if that is less."""
     cores = len(allowed_cores())
     word = crowding(asked, cores)
     if word and asked != THREADS:

@@ -104,7 +104,7 @@ def agree(expected: Answers, actual: Answers, *, chosen: bool) -> Agreement:
 
 
 def compare_masks(expected: Answers, actual: Answers) -> dict[tuple[int, int], float]:
-    """IoU of each mask: (picture, case) -> 0..1."""
+    """Compare each mask: (picture, case) -> 0..1."""
     return {place: iou(one.mask, two.mask) for place, one, two in _pairs(expected, actual)}
 
 
@@ -115,7 +115,7 @@ def _pairs(expected: Answers, actual: Answers) -> Iterator[tuple[tuple[int, int]
 
 
 def truth_iou(answers: Answers) -> float | None:
-    """Mean IoU with the objects that are known; None if none is."""
+    """Average the IoU with the objects that are known; None if none is."""
     known = [each.truth_iou for shot in answers for each in shot.values()]
     values = [value for value in known if value is not None]
     return float(np.mean(values)) if values else None

@@ -19,7 +19,7 @@ class Goal:
     better: Literal["higher", "lower"]
 
     def met(self, value: float) -> bool:
-        """Whether a number is as good as the goal; NaN is not."""
+        """Tell whether a number is as good as the goal; NaN is not."""
         return value >= self.bound if self.better == "higher" else value <= self.bound
 
 
@@ -49,7 +49,7 @@ def _agreement(name: str) -> Callable[[Row], float | None]:
 
 
 def encoder_share(row: Row) -> float:
-    """Bytes of the encoder's file over those of the same target's in fp32."""
+    """Divide the bytes of the encoder's file by those of the same target's in fp32."""
     return float(row["bytes"]["image_encoder"] / row["float_bytes"]["image_encoder"])
 
 

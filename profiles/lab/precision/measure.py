@@ -73,7 +73,7 @@ def _time(
 
 
 def _ratio(times: Mapping[str, list[float]]) -> float:
-    """Median over the rounds: work of others that slows a whole round cancels out."""
+    """Take the median over the rounds: work of others that slows a whole round cancels out."""
     return median(own / plain for own, plain in zip(times["own"], times[FLOAT], strict=True))
 
 
