@@ -20,6 +20,8 @@ WIDTH, LEFT, RIGHT = 760.0, 190.0, 190.0
 ROW, TOP, BOTTOM = 54.0, 8.0, 34.0
 BINS = 90
 HUES = {"coreml": "a", "tflite": "b", "onnx": "c"}
+STEP = 28.0
+"""Height of a name and its words in a plot."""
 LOG_FROM = 12.0
 """Medians further apart than this are drawn on a logarithmic axis."""
 CHARACTER = 6.9
@@ -144,20 +146,23 @@ def scatter(points: Sequence[Point], title: str, y_title: str) -> Markup:
 
 
 def plot(marks: Sequence[Mark], title: str, across: Side, up: Side) -> Markup:
-    """Draw points with their names; where two are near, the upper name moves up."""
-    height = max(250.0, 28.0 * len(marks) + 60)
+    """Draw points with their names; if two are near, a name moves up or down."""
+    height = max(250.0, STEP * len(marks) + 90)
     floor = height - BOTTOM
     longest = max(len(mark.name) for mark in marks) * CHARACTER
     end = WIDTH - min(WIDTH / 2, max(RIGHT, longest + 12))
     x, y = Scale(across.low, across.high, 60.0, end), Scale(up.low, up.high, floor, TOP + 14)
     parts = [_axis(x, floor, across.title), *_side_axis(y, up.title, end)]
-    taken: list[tuple[float, float]] = []
+    taken: list[_Box] = []
     for mark in sorted(marks, key=lambda mark: mark.at[1]):
         at, hue = (x(mark.at[0]), y(mark.at[1])), _hue(mark.target)
         if mark.ends is not None:
             parts.append(_line(at[0], y(mark.ends[0]), at[0], y(mark.ends[1]), class_=hue))
         parts.append(element("circle", cx=at[0], cy=at[1], r=5, class_=hue))
-        down = _free(at, taken)
+        width = 9 + max(len(mark.name) * CHARACTER, len(mark.words) * TINY)
+        down = _free(at, width, taken, floor)
+        if abs(down - at[1]) > STEP:
+            parts.insert(0, _line(at[0], at[1], at[0] + 8, down - 3, class_="line"))
         parts.append(_text(at[0] + 9, down, mark.name))
         parts += _label(at[0] + 9, down + 14, mark.words, mark.device_class, small=True)
     return _svg(height, title, parts)
@@ -280,13 +285,28 @@ def _label(
     return [number_, element("g", frame, label, class_=name)] if name else [number_]
 
 
-def _free(at: tuple[float, float], taken: list[tuple[float, float]]) -> float:
-    """Find a place for a label beside a point that covers none above it."""
-    y = at[1] - 2
-    while any(abs(y - other) < 28 and abs(at[0] - x) < LEFT for x, other in taken):
-        y -= 28
-    taken.append((at[0], y))
-    return y
+@dataclass(frozen=True)
+class _Box:
+    """Where a name stands in a plot: its left end, its line, and how wide it is."""
+
+    x: float
+    y: float
+    width: float
+
+    def covers(self, other: _Box) -> bool:
+        """Tell whether two names would lie on one another."""
+        left, right = sorted((self, other), key=lambda box: box.x)
+        return abs(self.y - other.y) < STEP and right.x - left.x < left.width
+
+
+def _free(at: tuple[float, float], width: float, taken: list[_Box], floor: float) -> float:
+    """Find where a name beside a point can stand without covering another, as near as possible."""
+    steps = (side * STEP * n for n in range(int(floor / STEP) + 1) for side in (-1, 1))
+    boxes = [_Box(at[0], at[1] - 2 + step, width) for step in steps]
+    inside = (box for box in boxes if TOP + 10 <= box.y <= floor - 16)
+    free = (box for box in inside if not any(map(box.covers, taken)))
+    taken.append(next(free, boxes[0]))
+    return taken[-1].y
 
 
 def _name(bundle: str, y: float) -> Markup:
