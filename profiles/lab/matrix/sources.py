@@ -36,7 +36,7 @@ ENGINES = {
     "tflite": ("runtimes.engines.litert",),
     "onnx": ("runtimes.engines.ort",),
 }
-JUDGED = ("exporter.samples", "runtimes.gate")
+JUDGED = ("exporter.samples", "profiles.lab.matrix.recordings", "runtimes.gate")
 """What also decides the numbers of a precision that is judged by its masks."""
 LOADED_BY_NAME = ("exporter.graphs", "exporter.targets.", "runtimes.engines.")
 """Packages that load their other files by name, so that these count too."""
