@@ -159,7 +159,8 @@ def plot(marks: Sequence[Mark], title: str, across: Side, up: Side) -> Markup:
         if mark.ends is not None:
             parts.append(_line(at[0], y(mark.ends[0]), at[0], y(mark.ends[1]), class_=hue))
         parts.append(element("circle", cx=at[0], cy=at[1], r=5, class_=hue))
-        width = 9 + max(len(mark.name) * CHARACTER, len(mark.words) * TINY)
+        below = len(mark.words + mark.device_class) * TINY + (16 if mark.device_class else 0)
+        width = 9 + max(len(mark.name) * CHARACTER, below)
         down = _free(at, width, taken, floor)
         if abs(down - at[1]) > STEP:
             parts.insert(0, _line(at[0], at[1], at[0] + 8, down - 3, class_="line"))
@@ -301,7 +302,7 @@ class _Box:
 
 def _free(at: tuple[float, float], width: float, taken: list[_Box], floor: float) -> float:
     """Find where a name beside a point can stand without covering another, as near as possible."""
-    steps = (side * STEP * n for n in range(int(floor / STEP) + 1) for side in (-1, 1))
+    steps = (side * n for n in range(int(floor) + 1) for side in (-1, 1))
     boxes = [_Box(at[0], at[1] - 2 + step, width) for step in steps]
     inside = (box for box in boxes if TOP + 10 <= box.y <= floor - 16)
     free = (box for box in inside if not any(map(box.covers, taken)))
