@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from exporter import targets
+from exporter.bundle.manifest import MOST_PICTURES, RangeKind
 from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
+from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
-from exporter.precision import Precision, load_precision
+from exporter.picture_folder import ChosenPictures, choose_pictures
+from exporter.precision import Precision, load_precision, precisions
 from exporter.printable import quote
 from exporter.targets import (
     Options,
@@ -44,6 +47,9 @@ class Job:
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
+        calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
+        calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
+        ranges: see `exporter.calibration`.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -58,12 +64,15 @@ class Job:
     slots: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
+    calibration: Path | str | None = None
+    calibration_pictures: int | None = None
+    ranges: RangeKind = "min-max"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint"):
+        for part in ("checkpoint", "decoder_checkpoint", "calibration"):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         require_choice("Job.batch", self.batch, BATCHES)
@@ -71,6 +80,10 @@ class Job:
             require_choice("Job.slots", self.slots, SLOTS)
         require_choice("Job.score", self.score, get_args(Score))
         _require("Job.options", self.options, Options)
+        if self.calibration_pictures is not None:
+            counts = range(1, MOST_PICTURES + 1)
+            require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
+        require_choice("Job.ranges", self.ranges, RANGE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,8 @@ class Place:
         output: folder that holds them, kept as a Path.
         force: replace a different bundle that is already there.
         sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
+        allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
+            precision that is judged by masks.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -89,10 +104,12 @@ class Place:
     output: Path | str = Path("bundles")
     force: bool = False
     sign: Path | str | None = None
+    allow_degraded: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
+        _require("Place.allow_degraded", self.allow_degraded, bool)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
@@ -120,6 +137,8 @@ class Order:
 
     Attributes:
         prompts: of the decoder's slots; None if the network has none.
+        ranges: see `Job`.
+        chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
     """
 
     variant: Variant
@@ -128,6 +147,8 @@ class Order:
     prompts: PromptRule | None
     mask: MaskRule
     options: Options
+    ranges: RangeKind = "min-max"
+    chosen: ChosenPictures | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
@@ -154,7 +175,36 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
         target.require_precision(precision.name)
     require_toolkits(asked)
     require_read(job.options, asked)
+    _require_calibrated(job, precision)
     return asked, precision
+
+
+def _require_calibrated(job: Job, precision: Precision) -> None:
+    """RequestError for options of calibration that the precision does not read."""
+    given = {
+        "--calibration": job.calibration is not None,
+        "--calibration-pictures": job.calibration_pictures is not None,
+        "--ranges": job.ranges != Job.ranges,
+    }
+    for option, is_given in given.items():
+        if is_given and not precision.calibrated:
+            able = [each.name for each in precisions() if each.calibrated]
+            raise RequestError(
+                f"{precision.name} is not calibrated: leave out {option}, which is for "
+                f"--precision {', '.join(able)}"
+            )
+    if job.calibration_pictures is not None and job.calibration is None:
+        raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")
+
+
+def require_judged(place: Place, precision: Precision) -> None:
+    """RequestError if masks that miss their floors are allowed where masks are not judged."""
+    if place.allow_degraded and not precision.judged:
+        able = [each.name for each in precisions() if each.judged]
+        raise RequestError(
+            f"--allow-degraded is for --precision {', '.join(able)}, which are judged by their "
+            f"masks: a {precision.name} bundle under its floor is broken"
+        )
 
 
 def require_floors(precision: Precision) -> None:
@@ -171,12 +221,16 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots or score.
+        RequestError: see `formats`; or the variant has no such slots or score; or there are no
+            such pictures to calibrate on.
     """
     asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
-    return Order(variant, asked, precision, prompts, mask, job.options)
+    chosen = None
+    if job.calibration is not None:
+        chosen = choose_pictures(Path(job.calibration), job.calibration_pictures)
+    return Order(variant, asked, precision, prompts, mask, job.options, job.ranges, chosen)
 
 
 def prompt_rule(

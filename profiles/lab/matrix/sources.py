@@ -83,11 +83,16 @@ def key(job: MatrixJob, weights: str, more: Iterable[str] = ()) -> str:
         *more,
     ]
     digest = hashlib.sha256(f"{job.name} {weights}".encode())
-    for meaning in sorted(map(_meaning, closure(roots))):
-        digest.update(meaning.encode())
+    digest.update(_meanings(tuple(roots)).encode())
     for package in target.packages:
         digest.update(f"{package} {_version(package)}".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _meanings(roots: tuple[str, ...]) -> str:
+    """Join the hashes of all modules: many rows share the same ones."""
+    return "".join(sorted(map(_meaning, closure(roots))))
 
 
 def closure(roots: Iterable[str]) -> set[str]:
