@@ -21,7 +21,7 @@ import numpy as np
 
 from exporter import goldens, samples
 
-FEW = {"CALIBRATION_SCENES": 2, "MOST_JUDGED": 2}
+FEW = {"CALIBRATION_PICTURES": 2, "GATE_PICTURES": 2}
 """Pictures for filled weights, whose masks say nothing: enough to see that everything runs."""
 
 

@@ -164,6 +164,7 @@ def _tree(module: str) -> ast.Module | None:
     return ast.parse(file.read_text(encoding="utf-8")) if file else None
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):

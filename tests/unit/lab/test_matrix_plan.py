@@ -70,6 +70,7 @@ def _forget():
     sources._imports.cache_clear()
     sources._meaning.cache_clear()
     sources._meanings.cache_clear()
+    sources._file.cache_clear()
 
 
 def key_after(path, text):

@@ -132,6 +132,17 @@ def test_two_files_are_both_needed(tmp_path):
     assert measure.checkpoint_of(nanosam, None) == ()
 
 
+def test_recordings_are_of_one_variant_and_its_weights(work, tmp_path):
+    folder = work("--only", "demo")._recordings("demo")
+    folder.mkdir(parents=True)
+    assert work("--only", "mobile_sam")._recordings("demo") == folder
+    assert folder.is_dir()
+    (tmp_path / "demo.safetensors").write_bytes(b"weights")
+    other = work("--checkpoints", str(tmp_path))._recordings("demo")
+    assert other != folder
+    assert not folder.exists()
+
+
 # --------------------------------------------------------------------------------- child processes
 
 
@@ -171,7 +182,12 @@ def fake_children(monkeypatch, **ends):
 USAGE = processes.Usage(2.0, 3.0, 0.5)
 GOOD = processes.ProcessEnd(USAGE, "")
 ANSWERS = {
-    "export": {"weights": "filled", "seconds": 1.5, "graphs": [{"spec": {"name": "g"}}]},
+    "export": {
+        "weights": "filled",
+        "seconds": 1.5,
+        "reused_cpu_s": 0.5,
+        "graphs": [{"spec": {"name": "g"}}],
+    },
     "inspect": {"g": {"max_rank": 4}},
 }
 
@@ -179,7 +195,7 @@ ANSWERS = {
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [
-        ({"export": GOOD, "inspect": GOOD}, {"seconds": 1.5, "cpu_s": 2.0, "peak_gb": 0.5}),
+        ({"export": GOOD, "inspect": GOOD}, {"seconds": 1.5, "cpu_s": 2.5, "peak_gb": 0.5}),
         ({"export": processes.ProcessEnd(USAGE, "it broke")}, {"error": "it broke", "cpu_s": 2.0}),
         (
             {"export": processes.ProcessEnd(USAGE, "needed more than 8.0 GB", 8.3)},
