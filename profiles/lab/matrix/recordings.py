@@ -43,10 +43,8 @@ def recorded_in(folder: Path | None, *, few: bool) -> Iterator[Spent]:
     """
     spent = Spent()
     kept = goldens.record if folder is None else _keeping(goldens.record, folder, spent)
-    with (
-        patch.multiple(samples, record=kept, **(FEW if few else {})),
-        patch.object(goldens, "record", kept),
-    ):
+    changed: dict[str, Any] = {"record": kept, **(FEW if few else {})}
+    with patch.multiple(samples, **changed), patch.object(goldens, "record", kept):
         yield spent
 
 
