@@ -83,7 +83,7 @@ def describe_bundle(bundle: Bundle, name: str) -> Row:
         variant=manifest.variant,
         target=manifest.target,
         precision=manifest.precision,
-        degraded=bool(getattr(manifest, "degraded", False)),
+        degraded=manifest.degraded,
         graph_bytes={graph.spec.name: graph.bytes for graph in manifest.graphs},
     )
 
