@@ -62,7 +62,7 @@ def _work(arguments: argparse.Namespace) -> int:
     found = compare_bundles(plan, report)
     for note in found.notes:
         print(f"sam-export compare: {one_line(note)}", file=sys.stderr)
-    facts = {"of": what, "threads": threads, "host": asdict(host_facts())}
+    facts = {"source": what, "threads": threads, "host": asdict(host_facts())}
     if arguments.html is not None:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
         report(f"drawing {arguments.html}")

@@ -54,6 +54,7 @@ class SimplifyRun(Resumable):
     """The rows asked for, and those already measured."""
 
     module, page = "profiles.lab.simplify", "onnxsim"
+    precisions = jobs.PLAIN
 
     def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.version = version()

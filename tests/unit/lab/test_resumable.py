@@ -167,6 +167,13 @@ def test_limits_are_above_nothing(work, capfd, option):
     assert f"argument {option}: must be more than 0, not 0" in capfd.readouterr().err
 
 
+def test_a_precision_without_rows_is_no_choice(capfd):
+    with pytest.raises(SystemExit):
+        simplify._parser().parse_args(["--precision", "int8"])
+    assert "int8" in capfd.readouterr().err
+    assert matrix._parser().parse_args(["--precision", "int8"]).precision == ["int8"]
+
+
 def test_what_a_step_left_is_told_in_the_row():
     usage = resumable.ProcessEnd
     broken = usage(None, "it broke")

@@ -61,10 +61,10 @@ def test_a_bundle_that_is_the_same_agrees_and_one_that_is_not_does_not(bundles):
 
 def test_the_earlier_mask_is_the_bundles_own(bundles, monkeypatch):
     fed = []
-    predict = comparing.answer.__globals__["open_segmenter"]
+    opened = answers.open_segmenter
 
     def watched(bundle, threads):
-        segmenter = predict(bundle, threads=threads)
+        segmenter = opened(bundle, threads=threads)
         inner = segmenter.predict_prompts
 
         def predict_prompts(prompts, mask_input=None, *, multimask=False):
