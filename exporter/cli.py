@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
+COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
+"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -35,6 +38,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -43,9 +47,13 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == [COMPARE]:
+        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
+        return compare(given[1:])
     return command.run(
         "sam-export",
-        lambda: _parser().parse_args(argv),
+        lambda: _parser().parse_args(given),
         _work,
         stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
