@@ -231,7 +231,8 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         detections=prompting.rule if isinstance(prompting, Detections) else None,
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
-        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, order.options),
+        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
+        storage=order.options.storage(target.reads),
         calibration=_calibration(order),
     )
 

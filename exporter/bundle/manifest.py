@@ -127,6 +127,7 @@ class Calibration:
     gate_seed: Count
 
 
+STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
 
@@ -143,6 +144,8 @@ class Manifest:
             format, precision and options) was run and passed; empty if none was.
         calibration: if the precision was calibrated on pictures; else None.
         degraded: whether figures under their floors were let pass (`--allow-degraded`).
+        storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
+            palettes, `block16` has a scale for each 16 weights; else empty.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -168,6 +171,7 @@ class Manifest:
     runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
     calibration: Calibration | None = None
     degraded: bool = False
+    storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
