@@ -242,7 +242,7 @@ def _calibration(order: Order) -> Calibration | None:
         return None
     from exporter.samples import calibration_of
 
-    return calibration_of(order.ranges, order.chosen)
+    return calibration_of(order.ranges, order.chosen, order.variant.preprocess.size)
 
 
 @dataclass(frozen=True)
