@@ -28,7 +28,8 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
 def test_the_readme_shows_what_is_checked_here() -> None:
     readme = (PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     shown = readme.partition("```swift\n")[2].partition("```")[0]
-    app = textwrap.dedent((HERE / "App.swift").read_text().partition("{\n")[2])
+    body = (HERE / "App.swift").read_text().partition("{\n")[2].partition("\n}")[0]
+    app = textwrap.dedent(body)
     assert shown
     assert shown in app
 

@@ -21,9 +21,9 @@ from exporter.bundle.rules import (
     Stability,
 )
 from exporter.demo import network
+from runtimes.golden_vectors.__main__ import CASES
 from runtimes.pictures.reading import read_picture
 from runtimes.segmenters import Segmenter, open_segmenter
-from runtimes.golden_vectors.__main__ import CASES
 from tests.unit.runtimes.swift.swift_kit import PACKAGE, SCRATCH, require_swift, run, swift
 
 SAMPLE = Path(network.__file__).parent / "sample.png"
