@@ -14,7 +14,7 @@ def lower(work: Lowering) -> GraphFile:
     return lower_by(work, compress)
 
 
-def compress(model: Any, file: GraphFile) -> Any:
+def compress(model: Any, file: GraphFile, kept: Any) -> Any:
     """Store the weights of linear layers in 4 bits, the other large ones in 8.
 
     coremltools leaves a weight alone whose width no block divides, so the second pass takes it.
@@ -22,6 +22,6 @@ def compress(model: Any, file: GraphFile) -> Any:
     import coremltools.optimize.coreml as opt
 
     del file
-    few = opt.OptimizationConfig(op_type_configs={"linear": in_4_bits()})
-    rest = opt.OptimizationConfig(global_config=in_8_bits())
+    few = opt.OptimizationConfig(op_type_configs={"linear": in_4_bits()}, op_name_configs=kept)
+    rest = opt.OptimizationConfig(global_config=in_8_bits(), op_name_configs=kept)
     return opt.linear_quantize_weights(opt.linear_quantize_weights(model, few), rest)

@@ -14,9 +14,10 @@ def lower(work: Lowering) -> GraphFile:
     return lower_by(work, compress)
 
 
-def compress(model: Any, file: GraphFile) -> Any:
-    """Store every large weight in 8 bits."""
+def compress(model: Any, file: GraphFile, kept: Any) -> Any:
+    """Store every large weight in 8 bits, but those of operations in `kept`."""
     import coremltools.optimize.coreml as opt
 
     del file
-    return opt.linear_quantize_weights(model, opt.OptimizationConfig(global_config=in_8_bits()))
+    asked = opt.OptimizationConfig(global_config=in_8_bits(), op_name_configs=kept)
+    return opt.linear_quantize_weights(model, asked)

@@ -18,7 +18,7 @@ from exporter.targets import Lowering
 from exporter.targets.onnx._linear import KINDS, Linear, linear_nodes
 from exporter.targets.onnx._stored import Weights
 from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import in_small_weights
+from exporter.targets.onnx.int8_weights import in_small_weights, kept_weights
 
 RANGES_MODULE = "exporter.targets.onnx._ranges"
 
@@ -26,15 +26,18 @@ RANGES_MODULE = "exporter.targets.onnx._ranges"
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` with 8-bit convolutions and linear layers."""
     model = exported(work.graph)
+    kept = kept_weights(model, work)
     chosen = [
         each
         for each in linear_nodes(model, Weights(model))
-        if each.node.op_type != "ConvTranspose" and not work.is_fine(each.positions)
+        if each.node.op_type != "ConvTranspose"
+        and each.weight not in kept
+        and not work.is_fine(each.positions)
     ]
     names = list(dict.fromkeys(v for c in chosen for v in (c.node.input[0], c.node.output[0])))
     with _saved(model, work) as file:
         ranges = work.find_ranges(RANGES_MODULE, file, names)
-    return write(in_small_weights(_typed(quantise(model, chosen, ranges))), work)
+    return write(in_small_weights(_typed(quantise(model, chosen, ranges)), kept), work)
 
 
 def quantise(model: Any, chosen: list[Linear], ranges: dict[str, Range]) -> Any:
