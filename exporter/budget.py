@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter import child
-from exporter.bundle.folder import LOG, Bundle
+from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.recipe import Block, Trial
 from exporter.errors import ParityError
@@ -110,7 +109,6 @@ def lower_within(
     made: list[Manifest] = []
 
     def measure(blocks: tuple[str, ...]) -> Measured:
-        _clear(folder)
         made.append(lower(keeping.modules(blocks)))
         answer = child.call([GATE_MODULE, str(folder)], pictures, what="the gate")
         (iou,) = (f["value"] for f in answer["figures"] if f["measure"] == "mean_mask_iou")
@@ -123,15 +121,6 @@ def lower_within(
 
     trials = search(keeping.blocks, keeping.bar, measure)
     return made[-1], trials
-
-
-def _clear(folder: Path) -> None:
-    """Take away what an earlier trial wrote, but for the toolkit's log."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOG:
-            path.unlink()
 
 
 def trials_of(bundle: Bundle) -> tuple[Measured, ...]:

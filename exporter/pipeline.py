@@ -124,7 +124,7 @@ def export_network(
     with hold(order, place) as held:
         works = [
             PendingBundle(
-                order, target, _draft(order, target, source), held, report, on_miss, signer
+                order, target, draft(order, target, source), held, report, on_miss, signer
             )
             for target in order.targets
         ]
@@ -182,8 +182,8 @@ def _samples(
     return record_samples(graphs, _rule(order), order.mask, report, calibrated=precision.calibrated)
 
 
-def _draft(order: Order, target: Target, source: Source) -> Manifest:
-    """Make the manifest before lowering: everything that the order alone decides."""
+def draft(order: Order, target: Target, source: Source) -> Manifest:
+    """Make the manifest before lowering: all that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
     options = target.adapt(order.options, order.precision.name)
     versions = {
@@ -275,14 +275,19 @@ class PendingBundle:
 
         rule, final = self.draft.preprocess, self.folder
         padded = [as_padded(graph, rule) for graph in network.graphs]
-        arrays: Arrays = {}
+        made: dict[str, tuple[frozenset[str], GraphFile]] = {}
         with staging(self.place.claims[final], force=self.place.force) as folder:
 
             def lower(kept: frozenset[str]) -> Manifest:
-                files = [self._lower(graph, folder, network.samples, kept) for graph in padded]
-                unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
-                if not arrays:
-                    arrays.update(self._goldens(unchecked, padded, network))
+                for graph in padded:
+                    few = self.order.precision_of(graph.spec) == self.order.precision
+                    own = kept if few else frozenset()
+                    if made.get(graph.spec.name, (None,))[0] != own:
+                        file = self._lower(graph, folder, network.samples, own)
+                        made[graph.spec.name] = own, file
+                files = tuple(made[graph.spec.name][1] for graph in padded)
+                unchecked = dataclasses.replace(self.draft, graphs=files)
+                arrays = self._goldens(unchecked, padded, network)
                 # Sorted: equal jobs give equal bytes, whatever order sets came in.
                 np.savez_compressed(
                     folder / GOLDENS, allow_pickle=False, **dict(sorted(arrays.items()))

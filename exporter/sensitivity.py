@@ -61,6 +61,10 @@ class Bench:
 
     def mean_mask_iou(self, change: Change) -> float:
         """Measure the masks of the changed network against those of the float32 network."""
+        return float(np.mean(self.tally(change).ious))
+
+    def tally(self, change: Change) -> Any:
+        """Compare the masks: a `runtimes.gate.Tally`."""
         gate: Any = importlib.import_module(GATE_MODULE)
         by_name = {graph.spec.name: TorchGraph(graph) for graph in self.graphs}
         files = tuple(GraphFile(graph.spec, graph.spec.name, 0) for graph in self.graphs)
@@ -68,8 +72,7 @@ class Bench:
         with ExitStack() as stack:
             for graph in self.graphs:
                 stack.enter_context(Watch(weight_paths(graph), change))
-            tally = gate.compare(manifest, self.pictures, by_name.__getitem__)
-        return float(np.mean(tally.ious))
+            return gate.compare(manifest, self.pictures, by_name.__getitem__)
 
     def ranges(self) -> Mapping[str, Range]:
         """Find what the inputs of products lie between, those of the fine layers left out."""
