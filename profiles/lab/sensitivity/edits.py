@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from exporter.calibration import Range
 from exporter.graphs import Graph
 from exporter.models.mask_decoder import TwoWayTransformer
 from exporter.models.tiny_vit import Mlp, WindowAttention
-from exporter.rounding import BLOCK, round_weight
+from exporter.rounding import BLOCK, round_values, round_weight
 
 KDE_POINTS, LEAST_HEIGHT, LEAST_DISTANCE = 128, 0.01, 32
 """PTQ4SAM's peak test: points of the density, height of a peak as a share of their sum, distance of
@@ -138,6 +139,16 @@ def keys_to_image(module: nn.Module) -> Iterator[tuple[str, Any]]:
             for at, layer in enumerate(each.layers):
                 yield f"{name}.layers.{at}", layer.cross_attn_token_to_image
             yield f"{name}.final", each.final_attn_token_to_image
+
+
+def round_output(bits: int) -> Any:
+    """Make a hook that rounds what a module gives to 2**bits steps."""
+
+    def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        del module, given
+        return round_values(output, Range(float(output.min()), float(output.max())), bits)
+
+    return hook
 
 
 def hadamard(side: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -47,6 +48,19 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) ->
 def rounded(x: Tensor) -> Tensor:
     """Round to 256 steps between the least and the largest value of this call."""
     return round_values(x, Range(float(x.min()), float(x.max())))
+
+
+class Within(nn.Module):
+    """A graph's module that always runs in a mode."""
+
+    def __init__(self, module: nn.Module, mode: Callable[[], AbstractContextManager[Any]]) -> None:
+        super().__init__()
+        self.module, self.mode = module, mode
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the graph."""
+        with self.mode():
+            return self.module(*inputs)
 
 
 class CoarsePrompts(nn.Module):

@@ -49,7 +49,10 @@ def test_a_recipe_survives_its_file(tmp_path):
         (changed(min_iou=1.5), "recipe.min_iou should be"),
         (changed(keep_float="*"), "recipe.keep_float should be array"),
         (changed(keep_float=["a\x1b[31m"]), "recipe.keep_float[0] should be"),
-        (changed(blocks=[{"name": "a", "weights": -1, "mean_mask_iou": 1}]), "recipe.blocks[0].weights should be"),
+        (
+            changed(blocks=[{"name": "a", "weights": -1, "mean_mask_iou": 1}]),
+            "recipe.blocks[0].weights should be",
+        ),
         (changed(trials=[{}]), "missing the field 'keep_float'"),
         ('{"min_iou": NaN}', "recipe is not JSON"),
         (" " * (MOST_BYTES + 1), "has more than 1 MB"),
