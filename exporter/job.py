@@ -217,12 +217,17 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots or score.
+        RequestError: see `formats`; or the variant has no such slots, score or decoder, or the
+            recipe is of another.
     """
     asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
     few_bits, recipe = few_bits_of(job, precision)
+    if job.quantize_decoder and not isinstance(variant.prompting, Slots):
+        raise RequestError(
+            f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
+        )
     if recipe is not None:
         recipe.require(variant.name, precision.name, exporter.__version__)
     return Order(variant, asked, precision, prompts, mask, job.options, few_bits, recipe)

@@ -48,9 +48,8 @@ class Keeping:
         return asked.min_iou if asked else None
 
     def modules(self, blocks: Sequence[str] = ()) -> frozenset[str]:
-        """Modules that stay float, with those of some blocks."""
-        own = frozenset(each.module for each in self.products if each.block in blocks)
-        return self.always | own
+        """Modules that stay float, with those of some blocks, as a recipe names them."""
+        return self.always | named(self.products, blocks)
 
     def recipe(self, trials: Sequence[Trial] = ()) -> Recipe:
         """Write down what was settled; the last trial is the one that was taken."""

@@ -165,6 +165,11 @@ def test_a_decoder_has_its_own_precision_unless_it_is_asked_for():
         assert order.precision_of(decoder).name == expected
 
 
+def test_a_network_without_a_decoder_has_none_to_bring_to_few_bits():
+    with pytest.raises(RequestError, match="fastsam_s has no decoder of its own: leave out"):
+        settle(Job(("onnx",), "int8", quantize_decoder=True), load_variant("fastsam_s"))
+
+
 def two_specs():
     image = TensorSpec("image", (1, 3, 8, 8), "float32", "NCHW")
     embedding = TensorSpec("image_embeddings", (1, 4, 2, 2), "float32", "NCHW")
