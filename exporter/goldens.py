@@ -257,7 +257,7 @@ def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = 
 
 
 def _fill_batch(case: Case, clicks: list[tuple[float, float]], rule: PromptRule) -> Case:
-    """The case's own set first; the other sets of the batch click on other objects."""
+    """Put the case's own set first; the other sets of the batch click on other objects."""
     others = tuple(Prompts((clicks[i % len(clicks)],), (1,)) for i in range(1, rule.batch))
     return dataclasses.replace(case, sets=case.sets + others)
 

@@ -89,7 +89,7 @@ def _side_by_side(
     outcome: Outcome,
     report: Progress,
 ) -> None:
-    """Each phone in a thread. Ctrl-C reaches only this one, so it tells the others to stop."""
+    """Measure each phone in its thread. Ctrl-C reaches only this one, so it stops the others."""
     with ThreadPoolExecutor(max_workers=len(phones)) as pool:
         running: list[tuple[DeviceFacts, Future[list[Profile]]]] = [
             (facts, pool.submit(measure, plan, facts, device, report)) for facts, device in phones
@@ -152,7 +152,7 @@ class _Run:
             journal.checked(figures)
 
     def repeat(self, number: int, start: Condition) -> None:
-        """One turn of every bundle that has not had it."""
+        """Take one turn of every bundle that has not had it."""
         for bundle, journal in self.turns:
             if number < len(journal.repeats):
                 self.say(f"{bundle.path.name}: repeat {number + 1} was done before")
@@ -190,7 +190,7 @@ class _Run:
 
 
 def _untimed(journal: Journal) -> bool:
-    """Whether there are no times to repeat: an interpreter ran it."""
+    """Tell whether there are no times to repeat: an interpreter ran it."""
     return any(not run.timed for repeat in journal.repeats for run in repeat.runs)
 
 

@@ -102,12 +102,12 @@ def add_method(made: Parser) -> None:
 
 
 def mode_of(name: str) -> str:
-    """The attribute of the arguments that says whether a mode was asked for."""
+    """Return the attribute of the arguments that says whether a mode was asked for."""
     return f"mode_{name}"
 
 
 def read_method(arguments: argparse.Namespace) -> Method:
-    """What `measuring` read, as a method."""
+    """Turn the options of `measuring` into a method."""
     return dataclasses.replace(
         DEFAULTS,
         runs=arguments.runs,

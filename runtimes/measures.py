@@ -74,7 +74,7 @@ def mask_iou(expected: Floats, actual: Floats, threshold: float) -> float:
 
 
 def prompt_sensitivity(expected: list[Floats], actual: list[Floats]) -> float:
-    """How closely the output follows the prompt, compared with the original; 1 is exactly.
+    """Measure how closely the output follows the prompt, against the original; 1 is exactly.
 
     Args:
         expected: torch's output for two or more prompts on one image.
@@ -204,7 +204,7 @@ def chain(graph: HasSpec, earlier: Iterable[HasSpec]) -> str:
 
 
 def is_chain(graph: str) -> bool:
-    """Whether a figure's `graph` names a chain of graphs."""
+    """Tell whether a figure's `graph` names a chain of graphs."""
     return JOINED in graph
 
 
@@ -232,7 +232,7 @@ def describe(figure: Figure, precision: str = "") -> str:
 
 
 def meets_floor(figure: Figure) -> bool:
-    """Whether a figure is as good as its floor; NaN is not."""
+    """Tell whether a figure is as good as its floor; NaN is not."""
     if figure.floor is None:
         return True
     if figure.better == "higher":

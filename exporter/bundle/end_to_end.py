@@ -209,7 +209,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def facts_array(manifest: Manifest) -> Array:
-    """The facts as goldens keep them."""
+    """Pack the facts as goldens keep them."""
     return np.frombuffer(canonical(facts(manifest)).encode(), np.uint8)
 
 

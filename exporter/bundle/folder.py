@@ -215,7 +215,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
-    """Whether two manifests agree in everything known before lowering."""
+    """Tell whether two manifests agree in everything known before lowering."""
     return _job_of(a) == _job_of(b)
 
 

@@ -84,7 +84,7 @@ class Goldens:
         return names
 
     def owns(self, graph: str, case: str, name: str) -> bool:
-        """Whether the case has an array of its own, not the shared one."""
+        """Tell whether the case has an array of its own, not the shared one."""
         return key(graph, case, name) in self._keys
 
     def array(self, graph: str, case: str, name: str) -> Array:

@@ -169,7 +169,7 @@ class Manifest:
         return [kind for kind, rule in rules.items() if rule is not None]
 
     def graph(self, name: str) -> GraphFile:
-        """The graph called `name`."""
+        """Find the graph called `name`."""
         for graph in self.graphs:
             if graph.spec.name == name:
                 return graph

@@ -59,7 +59,7 @@ class Frame:
 
 
 def fit(width: int, height: int, rule: Preprocess) -> Frame:
-    """Where an image of that size lies in the input."""
+    """Compute where an image of that size lies in the input."""
     published = None
     if rule.frame_size is not None:
         published = Frame(
@@ -198,7 +198,7 @@ def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floa
 
 
 def mask_scores(logits: Floats, iou: Floats, rule: MaskRule) -> Floats:
-    """What ranks masks.
+    """Compute what ranks masks.
 
     Args:
         logits: (..., h, w) `low_res_masks`.

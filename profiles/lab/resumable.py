@@ -85,7 +85,7 @@ class Resumable(ABC):
         return [job for job in self.wanted if not self.is_settled(job)]
 
     def is_settled(self, job: MatrixJob) -> bool:
-        """Whether there is nothing to do for a row."""
+        """Tell whether a row needs no more work."""
         return self.state.is_current(job, self._keys[job])
 
     def run(self, clock: Callable[[], float]) -> None:
@@ -139,7 +139,7 @@ class Resumable(ABC):
 
 
 def failure(ended: ProcessEnd, before: str = "") -> dict[str, str]:
-    """What a row keeps of a step that gave no answer: `error` or `skipped`; empty if it did."""
+    """Say why a row's step gave no answer: `error` or `skipped`; empty if it gave one."""
     if ended.stopped_gb is not None:
         held = f"{ended.stopped_gb:.1f} GB were held when it was stopped"
         return {"skipped": f"{before}{ended.reason}: {held}"}

@@ -250,7 +250,7 @@ def _fault(
 
 
 def _is_read(kind: Kind) -> bool:
-    """Whether a reader of that kind is installed."""
+    """Tell whether a reader of that kind is installed."""
     if kind is HEIC:
         return True  # refused before, if not
     if kind is AVIF:

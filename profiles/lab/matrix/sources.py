@@ -138,7 +138,7 @@ def _meaning(module: str) -> str:
 
 
 def _says_nothing(node: ast.AST) -> bool:
-    """Whether a statement cannot affect the numbers: an import, or a text that is never read."""
+    """Tell whether a statement cannot affect the numbers: an import, a text that nobody reads."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return True
     return (

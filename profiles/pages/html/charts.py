@@ -67,7 +67,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel; values outside stay at the ends."""
+        """Map a value to its pixel; values outside stay at the ends."""
         if self.log:
             value, low, high = (math.log(v) for v in (max(value, self.low), self.low, self.high))
         else:
@@ -133,7 +133,7 @@ def bars(rows: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> 
 
 
 def _hills(row: Distribution, scale: Scale, top: float) -> list[Markup]:
-    """One row of `distributions`: calls slower than p99 are told of at the right, not drawn."""
+    """Draw one row of `distributions`; calls slower than p99 are only counted, at the right."""
     base = top + ROW - 12
     edges = np.linspace(scale.start, scale.end, BINS + 1)
     drawn = [[scale(v) for v in samples if v <= row.spread.p99] for samples in row.repeats]
@@ -163,7 +163,7 @@ def _hill(heights: Floats, edges: Floats, base: float, hue: str) -> Markup:
 
 
 def _marks(spread: Spread, scale: Scale, base: float) -> list[Markup]:
-    """The median as a line, its interval as a bar below, p90 and p99 as ticks."""
+    """Draw the median as a line, its interval as a bar below, p90 and p99 as ticks."""
     middle = scale(spread.p50)
     bar: dict[str, Attribute] = {"stroke_width": 4, "stroke_linecap": "round"}
     found = [_line(middle, base - ROW + 20, middle, base, class_="ink mid")]
@@ -195,7 +195,7 @@ def _headroom(value: float) -> float:
 
 
 def _step(least: float) -> float:
-    """The next of 1, 2, 5, 10 ... from `least` on."""
+    """Round up to the next of 1, 2, 5, 10 ... from `least` on."""
     decade = 10.0 ** math.floor(math.log10(least))
     return next(m * decade for m in (1, 2, 5, 10) if m * decade >= least * 0.999)
 
@@ -223,7 +223,7 @@ def _side_axis(scale: Scale, title: str, end: float) -> list[Markup]:
 def _label(
     x: float, y: float, words: str, device_class: str, *, small: bool = False
 ) -> list[Markup]:
-    """A number and its class, framed."""
+    """Draw a number and its class, framed."""
     name = known(device_class)
     start = x + len(words) * (TINY if small else CHARACTER) + 8
     frame = element(
@@ -235,7 +235,7 @@ def _label(
 
 
 def _free(at: tuple[float, float], taken: list[tuple[float, float]]) -> float:
-    """Where a label beside a point can stand without covering one above it."""
+    """Find a place for a label beside a point that covers none above it."""
     y = at[1] - 2
     while any(abs(y - other) < 28 and abs(at[0] - x) < LEFT for x, other in taken):
         y -= 28
@@ -244,7 +244,7 @@ def _free(at: tuple[float, float], taken: list[tuple[float, float]]) -> float:
 
 
 def _name(bundle: str, y: float) -> Markup:
-    """A bundle's name, cut where there is no more room; the whole one shows when pointed at."""
+    """Cut a bundle's name where room ends; the whole one shows when pointed at."""
     most = int((LEFT - 12) / CHARACTER)
     shown = bundle if len(bundle) <= most else f"{bundle[: most - 1]}\u2026"
     return element("text", shown, element("title", bundle), x=0.0, y=y)

@@ -31,17 +31,17 @@ def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
 
 
 def join(children: Iterable[str]) -> Markup:
-    """One after the other; what is no markup becomes one line of a bounded length."""
+    """Join parts; what is no markup becomes one line of a bounded length."""
     return Markup("".join(c if isinstance(c, Markup) else escape(one_line(c)) for c in children))
 
 
 def badge(device_class: str) -> Markup:
-    """The class that a number was measured on, as a small label."""
+    """Draw the class that a number was measured on as a small label."""
     return element("span", device_class, class_=f"badge {known(device_class)}")
 
 
 def known(device_class: str) -> str:
-    """The class if it is one; the style sheet has no other."""
+    """Return the class if it is one; the style sheet has no other."""
     return device_class if device_class in CLASSES else ""
 
 
@@ -54,7 +54,7 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
 
 
 def page(title: str, *body: str) -> str:
-    """A whole page that needs nothing from elsewhere."""
+    """Render a whole page that needs nothing from elsewhere."""
     head = (
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
