@@ -55,7 +55,7 @@ class Measured:
 
     @property
     def trial(self) -> Trial:
-        """What a recipe keeps of it: nothing that differs from run to run."""
+        """Take what a recipe keeps: nothing that differs from run to run."""
         return Trial(self.kept, self.mean_mask_iou, self.bytes)
 
 
@@ -124,7 +124,7 @@ def lower_within(
 
 
 def trials_of(bundle: Bundle) -> tuple[Measured, ...]:
-    """The trials that led to a bundle; none unless this export searched."""
+    """List the trials that led to a bundle; none unless this export searched."""
     return bundle.trials if isinstance(bundle, Searched) else ()
 
 
@@ -147,7 +147,7 @@ def _latency_ms(folder: Path, manifest: Manifest) -> float | None:
     method = importlib.import_module(DEVICE_MODULE).Method(runs=RUNS, seconds=SECONDS)
     job = {"folder": str(folder), "graph": next(seeing).spec.name, "method": asdict(method)}
     timed = child.call([TIMING_MODULE], job, what="timing the graph")
-    return statistics.median(timed["samples_ns"]) / 1e6
+    return float(statistics.median(timed["samples_ns"])) / 1e6
 
 
 def search(

@@ -43,12 +43,12 @@ class Keeping:
 
     @property
     def bar(self) -> float | None:
-        """The least mean IoU that is asked for."""
+        """Read the least mean IoU that is asked for."""
         asked = self.order.few_bits
         return asked.min_iou if asked else None
 
     def modules(self, blocks: Sequence[str] = ()) -> frozenset[str]:
-        """Modules that stay float, with those of some blocks, as a recipe names them."""
+        """Find the modules that stay float, with those of some blocks, as a recipe names them."""
         return self.always | named(self.products, blocks)
 
     def recipe(self, trials: Sequence[Trial] = ()) -> Recipe:

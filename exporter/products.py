@@ -50,7 +50,7 @@ class Product:
 
     @property
     def weights(self) -> int:
-        """How many there are."""
+        """Count them."""
         return math.prod(self.shape)
 
 
@@ -168,12 +168,12 @@ def _fits(module: str, pattern: str) -> bool:
 
 
 def _sides(shape: Shape) -> Shape:
-    """The sides that every layout has alike: sorted, those of 1 left out."""
+    """Take the sides that every layout has alike: sorted, those of 1 left out."""
     return tuple(sorted(side for side in shape if side > 1))
 
 
 def _published(graph: Graph, path: str) -> str:
-    """Our graphs call the whole network `network`; its published name is the graph's."""
+    """Spell a path as published: our graphs call the whole network `network`."""
     first, dot, rest = path.partition(".")
     return f"{graph.spec.name}{dot}{rest}" if first == "network" else path
 

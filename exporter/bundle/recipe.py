@@ -87,7 +87,7 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Of `to_json`."""
+        """Hash `to_json`: in hex."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def require(self, variant: str, precision: str, sam_export: str) -> None:

@@ -44,7 +44,7 @@ def lower_by(work: Lowering, compress: Compress) -> GraphFile:
 
 
 def _kept(spec: Any, work: Lowering) -> list[str]:
-    """Names of the operations that stay float."""
+    """List the operations that stay float."""
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()
     shapes = {out.name: shape_of(out.type) for each in block.operations for out in each.outputs}

@@ -30,7 +30,7 @@ def lower(work: Lowering) -> GraphFile:
 
 
 def kept_weights(model: Any, work: Lowering) -> frozenset[str]:
-    """Names of the weights that stay float; the model is the exporter's."""
+    """List the weights that stay float; the model is the exporter's."""
     weights = Weights(model)
     layers = [each.weight for each in linear_nodes(model, weights)]
     stay = work.stays_float([weights.values(name).shape for name in layers], absorbs=True)

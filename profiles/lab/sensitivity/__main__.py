@@ -129,10 +129,10 @@ def parts(lab: Lab) -> Iterator[Row]:
         yield from _products(lab, part.name, of_decoder, named(of_decoder, part.patterns))
     rest = named(of_decoder, ["mask_decoder.transformer"])
     yield from _products(lab, "decoder's transformer", of_decoder, rest)
-    coarse = Ranges((lab.size // FINE) ** 2)
-    lab.calibration.tally(coarse)
+    within = Ranges((lab.size // FINE) ** 2)
+    lab.calibration.tally(within)
     modules = frozenset(each.module for each in of_encoder)
-    fine = modules - coarse.found.keys()
+    fine = modules - within.found.keys()
     yield from _products(lab, "first layers of the encoder", of_encoder, fine)
     yield from _products(lab, "rest of the encoder", of_encoder, modules - fine)
     for word, mode in (

@@ -54,10 +54,10 @@ def equalise(graph: Graph, largest: Mapping[str, Tensor], strength: float) -> Gr
         scale = largest[name] ** strength / taken ** (1 - strength)
         scale = scale / scale.log().mean().exp()
         with torch.no_grad():
-            norm.weight /= scale
-            norm.bias /= scale
+            norm.weight.div_(scale)
+            norm.bias.div_(scale)
             for each in linears:
-                each.weight *= scale
+                each.weight.mul_(scale)
     return _with(graph, module)
 
 
@@ -127,8 +127,8 @@ def fold_signs(graph: Graph, keys: Mapping[str, Tensor]) -> tuple[Graph, int]:
         sign = torch.where(found.mean(dim=0) < 0, -1.0, 1.0)
         with torch.no_grad():
             for layer in (attention.k_proj, attention.q_proj):
-                layer.weight *= sign[:, None]
-                layer.bias *= sign
+                layer.weight.mul_(sign[:, None])
+                layer.bias.mul_(sign)
     return _with(graph, module), turned
 
 
