@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,9 @@ oldest: $(READY)  ## bundles of every family in the oldest runtimes that install
 
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts
+
+golden-vectors: $(READY)  ## the host's steps as files for the tests of every language; commits say what changed
+	$(BIN)/python -m runtimes.golden_vectors
 
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import exporter
 from exporter import child, command, precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
+from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.calibration import RANGE_KINDS
 from exporter.closest import unknown
 from exporter.listing import listing
+from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
 from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
@@ -25,6 +28,7 @@ from exporter.variants import DEFAULT
 if TYPE_CHECKING:
     from exporter.budget import Measured
     from exporter.bundle.folder import Bundle
+    from exporter.bundle.manifest import Manifest
 
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
@@ -87,8 +91,14 @@ def _export(arguments: argparse.Namespace) -> int:
         quantize_decoder=arguments.quantize_decoder,
         min_iou=arguments.min_iou,
         recipe=arguments.recipe,
+        calibration=arguments.calibration,
+        calibration_pictures=arguments.calibration_pictures,
+        ranges=arguments.ranges,
     )
-    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
+    place = Place(
+        arguments.output, arguments.force, arguments.sign, allow_degraded=arguments.allow_degraded
+    )
+    bundles = export(job, place, report)
     seconds = time.perf_counter() - start
     if arguments.json:
         made = [_as_data(bundle, trials_of(bundle)) for bundle in bundles]
@@ -113,23 +123,27 @@ def _targets(given: Sequence[str]) -> tuple[str, ...]:
 
 def summary(bundle: Bundle) -> str:
     """Sum a bundle up in one line: graph sizes and the main parity figures."""
-    manifest = bundle.manifest
+    degraded = " (degraded)" if bundle.manifest.degraded else ""
+    return f"{bundle.path}{degraded}: {_figures(bundle.manifest)}"
+
+
+def _figures(manifest: Manifest) -> str:
     sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
     names = {graph.spec.name for graph in manifest.graphs}
     own = [figure for figure in manifest.parity if figure.graph in names]
     values = {f.measure: f.value for f in own if f.output == "low_res_masks"}
     if not values:
         shown = (f"{f.output} PSNR {f.value:.1f} dB" for f in own if f.measure == "psnr_db")
-        return f"{bundle.path}: {sizes}; {', '.join(shown)}"
+        return f"{sizes}; {', '.join(shown)}"
     judged = {f.measure: f.value for f in manifest.parity if f.output == "masks"}
     if "mean_mask_iou" in judged:
         return (
-            f"{bundle.path}: {sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
+            f"{sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
             f"1 % under {judged['p1_mask_iou']:.3f}, another mask chosen in "
             f"{judged['other_mask_share']:.1%} of the cases"
         )
     return (
-        f"{bundle.path}: {sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
+        f"{sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
         f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "
         f"prompt sensitivity {values['prompt_sensitivity']:.3f}"
     )
@@ -248,6 +262,7 @@ def _parser() -> Parser:
         metavar="FILE",
         help="keep in float what this recipe.json of another bundle says; nothing is measured",
     )
+    _add_calibration(parser)
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add(
@@ -260,6 +275,40 @@ def _parser() -> Parser:
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
     return parser
+
+
+def _add_calibration(parser: Parser) -> None:
+    add = parser.add_argument_group(
+        "calibration of --precision int8",
+        "A file prompts.json in DIR may hold prompts, in pixels of the upright picture: "
+        '{"dog.jpg": [{"points": [[X, Y], [X, Y, LABEL]], "box": [X0, Y0, X1, Y1]}, ...], ...}, '
+        "one entry for each object. For other pictures the float network finds objects itself.",
+    ).add_argument
+    add(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="find ranges on the pictures of this folder (default: on procedural scenes); of 8 and "
+        "more, every second one judges the masks instead, up to 16",
+    )
+    add(
+        "--calibration-pictures",
+        type=whole_number(1, MOST_PICTURES),
+        metavar="N",
+        help=f"take N, spread over the sorted names (default: all, {DEFAULT_PICTURES} at most)",
+    )
+    add(
+        "--ranges",
+        choices=RANGE_KINDS,
+        default=RANGE_KINDS[0],
+        help="from the least to the largest value (default), or with the least mean squared error",
+    )
+    add(
+        "--allow-degraded",
+        action="store_true",
+        help="write a bundle of int8, int8-weights or int4-weights whose masks miss their floors, "
+        "and mark it as degraded",
+    )
 
 
 if __name__ == "__main__":

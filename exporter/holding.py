@@ -42,4 +42,4 @@ def hold(order: Order, place: Place) -> Iterator[Held]:
             for folder in dict.fromkeys(folders)
             if place.force or not folder.exists()
         }
-        yield Held(place.output, place.force, place.sign, claims)
+        yield Held(place.output, place.force, place.sign, place.allow_degraded, claims)

@@ -10,13 +10,15 @@ from typing import Any, get_args
 
 import exporter
 from exporter import targets
-from exporter.bundle.manifest import FewBits
+from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
+from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of
-from exporter.precision import Precision, load_precision
+from exporter.picture_folder import ChosenPictures, choose_pictures
+from exporter.precision import Precision, load_precision, precisions
 from exporter.printable import quote
 from exporter.targets import (
     Options,
@@ -55,6 +57,9 @@ class Job:
         min_iou: mean IoU of the masks to be reached by keeping blocks in float; None for the
             precision's floor alone.
         recipe: the `recipe.json` of a bundle, kept as a Path: what stays float is what did there.
+        calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
+        calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
+        ranges: see `exporter.calibration`.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -73,6 +78,9 @@ class Job:
     quantize_decoder: bool = False
     min_iou: float | None = None
     recipe: Path | str | None = None
+    calibration: Path | str | None = None
+    calibration_pictures: int | None = None
+    ranges: RangeKind = "min-max"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -82,7 +90,7 @@ class Job:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "recipe"):
+        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         require_choice("Job.batch", self.batch, BATCHES)
@@ -90,6 +98,10 @@ class Job:
             require_choice("Job.slots", self.slots, SLOTS)
         require_choice("Job.score", self.score, get_args(Score))
         _require("Job.options", self.options, Options)
+        if self.calibration_pictures is not None:
+            counts = range(1, MOST_PICTURES + 1)
+            require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
+        require_choice("Job.ranges", self.ranges, RANGE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,8 @@ class Place:
         output: folder that holds them, kept as a Path.
         force: replace a different bundle that is already there.
         sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
+        allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
+            precision that is judged by masks.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -108,10 +122,12 @@ class Place:
     output: Path | str = Path("bundles")
     force: bool = False
     sign: Path | str | None = None
+    allow_degraded: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
+        _require("Place.allow_degraded", self.allow_degraded, bool)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
@@ -156,6 +172,8 @@ class Order:
 
     Attributes:
         prompts: of the decoder's slots; None if the network has none.
+        ranges: see `Job`.
+        chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
         few_bits: what is asked to stay float; None for the defaults.
         recipe: the one that was given, or None.
     """
@@ -166,6 +184,8 @@ class Order:
     prompts: PromptRule | None
     mask: MaskRule
     options: Options
+    ranges: RangeKind = "min-max"
+    chosen: ChosenPictures | None = None
     few_bits: FewBits | None = None
     recipe: Recipe | None = None
 
@@ -201,7 +221,36 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
         target.require_precision(precision.name)
     require_toolkits(asked)
     require_read(job.options, asked)
+    _require_calibrated(job, precision)
     return asked, precision
+
+
+def _require_calibrated(job: Job, precision: Precision) -> None:
+    """RequestError for options of calibration that the precision does not read."""
+    given = {
+        "--calibration": job.calibration is not None,
+        "--calibration-pictures": job.calibration_pictures is not None,
+        "--ranges": job.ranges != Job.ranges,
+    }
+    for option, is_given in given.items():
+        if is_given and not precision.calibrated:
+            able = [each.name for each in precisions() if each.calibrated]
+            raise RequestError(
+                f"{precision.name} is not calibrated: leave out {option}, which is for "
+                f"--precision {', '.join(able)}"
+            )
+    if job.calibration_pictures is not None and job.calibration is None:
+        raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")
+
+
+def require_judged(place: Place, precision: Precision) -> None:
+    """RequestError if masks that miss their floors are allowed where masks are not judged."""
+    if place.allow_degraded and not precision.judged:
+        able = [each.name for each in precisions() if each.judged]
+        raise RequestError(
+            f"--allow-degraded is for --precision {', '.join(able)}, which are judged by their "
+            f"masks: a {precision.name} bundle under its floor is broken"
+        )
 
 
 def require_floors(precision: Precision) -> None:
@@ -218,8 +267,8 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots, score or decoder, or the
-            recipe is of another.
+        RequestError: see `formats`; or the variant has no such slots, score or decoder, the recipe
+            is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
@@ -231,7 +280,21 @@ def settle(job: Job, variant: Variant) -> Order:
         )
     if recipe is not None:
         recipe.require(variant.name, precision.name, exporter.__version__)
-    return Order(variant, asked, precision, prompts, mask, job.options, few_bits, recipe)
+    chosen = None
+    if job.calibration is not None:
+        chosen = choose_pictures(Path(job.calibration), job.calibration_pictures)
+    return Order(
+        variant,
+        asked,
+        precision,
+        prompts,
+        mask,
+        job.options,
+        job.ranges,
+        chosen,
+        few_bits,
+        recipe,
+    )
 
 
 def prompt_rule(

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +15,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import exporter
-from exporter import child
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
-    Figure,
+    Calibration,
     GraphFile,
     Manifest,
     Source,
 )
-from exporter.bundle.reading import parse
 from exporter.bundle.recipe import RECIPE
 from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
+from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import obtain
-from exporter.errors import BundleError, LoweringError, ParityError, RequestError, SamExportError
+from exporter.checks import Check, OnMiss, refuse
+from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
-from exporter.job import Job, Order, Place, formats, settle
+from exporter.job import Job, Order, Place, formats, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
@@ -50,19 +50,6 @@ if TYPE_CHECKING:
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
-
-OnMiss = Callable[[str], None]
-"""Called with the floors that a bundle misses; raises to refuse the bundle."""
-
-PARITY_MODULE = "runtimes.parity"
-GATE_MODULE = "runtimes.gate"
-"""Run by name in processes of their own: their memory is freed, and imports keep flowing one
-way."""
-
-
-def refuse(reason: str) -> None:
-    """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
-    raise ParityError(reason)
 
 
 def export(
@@ -90,6 +77,7 @@ def export(
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
+    require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
         network, source = obtain(variant, checkpoint, decoder, report)
         return export_network(order, network, source, held, report, on_miss)
@@ -132,8 +120,8 @@ def export_network(
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
         keeping = settle_keeping(order, graphs, works[0].draft, _rule(order), report)
-        goldens = _record(order, graphs, report)
         with _samples(order, graphs, report) as samples:
+            goldens = _record(order, graphs, report)
             pairs = zip(works, finished, strict=True)
             made = Network(graphs, goldens, samples, keeping)
             return [bundle or work.write(made) for work, bundle in pairs]
@@ -174,12 +162,18 @@ def _samples(
     order: Order, graphs: Sequence[Graph], report: Progress
 ) -> AbstractContextManager[Samples | None]:
     """Record the pictures that the precision is calibrated and judged on; None if it is not."""
-    from exporter.samples import record_samples
+    from exporter.samples import Sampling, record_samples
 
     precision = order.precision
     if not precision.judged:
         return nullcontext()
-    return record_samples(graphs, _rule(order), order.mask, report, calibrated=precision.calibrated)
+    calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
+    if calibrated and order.chosen is None:
+        report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
+    sampling = Sampling(
+        _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
+    )
+    return record_samples(graphs, sampling, report)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -212,7 +206,16 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
         few_bits=order.few_bits,
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, order.options),
+        calibration=_calibration(order),
     )
+
+
+def _calibration(order: Order) -> Calibration | None:
+    if not order.precision.calibrated:
+        return None
+    from exporter.samples import calibration_of
+
+    return calibration_of(order.ranges, order.chosen)
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,10 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
+        if bundle.manifest.degraded and not self.place.allow_degraded:
+            raise RequestError(
+                f"{folder} is degraded: give --allow-degraded to keep it, or --force to try again"
+            )
         if self.signer is not None:
             sign(folder, self.signer)
         return bundle
@@ -276,7 +283,8 @@ class PendingBundle:
         rule, final = self.draft.preprocess, self.folder
         padded = [as_padded(graph, rule) for graph in network.graphs]
         made: dict[str, tuple[frozenset[str], GraphFile]] = {}
-        with staging(self.place.claims[final], force=self.place.force) as folder:
+        claimed, force = self.place.claims[final], self.place.force
+        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
 
             def lower(kept: frozenset[str]) -> Manifest:
                 for graph in padded:
@@ -300,8 +308,15 @@ class PendingBundle:
                 recipe = network.keeping.recipe([each.trial for each in trials])
                 (folder / RECIPE).write_bytes(recipe.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
-            figures = self._check(folder, network.samples)
-            seal(folder, dataclasses.replace(unchecked, parity=figures), self.signer)
+            check = Check(
+                self.order.precision, self.place.allow_degraded, self.report, self.on_miss
+            )
+            gate = network.samples.gate if network.samples else ()
+            verdict = check.run(folder, final.name, gate)
+            checked = dataclasses.replace(
+                unchecked, parity=verdict.figures, degraded=verdict.degraded
+            )
+            seal(folder, checked, self.signer)
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
 
@@ -322,10 +337,11 @@ class PendingBundle:
     def _lower(
         self, graph: Graph, folder: Path, samples: Samples | None, kept: frozenset[str]
     ) -> GraphFile:
-        self.report(f"{self.folder.name}: lowering {graph.spec.name}")
         log = folder / LOG
         precision = self.order.precision_of(graph.spec)
-        pictures = samples.calibration if samples else ()
+        pictures = samples.calibration if samples else Pictures()
+        ranges = f", ranges of {len(pictures.files)} pictures" if precision.calibrated else ""
+        self.report(f"{self.folder.name}: lowering {graph.spec.name}{ranges}")
         try:
             with interruptible(log), quiet(log):
                 options = self.target.adapt(self.order.options, self.order.precision.name)
@@ -341,25 +357,3 @@ class PendingBundle:
                 f"{self.target.name} could not lower {graph.spec.name}: {type(error).__name__}: "
                 f"{first}; the toolkit's log is {log}"
             ) from error
-
-    def _parity(self, folder: Path) -> list[str]:
-        row = self.order.precision.floors
-        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
-
-    def _check(self, folder: Path, samples: Samples | None) -> tuple[Figure, ...]:
-        """Run parity, and the gate if masks decide; `on_miss` is called if floors are missed."""
-        name = self.folder.name
-        try:
-            answers = [child.call(self._parity(folder), what="parity")]
-            if samples:
-                self.report(f"{name}: comparing masks on {len(samples.gate)} pictures")
-                pictures = [str(path) for path in samples.gate]
-                answers.append(child.call([GATE_MODULE, str(folder)], pictures, what="the gate"))
-        except SamExportError as error:
-            self.on_miss(f"{name}: the check did not finish: {error}")
-            return ()
-        figures = [figure for answer in answers for figure in answer["figures"]]
-        missed = [line for answer in answers for line in answer["missed"]]
-        if missed:
-            self.on_miss(f"{name}: {'; '.join(missed)}; nothing was written")
-        return tuple(parse(Figure, each, f"figures[{i}]") for i, each in enumerate(figures))

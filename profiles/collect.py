@@ -25,7 +25,7 @@ from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
 from profiles.store import Store
 from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
-from runtimes.measures import describe, find_misses
+from runtimes.measures import degraded, describe, new_misses
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ class _Run:
             if not self.plan.method.check or journal.parity is not None:
                 continue
             self._step(f"{bundle.path.name}: checking parity")
+            if bundle.manifest.degraded:
+                self.say(f"{bundle.path.name} is {degraded(bundle.manifest)}")
             figures = self.bench.check(bundle)
             _demand_reached(bundle, figures)
             journal.checked(figures)
@@ -195,7 +197,7 @@ def _untimed(journal: Journal) -> bool:
 
 
 def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
-    under = find_misses(figures)
+    under = new_misses(bundle.manifest, figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         line = describe(under[0], bundle.manifest.precision)

@@ -62,6 +62,7 @@ class BundleFacts:
         sha256: of its manifest, which holds the hashes of every other file.
         input_size: side of the square input, in pixels.
         graphs: in the manifest's order.
+        degraded: whether it was written with masks under their floors.
     """
 
     name: str
@@ -71,6 +72,7 @@ class BundleFacts:
     precision: str
     input_size: int
     graphs: tuple[GraphFacts, ...]
+    degraded: bool = False
 
     @property
     def bytes(self) -> int:
@@ -221,6 +223,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
             GraphFacts(g.spec.name, g.bytes, getattr(g, "multiply_accumulates", None))
             for g in manifest.graphs
         ),
+        degraded=manifest.degraded,
     )
 
 

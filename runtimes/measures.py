@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.bundle.flow import HasSpec
-from exporter.bundle.manifest import Figure
+from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
 
@@ -121,6 +121,9 @@ _HOST = {
     ("replayed_logits", "worst_error"): Floor(1e-5, "stored numbers, only clamped"),
 }
 
+BROKEN = frozenset(_HOST)
+FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity"})
+
 # precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     "fp32": {
@@ -164,6 +167,7 @@ _FEW_BITS = {
     (ANY, SENSITIVITY): _FOLLOWS,
     (ANY, "least_prompt_sensitivity"): _FOLLOWS,
     (ANY, "dead_channels"): Floor(0, "a channel that says nothing any more was cut off"),
+    (ANY, "saturated_channels"): Floor(0, "a range that is too narrow cut it off"),
 }
 _MEAN = "mean_mask_iou"
 FLOORS |= {
@@ -211,6 +215,34 @@ def is_chain(graph: str) -> bool:
 def find_misses(figures: tuple[Figure, ...]) -> list[Figure]:
     """List the figures that miss their floor."""
     return [figure for figure in figures if not meets_floor(figure)]
+
+
+def means_broken(figure: Figure) -> bool:
+    """Whether a figure that misses its floor says that a graph or a rule is broken.
+
+    Few bits blur masks; they change no input and leave no decoder that does not follow its prompts.
+    """
+    return (figure.output, figure.measure) in BROKEN or figure.measure in FOLLOWING
+
+
+def new_misses(manifest: Manifest, figures: tuple[Figure, ...]) -> list[Figure]:
+    """List the figures that miss their floor; of a degraded bundle, those that were not let pass.
+
+    Args:
+        manifest: of the bundle, with the figures of its export.
+        figures: as measured now.
+    """
+    under = find_misses(figures)
+    if not manifest.degraded:
+        return under
+    passed = {(f.graph, f.output, f.measure) for f in find_misses(manifest.parity)}
+    return [f for f in under if (f.graph, f.output, f.measure) not in passed]
+
+
+def degraded(manifest: Manifest) -> str:
+    """Say what is wrong with a degraded bundle."""
+    under = [describe(figure, manifest.precision) for figure in find_misses(manifest.parity)]
+    return f"degraded: {'; '.join(under) or 'it has no figures'}"
 
 
 def describe(figure: Figure, precision: str = "") -> str:

@@ -220,4 +220,5 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
+    known = dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
+    return dataclasses.replace(known, degraded=False)

@@ -26,6 +26,9 @@ Floats = npt.NDArray[np.float32]
 
 GOLDENS = "goldens.npz"
 SHARED = "*"
+PICTURE, SIZE = "picture", "size"
+"""Key of the width and height of a picture that few bits are measured on, if it does not fill the
+input; no bundle has it."""
 MOST_CASES = 32
 _WIDEST = 8
 """Bytes of the widest number."""

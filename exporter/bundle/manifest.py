@@ -32,6 +32,8 @@ from exporter.errors import BundleError
 SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 HASH = "content_sha256"
+MOST_PICTURES = 128
+"""To calibrate on. More change nothing: on the demo model, 8 scenes are as good as 128."""
 _AGAIN = "copy or export the bundle again"
 
 
@@ -98,6 +100,42 @@ class Figure:
     floor: Number | None
 
 
+@dataclass(frozen=True)
+class PictureFile:
+    """One of the user's pictures, and whether ranges were found or masks were judged on it."""
+
+    name: FileName
+    sha256: Sha256
+    use: Literal["ranges", "gate"]
+
+
+RangeKind = Literal["min-max", "mse"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the ranges of values were found on, and the masks judged on.
+
+    Attributes:
+        ranges: `min-max`, the least and the largest value; or `mse`, the range with the least mean
+            squared error, which may cut some values off.
+        pictures: the user's, sorted by name; empty for procedural scenes alone.
+        prompts_sha256: of the `prompts.json` beside them; empty if there is none.
+        scenes: procedural scenes that ranges were found on.
+        seed: of the first of them.
+        gate_scenes: procedural scenes that masks were judged on.
+        gate_seed: of the first of them.
+    """
+
+    ranges: RangeKind
+    pictures: Annotated[tuple[PictureFile, ...], Meta(max_length=MOST_PICTURES)]
+    prompts_sha256: MaybeSha256
+    scenes: Count
+    seed: Count
+    gate_scenes: Count
+    gate_seed: Count
+
+
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
 
@@ -128,6 +166,8 @@ class Manifest:
         runs_in: runtime -> the oldest release in which a bundle like this one (same family,
             format, precision and options) was run and passed; empty if none was.
         few_bits: None if the export had its defaults.
+        calibration: if the precision was calibrated on pictures; else None.
+        degraded: whether figures under their floors were let pass (`--allow-degraded`).
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -152,6 +192,8 @@ class Manifest:
     drawn_prompts: DrawnPrompts | None = None
     runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
     few_bits: FewBits | None = None
+    calibration: Calibration | None = None
+    degraded: bool = False
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

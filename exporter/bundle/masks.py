@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.bundle.polygons import Ring, polygon
 from exporter.bundle.preprocess import (
     Bools,
     Floats,
@@ -46,6 +47,10 @@ class Masks:
     def best(self) -> int:
         """Index of the mask with the highest score."""
         return int(np.argmax(self.scores))
+
+    def polygon(self, index: int, tolerance: float = 1.0) -> tuple[Ring, ...]:
+        """Trace the outline of one mask; see `exporter.bundle.polygons.polygon`."""
+        return polygon(self.masks[index], tolerance)
 
 
 def masks_of(

@@ -5,7 +5,7 @@ The host's half of the contract: an app does the same steps, from the same numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,18 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
     offset = _centred(resized, rule.size) if rule.resize == "letterbox" else (0, 0)
     one_scale = rule.prompt_scale == "longest_side"
     return Frame((width, height), resized, rule.size, published, offset, one_scale)
+
+
+def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
+    """Say where an image lies in the input, as if it had never been larger than the input.
+
+    Masks that are only compared need no more pixels than the network sees.
+    """
+    frame = fit(width, height, rule)
+    share = min(1.0, rule.size / max(width, height))
+    seen = max(1, round(width * share)), max(1, round(height * share))
+    published = frame.published and replace(frame.published, original=seen)
+    return replace(frame, original=seen, published=published)
 
 
 def _centred(resized: tuple[int, int], size: int) -> tuple[int, int]:

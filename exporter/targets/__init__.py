@@ -13,13 +13,13 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.rules import Interpolation, Preprocess
-from exporter.calibration import Range, Task, find_ranges
+from exporter.calibration import Pictures, Range, Task, find_ranges
 from exporter.errors import RequestError
 from exporter.printable import quote
 
@@ -96,7 +96,7 @@ class Lowering:
 
     Attributes:
         folder: where to.
-        pictures: files of goldens to find ranges on; empty if the precision needs none.
+        pictures: to find ranges on; none if the precision needs none.
         kept: modules whose weights and arithmetic stay float, as `exporter.products` names them.
     """
 
@@ -104,7 +104,7 @@ class Lowering:
     precision: Precision
     folder: Path
     options: Options
-    pictures: tuple[Path, ...] = ()
+    pictures: Pictures = field(default_factory=Pictures)
     kept: frozenset[str] = frozenset()
 
     def stays_float(self, shapes: Sequence[tuple[int, ...]], *, absorbs: bool) -> list[bool]:
@@ -146,8 +146,9 @@ class Lowering:
             file: the graph in float32, in the folder.
             tensors: names in that file.
         """
-        path = self.folder / file.file
-        return find_ranges(module, Task(path, file.spec, tuple(tensors), self.pictures))
+        path, given = self.folder / file.file, self.pictures
+        task = Task(path, file.spec, tuple(tensors), given.files, given.ranges)
+        return find_ranges(module, task)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Target:
         precision: Precision,
         folder: Path,
         options: Options,
-        pictures: tuple[Path, ...] = (),
+        pictures: Pictures = Pictures(),  # noqa: B008 - it is frozen
         kept: frozenset[str] = frozenset(),
     ) -> GraphFile:
         """Write a graph into `folder`; see `Lowering`.

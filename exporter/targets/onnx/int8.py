@@ -68,6 +68,7 @@ def quantise(model: Any, chosen: list[Linear], ranges: dict[str, Range]) -> Any:
         extra_options={"MatMulConstBOnly": True},
     )
     quantiser.quantize_model()
+    quantiser.model.topological_sort()
     return quantiser.model.model
 
 
