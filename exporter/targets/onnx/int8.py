@@ -34,6 +34,8 @@ def lower(work: Lowering) -> GraphFile:
         and each.weight not in kept
         and not work.is_fine(each.positions)
     ]
+    if not chosen:  # to the quantiser, no nodes are all nodes
+        return write(in_small_weights(model, kept), work)
     names = list(dict.fromkeys(v for c in chosen for v in (c.node.input[0], c.node.output[0])))
     with _saved(model, work) as file:
         ranges = work.find_ranges(RANGES_MODULE, file, names)
