@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from exporter.listing import listing
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
+from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
+COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
+"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -37,6 +40,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -45,9 +49,13 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == [COMPARE]:
+        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
+        return compare(given[1:])
     return command.run(
         "sam-export",
-        lambda: _parser().parse_args(argv),
+        lambda: _parser().parse_args(given),
         _work,
         stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
@@ -86,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
+        options=_options(arguments),
         keep_float=tuple(arguments.keep_float or ()),
         quantize_decoder=arguments.quantize_decoder,
         min_iou=arguments.min_iou,
@@ -110,6 +118,16 @@ def _export(arguments: argparse.Namespace) -> int:
             print(one_line(line))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        arguments.minimum_ios,
+        arguments.image_input,
+        arguments.opset,
+        arguments.palette,
+        arguments.block,
+    )
 
 
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
@@ -237,12 +255,32 @@ def _parser() -> Parser:
         help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
         "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
+    _add_storage(parser)
+    _add_kept(parser)
+    _add_calibration(parser)
+    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
+    add("--force", action="store_true", help="replace a different bundle that is already there")
+    add(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
+    add("--json", action="store_true", help="print the result, or the list, as JSON")
+    add("--quiet", action="store_true", help="no progress on stderr")
+    add("--debug", action="store_true", help="a traceback with an error")
+    return parser
+
+
+def _add_kept(parser: Parser) -> None:
+    """Add the options that say what of few bits stays float."""
+    add = parser.add_argument
     add(
         "--keep-float",
         action="append",
         metavar="PATTERN",
         help="of a precision of few bits: keep what this names in float, as '*.neck' or "
-        "image_encoder.layers.0; repeatable (the manifest's recipe.json lists what was kept)",
+        "image_encoder.layers.0; repeatable (recipe.json in the bundle lists what was kept)",
     )
     add(
         "--quantize-decoder",
@@ -262,19 +300,24 @@ def _parser() -> Parser:
         metavar="FILE",
         help="keep in float what this recipe.json of another bundle says; nothing is measured",
     )
-    _add_calibration(parser)
-    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
-    add("--force", action="store_true", help="replace a different bundle that is already there")
+
+
+def _add_storage(parser: Parser) -> None:
+    add = parser.add_argument
     add(
-        "--sign",
-        type=Path,
-        metavar="KEY",
-        help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+        "--palette",
+        type=int,
+        choices=PALETTES,
+        help="store the weights of linear layers as indices of so many bits into a palette, for "
+        "--target coreml in int8-weights (6) or int4-weights (4 or 6)",
     )
-    add("--json", action="store_true", help="print the result, or the list, as JSON")
-    add("--quiet", action="store_true", help="no progress on stderr")
-    add("--debug", action="store_true", help="a traceback with an error")
-    return parser
+    add(
+        "--block",
+        type=int,
+        choices=BLOCKS,
+        help="weights of a linear layer that share a scale, for --target coreml in int8-weights or "
+        "int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
+    )
 
 
 def _add_calibration(parser: Parser) -> None:

@@ -201,8 +201,10 @@ class Order:
         return (self.recipe or self.few_bits or FewBits()).quantize_decoder
 
     def bundle_name(self, target: Target) -> str:
-        """`mobile_sam-coreml-fp16`."""
-        return f"{self.variant.name}-{target.name}-{self.precision.name}"
+        """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4`."""
+        name = f"{self.variant.name}-{target.name}-{self.precision.name}"
+        storage = self.options.storage(target.reads)
+        return f"{name}-{storage}" if storage else name
 
 
 def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
@@ -210,8 +212,8 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
 
     Raises:
         RequestError: there is no such target or precision, the precision has no floors, a target
-            cannot be exported in it, its toolkit is not installed, or it has no parts to keep in
-            float.
+            cannot be exported in it or not with these options, its toolkit is not installed, or it
+            has no parts to keep in float.
     """
     precision = load_precision(job.precision)
     require_floors(precision)
@@ -221,6 +223,8 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
         target.require_precision(precision.name)
     require_toolkits(asked)
     require_read(job.options, asked)
+    for target in asked:
+        target.adapt(job.options, precision.name)
     _require_calibrated(job, precision)
     return asked, precision
 

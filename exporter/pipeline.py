@@ -205,7 +205,8 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         detections=prompting.rule if isinstance(prompting, Detections) else None,
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
         few_bits=order.few_bits,
-        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, order.options),
+        runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
+        storage=order.options.storage(target.reads),
         calibration=_calibration(order),
     )
 

@@ -136,6 +136,7 @@ class Calibration:
     gate_seed: Count
 
 
+STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
 
@@ -168,6 +169,8 @@ class Manifest:
         few_bits: None if the export had its defaults.
         calibration: if the precision was calibrated on pictures; else None.
         degraded: whether figures under their floors were let pass (`--allow-degraded`).
+        storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
+            palettes, `block16` has a scale for each 16 weights; else empty.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -194,6 +197,7 @@ class Manifest:
     few_bits: FewBits | None = None
     calibration: Calibration | None = None
     degraded: bool = False
+    storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

@@ -49,6 +49,9 @@ WRONG = [
     (lambda: Options(minimum_ios="16"), "Options.minimum_ios is one of 16, 17, 18, not '16'"),
     (lambda: Place(None), "Place.output is a str or Path, not None"),
     (lambda: Options(opset=16), "Options.opset is one of 17, 18, 19, 20, not 16"),
+    (lambda: Options(palette=5), "Options.palette is one of 4, 6, not 5"),
+    (lambda: Options(block=8), "Options.block is one of 16, 32, 64, not 8"),
+    (lambda: Options(palette=4, block=16), "weights have a palette or scales for blocks: leave"),
     (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
     (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),
     (lambda: Job(("onnx",), "fp\x1b[31m", slots="\x1b[31m"), r"not '\x1b[31m'"),
@@ -89,7 +92,12 @@ def test_the_command_line_has_the_same_bounds(option, field, allowed):
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [(Options(image_input="tensor"), "image-input"), (Options(minimum_ios=18), "minimum-ios")],
+    [
+        (Options(image_input="tensor"), "image-input"),
+        (Options(minimum_ios=18), "minimum-ios"),
+        (Options(palette=4), "palette"),
+        (Options(block=16), "block"),
+    ],
 )
 def test_an_option_that_no_target_reads_is_refused(options, name):
     with pytest.raises(RequestError) as error:
@@ -97,7 +105,19 @@ def test_an_option_that_no_target_reads_is_refused(options, name):
     assert str(error.value) == (
         f"only --target coreml reads --{name}: leave it out, or add that target"
     )
-    assert formats(Job(("onnx", "coreml"), options=options))
+    assert formats(Job(("onnx", "coreml"), "int4-weights", options=options))
+
+
+def test_the_bundle_name_says_how_weights_are_stored():
+    job = Job(("coreml", "onnx"), "int4-weights", "demo", options=Options(palette=4))
+    order = settle(job, load_variant("demo"))
+    names = [order.bundle_name(target) for target in order.targets]
+    assert names == ["demo-coreml-int4-weights-palette4", "demo-onnx-int4-weights"]
+
+
+def test_storage_that_the_precision_does_not_have_is_refused_before_any_work():
+    with pytest.raises(RequestError, match="--palette 6 is for --precision"):
+        formats(Job(("coreml",), "fp16", options=Options(palette=6)))
 
 
 def test_every_option_is_read_by_a_target():

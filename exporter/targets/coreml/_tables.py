@@ -21,7 +21,7 @@ NAMESPACE = "sam_export"
 READERS = frozenset({"add", "sub", "mul", "matmul", "scaled_dot_product_attention"})
 """They read a table as one more tensor. Weights of layers are left to who compresses them."""
 LEAST_VALUES = 2048
-MOST_PARTS = 16
+MOST_PARTS = 12
 """Of a table that is put together from parts, before iOS 18."""
 BITS = (1, 2, 4, 6, 8)
 """Of an index, before iOS 18 too."""

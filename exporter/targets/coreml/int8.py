@@ -15,8 +15,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.coreml._compress import lower_by, shape_of
-from exporter.targets.coreml.int8_weights import compress as compress_weights
+from exporter.targets.coreml._compress import lower_by, shape_of, store
 
 RANGES_MODULE = "runtimes.engines.mil.ranges"
 IOS_17 = 8
@@ -45,7 +44,7 @@ def lower(work: Lowering) -> GraphFile:
         ranges = work.find_ranges(RANGES_MODULE, file, watched)
         stats = {name: {"rmin": one.low, "rmax": one.high} for name, one in ranges.items()}
         fine = [each.name for each in every if work.is_fine(each.positions)]
-        return compress_weights(_with_pairs(model, stats, [*fine, *kept]), file, kept)
+        return store(_with_pairs(model, stats, [*fine, *kept]), kept)
 
     return lower_by(work, compress)
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.tflite.fp16 import to_half
-from exporter.targets.tflite.fp32 import lower as in_float32
+from exporter.targets.tflite._constants import half_or_byte, store
+from exporter.targets.tflite._file import tidy
+from exporter.targets.tflite.fp32 import convert
 
 ALL = ".*"
 PRODUCTS = ("CONV_2D", "FULLY_CONNECTED")
@@ -29,20 +30,18 @@ def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFi
 
     Args:
         work: the graph and where to.
-        recipe: fills a `Quantizer`; returns the ranges it needs, or None.
+        recipe: fills a `RecipeManager`; returns the ranges it needs, or None.
     """
-    from ai_edge_quantizer import quantizer
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    file = in_float32(work)
+    file = convert(work)
     path = work.folder / file.file
-    asked = quantizer.Quantizer(path)
+    asked = RecipeManager()
     ranges = recipe(asked, file)
     _keep(asked, path, work)
-    small = path.with_suffix(".small")
-    asked.quantize(ranges, serialize_to_path=small)
-    small.replace(path)
-    to_half(path, work.precision.keeps_float)
-    shorten_names(path)
+    quantise(path, asked, ranges)
+    store(path, work.precision.keeps_float, half_or_byte)
+    tidy(path)
     return dataclasses.replace(file, bytes=path.stat().st_size)
 
 
@@ -55,21 +54,24 @@ def _keep(asked: Any, path: Path, work: Lowering) -> None:
     for each, stays in zip(layers, stay, strict=True):
         if stays:
             kind = TFLOperationName[each.kind]
-            asked.update_quantization_recipe(each.pattern, kind, algorithm_key="no_quantize")
+            asked.add_quantization_config(each.pattern, kind, algorithm_key="no_quantize")
 
 
-def shorten_names(path: Path) -> None:
-    """Number the tensors inside: their names tell where the converter got them, at length.
+def quantise(path: Path, asked: Any, ranges: Any) -> None:
+    """Do what a `RecipeManager` was asked for.
 
-    The names an app uses are the signature's, which stay.
+    `Quantizer.quantize` does the same; but given ranges, it also gives every value in the graph its
+    own memory, all at once, to look up names: 10 GB for SAM ViT-B.
     """
     from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer.model_modifier import ModelModifier
+    from ai_edge_quantizer.params_generator import ParamsGenerator
 
     model = flatbuffer_utils.read_model(str(path))
-    for graph in model.subgraphs:
-        for at, tensor in enumerate(graph.tensors):
-            tensor.name = f"t{at}".encode()
-    flatbuffer_utils.write_model(model, str(path))
+    changes = ParamsGenerator(model).generate_quantization_parameters(asked, ranges, False)
+    small = path.with_suffix(".small")
+    ModelModifier(model).modify_model(changes, str(small), False)
+    small.replace(path)
 
 
 @dataclasses.dataclass(frozen=True)
