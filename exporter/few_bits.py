@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from exporter.bundle.manifest import FewBits
 from exporter.bundle.recipe import Recipe, read_recipe
 from exporter.errors import RequestError
 from exporter.precision import Precision, load_precision, names
+from exporter.targets import Options
 
 if TYPE_CHECKING:
     from exporter.job import Job
@@ -40,3 +43,23 @@ def few_bits_of(job: Job, precision: Precision) -> tuple[FewBits | None, Recipe 
         raise RequestError(f"--recipe settles what stays float: leave out {', '.join(given)}")
     recipe = read_recipe(Path(job.recipe))
     return FewBits(recipe_sha256=recipe.sha256), recipe
+
+
+def with_storage(options: Options, recipe: Recipe) -> Options:
+    """Store weights as the recipe says.
+
+    Raises:
+        RequestError: the options say otherwise, or there is no such storage.
+    """
+    own = options.storage(("palette", "block"))
+    if own and own != recipe.storage:
+        stored = recipe.storage or "the usual storage"
+        raise RequestError(
+            f"--recipe is of weights with {stored}, not {own}: leave out --palette and --block"
+        )
+    match = re.fullmatch(r"(palette|block)(\d+)", recipe.storage)
+    if match is None:
+        return options
+    if match[1] == "palette":
+        return dataclasses.replace(options, palette=int(match[2]))
+    return dataclasses.replace(options, block=int(match[2]))

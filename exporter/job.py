@@ -16,7 +16,7 @@ from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, 
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
-from exporter.few_bits import few_bits_of
+from exporter.few_bits import few_bits_of, with_storage
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
 from exporter.printable import quote
@@ -278,12 +278,16 @@ def settle(job: Job, variant: Variant) -> Order:
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
     few_bits, recipe = few_bits_of(job, precision)
+    options = job.options
     if job.quantize_decoder and not isinstance(variant.prompting, Slots):
         raise RequestError(
             f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
         )
     if recipe is not None:
         recipe.require(variant.name, precision.name, exporter.__version__)
+        options = with_storage(options, recipe)
+        for target in asked:
+            target.adapt(options, precision.name)
     chosen = None
     if job.calibration is not None:
         chosen = choose_pictures(Path(job.calibration), job.calibration_pictures)
@@ -293,7 +297,7 @@ def settle(job: Job, variant: Variant) -> Order:
         precision,
         prompts,
         mask,
-        job.options,
+        options,
         job.ranges,
         chosen,
         few_bits,

@@ -51,7 +51,7 @@ class Keeping:
         """Find the modules that stay float, with those of some blocks, as a recipe names them."""
         return self.always | named(self.products, blocks)
 
-    def recipe(self, trials: Sequence[Trial] = ()) -> Recipe:
+    def recipe(self, storage: str, trials: Sequence[Trial] = ()) -> Recipe:
         """Write down what was settled; the last trial is the one that was taken."""
         if self.order.recipe is not None:
             return self.order.recipe
@@ -63,6 +63,7 @@ class Keeping:
             self.order.precision.name,
             asked.quantize_decoder,
             (*asked.keep_float, *(trials[-1].keep_float if trials else ())),
+            storage,
             asked.min_iou,
             self.blocks,
             tuple(trials),

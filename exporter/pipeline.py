@@ -306,7 +306,7 @@ class PendingBundle:
 
             unchecked, trials = lower_within(network, folder, lower, self.report)
             if self.order.precision.judged:
-                recipe = network.keeping.recipe([each.trial for each in trials])
+                recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
                 (folder / RECIPE).write_bytes(recipe.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             check = Check(

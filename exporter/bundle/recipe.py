@@ -14,7 +14,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from exporter.bundle.manifest import canonical
+from exporter.bundle.manifest import STORAGE, canonical
 from exporter.bundle.ranges import Count, Name, Share
 from exporter.bundle.reading import decode, parse
 from exporter.errors import BundleError, RequestError
@@ -66,6 +66,7 @@ class Recipe:
         sam_export: version of the exporter that wrote it.
         quantize_decoder: whether the decoder is in few bits too.
         keep_float: patterns of what stays float, see `exporter.products.select`.
+        storage: of linear layers' weights, see `exporter.bundle.manifest.Manifest`.
         min_iou: what was asked for; None if nothing was measured.
         blocks: the most sensitive for its size first; empty if nothing was measured.
         trials: in the order they were made.
@@ -77,6 +78,7 @@ class Recipe:
     precision: Name
     quantize_decoder: bool
     keep_float: Parts
+    storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     min_iou: Share | None = None
     blocks: Annotated[tuple[Block, ...], Meta(max_length=4096)] = ()
     trials: Annotated[tuple[Trial, ...], Meta(max_length=4096)] = ()

@@ -185,6 +185,26 @@ def test_a_decoder_has_its_own_precision_unless_it_is_asked_for():
         assert order.precision_of(decoder).name == expected
 
 
+def test_a_recipe_settles_how_weights_are_stored(tmp_path):
+    recipe = Recipe(
+        1,
+        exporter.__version__,
+        "demo",
+        "int4-weights",
+        quantize_decoder=False,
+        keep_float=(),
+        storage="palette4",
+    )
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json(), encoding="utf-8")
+    demo = load_variant("demo")
+    order = settle(Job(("coreml",), "int4-weights", recipe=path), demo)
+    assert order.options.palette == 4
+    assert order.bundle_name(order.targets[0]) == "demo-coreml-int4-weights-palette4"
+    with pytest.raises(RequestError, match="is of weights with palette4, not block16: leave out"):
+        settle(Job(("coreml",), "int4-weights", options=Options(block=16), recipe=path), demo)
+
+
 def test_a_network_without_a_decoder_has_none_to_bring_to_few_bits():
     with pytest.raises(RequestError, match="fastsam_s has no decoder of its own: leave out"):
         settle(Job(("onnx",), "int8", quantize_decoder=True), load_variant("fastsam_s"))

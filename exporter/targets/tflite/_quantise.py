@@ -21,8 +21,10 @@ from exporter.targets.tflite.fp32 import convert
 ALL = ".*"
 PRODUCTS = ("CONV_2D", "FULLY_CONNECTED")
 """Operations to run in 8 bits. With others too, a graph falls into many XNNPACK partitions."""
-WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D")
-"""Operations with a weight of their own; transposed convolutions are fully connected layers."""
+WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+"""Operations with a weight of their own."""
+QUANTIZERS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+"""Operations that AI Edge Quantizer calls otherwise."""
 
 
 def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFile:
@@ -53,7 +55,7 @@ def _keep(asked: Any, path: Path, work: Lowering) -> None:
     stay = work.stays_float([each.weight for each in layers], absorbs=True)
     for each, stays in zip(layers, stay, strict=True):
         if stays:
-            kind = TFLOperationName[each.kind]
+            kind = TFLOperationName[QUANTIZERS.get(each.kind, each.kind)]
             asked.add_quantization_config(each.pattern, kind, algorithm_key="no_quantize")
 
 
