@@ -23,9 +23,6 @@ from exporter.targets.onnx._stored import Weights
 from exporter.targets.onnx.fp32 import exported, write
 from exporter.targets.onnx.int8_weights import in_small_weights
 
-FINE = 2
-"""As `exporter.targets.FINE`, but finer: products whose outputs are not rounded leave room for
-convolutions on S/4 x S/4 positions, which are a quarter of MobileSAM's time."""
 FLOAT_OUTPUTS = frozenset({"MatMul", "Gemm"})
 GELU_ENDS = -4.0
 """From here on down GELU is between -1.3e-4 and 0."""
@@ -38,7 +35,7 @@ def lower(work: Lowering) -> GraphFile:
     chosen = [
         each
         for each in linear_nodes(model, Weights(model))
-        if each.node.op_type != "ConvTranspose" and not work.is_fine(each.positions, FINE)
+        if each.node.op_type != "ConvTranspose" and not work.is_fine(each.positions)
     ]
     keep_biases_apart(model, chosen)
     with _saved(model, work) as file:
