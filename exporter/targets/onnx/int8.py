@@ -21,7 +21,7 @@ from exporter.targets import Lowering
 from exporter.targets.onnx._linear import KINDS, Linear, linear_nodes
 from exporter.targets.onnx._stored import Weights
 from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import in_small_weights
+from exporter.targets.onnx.int8_weights import in_small_weights, kept_weights
 
 FLOAT_OUTPUTS = frozenset({"MatMul", "Gemm"})
 GELU_ENDS = -4.0
@@ -32,16 +32,21 @@ RANGES_MODULE = "exporter.targets.onnx._ranges"
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` with 8-bit convolutions and linear layers."""
     model = exported(work.graph)
+    kept = kept_weights(model, work)
     chosen = [
         each
         for each in linear_nodes(model, Weights(model))
-        if each.node.op_type != "ConvTranspose" and not work.is_fine(each.positions)
+        if each.node.op_type != "ConvTranspose"
+        and each.weight not in kept
+        and not work.is_fine(each.positions)
     ]
+    if not chosen:  # to the quantiser, no nodes are all nodes
+        return write(in_small_weights(model, kept), work)
     keep_biases_apart(model, chosen)
     with _saved(model, work) as file:
         ranges = work.find_ranges(RANGES_MODULE, file, rounded(chosen))
     ranges = without_flat_ends(model, ranges)
-    return write(in_small_weights(_typed(quantise(model, chosen, ranges))), work)
+    return write(in_small_weights(_typed(quantise(model, chosen, ranges)), kept), work)
 
 
 def rounded(chosen: list[Linear]) -> list[str]:

@@ -64,6 +64,6 @@ def test_filled_weights_take_few_pictures_and_all_is_as_before_afterwards(asked,
     before = samples.CALIBRATION_PICTURES, samples.GATE_PICTURES, samples.record, goldens.record
     with recorded_in(tmp_path, few=True):
         assert samples.GATE_PICTURES == FEW["GATE_PICTURES"] < before[1]
-        assert samples.calibration_of("min-max", None).scenes == FEW["CALIBRATION_PICTURES"]
+        assert samples.calibration_of("min-max", None, 192).scenes == FEW["CALIBRATION_PICTURES"]
     after = samples.CALIBRATION_PICTURES, samples.GATE_PICTURES, samples.record, goldens.record
     assert after == before
