@@ -123,6 +123,8 @@ _HOST = {
 
 BROKEN = frozenset(_HOST)
 FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity"})
+LOST = 0.1
+"""Sensitivity under which a decoder does not follow its prompts; one that lost them has 0."""
 
 # precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
@@ -222,7 +224,8 @@ def means_broken(figure: Figure) -> bool:
 
     Few bits blur masks; they change no input and leave no decoder that does not follow its prompts.
     """
-    return (figure.output, figure.measure) in BROKEN or figure.measure in FOLLOWING
+    lost = figure.measure in FOLLOWING and figure.value < LOST
+    return lost or (figure.output, figure.measure) in BROKEN
 
 
 def new_misses(manifest: Manifest, figures: tuple[Figure, ...]) -> list[Figure]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter import child
 from exporter.calibration import Range, Seen, Task, answer
+from exporter.targets.tflite._file import write
 
 MOST_BYTES = 2**29
 """Of the tensors that one run keeps whole."""
@@ -63,7 +64,7 @@ def _values(task: Task) -> Iterator[dict[str, Seen]]:
     for names in _groups(task.tensors, sizes):
         graph.outputs = [*own, *(places[name] for name in names if places[name] not in own)]
         file = task.file.with_suffix(".outputs")
-        flatbuffer_utils.write_model(model, str(file))
+        write(model, file)
         try:
             interpreter = Interpreter(model_path=str(file), num_threads=2)
             interpreter.allocate_tensors()

@@ -65,7 +65,7 @@ def loaded(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("table", "axis", "entries"), [(attention_bias(), 1, (3, 49)), (rows(), 1, (16, 27))]
+    ("table", "axis", "entries"), [(attention_bias(), 1, (49, 3)), (rows(), 1, (27, 16))]
 )
 def test_tables_of_attention_come_back_bit_by_bit(table, axis, entries, tmp_path):
     found = find_table(table)
