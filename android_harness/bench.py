@@ -121,20 +121,20 @@ class AndroidBench:
         return check_parity(bundle.path, bundle.manifest, load=load)
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
-        """One process, one graph, timed. Errors as of `check`."""
+        """Time one graph in a process of its own. Errors as of `check`."""
         loaded, plan = self._plan(bundle, GRAPH, graph)
         report, notes = self._run(loaded, plan)
         timed = report.graph_run(graph)
         return replace(timed, notes=(*timed.notes, *notes), way=loaded.way.name)
 
     def run_session(self, bundle: Bundle) -> SessionRun:
-        """One process, every graph, as an app uses them. Errors as of `check`."""
+        """Time every graph in one process, as an app uses them. Errors as of `check`."""
         report, notes = self._run(*self._plan(bundle, SESSION))
         timed = report.session_run()
         return replace(timed, notes=(*timed.notes, *notes))
 
     def condition(self) -> Condition:
-        """The device now."""
+        """Read the device's state now."""
         return conditions.parse(self.connection.ask(conditions.PARTS))
 
     def cool(self, start: Condition) -> Condition:
@@ -193,7 +193,7 @@ class AndroidBench:
         return loaded.way.read(plan.job, replace(ended.answer, files=files)), ended.notes
 
     def _link(self) -> None:
-        """The run's folder shows every file it needs, by a link to its place or its folder."""
+        """Link every file that a run needs into its folder."""
         tops = sorted({name.split("/")[0] for name in self._known})
         lines = (f"ln -sfn {FILES}/{quoted([top])} {self.folder}/{quoted([top])}" for top in tops)
         self.connection.check(f"mkdir -p {self.folder} && " + " && ".join(lines))

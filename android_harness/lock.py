@@ -38,7 +38,7 @@ def locked(serial: str) -> Iterator[None]:
 
 
 def lock_file(serial: str) -> Path:
-    """The file that stands for the device in use; it exists while a run does."""
+    """Name the file that stands for the device in use; it exists while a run does."""
     return lock_of(_device_file(serial))
 
 

@@ -20,10 +20,10 @@ class OwnRunner(ABC):
 
     @abstractmethod
     def program(self, place: str) -> str:
-        """How the runner in the folder `place` of the work folder is started."""
+        """Spell how the runner in the folder `place` of the work folder is started."""
 
     def libraries(self, folder: str, place: str) -> str:
-        """What LD_LIBRARY_PATH has to hold; empty for nothing."""
+        """Spell LD_LIBRARY_PATH for it; empty for nothing."""
         del folder, place
         return ""
 

@@ -30,7 +30,7 @@ class Answer:
 def start_command(
     folder: str, program: str, *, prefix: str = "", libraries: str = "", stale: str = ""
 ) -> str:
-    """A shell command that becomes `program`, in `folder` and with a clean environment.
+    """Make a shell command that becomes `program`, in `folder` and with a clean environment.
 
     A library that the vendor's LD_PRELOAD names would be loaded into the runner too.
 
@@ -52,7 +52,7 @@ def start_command(
 
 
 def read_runner(answer: Answer) -> RunnerReport:
-    """The C runner's report. RunnerError says how it ended if there is none."""
+    """Parse the C runner's report. RunnerError says how it ended if there is none."""
     if answer.status == 0 or answer.stdout.strip():
         if answer.status in (TIMED_OUT, KILLED):
             raise RunnerError(describe_ending(answer))

@@ -98,7 +98,7 @@ RUNTIMES = (
 
 
 def runtime_of(target: str) -> Runtime | None:
-    """The runtime that runs bundles of a target; None if no device has one."""
+    """Find the runtime that runs bundles of a target; None if no device has one."""
     return next((runtime for runtime in RUNTIMES if runtime.target == target), None)
 
 

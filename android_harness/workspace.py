@@ -66,7 +66,7 @@ class Item:
 
     @classmethod
     def of(cls, name: str, content: Path | bytes) -> Item:
-        """An item whose hash is not known yet."""
+        """Make an item whose hash is not known yet."""
         digest = sha256(content).hexdigest() if isinstance(content, bytes) else hash_file(content)
         return cls(name, content, digest)
 
@@ -235,7 +235,7 @@ def clear(connection: Connection) -> int:
 
 
 def _local(item: Item, folder: Path) -> Path:
-    """The content under its hash, in a folder here: adb takes the remote name from it."""
+    """Keep the content under its hash, in a folder here: adb takes the remote name from it."""
     path = folder / item.sha256
     if isinstance(item.content, bytes):
         path.write_bytes(item.content)
@@ -255,7 +255,7 @@ def _no_space(serial: str, need: int, free: int) -> NoSpaceError:
 
 
 def _once_each(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """The first item of each content, and the others."""
+    """Split into the first item of each content, and the others."""
     first = {item.sha256: item for item in reversed(items)}
     chosen = list(first.values())
     return chosen, [item for item in items if item not in chosen]

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import exporter
 from exporter import child, command, precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
+from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.calibration import RANGE_KINDS
 from exporter.closest import unknown
 from exporter.listing import listing
-from exporter.printable import one_line, plain
+from exporter.picture_folder import DEFAULT_PICTURES
+from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
-from exporter.targets import IMAGE_INPUTS, MINIMUM_IOS, OPSETS, Options
+from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
+    from exporter.budget import Measured
     from exporter.bundle.folder import Bundle
+    from exporter.bundle.manifest import Manifest
 
+COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
+"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -31,6 +40,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -39,9 +49,13 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == [COMPARE]:
+        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
+        return compare(given[1:])
     return command.run(
         "sam-export",
-        lambda: _parser().parse_args(argv),
+        lambda: _parser().parse_args(given),
         _work,
         stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
@@ -64,6 +78,7 @@ def _known(arguments: argparse.Namespace) -> str:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from exporter.budget import trade_off, trials_of
     from exporter.job import Job, Place
     from exporter.pipeline import export
 
@@ -79,17 +94,40 @@ def _export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
-        options=Options(arguments.minimum_ios, arguments.image_input, arguments.opset),
+        options=_options(arguments),
+        keep_float=tuple(arguments.keep_float or ()),
+        quantize_decoder=arguments.quantize_decoder,
+        min_iou=arguments.min_iou,
+        recipe=arguments.recipe,
+        calibration=arguments.calibration,
+        calibration_pictures=arguments.calibration_pictures,
+        ranges=arguments.ranges,
     )
-    bundles = export(job, Place(arguments.output, arguments.force, arguments.sign), report)
+    place = Place(
+        arguments.output, arguments.force, arguments.sign, allow_degraded=arguments.allow_degraded
+    )
+    bundles = export(job, place, report)
     seconds = time.perf_counter() - start
     if arguments.json:
-        print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
+        made = [_as_data(bundle, trials_of(bundle)) for bundle in bundles]
+        print(json.dumps({"bundles": made, "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
         print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
+        for line in trade_off(trials_of(bundle)):
+            print(one_line(line))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        arguments.minimum_ios,
+        arguments.image_input,
+        arguments.opset,
+        arguments.palette,
+        arguments.block,
+    )
 
 
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
@@ -103,30 +141,48 @@ def _targets(given: Sequence[str]) -> tuple[str, ...]:
 
 def summary(bundle: Bundle) -> str:
     """Sum a bundle up in one line: graph sizes and the main parity figures."""
-    manifest = bundle.manifest
+    degraded = " (degraded)" if bundle.manifest.degraded else ""
+    return f"{bundle.path}{degraded}: {_figures(bundle.manifest)}"
+
+
+def _figures(manifest: Manifest) -> str:
     sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
     names = {graph.spec.name for graph in manifest.graphs}
     own = [figure for figure in manifest.parity if figure.graph in names]
     values = {f.measure: f.value for f in own if f.output == "low_res_masks"}
     if not values:
         shown = (f"{f.output} PSNR {f.value:.1f} dB" for f in own if f.measure == "psnr_db")
-        return f"{bundle.path}: {sizes}; {', '.join(shown)}"
+        return f"{sizes}; {', '.join(shown)}"
     judged = {f.measure: f.value for f in manifest.parity if f.output == "masks"}
     if "mean_mask_iou" in judged:
         return (
-            f"{bundle.path}: {sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
+            f"{sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
             f"1 % under {judged['p1_mask_iou']:.3f}, another mask chosen in "
             f"{judged['other_mask_share']:.1%} of the cases"
         )
     return (
-        f"{bundle.path}: {sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
+        f"{sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
         f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "
         f"prompt sensitivity {values['prompt_sensitivity']:.3f}"
     )
 
 
-def _as_data(bundle: Bundle) -> dict[str, object]:
-    return {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
+def _as_data(bundle: Bundle, trials: Sequence[Measured]) -> dict[str, object]:
+    data = {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
+    return data | ({"trials": [dataclasses.asdict(each) for each in trials]} if trials else {})
+
+
+def _share(text: str) -> float:
+    """Parse a number over 0 and under 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(
+            f"should be a number over 0 and under 1, not '{printable(text, 40)}'"
+        )
+    return value
 
 
 def _parser() -> Parser:
@@ -199,6 +255,9 @@ def _parser() -> Parser:
         help="of --target onnx (default: the lowest that has the graph's operations; 17 runs in "
         "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
+    _add_storage(parser)
+    _add_kept(parser)
+    _add_calibration(parser)
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add(
@@ -211,6 +270,88 @@ def _parser() -> Parser:
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
     return parser
+
+
+def _add_kept(parser: Parser) -> None:
+    """Add the options that say what of few bits stays float."""
+    add = parser.add_argument
+    add(
+        "--keep-float",
+        action="append",
+        metavar="PATTERN",
+        help="of a precision of few bits: keep what this names in float, as '*.neck' or "
+        "image_encoder.layers.0; repeatable (recipe.json in the bundle lists what was kept)",
+    )
+    add(
+        "--quantize-decoder",
+        action="store_true",
+        help="of a precision of few bits: the decoder's transformer too (default: float16)",
+    )
+    add(
+        "--min-iou",
+        type=_share,
+        metavar="IOU",
+        help="of a precision of few bits: keep the most sensitive blocks in float until the masks "
+        "reach this mean IoU with the float32 network's, as 0.995",
+    )
+    add(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="keep in float what this recipe.json of another bundle says; nothing is measured",
+    )
+
+
+def _add_storage(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
+        "--palette",
+        type=int,
+        choices=PALETTES,
+        help="store the weights of linear layers as indices of so many bits into a palette, for "
+        "--target coreml in int8-weights (6) or int4-weights (4 or 6)",
+    )
+    add(
+        "--block",
+        type=int,
+        choices=BLOCKS,
+        help="weights of a linear layer that share a scale, for --target coreml in int8-weights or "
+        "int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
+    )
+
+
+def _add_calibration(parser: Parser) -> None:
+    add = parser.add_argument_group(
+        "calibration of --precision int8",
+        "A file prompts.json in DIR may hold prompts, in pixels of the upright picture: "
+        '{"dog.jpg": [{"points": [[X, Y], [X, Y, LABEL]], "box": [X0, Y0, X1, Y1]}, ...], ...}, '
+        "one entry for each object. For other pictures the float network finds objects itself.",
+    ).add_argument
+    add(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="find ranges on the pictures of this folder (default: on procedural scenes); of 8 and "
+        "more, every second one judges the masks instead, up to 16",
+    )
+    add(
+        "--calibration-pictures",
+        type=whole_number(1, MOST_PICTURES),
+        metavar="N",
+        help=f"take N, spread over the sorted names (default: all, {DEFAULT_PICTURES} at most)",
+    )
+    add(
+        "--ranges",
+        choices=RANGE_KINDS,
+        default=RANGE_KINDS[0],
+        help="from the least to the largest value (default), or with the least mean squared error",
+    )
+    add(
+        "--allow-degraded",
+        action="store_true",
+        help="write a bundle of int8, int8-weights or int4-weights whose masks miss their floors, "
+        "and mark it as degraded",
+    )
 
 
 if __name__ == "__main__":

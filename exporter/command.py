@@ -72,7 +72,7 @@ def _parsed(parse: Callable[[], Arguments]) -> Arguments:
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """One line for a user, and the exit status.
+    """Put an error into one line for a user, and choose the exit status.
 
     What the request or a file can bring about is said as that (2), and what the machine is short of
     (1). Anything else is a fault of ours.

@@ -166,7 +166,7 @@ def _asked(stage: Stage) -> Iterator[tuple[str, dict[str, Array]]]:
 def is_steady(
     manifest: Manifest, outputs: Mapping[str, Array], frame: Frame, ask: Ask, found: Answer
 ) -> bool:
-    """Whether errors as large as the floors allow leave an answer about the same."""
+    """Tell whether errors as large as the floors allow leave an answer about the same."""
     read = DETECTED if manifest.detections else ANSWERING
     for seed in range(2):
         rng = Generator(PCG64(seed))

@@ -7,10 +7,8 @@ itself gets a padded picture as well.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,22 @@ from numpy.random import PCG64, Generator
 from exporter.bundle.drawn_prompts import draw
 from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.goldens import SHARED, key
-from exporter.bundle.preprocess import Floats, Frame, image_input, mask_scores, resized_size
+from exporter.bundle.masks import masks_of
+from exporter.bundle.preprocess import (
+    Bools,
+    Floats,
+    Frame,
+    image_input,
+    mask_scores,
+    resized_size,
+)
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
+from exporter.cases import Case, cases, drawn_cases
 from exporter.errors import LoweringError
 from exporter.graphs import Graph, Named
-from exporter.scenes.scene import Scene, box_around, point_inside, scene
+from exporter.scenes.scene import scene
+from exporter.subjects import SceneSubject, Subject
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 """Key -> array, as in `exporter.bundle.goldens`."""
@@ -39,15 +47,6 @@ PADDED = "scene_padded"
 
 
 @dataclass(frozen=True)
-class Case:
-    """Prompts of one decoder call; `refines` names the case whose best mask is fed back."""
-
-    name: str
-    sets: tuple[Prompts, ...]
-    refines: str = ""
-
-
-@dataclass(frozen=True)
 class Run:
     """One case of one graph: its own inputs and torch's outputs."""
 
@@ -58,38 +57,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Recorder:
-    """The scene, and a bundle's prompts on it.
+    """A picture, and a bundle's prompts on it.
 
     Attributes:
-        size: side S of the input, in pixels.
+        subject: the picture.
         rule: prompts in slots, drawn prompts, or None for a network that takes none.
         mask: the bundle's.
-        seed: of the scene.
     """
 
-    size: int
+    subject: Subject
     rule: PromptRule | DrawnPrompts | None
     mask: MaskRule
-    seed: int = SEED
-
-    @cached_property
-    def _scene(self) -> Scene:
-        return scene(self.seed, self.size, self.size)
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """(1, 3, S, S) RGB."""
-        return np.ascontiguousarray(self._scene.image.transpose(2, 0, 1)[None])
-
-    @property
-    def instances(self) -> npt.NDArray[np.bool_]:
-        """(K, S, S): the scene's objects."""
-        return self._scene.instances
-
-    @property
-    def frame(self) -> Frame:
-        """The scene fills the input."""
-        return Frame((self.size, self.size), (self.size, self.size), self.size)
 
     def runs(self, graph: Graph, given: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[Run]:
         """Run every case of a graph.
@@ -104,8 +82,9 @@ class Recorder:
         if isinstance(self.rule, PromptRule) and "point_coords" in taken:
             yield from self._slots(graph, given, own, self.rule)
         elif isinstance(self.rule, DrawnPrompts) and "prompt_masks" in taken:
-            for name, prompts in drawn_cases(self.instances).items():
-                inputs = own | {"prompt_masks": draw(prompts, self.frame, self.rule)}
+            subject = self.subject
+            for name, prompts in drawn_cases(subject.instances(None), subject.given).items():
+                inputs = own | {"prompt_masks": draw(prompts, subject.frame, self.rule)}
                 yield Run(name, inputs, run(graph, {**given, **inputs}))
         else:
             for name, each in examples.items():
@@ -120,14 +99,36 @@ class Recorder:
     ) -> Iterator[Run]:
         taken = {tensor.name for tensor in graph.spec.inputs}
         best: dict[str, Floats] = {}
-        for case in cases(self.instances, rule, refine="mask_input" in taken):
+
+        def inputs_of(case: Case) -> Arrays:
             previous, side = best.get(case.refines), self.mask.low_res_size
-            inputs = _slot_inputs(case, self.frame, rule, previous, side)
-            kept: Arrays = own | {name: array for name, array in inputs.items() if name in taken}
+            inputs = _slot_inputs(case, self.subject.frame, rule, previous, side)
+            return own | {name: array for name, array in inputs.items() if name in taken}
+
+        def ask(prompts: Sequence[Prompts]) -> list[tuple[float, Bools]]:
+            found: list[tuple[float, Bools]] = []
+            for at in range(0, len(prompts), rule.batch):
+                sets = (*prompts[at : at + rule.batch], *(prompts[-1],) * rule.batch)[: rule.batch]
+                outputs = run(graph, {**given, **inputs_of(Case("", sets))})
+                found += self._answers(outputs)
+            return found[: len(prompts)]
+
+        asked = any(tensor.name == "low_res_masks" for tensor in graph.spec.outputs)
+        instances = self.subject.instances(ask if asked else None)
+        refine = "mask_input" in taken
+        for case in cases(instances, rule, self.subject.given, refine=refine):
+            kept = inputs_of(case)
             outputs = run(graph, {**given, **kept})
             if "low_res_masks" in outputs:
                 best[case.name] = _best(outputs, self.mask)
             yield Run(case.name, kept, outputs)
+
+    def _answers(self, outputs: Mapping[str, Floats]) -> Iterator[tuple[float, Bools]]:
+        """Choose the best mask of each set of a batch, with its score."""
+        frame = self.subject.frame
+        for logits, iou in zip(outputs["low_res_masks"], outputs["iou_predictions"], strict=True):
+            masks = masks_of(logits, iou, frame, self.mask, multimask=True)
+            yield float(masks.scores[masks.best]), masks.masks[masks.best]
 
 
 def record(
@@ -135,21 +136,22 @@ def record(
     rule: PromptRule | DrawnPrompts | None,
     mask: MaskRule,
     seed: int = SEED,
+    subject: Subject | None = None,
 ) -> Arrays:
-    """Run every graph in torch, on the scene and the outputs of earlier graphs.
+    """Run every graph in torch, on a picture and the outputs of earlier graphs.
 
     Args:
         graphs: the variant's.
         rule: see `Recorder`.
         mask: the bundle's.
-        seed: of the scene.
+        seed: of the scene that is the picture.
+        subject: another picture, or None.
 
     Returns:
         Key -> array. Every case of a graph shares the outputs of earlier graphs.
     """
     ordered = order_graphs(graphs)
-    size = next(t.shape[-1] for graph in ordered for t in graph.spec.inputs if t.name == "image")
-    recorder = Recorder(size, rule, mask, seed)
+    recorder = Recorder(subject or SceneSubject(seed, input_size(ordered)), rule, mask)
     goldens: Arrays = {}
     first: dict[str, dict[str, Floats]] = {}
     for at, graph in enumerate(ordered):
@@ -157,7 +159,7 @@ def record(
         shared: Arrays = {each: first[feed.graph][each] for each, feed in earlier.items()}
         own: Arrays = {}
         if any(tensor.name == "image" for tensor in graph.spec.inputs):
-            (shared if len(ordered) == 1 else own)["image"] = recorder.image
+            (shared if len(ordered) == 1 else own)["image"] = recorder.subject.image
         runs = {each.case: each for each in recorder.runs(graph, shared | own)}
         first[name] = runs[min(runs)].outputs
         goldens |= {key(name, SHARED, each): array for each, array in shared.items()}
@@ -165,6 +167,11 @@ def record(
             for each, array in (own | ran.inputs | ran.outputs).items():
                 goldens[key(name, case, each)] = array
     return goldens
+
+
+def input_size(graphs: Sequence[Graph]) -> int:
+    """Find the side S of the image that the graphs take."""
+    return next(t.shape[-1] for graph in graphs for t in graph.spec.inputs if t.name == "image")
 
 
 def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
@@ -217,49 +224,6 @@ def run(graph: Graph, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str
     }
     with torch.no_grad():
         return {name: output.numpy() for name, output in Named(graph)(**given).items()}
-
-
-def drawn_cases(instances: npt.NDArray[np.bool_]) -> dict[str, Prompts]:
-    """Make every kind of prompt that can be drawn."""
-    first, second = (point_inside(mask) for mask in instances[:2])
-    return {
-        "click_a": Prompts((first,), (1,)),
-        "click_b": Prompts((second,), (1,)),
-        "points": Prompts((first, second), (1, 1)),
-        "box": Prompts(box=box_around(instances[0])),
-        "box_point": Prompts((first,), (1,), box_around(instances[0])),
-    }
-
-
-def cases(instances: npt.NDArray[np.bool_], rule: PromptRule, *, refine: bool = True) -> list[Case]:
-    """Make every kind of prompt that fits the bundle's slots.
-
-    Args:
-        instances: (K, S, S) the scene's objects, at least two.
-        rule: the bundle's.
-        refine: whether the decoder takes an earlier mask.
-    """
-    clicks = [point_inside(mask) for mask in instances]
-    boxes = [box_around(mask) for mask in instances]
-    several = tuple(clicks[i % len(clicks)] for i in range(rule.slots - rule.pad_without_box))
-    made = [
-        Case("click_a", (Prompts((clicks[0],), (1,)),)),
-        Case("click_b", (Prompts((clicks[1],), (1,)),)),
-        Case("points", (Prompts((clicks[0], clicks[1]), (1, 0)),)),
-        Case("box", (Prompts(box=boxes[0]),)),
-        Case("box_point", (Prompts((clicks[1],), (0,), boxes[0]),)),
-        Case("refine", (Prompts((clicks[0],), (1,)),), refines="click_a"),
-        Case("full", (Prompts(several, (1,) + (0,) * (len(several) - 1)),)),
-    ]
-    made = [case for case in made if refine or not case.refines]
-    fitting = [case for case in made if case.sets[0].slots(rule) <= rule.slots]
-    return [_fill_batch(case, clicks, rule) for case in fitting]
-
-
-def _fill_batch(case: Case, clicks: list[tuple[float, float]], rule: PromptRule) -> Case:
-    """The case's own set first; the other sets of the batch click on other objects."""
-    others = tuple(Prompts((clicks[i % len(clicks)],), (1,)) for i in range(1, rule.batch))
-    return dataclasses.replace(case, sets=case.sets + others)
 
 
 def _slot_inputs(

@@ -17,7 +17,7 @@ Progress = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """A `Progress` that shows nothing."""
+    """Show nothing."""
     del line
 
 

@@ -91,7 +91,7 @@ def _send_again(over: _thread.LockType) -> None:
 
 
 def _is_ending() -> bool:
-    """Whether an end is being handled: then a clean-up runs, which nothing may stop."""
+    """Tell whether an end is being handled: then a clean-up runs, which nothing may stop."""
     error, seen = sys.exc_info()[1], set[int]()
     waiting = [error]
     while waiting:

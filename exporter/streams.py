@@ -85,7 +85,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def copy_of_stderr() -> TextIO:
-    """A stream to where stderr goes now, which stays there if the descriptor is redirected."""
+    """Copy the stream to where stderr goes now; it stays there if the descriptor is redirected."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):  # replaced by something that is no file
@@ -110,7 +110,7 @@ def _open_closed() -> None:
 
 
 def _tolerant(stream: TextIO, number: int) -> TextIO:
-    """The stream with a raw end of ours; itself if it is none of the process's own."""
+    """Give the stream a raw end of ours; leave it if it is none of the process's own."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is nothing in between
     if type(raw) is io.FileIO and raw.fileno() == number:
@@ -135,7 +135,7 @@ def _text(raw: _Raw, like: TextIO) -> TextIO:
 
 
 def _errors(stream: TextIO) -> str:
-    """How letters are treated that the encoding does not have: as asked for, else escaped."""
+    """Choose how letters outside the encoding are written: as asked for, else escaped."""
     asked = getattr(stream, "errors", None) or "strict"
     return "backslashreplace" if asked in ("strict", "surrogateescape") else asked
 

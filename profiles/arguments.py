@@ -123,7 +123,7 @@ def reporting() -> Parser:
 
 
 def page_of(name: str) -> str:
-    """The attribute of the arguments that holds the file of the page `name`."""
+    """Return the attribute of the arguments that holds the file of the page `name`."""
     return f"page_{name}"
 
 
@@ -194,7 +194,7 @@ def _add_kind_options(made: Parser) -> None:
 
 
 def option_of(option: KindOption) -> str:
-    """The attribute of the arguments that holds an option of a kind; empty if not given."""
+    """Return the attribute of the arguments that holds an option of a kind; empty if not given."""
     return f"kind_{option.name}"
 
 

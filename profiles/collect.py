@@ -25,7 +25,7 @@ from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
 from profiles.store import Store
 from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
-from runtimes.measures import describe, find_misses
+from runtimes.measures import degraded, describe, new_misses
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _side_by_side(
     outcome: Outcome,
     report: Progress,
 ) -> None:
-    """Each phone in a thread. Ctrl-C reaches only this one, so it tells the others to stop."""
+    """Measure each phone in its thread. Ctrl-C reaches only this one, so it stops the others."""
     with ThreadPoolExecutor(max_workers=len(phones)) as pool:
         running: list[tuple[DeviceFacts, Future[list[Profile]]]] = [
             (facts, pool.submit(measure, plan, facts, device, report)) for facts, device in phones
@@ -147,12 +147,14 @@ class _Run:
             if not self.plan.method.check or journal.parity is not None:
                 continue
             self._step(f"{bundle.path.name}: checking parity")
+            if bundle.manifest.degraded:
+                self.say(f"{bundle.path.name} is {degraded(bundle.manifest)}")
             figures = self.bench.check(bundle)
             _demand_reached(bundle, figures)
             journal.checked(figures)
 
     def repeat(self, number: int, start: Condition) -> None:
-        """One turn of every bundle that has not had it."""
+        """Take one turn of every bundle that has not had it."""
         for bundle, journal in self.turns:
             if number < len(journal.repeats):
                 self.say(f"{bundle.path.name}: repeat {number + 1} was done before")
@@ -190,12 +192,12 @@ class _Run:
 
 
 def _untimed(journal: Journal) -> bool:
-    """Whether there are no times to repeat: an interpreter ran it."""
+    """Tell whether there are no times to repeat: an interpreter ran it."""
     return any(not run.timed for repeat in journal.repeats for run in repeat.runs)
 
 
 def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
-    under = find_misses(figures)
+    under = new_misses(bundle.manifest, figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         line = describe(under[0], bundle.manifest.precision)

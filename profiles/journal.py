@@ -109,7 +109,7 @@ class Journal:
 
 
 def folder_of(store: Path) -> Path:
-    """Where the journals of a store are."""
+    """Return where the journals of a store are."""
     return store.with_name(store.name + SUFFIX)
 
 
@@ -117,7 +117,7 @@ def folder_of(store: Path) -> Path:
 def open_journal(
     store: Path, work: Work, taken: Container[str], report: Progress
 ) -> Iterator[Journal]:
-    """The journal of `work`: a new one, or the one an interrupted run left.
+    """Open the journal of `work`: a new one, or the one an interrupted run left.
 
     Args:
         store: the profiles' file.
@@ -166,7 +166,7 @@ def _remove_if_empty(folder: Path) -> None:
 def _taken_over(
     path: Path, descriptor: int, taken: Container[str], report: Progress
 ) -> Journal | None:
-    """What an earlier run left, if it can be gone on with."""
+    """Read what an earlier run left; None if it cannot be gone on with."""
     lines, torn = _split_lines(path.read_bytes())
     if not lines:
         return None
@@ -187,7 +187,7 @@ def _taken_over(
 
 
 def _split_lines(data: bytes) -> tuple[list[bytes], bytes]:
-    """The whole lines, and what is left of a torn last one.
+    """Split into whole lines and the rest of a torn last one.
 
     A last line without a newline is whole if it is JSON.
     """

@@ -33,14 +33,14 @@ ALIASES = {
 
 
 def catalogues() -> tuple[str, ...]:
-    """The packages that hold kinds, the host's first."""
+    """Return the packages that hold kinds, the host's first."""
     top = Path(__file__).parents[1]
     found = sorted(path.parents[1].name for path in top.glob("*_harness/devices/__init__.py"))
     return ("runtimes.devices", *(f"{name}.devices" for name in found))
 
 
 def kinds() -> Iterator[DeviceKind]:
-    """Every kind, the host first; a harness is imported when its turn comes."""
+    """Load every kind, the host first; a harness is imported when its turn comes."""
     for package in catalogues():
         for name in catalog.names(package):
             yield catalog.load(package, name, "KIND")
@@ -57,7 +57,7 @@ def delegates() -> tuple[str, ...]:
 
 
 def modes() -> tuple[Mode, ...]:
-    """What a device can be put into while it is measured, of any kind."""
+    """Return what a device can be put into while it is measured, of any kind."""
     return _once(mode for kind in kinds() for mode in kind.modes)
 
 
@@ -89,7 +89,7 @@ def kind_of(name: str) -> tuple[DeviceKind, str]:
 
 
 def class_of(facts: DeviceFacts, condition: Condition | None) -> tuple[str, str]:
-    """What the facts in a stored row say now: the class of its device, and the reason."""
+    """Judge the facts in a stored row: the class of its device by today's rules, and the reason."""
     start = facts.device.partition(":")[0]
     for kind in kinds():
         if kind.name == start and kind.class_of is not None:
@@ -98,13 +98,13 @@ def class_of(facts: DeviceFacts, condition: Condition | None) -> tuple[str, str]
 
 
 def find(name: str) -> Device:
-    """The device called `KIND` or `KIND:ID`. RequestError says why there is none."""
+    """Find the device called `KIND` or `KIND:ID`. RequestError says why there is none."""
     kind, identifier = kind_of(name)
     return kind.find(identifier)
 
 
 def listed() -> tuple[Listed, ...]:
-    """Every device of every kind that can be seen now. One that fails is a row with its reason."""
+    """List every device of every kind seen now; one that fails is a row with its reason."""
     rows: list[Listed] = []
     for kind in kinds():
         try:

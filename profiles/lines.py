@@ -57,7 +57,7 @@ class Line:
             raise RequestError(f"{where} is not UTF-8") from None
 
     def is_object(self) -> bool:
-        """Whether it is a JSON object, of whatever release."""
+        """Tell whether it is a JSON object, of any release."""
         try:
             return isinstance(parse_json(self.text(""), ""), dict)
         except RequestError:
@@ -65,7 +65,7 @@ class Line:
 
 
 def lines_of(stream: BinaryIO) -> Iterator[Line]:
-    """Every line that is not blank."""
+    """Yield every line that is not blank."""
     number = start = 0
     while data := stream.readline(MOST_BYTES + 1):
         size, last = len(data), data

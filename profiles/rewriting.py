@@ -32,7 +32,7 @@ class Rewriting:
 
 
 def reclassed(profile: Profile) -> Profile:
-    """The same measurement, its device of the class that its facts prove by the rules of today."""
+    """Copy a measurement with its device in the class that its facts prove by today's rules."""
     before = profile.repeats[0].before if profile.repeats else None
     found, reason = kinds.class_of(profile.device, before)
     if found == profile.device.device_class:
@@ -78,7 +78,7 @@ def rewrite(
 def _pair(
     line: Line, change: Callable[[Profile], Profile], where: str, report: Progress
 ) -> tuple[Profile, Profile] | None:
-    """The profile of a line, and what takes its place; None if the line is none."""
+    """Parse a line's profile, and make its replacement; None if the line holds none."""
     try:
         profile = parse_profile(line.text(where), where)
     except RequestError as error:
@@ -106,7 +106,7 @@ def _put_in_place(path: Path, content: bytes) -> Path:
 
 
 def _keep(path: Path) -> Path:
-    """One more name for the file: `STORE.old`, or `STORE.old-2` if there is one already."""
+    """Link the file under one more name: `STORE.old`, or `STORE.old-2` if that is taken."""
     number = 1
     while True:
         kept = path.with_name(f"{path.name}.old" + (f"-{number}" if number > 1 else ""))

@@ -62,6 +62,7 @@ class BundleFacts:
         sha256: of its manifest, which holds the hashes of every other file.
         input_size: side of the square input, in pixels.
         graphs: in the manifest's order.
+        degraded: whether it was written with masks under their floors.
     """
 
     name: str
@@ -71,6 +72,7 @@ class BundleFacts:
     precision: str
     input_size: int
     graphs: tuple[GraphFacts, ...]
+    degraded: bool = False
 
     @property
     def bytes(self) -> int:
@@ -140,7 +142,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def parse_profile(line: str, where: str) -> Profile:
-    """One line of a store.
+    """Parse one line of a store.
 
     Args:
         line: JSON.
@@ -166,7 +168,7 @@ def parse_moment(text: str, where: str) -> datetime.datetime:
 
 
 def parse_id(line: str, where: str) -> str:
-    """The id of one line of a store; nothing else of it is looked at, which is far quicker.
+    """Parse the id of one line of a store and nothing else of it, which is far quicker.
 
     Raises:
         RequestError: not JSON, of another version, or without an id.
@@ -207,7 +209,7 @@ def parse_as(kind: type[T], data: Any, where: str) -> T:
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:
-    """What a profile keeps of a bundle."""
+    """Collect the facts of a bundle that a profile keeps."""
     manifest: Manifest = bundle.manifest
     return BundleFacts(
         name=bundle.path.resolve().name,
@@ -221,6 +223,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
             GraphFacts(g.spec.name, g.bytes, getattr(g, "multiply_accumulates", None))
             for g in manifest.graphs
         ),
+        degraded=manifest.degraded,
     )
 
 

@@ -58,7 +58,7 @@ def parse_time(text: str) -> datetime.datetime:
 
 
 def select(word: str, store: Store, report: Progress = silent) -> list[Profile]:
-    """What a user means by `word`: a store file, an id or its start, a label, a bundle's name.
+    """Find the profiles that `word` means: a store file, an id or its start, a label, a bundle.
 
     Of several measurements of the same bundle on the same device the latest is meant.
 
@@ -95,7 +95,7 @@ def select(word: str, store: Store, report: Progress = silent) -> list[Profile]:
 
 
 def latest(profiles: Iterable[Profile]) -> list[Profile]:
-    """The last of each bundle name on each device, in the order of these last ones."""
+    """Choose the last profile of each bundle on each device, in order of time."""
     last: dict[tuple[str, ...], Profile] = {}
     for profile in profiles:
         device = profile.device

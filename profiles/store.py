@@ -44,7 +44,7 @@ class Store:
     path: Path = DEFAULT
 
     def read(self, report: Progress = silent) -> tuple[Profile, ...]:
-        """Every profile, the oldest first.
+        """Read every profile, the oldest first.
 
         Args:
             report: told of each line that was left out, and why.
@@ -55,7 +55,7 @@ class Store:
         return tuple(self._parsed(parse_profile, report))
 
     def ids(self) -> frozenset[str]:
-        """The id of every profile; none if there is no store yet.
+        """Read the id of every profile; none if there is no store yet.
 
         Raises:
             RequestError: the file is no store (the first reason).
@@ -76,7 +76,7 @@ class Store:
 
     @contextmanager
     def writing(self, report: Progress = silent) -> Iterator[int]:
-        """A descriptor that appends, alone, to a file of whole lines.
+        """Open a descriptor that appends, alone, to a file of whole lines.
 
         Raises:
             RequestError: the file is no store, or cannot be one.
@@ -94,7 +94,7 @@ class Store:
             raise unwritable(self.path, error) from error
 
     def _parsed(self, parse: Callable[[str, str], T], report: Progress) -> list[T]:
-        """What `parse` makes of every line; a line that it refuses is told of and left out."""
+        """Parse every line; one that `parse` refuses is reported and left out."""
         good, bad = list[T](), _Bad(self.path)
         with self._opened() as stream:
             for line in lines_of(stream):
@@ -112,7 +112,7 @@ class Store:
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
-        """The file, while nobody writes to it."""
+        """Open the file while nobody writes to it."""
         try:
             stream = self.path.open("rb")
         except FileNotFoundError:
@@ -183,7 +183,7 @@ class _Bad:
             raise RequestError(self._wrong)
 
     def holds(self, line: Line) -> bool:
-        """Whether it is one of these, if it is the last of its file."""
+        """Tell whether the last line is one of these."""
         return bool(self.lines) and self.lines[-1].number == line.number
 
     def tell(self, report: Progress, each: str, torn: str) -> None:
@@ -231,7 +231,7 @@ def _blank(path: Path, descriptor: int, lines: Sequence[Line]) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> SamExportError:
-    """The error for a store or journal that cannot be written; it names the file."""
+    """Make the error for a store or journal that cannot be written; it names the file."""
     where = error.filename if isinstance(error.filename, str) else path
     what = f"cannot write {where} ({error.strerror})"
     if error.errno in _ASKED_WRONGLY:
@@ -243,7 +243,7 @@ def unwritable(path: Path, error: OSError) -> SamExportError:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """A descriptor that appends to `path`, alone; the file's name is on the disk as well."""
+    """Open a descriptor that appends to `path`, alone; the file's name reaches the disk too."""
     existed, descriptor = path.exists(), -1
     while descriptor < 0:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
@@ -260,7 +260,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _is_file(path: Path, descriptor: int) -> bool:
-    """Whether `path` is still the name of the open file."""
+    """Tell whether `path` is still the name of the open file."""
     ours = os.fstat(descriptor)
     try:
         named = path.stat()

@@ -24,7 +24,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def measured(summaries: Sequence[Summary]) -> str:
-    """What a measurement ends with, of each device: graphs, what a user feels, what to know."""
+    """Show what a measurement found, by device: graphs, what a user feels, remarks."""
     devices = dict.fromkeys(f"{s.device} ({s.device_name})" for s in summaries)
     parts = []
     for device in devices:
@@ -95,7 +95,7 @@ def reclassed(changed: Sequence[tuple[Profile, Profile]]) -> str:
 
 
 def reclassed_data(pair: tuple[Profile, Profile]) -> dict[str, str]:
-    """The same of one profile, as plain data."""
+    """Collect one reclassed profile as plain data."""
     before, after = pair
     device = after.device
     return {
@@ -179,7 +179,7 @@ def _device(row: Listed) -> tuple[str, ...]:
 
 
 def facts_line(device: DeviceFacts) -> str:
-    """What is known of a device, in one line."""
+    """Join the known facts of a device in one line."""
     cores = " + ".join(cluster(len(c.cores), c.max_khz) for c in device.clusters)
     parts = (
         device.device,
@@ -223,7 +223,7 @@ def _graph_cells(ms: Spread | None, first: float | None, load: float | None) -> 
 
 
 def with_interval(spread: Spread | None) -> str:
-    """The median and its 95 % interval; one repeat has none worth the name."""
+    """Format the median with its 95 % interval, which one repeat does not have."""
     if spread is None:
         return NOTHING
     if spread.repeats < 2:

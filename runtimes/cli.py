@@ -20,7 +20,7 @@ from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
 from runtimes.arguments import DEFAULT_THREADS, parser
 from runtimes.engines import choose_engine
-from runtimes.measures import describe, find_misses
+from runtimes.measures import degraded, describe, new_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
 from runtimes.pictures import Picture
@@ -54,14 +54,17 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
         report["signature"] = None if arguments.verify_key is None else "verified"
+        report["degraded"] = manifest.degraded
         print(json.dumps({**report, "figures": [asdict(f) for f in figures]}, indent=2))
     else:
         signed = "" if arguments.verify_key is None else f", signed by {arguments.verify_key}"
         opened = f"{len(manifest.files)} files as exported{signed}"
         print(one_line(f"{bundle.path}: {opened}; engine {engine}"))
+        if manifest.degraded:
+            print(f"  {one_line(degraded(manifest))}")
         for figure in figures:
             print(f"  {one_line(describe(figure, manifest.precision))}")
-    under = find_misses(figures)
+    under = new_misses(manifest, figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         raise ParityError(f"{describe(under[0], manifest.precision)}{more}")
@@ -88,7 +91,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     _time(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
     masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
-    _tell([*picture.notes, *notes, *([given.note] if given else [])])
+    _tell([_warning(bundle), *picture.notes, *notes, *([given.note] if given else [])])
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
     written = write(files, arguments.image, picture, found)
     if arguments.json:
@@ -143,6 +146,10 @@ def _tell(notes: Sequence[str]) -> None:
         print(f"sam-run: {one_line(note)}", file=sys.stderr)
 
 
+def _warning(bundle: Bundle) -> str:
+    return f"{bundle.path.name} is {degraded(bundle.manifest)}" if bundle.manifest.degraded else ""
+
+
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
@@ -150,6 +157,7 @@ def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
         "variant": manifest.variant,
         "target": manifest.target,
         "precision": manifest.precision,
+        "degraded": manifest.degraded,
         "engine": engine,
         "image": {"width": picture.size[0], "height": picture.size[1]},
     }

@@ -209,7 +209,7 @@ class GraphRun:
 
     @classmethod
     def untimed(cls, graph: str, runtime: str, why: str) -> GraphRun:
-        """A run that gave no times, and why."""
+        """Make a run that gave no times, and why."""
         return cls(
             graph=graph,
             runtime=runtime,
@@ -247,7 +247,7 @@ class SessionRun:
 
     @classmethod
     def untimed(cls, runtime: str, why: str) -> SessionRun:
-        """A session that gave no times, and why."""
+        """Make a session that gave no times, and why."""
         return cls(
             runtime=runtime,
             load_ns=0,
@@ -271,15 +271,15 @@ class Bench(Protocol):
         ...
 
     def run_graph(self, bundle: Bundle, graph: str) -> GraphRun:
-        """One process, one graph, timed."""
+        """Time one graph in a process of its own."""
         ...
 
     def run_session(self, bundle: Bundle) -> SessionRun:
-        """One process, every graph, as an app uses them; RequestError if the way cannot."""
+        """Time every graph in one process, as an app uses them; RequestError if the way cannot."""
         ...
 
     def condition(self) -> Condition:
-        """The device now."""
+        """Read the device's state now."""
         ...
 
     def cool(self, start: Condition) -> Condition:
@@ -291,7 +291,7 @@ class Device(Protocol):
     """Something a bundle can be measured on."""
 
     def facts(self) -> DeviceFacts:
-        """What it is."""
+        """Read what the device is."""
         ...
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:

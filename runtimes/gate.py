@@ -9,6 +9,7 @@ on the outputs of the lowered graphs before it, as in an app.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,22 +23,35 @@ from exporter.bundle.agreement import END_TO_END
 from exporter.bundle.end_to_end import Ask, answer
 from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
-from exporter.bundle.goldens import Goldens
+from exporter.bundle.goldens import PICTURE, SHARED, SIZE, Goldens
 from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.masks import Masks
-from exporter.bundle.preprocess import Bools, Floats, Frame
+from exporter.bundle.preprocess import Bools, Floats, Frame, seen_frame
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import read_sample
 from exporter.errors import ParityError
-from runtimes.engines import LoadedGraph, load_graph, run_canonical
-from runtimes.measures import MASKS, describe, find_misses, floor_of, prompt_sensitivity
+from runtimes.engines import Load, LoadedGraph, loader, run_canonical
+from runtimes.measures import (
+    MASKS,
+    describe,
+    find_misses,
+    floor_of,
+    means_broken,
+    prompt_sensitivity,
+)
 
 OUTPUT = "masks"
 EMBEDDINGS = "image_embeddings"
 MOST_DETECTIONS = 20
 """Of a picture, the highest scores first."""
+LEAST_MOVE = 0.1
+"""Share of an output's norm, by which it differs clearly from another."""
+BEYOND = 0.01
+"""Share of the span of an embedding's values, by which a value is clearly beyond them."""
+CUT_SHARE = 0.01
+"""Of a channel's values."""
 BAND = 0.02
 """Width of a boundary, as a share of the picture's diagonal (Cheng et al. 2021, Boundary IoU)."""
 
@@ -53,6 +67,7 @@ class Tally:
         score_errors: of the predicted IoU of the mask that torch ranks first.
         sensitivities: of each picture, see `runtimes.measures.prompt_sensitivity`.
         dead: channels that are constant here and are not in torch.
+        saturated: channels that are cut off at the widest value of all, and are not in torch.
     """
 
     ious: list[float] = field(default_factory=list)
@@ -61,6 +76,7 @@ class Tally:
     score_errors: list[float] = field(default_factory=list)
     sensitivities: list[float] = field(default_factory=list)
     dead: int = 0
+    saturated: int = 0
 
     def add(self, expected: Masks, actual: Masks) -> None:
         """Compare the best masks of one prompt set."""
@@ -76,7 +92,8 @@ class Tally:
             else:
                 self.ious.append(0.0)
                 self.boundary_ious.append(0.0)
-        same = expected.best == actual.best if len(actual.masks) else False
+        both = len(expected.masks) and len(actual.masks)
+        same = expected.best == actual.best if both else len(expected.masks) == len(actual.masks)
         self.others.append(float(not same))
 
     def _pair(self, expected: Masks, first: int, actual: Masks, second: int) -> None:
@@ -125,6 +142,7 @@ MEASURES = (
         "least_prompt_sensitivity", "higher", lambda tally: min(tally.sensitivities, default=1.0)
     ),
     GateMeasure("dead_channels", "lower", lambda tally: float(tally.dead)),
+    GateMeasure("saturated_channels", "lower", lambda tally: float(tally.saturated)),
 )
 
 
@@ -143,12 +161,18 @@ def judge(
         ParityError: an output is not finite.
         BundleError: the goldens are not of these graphs.
     """
-    manifest, tally = bundle.manifest, Tally()
+    tally = compare(bundle.manifest, pictures, loader(bundle, engine, threads))
+    return tally.figures(bundle.manifest.precision)
+
+
+def compare(manifest: Manifest, pictures: Sequence[Path], load: Load) -> Tally:
+    """Compare the masks of graphs, however they are loaded, with torch's; see `judge`."""
+    tally = Tally()
     graphs = order_graphs(manifest.graphs)
     given: list[dict[str, Array]] = [{} for _ in pictures]
     for at, graph in enumerate(graphs):
         # One graph at a time: the next is loaded when the memory of this one is free again.
-        loaded = load_graph(bundle, graph.spec.name, engine, threads)
+        loaded = load(graph.spec.name)
         fed = feeds(graph, graphs[:at])
         for picture, outputs in zip(pictures, given, strict=True):
             goldens = read_sample(picture)
@@ -157,7 +181,7 @@ def judge(
             outputs |= runs[min(runs)]
             _compare(tally, manifest, graph.spec, goldens, runs)
         del loaded
-    return tally.figures(manifest.precision)
+    return tally
 
 
 def iou(first: Bools, second: Bools) -> float:
@@ -203,25 +227,44 @@ def _compare(
     runs: Mapping[str, Mapping[str, Array]],
 ) -> None:
     names = [tensor.name for tensor in spec.outputs]
+    frame = _frame(manifest, goldens)
     for case, outputs in runs.items():
         torch = {name: goldens.expected(spec, case, name) for name in names}
         if EMBEDDINGS in names:
             tally.dead += dead_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
+            tally.saturated += saturated_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
         if manifest.detections is not None:
-            tally.add_detections(_masks(manifest, torch), _masks(manifest, outputs))
+            tally.add_detections(_masks(manifest, torch, frame), _masks(manifest, outputs, frame))
         elif MASKS in names:
-            tally.add(_masks(manifest, torch), _masks(manifest, outputs))
+            tally.add(_masks(manifest, torch, frame), _masks(manifest, outputs, frame))
     clicks = [case for case in runs if case.startswith("click")]
     if MASKS in names and len(clicks) > 1:
         expected = [goldens.expected(spec, case, MASKS) for case in clicks]
         actual = [runs[case][MASKS] for case in clicks]
-        tally.sensitivities.append(prompt_sensitivity(expected, actual))
+        if moves(expected):
+            tally.sensitivities.append(prompt_sensitivity(expected, actual))
 
 
-def _masks(manifest: Manifest, outputs: Mapping[str, Array]) -> Masks:
-    """Make every mask of the first prompt set, at the size of the picture: it fills the input."""
-    size = manifest.preprocess.size
-    frame = Frame((size, size), (size, size), size)
+def moves(expected: Sequence[Floats]) -> bool:
+    """Whether torch's outputs differ clearly from click to click.
+
+    Clicks on a user's picture may mean one object, and then only rounding is left to compare.
+    """
+    pairs = itertools.combinations(expected, 2)
+    least = LEAST_MOVE * min(float(np.linalg.norm(each)) for each in expected)
+    return all(float(np.linalg.norm(one - other)) > least for one, other in pairs)
+
+
+def _frame(manifest: Manifest, goldens: Goldens) -> Frame:
+    """Say where a picture lies in the input; one of unknown size fills it."""
+    side = manifest.preprocess.size
+    known = goldens.owns(PICTURE, SHARED, SIZE)
+    size = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
+    return seen_frame(*size, manifest.preprocess)
+
+
+def _masks(manifest: Manifest, outputs: Mapping[str, Array], frame: Frame) -> Masks:
+    """Make every mask of the first prompt set."""
     return answer(manifest, outputs, frame, Ask(Prompts(), multimask=True))[1]
 
 
@@ -229,6 +272,17 @@ def dead_channels(expected: Floats, actual: Floats) -> int:
     """Count the channels (1, C, h, w) that are constant in `actual` and not in `expected`."""
     lively = expected.std(axis=(0, 2, 3)) > 0
     return int((lively & (actual.std(axis=(0, 2, 3)) == 0)).sum())
+
+
+def saturated_channels(expected: Floats, actual: Floats) -> int:
+    """Count the channels (1, C, h, w) that a narrow range cut off.
+
+    Such a channel has many values in torch that lie clearly beyond all values of `actual`.
+    """
+    low, high = float(actual.min()), float(actual.max())
+    slack = BEYOND * (high - low)
+    beyond = (expected > high + slack) | (expected < low - slack)
+    return int((beyond.mean(axis=(0, 2, 3)) > CUT_SHARE).sum())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -240,8 +294,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(pictures: Any) -> dict[str, Any]:
         bundle = Bundle(folder, read_manifest(folder))
         figures = judge(bundle, tuple(map(Path, pictures)))
-        missed = [describe(figure, bundle.manifest.precision) for figure in find_misses(figures)]
-        return {"figures": [asdict(figure) for figure in figures], "missed": missed}
+        under = find_misses(figures)
+        return {
+            "figures": [asdict(figure) for figure in figures],
+            "missed": [describe(figure, bundle.manifest.precision) for figure in under],
+            "broken": any(map(means_broken, under)),
+        }
 
     return child.serve(work)
 

@@ -182,7 +182,7 @@ def _still_warming(times: Sequence[int], spent: int, method: Method) -> bool:
 
 
 def stable(times: Sequence[int], method: Method) -> bool:
-    """Whether the last calls took as long as those before them."""
+    """Tell whether the last calls took as long as those before them."""
     window = method.stable_calls
     if len(times) < 2 * window:
         return False

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.bundle.flow import HasSpec
-from exporter.bundle.manifest import Figure
+from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
 from exporter.errors import BundleError
 
@@ -74,7 +74,7 @@ def mask_iou(expected: Floats, actual: Floats, threshold: float) -> float:
 
 
 def prompt_sensitivity(expected: list[Floats], actual: list[Floats]) -> float:
-    """How closely the output follows the prompt, compared with the original; 1 is exactly.
+    """Measure how closely the output follows the prompt, against the original; 1 is exactly.
 
     Args:
         expected: torch's output for two or more prompts on one image.
@@ -121,6 +121,11 @@ _HOST = {
     ("replayed_logits", "worst_error"): Floor(1e-5, "stored numbers, only clamped"),
 }
 
+BROKEN = frozenset(_HOST)
+FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity"})
+LOST = 0.1
+"""Sensitivity under which a decoder does not follow its prompts; one that lost them has 0."""
+
 # precision -> (graph output or ANY, measure) -> floor. The one place for tolerances.
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     "fp32": {
@@ -164,6 +169,7 @@ _FEW_BITS = {
     (ANY, SENSITIVITY): _FOLLOWS,
     (ANY, "least_prompt_sensitivity"): _FOLLOWS,
     (ANY, "dead_channels"): Floor(0, "a channel that says nothing any more was cut off"),
+    (ANY, "saturated_channels"): Floor(0, "a range that is too narrow cut it off"),
 }
 _MEAN = "mean_mask_iou"
 FLOORS |= {
@@ -204,13 +210,42 @@ def chain(graph: HasSpec, earlier: Iterable[HasSpec]) -> str:
 
 
 def is_chain(graph: str) -> bool:
-    """Whether a figure's `graph` names a chain of graphs."""
+    """Tell whether a figure's `graph` names a chain of graphs."""
     return JOINED in graph
 
 
 def find_misses(figures: tuple[Figure, ...]) -> list[Figure]:
     """List the figures that miss their floor."""
     return [figure for figure in figures if not meets_floor(figure)]
+
+
+def means_broken(figure: Figure) -> bool:
+    """Whether a figure that misses its floor says that a graph or a rule is broken.
+
+    Few bits blur masks; they change no input and leave no decoder that does not follow its prompts.
+    """
+    lost = figure.measure in FOLLOWING and figure.value < LOST
+    return lost or (figure.output, figure.measure) in BROKEN
+
+
+def new_misses(manifest: Manifest, figures: tuple[Figure, ...]) -> list[Figure]:
+    """List the figures that miss their floor; of a degraded bundle, those that were not let pass.
+
+    Args:
+        manifest: of the bundle, with the figures of its export.
+        figures: as measured now.
+    """
+    under = find_misses(figures)
+    if not manifest.degraded:
+        return under
+    passed = {(f.graph, f.output, f.measure) for f in find_misses(manifest.parity)}
+    return [f for f in under if (f.graph, f.output, f.measure) not in passed]
+
+
+def degraded(manifest: Manifest) -> str:
+    """Say what is wrong with a degraded bundle."""
+    under = [describe(figure, manifest.precision) for figure in find_misses(manifest.parity)]
+    return f"degraded: {'; '.join(under) or 'it has no figures'}"
 
 
 def describe(figure: Figure, precision: str = "") -> str:
@@ -232,7 +267,7 @@ def describe(figure: Figure, precision: str = "") -> str:
 
 
 def meets_floor(figure: Figure) -> bool:
-    """Whether a figure is as good as its floor; NaN is not."""
+    """Tell whether a figure is as good as its floor; NaN is not."""
     if figure.floor is None:
         return True
     if figure.better == "higher":

@@ -99,7 +99,7 @@ def in_pixels(asked: Asked, size: tuple[int, int]) -> Asked:
 
 
 def like_shares(objects: Iterable[Asked], size: tuple[int, int]) -> bool:
-    """Whether prompts look like shares of the picture, where pixels are meant."""
+    """Tell whether prompts look like shares of the picture, where pixels are meant."""
     given = [number for asked in objects for number in _coordinates(asked.prompts)]
     return bool(given) and min(size) > 2 and all(0 <= number <= 1 for number in given)
 

@@ -155,7 +155,7 @@ def _described(masks: Masks, value: str) -> list[dict[str, Any]]:
 
 
 def _part(path: Path, name: str, objects: int) -> Path:
-    """The file of one object: of several, each has its name in its file's."""
+    """Name the file of one object: of several, each has its name in its file's."""
     return path if objects == 1 else path.with_stem(f"{path.stem}-{name}")
 
 

@@ -77,7 +77,7 @@ def _objects(base: Image.Image, objects: Sequence[tuple[Masks, Prompts]]) -> Ima
 
 
 def _colour(i: int) -> tuple[int, int, int]:
-    """A colour of its own for each object: hues a golden section apart are easy to distinguish."""
+    """Give each object a colour of its own: hues a golden section apart are easy to tell."""
     if i < len(_COLOURS):
         return _COLOURS[i]
     red, green, blue = colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0)

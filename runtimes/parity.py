@@ -50,6 +50,7 @@ from runtimes.measures import (
     find_misses,
     floor_of,
     is_chain,
+    means_broken,
     prompt_sensitivity,
 )
 from runtimes.process import peak_bytes
@@ -244,8 +245,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     if arguments.json:
         seconds = round(time.perf_counter() - start, 3)
-        misses = [describe(figure, manifest.precision) for figure in find_misses(figures)]
-        report = {"figures": [asdict(f) for f in figures], "missed": misses, "seconds": seconds}
+        under = find_misses(figures)
+        report = {
+            "figures": [asdict(figure) for figure in figures],
+            "missed": [describe(figure, manifest.precision) for figure in under],
+            "broken": any(map(means_broken, under)),
+            "seconds": seconds,
+        }
         sys.stdout.write(json.dumps({**report, "peak_mb": round(peak_mb(), 1)}) + "\n")
         return 0
     sys.stdout.writelines(f"{one_line(describe(f, manifest.precision))}\n" for f in figures)

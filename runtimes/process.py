@@ -54,7 +54,7 @@ def allowed_cores() -> tuple[int, ...]:
 
 
 def crowding(threads: int, cores: int) -> str:
-    """A word on more threads than cores; empty if there are as many cores."""
+    """Warn of more threads than cores; empty if there are enough cores."""
     if threads <= cores:
         return ""
     one = "1 core" if cores == 1 else f"{cores} cores"

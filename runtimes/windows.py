@@ -61,6 +61,6 @@ def memory_bytes() -> int:
 
 
 def _library(name: str) -> Any:
-    """A library of Windows; None on other systems."""
+    """Load a library of Windows; None on other systems."""
     windll = getattr(ctypes, "windll", None)
     return None if windll is None else getattr(windll, name)

@@ -78,7 +78,7 @@ class Connection:
         return answer.out
 
     def ask(self, parts: Mapping[str, str], deadline: float = QUICK) -> dict[str, str]:
-        """Every part's output, in one trip; a part that fails gives what it had printed."""
+        """Run every part in one trip; a part that fails gives what it had printed."""
         return sections.split(self.shell(sections.script(parts), deadline).out)
 
     def push(self, sources: Sequence[Path], folder: str) -> None:
@@ -109,7 +109,7 @@ class Connection:
             raise self._failed(("pull", *sources), answer)
 
     def is_there(self) -> bool:
-        """Whether adb reaches the device now."""
+        """Tell whether adb reaches the device now."""
         return self.adb.state(self.serial) == "device"
 
     def reconnect(self, seconds: float) -> bool:
@@ -127,7 +127,7 @@ class Connection:
         return True
 
     def _refused(self, answer: AdbAnswer) -> DeviceError:
-        """A command or a copy that the device did not carry out."""
+        """Make the error for a command or a copy that the device did not carry out."""
         said = f"{answer.err}\n{answer.out}"
         if "No space left on device" in said:
             return NoSpaceError(f"{self.serial} is full ({answer.last}): free some space on it")
@@ -138,7 +138,7 @@ class Connection:
         return CommandError(f"a command on {self.serial} failed: {answer.last}")
 
     def _failed(self, arguments: tuple[str, ...], answer: AdbAnswer) -> DeviceError:
-        """What a call of adb without an answer means; a device that is gone comes first."""
+        """Make the error for a call of adb without an answer; a device that is gone comes first."""
         if not self.is_there():
             return failure(self.serial, arguments, answer, gone=True)
         refused = self._refused(answer)

@@ -73,7 +73,7 @@ class Adb:
     program: Path
 
     def run(self, *arguments: str, deadline: float = QUICK, data: str | None = None) -> AdbAnswer:
-        """One call; a failure of the command itself is in the answer, not an error.
+        """Run one call; a failure of the command itself is in the answer, not an error.
 
         Args:
             arguments: after `adb`.
@@ -115,14 +115,14 @@ class Adb:
         return answer
 
     def rows(self) -> tuple[AdbRow, ...]:
-        """Every device that adb knows, usable or not."""
+        """List every device that adb knows, usable or not."""
         answer = self.run("devices", "-l")
         if answer.code:
             raise DeviceError(f"adb devices failed: {answer.last}")
         return parse_rows(answer.out)
 
     def choose(self, serial: str) -> AdbRow:
-        """The device called `serial`; if that is empty, the one of ANDROID_SERIAL, or the only one.
+        """Choose the device called `serial`; if that is empty, ANDROID_SERIAL's, or the only one.
 
         A name is what `adb -s` takes - a serial, `usb:PORT`, `model:NAME`, an address without its
         port - or `transport_id:NUMBER`. A network device that adb does not know is connected; one
@@ -207,7 +207,7 @@ def use_adb(program: str) -> None:
 
 
 def find_adb(given: str | None = None) -> Adb:
-    """The adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or the one in adbutils.
+    """Find the adb to use: `given`, $SAM_EXPORT_ADB, the SDK's, the one on PATH, or adbutils' own.
 
     Raises:
         NoAdbError: there is none, or the one that was asked for is not a program.
@@ -228,13 +228,13 @@ def find_adb(given: str | None = None) -> Adb:
 
 
 def _sdk(name: str) -> list[str]:
-    """A file of the Android SDK, wherever the environment says that one is."""
+    """Find a file of the Android SDK, wherever the environment says that one is."""
     roots = [os.environ.get(variable) for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT")]
     return [str(Path(root) / name) for root in roots if root]
 
 
 def _bundled() -> str | None:
-    """The adb inside the package adbutils, if its wheel has one; nothing is imported."""
+    """Find the adb inside the package adbutils, if its wheel has one; nothing is imported."""
     spec = importlib.util.find_spec("adbutils")
     if spec is None or spec.origin is None:
         return None
@@ -244,7 +244,7 @@ def _bundled() -> str | None:
 def failure(
     serial: str, arguments: tuple[str, ...], answer: AdbAnswer, *, gone: bool = False
 ) -> DeviceError:
-    """What a failed call of adb itself (not of a command on the device) means.
+    """Make the error for a failed call of adb itself (not of a command on the device).
 
     Args:
         serial: of the device.
@@ -262,7 +262,7 @@ def failure(
 
 
 def _short(arguments: tuple[str, ...], most: int = 60) -> str:
-    """The call as a message shows it: without the device, on one line."""
+    """Show the call for a message: without the device, on one line."""
     kept = arguments[2:] if arguments[:1] in (("-s",), ("-t",)) else arguments
     line = " ".join(" ".join(kept).split())
     return line if len(line) <= most else f"{line[:most]}..."

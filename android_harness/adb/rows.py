@@ -92,7 +92,7 @@ class AdbRow:
         return re.fullmatch(r".+:\d+", self.serial) is not None
 
     def answers_to(self, name: str) -> bool:
-        """Whether `adb -s NAME` means it: a part of its line, or an address without the port."""
+        """Tell whether `adb -s NAME` means it: by part of its line, or an address without port."""
         key, _, value = name.partition(":")
         if key in _PARTS_OF_A_ROW and key in self.details:
             return _plain(self.details[key]) == _plain(value)
@@ -108,14 +108,14 @@ def _plain(value: str) -> str:
 
 
 def selector(name: str) -> tuple[str, str]:
-    """The options of adb that choose the device of this name."""
+    """Make the options of adb that choose the device of this name."""
     if name.startswith(_TRANSPORT):
         return "-t", name.removeprefix(_TRANSPORT)
     return "-s", name
 
 
 def parse_rows(text: str) -> tuple[AdbRow, ...]:
-    """The devices in the output of `adb devices -l`."""
+    """Parse the devices in the output of `adb devices -l`."""
     _, head, listed = text.partition(_HEAD)
     found = [_row(line.strip()) for line in (listed if head else text).splitlines()]
     rows = [row for row in found if row is not None]
@@ -132,14 +132,14 @@ def _row(line: str) -> AdbRow | None:
 
 
 def unusable(row: AdbRow) -> UnusableError:
-    """The error that says why a device cannot be used."""
+    """Make the error that says why a device cannot be used."""
     kinds = {"unauthorized": UnauthorizedError, "authorizing": UnauthorizedError}
     kind = kinds.get(row.state, OfflineError if row.state == "offline" else UnusableError)
     return kind(f"device {printable(row.name)} is {row.problem}")
 
 
 def only(rows: Sequence[AdbRow]) -> AdbRow:
-    """The one that can be used. UnusableError if there is none, or several."""
+    """Choose the one that can be used. UnusableError if there is none, or several."""
     if not rows:
         raise UnknownDeviceError("no device is attached: plug one in and allow USB debugging")
     row = _one(rows, rows)
@@ -149,7 +149,7 @@ def only(rows: Sequence[AdbRow]) -> AdbRow:
 
 
 def named(rows: Sequence[AdbRow], name: str) -> AdbRow | None:
-    """The one that adb means by `name`; None if it knows none. AmbiguousError if it is several."""
+    """Find the one that adb means by `name`; None if none fits. AmbiguousError if several do."""
     ways: tuple[Callable[[AdbRow], bool], ...] = (
         lambda row: row.name == name,
         lambda row: row.serial == name,
@@ -163,7 +163,7 @@ def named(rows: Sequence[AdbRow], name: str) -> AdbRow | None:
 
 
 def _one(found: Sequence[AdbRow], rows: Sequence[AdbRow]) -> AdbRow:
-    """The only usable one, or the first of those that are not. AmbiguousError among several."""
+    """Choose the only usable one, or the first unusable. AmbiguousError among several."""
     ready = [row for row in found if not row.problem]
     if len(ready) > 1:
         raise AmbiguousError(f"several devices are attached; {listing(rows)}")
@@ -171,7 +171,7 @@ def _one(found: Sequence[AdbRow], rows: Sequence[AdbRow]) -> AdbRow:
 
 
 def listing(rows: Sequence[AdbRow]) -> str:
-    """The devices there are, for a message."""
+    """List the devices there are, for a message."""
     shown = [
         f"android:{printable(row.name)} "
         f"({printable(row.state if row.problem else row.details.get('model') or row.state)})"

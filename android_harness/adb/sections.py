@@ -15,7 +15,7 @@ def script(parts: Mapping[str, str]) -> str:
 
 
 def split(text: str) -> dict[str, str]:
-    """The output of such a script -> name -> what that part printed, without outer white space."""
+    """Split the output of such a script: name -> what that part printed, stripped."""
     found = {}
     for block in f"\n{text}".split(f"\n{_MARK}")[1:]:
         name, _, body = block.partition("\n")

@@ -54,7 +54,7 @@ class AndroidDevice:
     _facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
-        """What it is. UnusableError if nothing can be measured on it."""
+        """Read what the device is. UnusableError if nothing can be measured on it."""
         return self._facts or self._usable(self.connection.ask(facts.PARTS))
 
     def open(self, method: Method) -> AbstractContextManager[Bench]:
@@ -86,7 +86,7 @@ class AndroidDevice:
                 )
 
     def _usable(self, answers: Mapping[str, str]) -> DeviceFacts:
-        """The facts known before or answered now. UnusableError if it cannot be used now."""
+        """Return the facts known before or answered now. UnusableError if it cannot be used now."""
         known = self._facts or facts.parse(answers, self.name, self.connection.serial)
         problem = facts.problem_of(known, answers)
         if problem:
@@ -106,7 +106,7 @@ def _check_method(method: Method) -> None:
 
 
 def find(serial: str) -> AndroidDevice:
-    """The device of that serial, or the only one.
+    """Find the device of that serial, or the only one.
 
     Raises:
         RequestError: no adb; no such device, several, or one that cannot be used; says why.
@@ -117,7 +117,7 @@ def find(serial: str) -> AndroidDevice:
 
 
 def listed() -> tuple[Listed, ...]:
-    """Every device that adb knows. RequestError without adb."""
+    """List every device that adb knows. RequestError without adb."""
     adb = find_adb()
     return tuple(_listed(adb, row) for row in adb.rows())
 
@@ -141,7 +141,7 @@ def clean(serial: str) -> str:
 
 
 def knows(name: str) -> bool:
-    """Whether adb lists a device of that name, or it is an address to connect to."""
+    """Tell whether adb lists a device of that name, or it is an address to connect to."""
     address = AdbRow(name, "unknown")
     if address.over_network and re.match(r"localhost:|\[|[^:]*\.", name):
         return True

@@ -60,7 +60,7 @@ class Started:
         self.log.unlink(missing_ok=True)
 
     def last_words(self) -> str:
-        """The last line it printed."""
+        """Return the last line it printed."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
@@ -82,7 +82,7 @@ class EmulatorDevice:
         return f"emulator:{self.avd}"
 
     def facts(self) -> DeviceFacts:
-        """What it is; starts it the first time."""
+        """Read what the device is; starts it the first time."""
         if self._facts is None:
             self._facts = self._running().facts()
         return self._facts
@@ -133,7 +133,7 @@ class EmulatorDevice:
 
 
 def find_emulator() -> Path:
-    """The emulator of the Android SDK, or the one on PATH. RequestError if there is none."""
+    """Find the emulator of the Android SDK, or the one on PATH. RequestError if there is none."""
     roots = (os.environ.get("ANDROID_HOME"), os.environ.get("ANDROID_SDK_ROOT"))
     places = [str(Path(root) / "emulator" / "emulator") for root in roots if root]
     for place in (*places, "emulator"):
@@ -144,7 +144,7 @@ def find_emulator() -> Path:
 
 
 def avds(program: Path) -> tuple[str, ...]:
-    """The names of the AVDs there are; a warning that is printed among them has spaces."""
+    """List the names of AVDs; a warning that is printed among them has spaces."""
     try:
         ran = subprocess.run(
             [str(program), "-list-avds"],
@@ -238,7 +238,7 @@ def _free(port: int) -> bool:
 
 
 def find(avd: str) -> EmulatorDevice:
-    """The AVD of that name, or the only one; it is not started yet.
+    """Find the AVD of that name, or the only one; it is not started yet.
 
     Raises:
         RequestError: no adb, no emulator, no such AVD, or several and none was chosen.
@@ -255,12 +255,12 @@ def find(avd: str) -> EmulatorDevice:
 
 
 def listed() -> tuple[Listed, ...]:
-    """Every AVD; none where there is no emulator. What runs is among the `android` devices too."""
+    """List every AVD, none without an emulator; those that run are among `android` devices too."""
     return tuple(Listed(f"emulator:{avd}", None, None) for avd in _seen())
 
 
 def knows(avd: str) -> bool:
-    """Whether there is an AVD of that name; none where there is no emulator."""
+    """Tell whether there is an AVD of that name; there is none without an emulator."""
     return avd in _seen()
 
 

@@ -41,12 +41,12 @@ class Compiler:
     libraries: bool
 
     def identity(self) -> str:
-        """What it is, for a cache's key."""
+        """Identify it for a cache's key."""
         words = (Path(self.words[0]).name, *self.words[1:], self._ask("--version").splitlines()[0])
         return " ".join(words)
 
     def library(self, name: str) -> Path:
-        """A library that goes with it. ExportError if it has none."""
+        """Find a library that goes with it. ExportError if it has none."""
         path = Path(self._ask(f"-print-file-name={name}").strip())
         if not path.is_absolute() or not path.is_file():
             raise ExportError(f"{self.words[0]} has no {name}: install its C and C++ libraries")
@@ -87,7 +87,7 @@ class Compiler:
 
 
 def runner_sources() -> tuple[Path, ...]:
-    """Every file that the runner is built from, headers too."""
+    """List every file that the runner is built from, headers too."""
     return tuple(sorted(FOLDER.glob("*.[ch]")))
 
 
@@ -103,7 +103,7 @@ def fingerprint() -> str:
 
 
 def find_compiler(abi: str) -> Compiler | None:
-    """A gcc that builds for glibc on `abi`, else zig from its wheel, else None."""
+    """Find a gcc that builds for glibc on `abi`, else zig from its wheel, else None."""
     triple = TRIPLES[abi]
     cross = shutil.which(f"{triple}-gcc")
     if cross:

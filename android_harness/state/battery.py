@@ -27,7 +27,7 @@ class Battery:
 
 
 def parse(text: str) -> Battery:
-    """The dump, up to its event log: that repeats older values under the same names."""
+    """Parse the dump up to its event log, which repeats older values under the same names."""
     state = text.partition("[EventLogBuffer]")[0]
     numbers = {k: int(v) for k, v in re.findall(r"^\s*(\w+): (-?\d+)\s*$", state, re.MULTILINE)}
     level, scale = numbers.get("level"), numbers.get("scale", 100)

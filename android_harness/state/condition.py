@@ -22,7 +22,7 @@ PARTS = {
 
 
 def parse(answers: Mapping[str, str]) -> Condition:
-    """The answers to PARTS; what is missing or odd becomes None."""
+    """Parse the answers to PARTS; a missing or odd one becomes None."""
     heat = thermal.parse(answers.get("thermal", ""))
     cell = battery.parse(answers.get("battery", ""))
     cores = topology.parse(answers.get("cores", ""))

@@ -65,7 +65,7 @@ _ARM = ("arm64-v8a", "armeabi-v7a", "armeabi")
 
 
 def judge(evidence: Mapping[str, str]) -> tuple[str, str]:
-    """The facts -> the class of the device, and the reason in a few words."""
+    """Judge by the facts: the class of the device, and the reason in a few words."""
     if evidence.get("ro.sam_export.simulated") == "1":
         return SIMULATED, "made by the tests"
     for told in chain(_virtual(evidence), _of_the_machine(evidence)):
@@ -77,7 +77,7 @@ def judge(evidence: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _virtual(evidence: Mapping[str, str]) -> Iterator[str]:
-    """What Android itself says of an emulator or a container."""
+    """Find what Android itself says of an emulator or a container."""
     for name, told in _TELLING.items():
         if match := told.search(evidence.get(name, "")):
             yield f"{name} says {match[0]}"
@@ -93,7 +93,7 @@ def _virtual(evidence: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_the_machine(evidence: Mapping[str, str]) -> Iterator[str]:
-    """What the files of the kernel say of a computer or a server."""
+    """Find what the kernel's files say of a computer or a server."""
     if _translated(evidence):
         return
     if told := evidence.get("files"):
@@ -114,7 +114,7 @@ def _of_the_machine(evidence: Mapping[str, str]) -> Iterator[str]:
 
 
 def _translated(evidence: Mapping[str, str]) -> bool:
-    """Whether the files of the kernel are of another machine than Android says that it runs on.
+    """Tell whether the kernel's files are of another machine than Android claims to run on.
 
     Then they tell nothing of it: what stands between answers from its own disk.
     """
@@ -144,7 +144,7 @@ def _chip(evidence: Mapping[str, str]) -> str:
 
 
 def _signs(evidence: Mapping[str, str]) -> list[str]:
-    """What tells of a device for the hand."""
+    """List the signs of a hand-held device."""
     features = evidence.get("features", "").split()
     numbers = evidence.get("bluetooth.device.class_of_device", "").split(",")
     names = (evidence.get(f"ro.product.{name}", "").lower() for name in ("brand", "manufacturer"))
@@ -166,7 +166,7 @@ def _signs(evidence: Mapping[str, str]) -> list[str]:
 
 
 def judge_row(facts: DeviceFacts, condition: Condition | None) -> tuple[str, str]:
-    """What the facts in a stored row say now: the class of the device, and the reason.
+    """Judge the facts in a stored row: the class of the device, and the reason.
 
     A row of an earlier release has no evidence, only what it showed: that is enough to tell an
     emulator by its name, and a phone by its chip, its maker's release and a battery. All else that

@@ -47,7 +47,7 @@ _FEATURES = re.compile(
 def evidence_of(
     answers: Mapping[str, str], props: Mapping[str, str], serial: str
 ) -> dict[str, str]:
-    """The facts that `device_class.judge` decides by, each a short text; what is empty is left out.
+    """Collect the facts that `device_class.judge` decides by, as short texts; no empty ones.
 
     Args:
         answers: to PARTS.

@@ -28,7 +28,7 @@ PARTS = {
 
 
 def parse(answers: Mapping[str, str], device: str, serial: str) -> DeviceFacts:
-    """The answers to PARTS.
+    """Parse the answers to PARTS.
 
     Args:
         answers: part -> what it printed.
@@ -66,7 +66,7 @@ def properties(text: str) -> dict[str, str]:
 
 
 def free_kb(text: str) -> int | None:
-    """The free space in the output of `df -k`, in KB; None if it is missing."""
+    """Parse the free space in the output of `df -k`, in KB; None if it is missing."""
     rows = [line.split() for line in text.splitlines()[1:]]
     numbers = [row[3] for row in rows if len(row) >= 6 and row[3].isdigit()]
     return int(numbers[0]) if numbers else None

@@ -34,7 +34,7 @@ class Thermal:
 
 
 def parse(text: str) -> Thermal:
-    """The dump, or whatever came instead of it."""
+    """Parse the dump, or whatever came instead of it."""
     if "HAL Ready: true" not in text:
         return Thermal(overridden="IsStatusOverride: true" in text)
     status = re.search(r"^\s*Thermal Status: (\d)", text, re.MULTILINE)
@@ -46,7 +46,7 @@ def parse(text: str) -> Thermal:
 
 
 def status_of(level: int) -> ThermalStatus | None:
-    """A level with Android's word; None for one that it does not define."""
+    """Name a level in Android's word; None for one that it does not define."""
     return ThermalStatus(level, STATUS[level]) if level < len(STATUS) else None
 
 

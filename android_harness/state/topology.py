@@ -68,7 +68,7 @@ class Topology:
         }
 
     def choose(self, wanted: str, threads: int) -> tuple[int, ...]:
-        """The cores for `--cores`; empty for all.
+        """Choose the cores for `--cores`; empty for all.
 
         `fast` is the fastest cluster and, if that has fewer cores than `threads` (many phones
         have a single one at the top), the next: threads that share a core would time that instead.

@@ -61,7 +61,7 @@ class Supplies:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Supplies:
-        """What AARS and BENCHMARK_MODEL name; the NDK's variables are Android's own."""
+        """Collect the tools that AARS, BENCHMARK_MODEL and Android's own NDK variables name."""
         aars: list[Path] = []
         for place in map(Path, filter(None, environment.get(AARS, "").split(os.pathsep))):
             aars += sorted(place.glob("*.aar")) if place.is_dir() else [place]
@@ -82,23 +82,23 @@ class Way(Protocol):
         ...
 
     def modes(self) -> tuple[str, ...]:
-        """The modes of a job that it can do."""
+        """List the modes of a job that it can do."""
         ...
 
     def library(self, wanted: Wanted) -> Library:
-        """The runtime that a job names."""
+        """Find the runtime that a job names."""
         ...
 
     def files(self, wanted: Wanted) -> tuple[DeviceFile, ...]:
-        """What has to be on the device; built the first time. ExportError if that fails."""
+        """List the files that the device needs; built the first time. ExportError if that fails."""
         ...
 
     def self_test(self, folder: str, wanted: Wanted) -> str | None:
-        """A shell command that proves it starts there; None if it has none."""
+        """Make a shell command that proves it starts there; None if it has none."""
         ...
 
     def command(self, folder: str, job: RunnerJob, job_file: str, *, prefix: str = "") -> str:
-        """A shell command that becomes the runner, so that ending the shell ends the runner.
+        """Make a shell command that becomes the runner, so that ending the shell ends the runner.
 
         Args:
             folder: the work folder on the device, absolute.
@@ -113,7 +113,7 @@ class Way(Protocol):
         ...
 
     def read(self, job: RunnerJob, answer: Answer) -> RunnerReport:
-        """The report. RunnerError with the runner's own words if it failed."""
+        """Parse the report. RunnerError with the runner's own words if it failed."""
         ...
 
 
@@ -133,7 +133,7 @@ class WayKind:
 
 
 def way_kinds() -> dict[str, WayKind]:
-    """Every way by name: those that `auto` tries in their order, then the others."""
+    """Load every way by name: those that `auto` tries in their order, then the others."""
     found = {name: catalog.load(__name__, name, "WAY") for name in catalog.names(__name__)}
 
     def order(item: tuple[str, WayKind]) -> tuple[bool, int]:
@@ -143,12 +143,12 @@ def way_kinds() -> dict[str, WayKind]:
 
 
 def delegates() -> tuple[str, ...]:
-    """Every delegate that some way offers, each once."""
+    """List every delegate that some way offers, each once."""
     return tuple(dict.fromkeys(d for kind in way_kinds().values() for d in kind.delegates))
 
 
 def find_way(name: str, wanted: Wanted, supplies: Supplies) -> Way:
-    """The named way, or for `auto` the first that can.
+    """Find the named way, or for `auto` the first that can.
 
     Raises:
         RequestError: no such way or delegate, or it cannot; every reason is named.

@@ -57,7 +57,7 @@ class Ndk(OwnRunner):
         return self._not_brought(wanted.abi, runtime)
 
     def _not_brought(self, abi: str, runtime: Runtime) -> str | None:
-        """What the user has to bring, or None."""
+        """Say what the user still has to bring; None if nothing."""
         folder = find_ndk(self.supplies.ndk, os.environ)
         if folder is None:
             return "no NDK: install one and set ANDROID_NDK_HOME"
@@ -117,7 +117,7 @@ class Ndk(OwnRunner):
 
 
 def find_ndk(given: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The NDK's folder: as given, as the environment names it, or the newest of an SDK."""
+    """Find the NDK's folder: as given, as the environment names it, or the newest of an SDK."""
     if given is not None:
         return given if given.is_dir() else None
     for name in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
@@ -135,7 +135,7 @@ def _numbers(folder: Path) -> tuple[int, ...]:
 
 
 def _clang(ndk: Path, abi: str) -> Path | None:
-    """The prebuilt clang; there is one folder, named after the machine it runs on."""
+    """Find the prebuilt clang; its one folder is named after the machine it runs on."""
     pattern = f"toolchains/llvm/prebuilt/*/bin/{_TRIPLES[abi]}{API}-clang"
     found = sorted((*ndk.glob(pattern), *ndk.glob(f"{pattern}.cmd")))
     return found[0] if found else None
@@ -159,7 +159,7 @@ def _member(aar: Path, abi: str, library: str) -> dict[str, bytes]:
 
 
 def _cxx_library(clang: Path, abi: str) -> dict[str, bytes]:
-    """The C++ library of the NDK, which an AAR's library may need."""
+    """Find the NDK's C++ library, which an AAR's library may need."""
     path = clang.parents[1] / "sysroot/usr/lib" / _TRIPLES[abi] / "libc++_shared.so"
     return {path.name: path.read_bytes()} if path.is_file() else {}
 

@@ -64,7 +64,7 @@ class Claim:
         self._stop = threading.Event()
 
     def held(self) -> bool:
-        """Whether it is still ours: a holder that slept too long loses it."""
+        """Tell whether it is still ours: a holder that slept too long loses it."""
         try:
             with _opened(self.lock) as descriptor:
                 owner = parse_owner(os.read(descriptor, _MOST_BYTES))
@@ -126,7 +126,7 @@ class Claim:
             temporary.unlink(missing_ok=True)
 
     def _link(self, temporary: Path) -> bool | None:
-        """Whether the lock is ours now; None if this file system has no hard links."""
+        """Link the lock and tell whether it is ours; None if this file system has no hard links."""
         try:
             os.link(temporary, self.lock)
         except FileExistsError:
@@ -251,7 +251,7 @@ def _acquire(mine: Claim, patience: float, attempts: int = _ATTEMPTS) -> str:
 
 
 def lock_of(path: Path) -> Path:
-    """The lock file of a claim on `path`; it exists as long as the claim."""
+    """Name the lock file of a claim on `path`; it exists as long as the claim."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -270,7 +270,7 @@ def _flock(descriptor: int) -> bool | None:
 
 @contextmanager
 def _opened(lock: Path) -> Iterator[int]:
-    """A descriptor that reads a plain file; OSError for anything else, which is never waited on."""
+    """Open a plain file to read; OSError for anything else, which is never waited on."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(lock, flags)
@@ -314,5 +314,5 @@ def _is_file(path: Path, status: os.stat_result) -> bool:
 
 
 def _escaped(name: str) -> str:
-    """A name for a glob that means nothing but itself."""
+    """Escape a name for a glob that means nothing but itself."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -114,7 +114,7 @@ _TEXT_FAULTS: tuple[Fault, ...] = (
 
 
 def _same_texts(path: Path, data: bytes) -> Iterable[bytes]:
-    """The texts that mean the same: with other line ends; JSON as coremltools writes it."""
+    """List the texts that mean the same: with other line ends; JSON as coremltools writes it."""
     plain = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     yield from (plain, plain.replace(b"\n", b"\r\n"), plain.rstrip(b"\n") + b"\n")
     if path.suffix == ".json":

@@ -43,7 +43,7 @@ ANSWERING = ("low_res_masks", "iou_predictions")
 DETECTED = ("boxes", "scores", "coefficients", "prototypes")
 MOST_SAMPLES = 64
 """Rows and columns that a sampled array keeps."""
-_LATER = ("parity", "files", "created", HASH)
+_LATER = ("parity", "files", "created", "degraded", HASH)
 """Fields of a manifest that are not known when its goldens are recorded."""
 
 
@@ -209,7 +209,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def facts_array(manifest: Manifest) -> Array:
-    """The facts as goldens keep them."""
+    """Pack the facts as goldens keep them."""
     return np.frombuffer(canonical(facts(manifest)).encode(), np.uint8)
 
 

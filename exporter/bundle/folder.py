@@ -215,9 +215,10 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def same_job(a: Manifest, b: Manifest) -> bool:
-    """Whether two manifests agree in everything known before lowering."""
+    """Tell whether two manifests agree in everything known before lowering."""
     return _job_of(a) == _job_of(b)
 
 
 def _job_of(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
+    known = dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
+    return dataclasses.replace(known, degraded=False)

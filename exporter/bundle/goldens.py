@@ -26,6 +26,9 @@ Floats = npt.NDArray[np.float32]
 
 GOLDENS = "goldens.npz"
 SHARED = "*"
+PICTURE, SIZE = "picture", "size"
+"""Key of the width and height of a picture that few bits are measured on, if it does not fill the
+input; no bundle has it."""
 MOST_CASES = 32
 _WIDEST = 8
 """Bytes of the widest number."""
@@ -84,7 +87,7 @@ class Goldens:
         return names
 
     def owns(self, graph: str, case: str, name: str) -> bool:
-        """Whether the case has an array of its own, not the shared one."""
+        """Tell whether the case has an array of its own, not the shared one."""
         return key(graph, case, name) in self._keys
 
     def array(self, graph: str, case: str, name: str) -> Array:

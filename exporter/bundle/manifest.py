@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from exporter.bundle.ranges import Count, FileName, MaybeSha256, Name, Number, Sha256, Text
+from exporter.bundle.ranges import (
+    Count,
+    FileName,
+    MaybeSha256,
+    Name,
+    Number,
+    Sha256,
+    Share,
+    Text,
+)
 from exporter.bundle.reading import decode, parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec
@@ -23,6 +32,8 @@ from exporter.errors import BundleError
 SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 HASH = "content_sha256"
+MOST_PICTURES = 128
+"""To calibrate on. More change nothing: on the demo model, 8 scenes are as good as 128."""
 _AGAIN = "copy or export the bundle again"
 
 
@@ -89,8 +100,60 @@ class Figure:
     floor: Number | None
 
 
+@dataclass(frozen=True)
+class PictureFile:
+    """One of the user's pictures, and whether ranges were found or masks were judged on it."""
+
+    name: FileName
+    sha256: Sha256
+    use: Literal["ranges", "gate"]
+
+
+RangeKind = Literal["min-max", "mse"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the ranges of values were found on, and the masks judged on.
+
+    Attributes:
+        ranges: `min-max`, the least and the largest value; or `mse`, the range with the least mean
+            squared error, which may cut some values off.
+        pictures: the user's, sorted by name; empty for procedural scenes alone.
+        prompts_sha256: of the `prompts.json` beside them; empty if there is none.
+        scenes: procedural scenes that ranges were found on.
+        seed: of the first of them.
+        gate_scenes: procedural scenes that masks were judged on.
+        gate_seed: of the first of them.
+    """
+
+    ranges: RangeKind
+    pictures: Annotated[tuple[PictureFile, ...], Meta(max_length=MOST_PICTURES)]
+    prompts_sha256: MaybeSha256
+    scenes: Count
+    seed: Count
+    gate_scenes: Count
+    gate_seed: Count
+
+
+STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
+
+
+@dataclass(frozen=True)
+class FewBits:
+    """What an export of few bits was asked to leave in float; equal for equal jobs.
+
+    Attributes:
+        quantize_decoder: see `exporter.job.Job`, as the next two.
+        recipe_sha256: of the recipe that was given; empty if none was.
+    """
+
+    quantize_decoder: bool = False
+    keep_float: Annotated[tuple[Text, ...], Meta(max_length=4096)] = ()
+    min_iou: Share | None = None
+    recipe_sha256: MaybeSha256 = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +166,11 @@ class Manifest:
         drawn_prompts: for a graph that takes prompts as pictures; else None.
         runs_in: runtime -> the oldest release in which a bundle like this one (same family,
             format, precision and options) was run and passed; empty if none was.
+        few_bits: None if the export had its defaults.
+        calibration: if the precision was calibrated on pictures; else None.
+        degraded: whether figures under their floors were let pass (`--allow-degraded`).
+        storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
+            palettes, `block16` has a scale for each 16 weights; else empty.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -126,6 +194,10 @@ class Manifest:
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
     runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
+    few_bits: FewBits | None = None
+    calibration: Calibration | None = None
+    degraded: bool = False
+    storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
@@ -143,7 +215,7 @@ class Manifest:
         return [kind for kind, rule in rules.items() if rule is not None]
 
     def graph(self, name: str) -> GraphFile:
-        """The graph called `name`."""
+        """Find the graph called `name`."""
         for graph in self.graphs:
             if graph.spec.name == name:
                 return graph

@@ -87,7 +87,7 @@ def choose_tokens(
 
 
 def stable(rule: MaskRule, logits: Floats) -> bool:
-    """Whether a mask (h, w) is as stable as the rule demands; true if it demands nothing."""
+    """Tell whether a mask (h, w) is as stable as the rule demands; true if it demands nothing."""
     if rule.stability is None:
         return True
     delta = rule.stability.delta

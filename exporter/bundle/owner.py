@@ -46,7 +46,7 @@ class Owner:
 
 
 def is_dead(owner: Owner | None, age: float, *, free: bool | None) -> bool:
-    """Whether nobody holds a lock any more.
+    """Tell whether nobody holds a lock any more.
 
     Args:
         owner: None if the file does not say.
@@ -64,7 +64,7 @@ def is_dead(owner: Owner | None, age: float, *, free: bool | None) -> bool:
 
 
 def _runs(owner: Owner) -> bool | None:
-    """Whether a process of our namespace still runs; None if this system cannot tell."""
+    """Tell whether a process of our namespace still runs; None if this system cannot tell."""
     if owner.pid == os.getpid() and owner.started == _started("self"):
         return owner.token in HELD
     if WINDOWS:  # there os.kill ends processes
@@ -80,7 +80,7 @@ def _runs(owner: Owner) -> bool | None:
 
 
 def _proc_is_ours() -> bool:
-    """Whether /proc counts processes as we do; after a plain `unshare --pid` it does not."""
+    """Tell whether /proc counts processes as we do; after a plain `unshare --pid` it does not."""
     try:
         return Path("/proc/self").readlink().name == str(os.getpid())
     except OSError:

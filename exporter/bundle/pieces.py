@@ -29,7 +29,7 @@ class Piece:
     area: int
 
     def holds(self, column: int, row: int) -> bool:
-        """Whether a pixel of the image belongs to the mask."""
+        """Tell whether a pixel of the image belongs to the mask."""
         x, y = column - self.left, row - self.top
         height, width = self.mask.shape
         return 0 <= x < width and 0 <= y < height and bool(self.mask[y, x])

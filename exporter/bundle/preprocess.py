@@ -5,7 +5,7 @@ The host's half of the contract: an app does the same steps, from the same numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ class Frame:
 
 
 def fit(width: int, height: int, rule: Preprocess) -> Frame:
-    """Where an image of that size lies in the input."""
+    """Compute where an image of that size lies in the input."""
     published = None
     if rule.frame_size is not None:
         published = Frame(
@@ -69,6 +69,18 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
     offset = _centred(resized, rule.size) if rule.resize == "letterbox" else (0, 0)
     one_scale = rule.prompt_scale == "longest_side"
     return Frame((width, height), resized, rule.size, published, offset, one_scale)
+
+
+def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
+    """Say where an image lies in the input, as if it had never been larger than the input.
+
+    Masks that are only compared need no more pixels than the network sees.
+    """
+    frame = fit(width, height, rule)
+    share = min(1.0, rule.size / max(width, height))
+    seen = max(1, round(width * share)), max(1, round(height * share))
+    published = frame.published and replace(frame.published, original=seen)
+    return replace(frame, original=seen, published=published)
 
 
 def _centred(resized: tuple[int, int], size: int) -> tuple[int, int]:
@@ -206,7 +218,7 @@ def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floa
 
 
 def mask_scores(logits: Floats, iou: Floats, rule: MaskRule) -> Floats:
-    """What ranks masks.
+    """Compute what ranks masks.
 
     Args:
         logits: (..., h, w) `low_res_masks`.

@@ -135,7 +135,7 @@ def build_once(
 
 
 def _temporary(final: Path, kind: str) -> Path:
-    """An unguessable name beside `final`: process numbers repeat in containers."""
+    """Make an unguessable name beside `final`: process numbers repeat in containers."""
     return final.with_name(f".{final.name}.{kind}-{secrets.token_hex(8)}")
 
 
@@ -250,7 +250,7 @@ def clear_leftovers(final: Path) -> None:
 
 
 def _disk_full(error: BaseException | None, final: Path, partial: Path) -> ExportError | None:
-    """The error for a full disk, found anywhere in the chain of causes; else None."""
+    """Make the error for a full disk, found anywhere in the chain of causes; else None."""
     chain = list[BaseException]()
     while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
         chain.append(error)

@@ -40,7 +40,7 @@ _BACKUP = re.compile(r"\.(orig|bak|backup|old|rej|swp|BASE|LOCAL|REMOTE|lnk)$")
 
 
 def is_harmless(name: str, known: Set[str] = frozenset()) -> bool:
-    """Whether a file is a trace of travelling that no app looks at.
+    """Tell whether a file is a trace of travelling that no app looks at.
 
     Args:
         name: posix, relative to the bundle.

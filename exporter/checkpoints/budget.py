@@ -67,5 +67,5 @@ class Budget:
             raise CheckpointError(f"holds more than {MOST_TENSORS} tensors; no checkpoint does")
 
     def spent(self, excess: str) -> CheckpointError:
-        """The error for what a file does too much of."""
+        """Make the error for what a file does too much of."""
         return CheckpointError(f"{excess} than a checkpoint of {self.size} bytes needs; not read")

@@ -133,7 +133,7 @@ class _Interrupted(Exception):
 
 
 def _is_cached(target: Path, published: Published) -> bool:
-    """Whether the cached file is the published one; if not, it is downloaded again."""
+    """Tell whether the cached file is the published one; if not, it is downloaded again."""
     if not target.is_file():
         return False
     digest = _sha256(target)

@@ -134,7 +134,7 @@ def _weight_map(file: Path) -> dict[str, str]:
 
 
 def _inside(shard: str) -> bool:
-    """Whether a shard's name is that of a file in the folder; it may be a link, as in a cache."""
+    """Tell whether a shard's name is that of a file in the folder; it may be a link."""
     plain = shard.isprintable() and 0 < len(shard) <= LONGEST_NAME
     return plain and not {"/", "\\", "\0"} & set(shard) and shard not in (".", "..")
 

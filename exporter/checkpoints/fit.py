@@ -37,7 +37,7 @@ class Fit:
         return len(self.missing) + len(self.unused) + len(self.misshapen)
 
     def module(self) -> nn.Module:
-        """The layout's module for these tensors, untrained."""
+        """Build the layout's module for these tensors, untrained."""
         return build_module(self.layout, self.tensors)
 
 
@@ -48,7 +48,7 @@ class Renames:
         self._made: dict[Any, dict[str, str | None]] = {}
 
     def of(self, layout: Layout) -> Callable[[str], str | None]:
-        """The layout's `rename`, which remembers."""
+        """Wrap the layout's `rename` so that it remembers."""
         rename: Callable[[str], str | None] = layout.rename
         key: Any = rename
         if isinstance(rename, functools.partial):
@@ -141,7 +141,7 @@ def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointM
 def fits_decoder(
     variant: Variant, tensors: Mapping[str, Tensor], renames: Renames | None = None
 ) -> bool:
-    """Whether these are the second file of a variant that is published in two."""
+    """Tell whether these are the second file of a variant that is published in two."""
     layouts = variant.decoder.layouts if variant.decoder is not None else ()
     return any(_fits(layout, tensors, renames or Renames()) for layout in layouts)
 
@@ -165,7 +165,7 @@ def guess_variants(
 
 
 def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bool:
-    """Whether these are a layout's tensors; ends at the first that is not."""
+    """Tell whether these are a layout's tensors; ends at the first that is not."""
     table = layout_table(layout)
     if layout.build_for is not None:  # other widths, and maybe other names
         few = len(tensors) <= _MOST_PER_TENSOR * len(table)

@@ -66,12 +66,12 @@ class Network:
         )
 
     def address(self, url: str) -> str:
-        """Where a published file is fetched: at the mirror, if it is one of the hub."""
+        """Spell where a published file is fetched: at the mirror, if it is one of the hub."""
         inside = url.startswith(f"{HUB}/")
         return f"{self.endpoint}{url.removeprefix(HUB)}" if inside else url
 
     def is_endpoint(self, url: str) -> bool:
-        """Whether an address is the endpoint's own: same scheme, host and port."""
+        """Tell whether an address is the endpoint's own: same scheme, host and port."""
         return _origin(url) == _origin(self.endpoint)
 
     def open(self, url: str, headers: Mapping[str, str]) -> Any:
@@ -202,7 +202,7 @@ def _of_connection(url: str, error: BaseException | str) -> str:
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether another try would fail the same way."""
+    """Tell whether another try would fail the same way."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code < 500 and error.code not in (408, 416, 429)
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -237,7 +237,7 @@ def _endpoint(text: str) -> str:
 
 
 def _token(environment: Mapping[str, str]) -> str:
-    """The token as the hub's client finds it: the environment, else the file that it keeps."""
+    """Find the token as the hub's client does: in the environment, else in the file it keeps."""
     if environment.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _YES:
         return ""
     given = environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN") or ""

@@ -58,11 +58,11 @@ class Message:
         return self.end - self.start
 
     def view(self) -> memoryview:
-        """The bytes themselves."""
+        """Return the bytes themselves."""
         return memoryview(self.data)[self.start : self.end]
 
     def text(self, most: int) -> str:
-        """The bytes as text. CheckpointError if they are none, or more than `most`."""
+        """Decode the bytes as text. CheckpointError if they are none, or more than `most`."""
         if len(self) > most:
             raise CheckpointError(f"damaged: a name of {len(self)} bytes")
         try:
@@ -71,7 +71,7 @@ class Message:
             raise CheckpointError("damaged: a name that is no text") from error
 
     def varints(self) -> npt.NDArray[np.int64]:
-        """The bytes as a row of whole numbers, packed."""
+        """Decode the bytes as a row of whole numbers, packed."""
         held = np.frombuffer(self.view(), np.uint8)
         ends = np.flatnonzero(held < 0x80)
         if len(held) and (not len(ends) or ends[-1] != len(held) - 1):
@@ -99,5 +99,5 @@ class Message:
 
 
 def damaged() -> CheckpointError:
-    """The error for what is no message."""
+    """Make the error for what is no message."""
     return CheckpointError("truncated or damaged: not an ONNX model")

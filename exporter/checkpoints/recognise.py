@@ -35,7 +35,7 @@ def recognise(checkpoint: Checkpoint) -> str:
 
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
-    """A test whether a file can hold all of a variant's parameters; cheaper than building it."""
+    """Make a test if a file can hold all of a variant's parameters; cheaper than building it."""
     size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
 
     def could_be(variant: Variant) -> bool:

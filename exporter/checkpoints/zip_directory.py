@@ -83,7 +83,7 @@ def content(data: mmap.mmap, entry: Entry) -> memoryview:
 
 
 def _end(data: mmap.mmap) -> int:
-    """The place of the record that ends every zip, complete; -1 if there is none."""
+    """Find the record that ends every zip, complete; -1 if there is none."""
     last = len(data) - _END.size
     if last >= 0 and data[last : last + 4] == b"PK\x05\x06" and data[-2:] == b"\x00\x00":
         return last
@@ -95,7 +95,7 @@ def _end(data: mmap.mmap) -> int:
 
 
 def _directory(data: mmap.mmap, end: int) -> tuple[int, int, int]:
-    """The directory's number of entries, its bytes and its place."""
+    """Read the directory's number of entries, its bytes and its place."""
     _signature, count, size, start, _comment = _END.unpack_from(data, end)
     place = end - _END_64_PLACE.size
     if place >= 0 and data[place : place + 4] == b"PK\x06\x07":

@@ -69,7 +69,7 @@ class PaddingImageEncoder(nn.Module):
 
 
 def as_padded(graph: Graph, rule: Preprocess) -> Graph:
-    """The graph in the form that the rule's `padded_by` asks for; itself if that is the host.
+    """Give the graph the form that the rule's `padded_by` asks for; itself if that is the host.
 
     Args:
         graph: any; only an image is padded.
@@ -93,7 +93,7 @@ def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> G
 
 
 def image(size: int) -> TensorSpec:
-    """The picture that every network takes."""
+    """Describe the picture that every network takes."""
     return TensorSpec("image", (1, 3, size, size), "float32", "NCHW")
 
 
@@ -107,7 +107,7 @@ def features(slots: Slots) -> tuple[TensorSpec, ...]:
 
 
 def slots_of(variant: Variant) -> Slots:
-    """The variant's slots. TypeError if it has none: such a network has no encoder of its own."""
+    """Return the variant's slots. TypeError if it has none: it has no encoder of its own."""
     if not isinstance(variant.prompting, Slots):
         raise TypeError(f"{variant.name} has no prompt slots")
     return variant.prompting

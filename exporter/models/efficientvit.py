@@ -65,7 +65,7 @@ class Ops(nn.Module):
         self.op_list = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each layer in turn."""
+        """Run each layer in turn."""
         for layer in self.op_list:
             x = layer(x)
         return x

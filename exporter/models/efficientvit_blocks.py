@@ -30,17 +30,17 @@ class ConvNorm(nn.Module):
         self.activated = False
 
     def with_gelu(self) -> ConvNorm:
-        """The same layer with its activation."""
+        """Make the same layer with its activation."""
         self.activated = True
         return self
 
     def with_bias(self) -> ConvNorm:
-        """The same layer with a bias instead of the batch norm."""
+        """Make the same layer with a bias instead of the batch norm."""
         self.conv.bias = nn.Parameter(torch.zeros(self.conv.out_channels))
         return self.without_norm()
 
     def without_norm(self) -> ConvNorm:
-        """The same layer without the batch norm."""
+        """Make the same layer without the batch norm."""
         self.norm = nn.Identity()
         return self
 

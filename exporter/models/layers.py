@@ -77,7 +77,7 @@ class Normalise(nn.Module):
 
 
 def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer with copies of these: weight (out, in) and bias (out)."""
+    """Make a linear layer with copies of these: weight (out, in) and bias (out)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.weight, layer.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     return layer
@@ -96,7 +96,7 @@ def window_partition(x: Tensor, window: int) -> Tensor:
 
 
 def window_merge(x: Tensor, window: int, batch: int, height: int, width: int) -> Tensor:
-    """The inverse of `window_partition`: (B * windows, window * window, C) -> (B, H, W, C)."""
+    """Undo `window_partition`: (B * windows, window * window, C) -> (B, H, W, C)."""
     rows, cols, channels = height // window, width // window, x.shape[-1]
     x = x.reshape(batch * rows, cols, window, window * channels).permute(0, 2, 1, 3)
     return x.reshape(batch, height, width, channels)

@@ -150,7 +150,7 @@ class Upscale2x(nn.Module):
         self.frozen = False
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """The linear layer's weight (4 * Cout, Cin) and bias (4 * Cout)."""
+        """Return the linear layer's weight (4 * Cout, Cin) and bias (4 * Cout)."""
         weight = self.weight.permute(2, 3, 1, 0).reshape(4 * self.channels_out, -1)
         return weight, self.bias.repeat(4)
 

@@ -237,7 +237,7 @@ class EdgeRepViT(nn.Module):
 
 
 def _features(size: RepViTSize) -> nn.ModuleList:
-    """The patch embedding and every block, in one list as published."""
+    """List the patch embedding and every block in one list, as published."""
     first = size.widths[0]
     stem = nn.Sequential(ConvBN(3, first // 2, 3, 2), nn.GELU(), ConvBN(first // 2, first, 3, 2))
     blocks = _stage(size, first, size.depths[0])

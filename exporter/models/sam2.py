@@ -174,7 +174,7 @@ class Sam2MaskDecoder(MaskDecoder):
 
 
 def fold_children(x: Tensor, grid: int) -> Tensor:
-    """A picture in the order of `Upscale2x`: (1, C, 2 * grid, 2 * grid) -> (1, 4 * grid**2, C).
+    """Put a picture in the order of `Upscale2x`: (1, C, 2 * grid, 2 * grid) -> (1, 4 * grid**2, C).
 
     (y, dy, x, dx) becomes (y, x, dy, dx).
     """
@@ -184,7 +184,7 @@ def fold_children(x: Tensor, grid: int) -> Tensor:
 
 
 def fold_grandchildren(x: Tensor, grid: int) -> Tensor:
-    """The inverse of `unfold_children`: (1, C, 4 * grid, 4 * grid) -> (1, 16 * grid**2, C)."""
+    """Undo `unfold_children`: (1, C, 4 * grid, 4 * grid) -> (1, 16 * grid**2, C)."""
     channels = x.shape[1]
     x = x.permute(0, 2, 3, 1).reshape(2 * grid, 2, 2 * grid, 2 * channels).permute(0, 2, 1, 3)
     x = x.reshape(grid, 2, grid, 8 * channels).permute(0, 2, 1, 3)

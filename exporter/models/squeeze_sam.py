@@ -63,7 +63,7 @@ class Affine(nn.Module):
         self.freeze_tables()
 
     def freeze_tables(self) -> None:
-        """One factor and one offset a channel."""
+        """Fold the norm into one factor and one offset a channel."""
         with torch.no_grad():
             factor = self.weight * (self.running_var + EPS).rsqrt()
             offset = self.bias - self.running_mean * factor

@@ -31,7 +31,7 @@ class Precision:
         name: for `--precision`.
         summary: its storage and arithmetic, in words.
         weights: number format that weights are stored in.
-        activations: number format of the arithmetic, if the runtime can.
+        activations: number format of the arithmetic, if the target has it.
         keeps_float: parts of a graph that stay float32.
         floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
         decoder: precision of graphs that see no image; empty for this one. They are small and

@@ -5,8 +5,7 @@ from exporter.precision import Precision
 
 PRECISION = Precision(
     "fp16",
-    "weights in float16; arithmetic in float16 if the runtime does it (Core ML, ONNX Runtime), "
-    "in float32 in XNNPACK",
+    "weights in float16; arithmetic in float16 in Core ML, in float32 in XNNPACK and ONNX Runtime",
     "float16",
     "float16",
     keeps_float=(COORDINATES,),

@@ -21,7 +21,7 @@ def _circle(vertices: int = 40, radius: float = 1.0) -> Outline:
 
 
 def ellipse(rng: Generator) -> Shape:
-    """A disc; `place` stretches it."""
+    """Draw a disc; `place` stretches it."""
     del rng
     return (_circle(),)
 
@@ -34,7 +34,7 @@ def polygon(rng: Generator) -> Shape:
 
 
 def rounded_rectangle(rng: Generator) -> Shape:
-    """A rectangle whose corners are arcs."""
+    """Draw a rectangle whose corners are arcs."""
     half = np.array([1.0, rng.uniform(0.55, 1.0)]) * 0.9
     radius = half.min() * rng.uniform(0.0, 0.6)
     angles = np.arange(32) * (2 * np.pi / 32) + np.pi / 32
@@ -50,7 +50,7 @@ def star(rng: Generator) -> Shape:
 
 
 def blob(rng: Generator) -> Shape:
-    """A smooth closed curve: a circle whose radius has a few Fourier terms."""
+    """Draw a smooth closed curve: a circle whose radius has a few Fourier terms."""
     angles = np.arange(48) * (2 * np.pi / 48)
     radii = np.ones(48)
     for order in range(2, 6):
@@ -59,18 +59,18 @@ def blob(rng: Generator) -> Shape:
 
 
 def ring(rng: Generator) -> Shape:
-    """A disc with a round hole, through which the scene behind shows."""
+    """Draw a disc with a round hole, through which the scene behind shows."""
     return _circle(), _circle(radius=float(rng.uniform(0.35, 0.6)))
 
 
 def bar(rng: Generator) -> Shape:
-    """A long, rather thin rectangle."""
+    """Draw a long, rather thin rectangle."""
     thin = rng.uniform(0.28, 0.42)
     return (np.array([[-1.3, -thin], [1.3, -thin], [1.3, thin], [-1.3, thin]]),)
 
 
 def cross(rng: Generator) -> Shape:
-    """A plus sign."""
+    """Draw a plus sign."""
     arm = rng.uniform(0.3, 0.45)
     quarter = np.array([[arm, 1.0], [arm, arm], [1.0, arm]])
     turns = [np.array([[c, -s], [s, c]]) for c, s in ((1, 0), (0, -1), (-1, 0), (0, 1))]
@@ -78,7 +78,7 @@ def cross(rng: Generator) -> Shape:
 
 
 def letter(rng: Generator) -> Shape:
-    """A heavy capital: L, T, U or an arrow head."""
+    """Draw a heavy capital: L, T, U or an arrow head."""
     arm = rng.uniform(0.35, 0.5)
     glyphs = (
         [[-0.8, -1], [-0.8 + 2 * arm, -1], [-0.8 + 2 * arm, 1 - 2 * arm],

@@ -45,13 +45,13 @@ def _axes(rng: Generator, height: int, width: int) -> tuple[Field, Field]:
 
 
 def _wave(along: Field, period: float, sharpness: float) -> Field:
-    """A wave in 0..1; sharpness 1 is a sine, higher is closer to a square."""
+    """Make a wave in 0..1; sharpness 1 is a sine, higher is closer to a square."""
     wave = np.sin(along * np.float32(2 * np.pi / period))
     return np.clip(wave * np.float32(sharpness * 0.5) + 0.5, 0.0, 1.0)
 
 
 def flat(rng: Generator, height: int, width: int, unit: float) -> Field:
-    """One colour."""
+    """Fill with one colour."""
     del rng, unit
     return np.zeros((height, width), np.float32)
 
@@ -71,7 +71,7 @@ def stripes(rng: Generator, height: int, width: int, unit: float) -> Field:
 
 
 def checks(rng: Generator, height: int, width: int, unit: float) -> Field:
-    """A chessboard."""
+    """Draw a chessboard."""
     along, across = _axes(rng, height, width)
     period = unit * rng.uniform(8, 20)
     a, b = _wave(along, period, 6), _wave(across, period, 6)

@@ -12,13 +12,14 @@ import dataclasses
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from exporter import catalog
 from exporter.bundle.rules import Interpolation, Preprocess
-from exporter.calibration import Range, Task, find_ranges
+from exporter.calibration import Pictures, Range, Task, find_ranges
 from exporter.errors import RequestError
 from exporter.printable import quote
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from exporter.precision import Precision
 
 MINIMUM_IOS = (16, 17, 18)
+PALETTES = (4, 6)
+"""Bits of an index into a palette of weights."""
+BLOCKS = (16, 32, 64)
+"""Weights that share a scale."""
 FINE = 4
 """Pixels of the input a side, up to which a position counts as fine."""
 OPSETS = (17, 18, 19, 20)
@@ -62,6 +67,10 @@ class Options:
         image_input: what a Core ML package takes as `image`: an 8-bit RGB image, or a float tensor
             as every other target.
         opset: of an ONNX file, one of `OPSETS`; None for the lowest that has its operations.
+        palette: bits of an index, if a Core ML package stores the weights of linear layers as
+            indices into a palette; None for whole numbers with a scale.
+        block: weights that share a scale in a linear layer of a Core ML package; None for those of
+            an output channel in 8 bits, 32 in 4.
 
     Raises:
         RequestError: a value that there is no such choice of.
@@ -70,12 +79,29 @@ class Options:
     minimum_ios: int = 16
     image_input: ImageInput = "image"
     opset: int | None = None
+    palette: int | None = None
+    block: int | None = None
 
     def __post_init__(self) -> None:
         require_choice("Options.minimum_ios", self.minimum_ios, MINIMUM_IOS)
         require_choice("Options.image_input", self.image_input, IMAGE_INPUTS)
         if self.opset is not None:
             require_choice("Options.opset", self.opset, OPSETS)
+        if self.palette is not None:
+            require_choice("Options.palette", self.palette, PALETTES)
+        if self.block is not None:
+            require_choice("Options.block", self.block, BLOCKS)
+        if self.palette and self.block:
+            raise RequestError("weights have a palette or scales for blocks: leave out one of them")
+
+    def storage(self, read: Iterable[str]) -> str:
+        """Name how weights are stored: `palette6`, `block16`, or empty for the usual way.
+
+        Args:
+            read: the fields that the target reads.
+        """
+        given = {"palette": self.palette, "block": self.block}
+        return "".join(f"{name}{given[name]}" for name in given if given[name] and name in read)
 
 
 def require_choice(place: str, value: Any, choices: Sequence[Any]) -> None:
@@ -95,16 +121,37 @@ class Lowering:
 
     Attributes:
         folder: where to.
-        pictures: files of goldens to find ranges on; empty if the precision needs none.
+        pictures: to find ranges on; none if the precision needs none.
+        kept: modules whose weights and arithmetic stay float, as `exporter.products` names them.
     """
 
     graph: Graph
     precision: Precision
     folder: Path
     options: Options
-    pictures: tuple[Path, ...] = ()
+    pictures: Pictures = field(default_factory=Pictures)
+    kept: frozenset[str] = frozenset()
 
-    def is_fine(self, positions: int) -> bool:
+    def stays_float(self, shapes: Sequence[tuple[int, ...]], *, absorbs: bool) -> list[bool]:
+        """Tell which layers of the file are `kept`.
+
+        If any is, a layer that is no product in torch stays float too: it is a table of positions
+        or labels.
+
+        Args:
+            shapes: of the weights of its convolutions and linear layers, in execution order.
+            absorbs: whether the file has the form of `exporter.models.absorbed_attention`.
+        """
+        if not self.kept:
+            return [False] * len(shapes)
+        from exporter.graphs import absorbed
+        from exporter.products import match, products
+
+        with absorbed(self.graph.module) if absorbs else nullcontext():
+            found = match(products(self.graph), shapes)
+        return [each is None or each.module in self.kept for each in found]
+
+    def is_fine(self, positions: int, cell: int = FINE) -> bool:
         """Whether an operation's input is so fine that the operation stays float.
 
         The first layers see the picture's detail, lose the most in 8 bits, and hold next to none of
@@ -112,9 +159,10 @@ class Lowering:
 
         Args:
             positions: pixels or tokens of the input.
+            cell: see `FINE`.
         """
         sides = (t.shape[-1] for t in self.graph.spec.inputs if t.name == "image")
-        return any(positions >= (side // FINE) ** 2 for side in sides)
+        return any(positions >= (side // cell) ** 2 for side in sides)
 
     def find_ranges(self, module: str, file: GraphFile, tensors: Iterable[str]) -> dict[str, Range]:
         """Find what values of the graph lie between; see `exporter.calibration.find_ranges`.
@@ -124,8 +172,9 @@ class Lowering:
             file: the graph in float32, in the folder.
             tensors: names in that file.
         """
-        path = self.folder / file.file
-        return find_ranges(module, Task(path, file.spec, tuple(tensors), self.pictures))
+        path, given = self.folder / file.file, self.pictures
+        task = Task(path, file.spec, tuple(tensors), given.files, given.ranges)
+        return find_ranges(module, task)
 
 
 @dataclass(frozen=True)
@@ -138,9 +187,10 @@ class Target:
         extra: what to install to get them.
         image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
             turn it down.
-        platform: where the result runs.
+        platform: options, precision -> where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
-        adapt: options, precision -> the options that the precision needs.
+        adapt: options, precision -> the options that the precision needs; RequestError if it
+            cannot have one of them.
         reads: names of the fields of `Options` that it reads.
     """
 
@@ -148,7 +198,7 @@ class Target:
     packages: tuple[str, ...]
     extra: str
     image_type: bool
-    platform: Callable[[Options], str]
+    platform: Callable[[Options, str], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
     adapt: Callable[[Options, str], Options] = lambda options, precision: options
     reads: tuple[str, ...] = ()
@@ -159,7 +209,8 @@ class Target:
         precision: Precision,
         folder: Path,
         options: Options,
-        pictures: tuple[Path, ...] = (),
+        pictures: Pictures = Pictures(),  # noqa: B008 - it is frozen
+        kept: frozenset[str] = frozenset(),
     ) -> GraphFile:
         """Write a graph into `folder`; see `Lowering`.
 
@@ -167,7 +218,7 @@ class Target:
             RequestError: the format has no such precision.
         """
         self.require_precision(precision.name)
-        work = Lowering(graph, precision, folder, options, pictures)
+        work = Lowering(graph, precision, folder, options, pictures, kept)
         return self.lowers[precision.name](work)
 
     def takes_bytes(self, options: Options) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build() -> Sam:
-    """The untrained network."""
+    """Build the untrained network."""
     from exporter.demo import network
 
     return network.build().eval()

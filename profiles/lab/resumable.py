@@ -37,6 +37,7 @@ class Resumable(ABC):
         module: of the command, as `python -m` takes it.
         page: name of the page and its data.
         rows, made: words for the messages: `exports`, `made`.
+        precisions: that there are rows of.
         wanted: the rows asked for.
         state: the rows known.
         limit_gb: memory that a step may take.
@@ -46,6 +47,7 @@ class Resumable(ABC):
     page: ClassVar[str]
     rows: ClassVar[str] = "rows"
     made: ClassVar[str] = "measured"
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.arguments, self.report = arguments, report
@@ -85,7 +87,7 @@ class Resumable(ABC):
         return [job for job in self.wanted if not self.is_settled(job)]
 
     def is_settled(self, job: MatrixJob) -> bool:
-        """Whether there is nothing to do for a row."""
+        """Tell whether a row needs no more work."""
         return self.state.is_current(job, self._keys[job])
 
     def run(self, clock: Callable[[], float]) -> None:
@@ -139,7 +141,7 @@ class Resumable(ABC):
 
 
 def failure(ended: ProcessEnd, before: str = "") -> dict[str, str]:
-    """What a row keeps of a step that gave no answer: `error` or `skipped`; empty if it did."""
+    """Say why a row's step gave no answer: `error` or `skipped`; empty if it gave one."""
     if ended.stopped_gb is not None:
         held = f"{ended.stopped_gb:.1f} GB were held when it was stopped"
         return {"skipped": f"{before}{ended.reason}: {held}"}
@@ -176,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type[Resumable]) -> Non
     """Add what every such command takes."""
     add, folder = parser.add_argument, WORK / kind.module.rpartition(".")[2]
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
-    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: all)")
+    add("--precision", nargs="+", default=[], choices=kind.precisions, help="these (default: all)")
     add("--minutes", type=steps.positive, metavar="N", help="start no row after N minutes")
     add(
         "--memory",

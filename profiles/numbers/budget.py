@@ -23,7 +23,7 @@ OURS = Path(__file__).parents[1] / "budgets"
 
 
 def _of(name: str, part: str) -> Callable[[Any], float | None]:
-    """A quantile of one of the spreads."""
+    """Take a quantile of one of the spreads."""
 
     def read(owner: Any) -> float | None:
         found: Spread | None = getattr(owner, name)
@@ -98,7 +98,7 @@ class Judged:
 
 
 def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
-    """Every limit against every profile.
+    """Check every limit against every profile.
 
     Raises:
         RequestError: no profile, or one of another class than the budget's.
@@ -118,7 +118,7 @@ def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
 
 
 def read_budget(name: str) -> Budget:
-    """A TOML file, or the name of one of ours. RequestError says what is wrong with it."""
+    """Read a TOML file, or one of our budgets by name. RequestError says what is wrong with it."""
     path = Path(name)
     if not path.is_file() and path.name == name and not path.suffix:
         path = OURS / f"{name}.toml"

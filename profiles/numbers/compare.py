@@ -65,7 +65,7 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def regressions(self, limit: float) -> list[Change]:
-        """What got worse beyond noise by more than `limit` (0.05 is 5 %)."""
+        """List the figures that got worse beyond noise by more than `limit` (0.05 is 5 %)."""
         return [c for c in self.changes if c.verdict == WORSE and c.ratio > 1 + limit]
 
     def data(self) -> dict[str, Any]:

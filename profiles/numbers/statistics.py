@@ -94,7 +94,7 @@ def spread(repeats: Repeats, seed: int = SEED) -> Spread:
 
 
 def interval(repeats: Repeats, seed: int = SEED) -> tuple[float, float]:
-    """The 95 % confidence interval of the median.
+    """Compute the 95 % confidence interval of the median.
 
     The bootstrap's percentile interval, in logarithms, widened around the median: see `_widening`.
     """

@@ -79,7 +79,7 @@ class Summary:
 
 
 def summarise(profile: Profile) -> Summary:
-    """All numbers of a profile."""
+    """Compute every number of a profile."""
     sessions = _sessions(profile)
     bundle, device = profile.bundle, profile.device
     graphs = tuple(_graph(facts, _runs(profile, facts.name)) for facts in bundle.graphs)
@@ -112,7 +112,7 @@ def device_name(profile: Profile) -> str:
 
 
 def quantities(profile: Profile) -> dict[str, list[list[float]]]:
-    """What two profiles can be compared by: name -> samples by repeat. Times in ms, memory in MB.
+    """Collect the figures that two profiles share: name -> samples by repeat, in ms and MB.
 
     `GRAPH`, `first mask`, `click` and `peak memory`; what was not measured is not there.
     """
@@ -163,8 +163,9 @@ def _cores_used(runs: Sequence[GraphRun]) -> float | None:
 
 
 def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
-    """What to know, each once, in the order of importance."""
-    found = [] if profile.parity else ["parity was not checked"]
+    """List the remarks on a measurement, each once, the most important first."""
+    found = ["degraded: its masks are under their floors"] if profile.bundle.degraded else []
+    found += [] if profile.parity else ["parity was not checked"]
     found += [repeat.throttled for repeat in profile.repeats]
     for repeat in profile.repeats:
         found += [*repeat.before.notes, *repeat.after.notes]
@@ -181,7 +182,7 @@ def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
 
 
 def _is_plain(note: str) -> bool:
-    """Whether a note explains a number and casts no doubt on it, or `Repeat.throttled` tells it."""
+    """Tell whether a note only explains a number, or repeats `Repeat.throttled`."""
     return note.startswith((RESIDENT, THROTTLED))
 
 

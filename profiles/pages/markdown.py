@@ -21,7 +21,7 @@ FELT = ("bundle", "first mask, ms", "click, ms", "peak memory, MB", "size, MB")
 
 
 def render(profiles: Sequence[Profile], created: str) -> str:
-    """A section for each device and method; every number stands beside its class.
+    """Render a section for each device and method; every number stands beside its class.
 
     Args:
         profiles: at least one.
@@ -104,7 +104,7 @@ def _command(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -
 
 
 def _load(profiles: Sequence[Profile]) -> str:
-    """The other work there was: the least and the most load around the repeats."""
+    """Show the other load on the host: the least and the most around the repeats."""
     repeats = [repeat for profile in profiles for repeat in profile.repeats]
     around: list[Condition] = [c for r in repeats for c in (r.before, r.after)]
     told = [c.load for c in around if c.load is not None]

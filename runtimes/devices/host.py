@@ -85,7 +85,7 @@ class HostBench:
         choose_engine(bundle.manifest.target)
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
-        """Every golden case, in a process of its own."""
+        """Run every golden case in a process of its own."""
         engine = choose_engine(bundle.manifest.target).name
         command = ["runtimes.parity", str(bundle.path), "--json", "--engine", engine]
         command += ["--threads", str(self.method.threads)]

@@ -181,7 +181,7 @@ def _white_is_low(stored: Image.Image) -> bool:
 
 
 def _no_data(stored: Image.Image) -> float | None:
-    """The value by which GDAL marks pixels without data."""
+    """Find the value by which GDAL marks pixels without data."""
     with contextlib.suppress(TypeError, ValueError):
         return float(str(_tag(stored, _NO_DATA)).strip("\0 "))
     return None

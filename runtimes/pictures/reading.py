@@ -59,10 +59,12 @@ class Reading:
         range: values that become black and white in a picture of more than 8 bits; None for `auto`.
         max_pixels: decoded at most. A JPEG of up to 8 times as many is decoded at a half or a
             quarter of its sides; any other picture of more is refused.
+        options: whether messages name options of `sam-run`.
     """
 
     range: Range | None = None
     max_pixels: int = MAX_PIXELS
+    options: bool = True
 
 
 def read_picture(path: Path, how: Reading | None = None) -> Picture:
@@ -184,7 +186,7 @@ def _eight_bits(stored: Image.Image, path: Path, how: Reading) -> tuple[Image.Im
     deep = deep_of(stored, partial(_opened, path))
     if deep is not None:
         scaled, said = to_bytes(deep, how.range)
-        hint = "" if how.range else "; --range LOW,HIGH takes another"
+        hint = "" if how.range or not how.options else "; --range LOW,HIGH takes another"
         return Image.fromarray(scaled).convert("RGB"), f"{said}{hint}"
     if how.range is not None:
         raise ImageError("has 8 bits: leave out --range, which is for pictures of more")
@@ -212,9 +214,10 @@ def _shrink(stored: Image.Image, how: Reading) -> list[str]:
                 break
     if stored.size[0] * stored.size[1] > how.max_pixels:
         raise _too_large("", width * height, how)
+    limit = f"--max-pixels {how.max_pixels}" if how.options else f"{how.max_pixels}"
     return [
         f"has {width} x {height} pixels and was decoded at {stored.size[0]} x {stored.size[1]}: "
-        f"more than --max-pixels {how.max_pixels}; prompts and masks are in the full size"
+        f"more than {limit}; prompts and masks are in the full size"
     ]
 
 
@@ -222,7 +225,7 @@ def _too_large(subject: str, pixels: int, how: Reading) -> ImageError:
     said = (
         f"is too large: {pixels / 1e6:.0f} megapixels, and up to {how.max_pixels / 1e6:g} are read"
     )
-    if pixels <= MAX_SIDE**2:
+    if pixels <= MAX_SIDE**2 and how.options:
         memory = pixels * _BYTES_A_PIXEL / 1e9
         said += f"; --max-pixels {pixels} reads it in about {memory:.1f} GB of memory"
     return ImageError(f"{subject} {said}".strip())
@@ -250,7 +253,7 @@ def _fault(
 
 
 def _is_read(kind: Kind) -> bool:
-    """Whether a reader of that kind is installed."""
+    """Tell whether a reader of that kind is installed."""
     if kind is HEIC:
         return True  # refused before, if not
     if kind is AVIF:

@@ -15,7 +15,7 @@ _REDUCED = 1
 
 
 def is_preview(stored: Image.Image) -> bool:
-    """Whether the first picture is the preview of a camera's raw file, as in DNG, NEF and ARW."""
+    """Tell whether the first picture is the preview of a camera's raw file (DNG, NEF, ARW)."""
     tags = getattr(stored, "tag_v2", None)
     if stored.format != "TIFF" or tags is None:
         return False
@@ -54,7 +54,7 @@ def form_of(path: Path) -> str | None:
 
 
 def _missing(values: dict[int, object], size: int) -> bool:
-    """Whether strips or tiles end after the file does."""
+    """Tell whether strips or tiles end after the file does."""
     for at, long in zip(_OFFSETS, _SIZES, strict=True):
         offsets, sizes = values.get(at), values.get(long)
         if isinstance(offsets, tuple) and isinstance(sizes, tuple):

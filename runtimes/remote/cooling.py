@@ -17,7 +17,7 @@ POLL = 5.0
 
 
 def warmth(condition: Condition) -> Temperature | None:
-    """The sensor that tells how hot a device is for its owner: the hottest skin, or the battery.
+    """Choose the sensor nearest to what a hand feels: the hottest skin, or the battery.
 
     Those of a CPU follow its load within a second, so they say nothing of what lies ahead.
     """

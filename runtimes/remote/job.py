@@ -125,7 +125,7 @@ class RunnerJob:
             raise RequestError("every graph of a job needs a case")
 
     def text(self) -> str:
-        """The job file. RequestError for a name that has a space or is not ASCII."""
+        """Write the job file. RequestError for a name that has a space or is not ASCII."""
         return "".join(f"{' '.join(_checked(line))}\n" for line in self._lines())
 
     def _lines(self) -> Iterator[tuple[str, ...]]:

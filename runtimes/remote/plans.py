@@ -49,7 +49,7 @@ class Setting:
 
     @classmethod
     def of(cls, method: Method, cores: tuple[int, ...]) -> Setting:
-        """A method's, with its `cores` turned into numbers by whoever knows the device."""
+        """Make the plan of a method; its `cores` are numbers by now, from who knows the device."""
         taken = {f.name: getattr(method, f.name) for f in fields(cls) if f.name != "cores"}
         return cls(cores=cores, **taken)
 
@@ -99,7 +99,7 @@ class _Draft:
         return name
 
     def inputs(self, graph: GraphFile, case: str) -> dict[str, str | Link]:
-        """The golden inputs of a case as files."""
+        """Write the golden inputs of a case as files."""
         given = self.goldens.inputs(graph.spec, case)
         for spec in graph.spec.inputs:
             if given[spec.name].size != int(np.prod(spec.shape)):
@@ -110,7 +110,7 @@ class _Draft:
         return {t.name: self.tensor(to_layout(given[t.name], t)) for t in graph.spec.inputs}
 
     def entry(self, graph: GraphFile, cases: tuple[RunnerCase, ...]) -> GraphJob:
-        """The graph with these cases."""
+        """Describe the graph with these cases."""
         return GraphJob(graph.spec, self.model(graph), cases, graph.signature)
 
 
@@ -139,7 +139,7 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
 
 
 def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
-    """Every golden case of every graph; a fed graph runs again on the device's own outputs.
+    """Run every golden case of every graph; a fed graph runs again on the device's own outputs.
 
     `replay` turns its outputs into loaded graphs for the parity check.
     """
@@ -217,7 +217,7 @@ def _writing(graph: GraphFile, case: RunnerCase) -> RunnerCase:
 
 
 def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
-    """The inputs that earlier graphs give. BundleError if one would need another layout."""
+    """List the inputs that earlier graphs give. BundleError if one would need another layout."""
     taken = {tensor.name: tensor for tensor in graph.spec.inputs}
     links: dict[str, str | Link] = {}
     for name, feed in feeds(graph, earlier).items():

@@ -56,7 +56,7 @@ class RunnerReport:
     notes: tuple[str, ...]
 
     def graph_run(self, graph: str) -> GraphRun:
-        """The words of measuring for a `graph` job; RunnerError if it was none of this graph."""
+        """Put a `graph` job into the words of measuring; RunnerError for another graph's."""
         if self.mode != "graph" or graph not in self.load_ns or not self.samples_ns:
             raise RunnerError(f"the runner's report has no times of {graph}")
         unstable = () if self.stable else ("times were not stable when the warm-up ended",)
@@ -79,7 +79,7 @@ class RunnerReport:
         )
 
     def session_run(self) -> SessionRun:
-        """The words of measuring for a `session` job; RunnerError if it was none.
+        """Put a `session` job into the words of measuring; RunnerError if it was none.
 
         A job that repeats no graph has no clicks.
         """

@@ -113,7 +113,7 @@ class SlotSegmenter(Segmenter):
 
 
 def slot_rule(manifest: Manifest) -> PromptRule:
-    """How prompts fill the slots. BundleError if the bundle has none."""
+    """Return how prompts fill the slots. BundleError if the bundle has none."""
     if manifest.prompts is None:
         raise BundleError(f"{manifest.variant} has no prompt slots")
     return manifest.prompts

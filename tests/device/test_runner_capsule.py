@@ -19,6 +19,7 @@ from android_harness.ways.capsule.assemble import LOADER, build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError, RunnerError
 from runtimes.engines import loader
+from runtimes.measures import find_misses
 from runtimes.parity import check_parity
 from runtimes.remote.plans import check_plan, graph_plan, replay
 from tests.device.runner_kit import ABI, JOB, QUICK, Folder, shell, tiny_onnx, tiny_tflite
@@ -101,6 +102,19 @@ def test_a_capsule_of_this_host_computes_what_the_engine_does(target, tmp_path):
 
 def test_an_arm64_capsule_computes_what_the_engine_does(target, tmp_path):
     compared(arm64(target, tmp_path), BUNDLES[target](tmp_path / "bundle"))
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")  # the toolkits': torch versions, deprecations
+def test_float16_reaches_its_floors_with_arm64s_kernels(demo_bundle, tmp_path):
+    """ONNX Runtime has float16 kernels on arm64 alone, and GELU's is coarse."""
+    bundle, capsule = demo_bundle("onnx", "fp16"), arm64("onnx", tmp_path)
+    plan = check_plan(bundle, capsule.library(bundle), QUICK)
+    capsule.run(plan)
+    load = replay(plan, capsule.work.pull(plan))
+    figures = check_parity(bundle.path, bundle.manifest, load=load)
+    assert {f.floor for f in figures if f.measure == "psnr_db"} >= {50.0, 40.0}
+    assert find_misses(figures) == []
 
 
 def test_an_arm64_capsule_proves_that_it_starts_and_times_a_graph(target, tmp_path):

@@ -71,6 +71,18 @@ def test_core_ml_says_which_ios_it_needs(bundles):
     assert apple.manifest.platform == f"iOS {least} or later"
 
 
+def test_tflite_says_which_runtime_it_needs(bundles):
+    """An older one loads the file and gives other numbers."""
+    precision, made = bundles
+    (android,) = (bundle for bundle in made if bundle.manifest.target == "tflite")
+    least = {
+        "int8": "LiteRT or TensorFlow Lite 2.14",
+        "int8-weights": "LiteRT 1.0",
+        "int4-weights": "LiteRT 2.1",
+    }
+    assert android.manifest.platform == f"{least[precision]} or later, Android 8 or later"
+
+
 def test_ranges_that_cut_values_off_do_not_pass(tmp_path, capfd, monkeypatch):
     """The collapse that users fear: every range a quarter of what the values need."""
     from exporter import calibration, targets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,7 @@ from onnx import TensorProto, helper
 
 from exporter.bundle.goldens import key
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.calibration import Range, Task, find_ranges
+from exporter.calibration import Range, Task, find_ranges, least_error, stride, thin
 from exporter.errors import LoweringError, RequestError
 
 MODULE = "exporter.targets.onnx._ranges"
@@ -73,5 +75,70 @@ def test_values_that_never_change_give_no_ranges(task):
 
 
 def test_a_task_survives_the_way_to_the_child(task):
-    given = task([[1, 1, 1, 2]])
+    given = dataclasses.replace(task([[1, 1, 1, 2]]), ranges="mse")
     assert Task.from_data(given.to_data()) == given
+
+
+def test_a_tensor_of_one_value_gets_a_range_that_holds_zero_and_it(task):
+    """y = log(x) is 0 of 1; quantisers divide by the width of a range."""
+    given = task([[1, 1, 1, 1]], [[1, 1, 1, 1]])
+    moving = dataclasses.replace(given, tensors=("x",))
+    with pytest.raises(RequestError, match="no value ever changes"):
+        find_ranges(MODULE, moving)
+    assert Range(0.0, 0.0).widened() == Range(0.0, 1.0)
+    assert Range(3.0, 3.0).widened() == Range(0.0, 3.0)
+    assert Range(-3.0, -3.0).widened() == Range(-3.0, 0.0)
+    assert Range(-3.0, 1.0).widened() == Range(-3.0, 1.0)
+
+
+def rounding_error(values, one):
+    step = (one.high - one.low) / 255
+    rounded = np.clip(np.rint((values - one.low) / step), 0, 255) * step + one.low
+    return float(np.square(values - rounded).mean())
+
+
+def test_an_outlier_is_cut_off_if_that_lessens_the_error():
+    values = np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32)
+    values[0] = 60.0
+    whole = Range(float(values.min()), 60.0)
+    chosen = least_error(whole, values)
+    assert chosen.low == pytest.approx(whole.low, rel=0.35)
+    assert chosen.high < 40
+    assert rounding_error(values, chosen) < 0.6 * rounding_error(values, whole)
+
+
+def test_values_without_a_tail_keep_their_range():
+    values = np.random.default_rng(0).uniform(-1, 3, 100_000).astype(np.float32)
+    chosen = least_error(Range(-1.0, 3.0), values)
+    assert chosen.low == pytest.approx(-1.0, abs=0.05)
+    assert chosen.high == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_range_of_least_error_holds_zero():
+    values = np.random.default_rng(0).uniform(2, 3, 1000).astype(np.float32)
+    chosen = least_error(Range(2.0, 3.0), values)
+    assert chosen.low == 0.0
+
+
+def test_ranges_that_are_not_finite_are_left_to_the_check():
+    broken = Range(-np.inf, 1.0)
+    assert least_error(broken, np.float32([np.nan, 1.0])) == broken
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000, 64 * 64 * 64, 3 * 1024 * 1024])
+@pytest.mark.parametrize("most", [1, 100, 16_384])
+def test_thinning_keeps_so_many_values_and_all_channels(size, most):
+    kept = thin(np.arange(size, dtype=np.float32), most)
+    assert 1 <= kept.size <= most
+    assert kept.size >= min(size, most) * 0.8 / (1 + 6 * most / size) or size < most
+    step = stride(size, most)
+    assert step == 1 or np.gcd(step, 2 * 3 * 5 * 7) == 1
+
+
+def test_the_least_error_is_found_on_values_of_all_cases(task):
+    rows = np.exp(np.random.default_rng(1).standard_t(3, (400, 4))).astype(np.float32)
+    given = dataclasses.replace(task(rows[:200].tolist(), rows[200:].tolist()), ranges="mse")
+    found, logs = find_ranges(MODULE, given)["z"], np.log(rows)
+    expected = least_error(Range(float(logs.min()), float(logs.max())), logs.reshape(-1))
+    assert found.low == pytest.approx(expected.low, rel=1e-5)
+    assert found.high == pytest.approx(expected.high, rel=1e-5)

@@ -13,7 +13,8 @@ from exporter.bundle.goldens import Goldens
 from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import pack
 from exporter.bundle.rules import LABELS, PromptRule
-from exporter.goldens import SEED, cases, record, record_padding, run
+from exporter.cases import cases
+from exporter.goldens import SEED, record, record_padding, run
 from exporter.graphs.image_encoder import as_padded
 from exporter.models.layers import freeze
 from exporter.scenes.scene import HELD_OUT, scene

@@ -65,12 +65,12 @@ def refuse_fallback(text: str) -> tuple[str, ...]:
 
 
 def names_delegate(text: str) -> bool:
-    """Whether the classic tool says that its delegate took the graph, or a part of it."""
+    """Tell whether the classic tool says that its delegate took the graph, or a part of it."""
     return bool(_ALL.search(text) or _PART.search(text))
 
 
 def parse_proto(content: bytes) -> Result:
-    """The result file. RunnerError if it is cut short or has no times."""
+    """Parse the result file. RunnerError if it is cut short or has no times."""
     try:
         parts = _fields(content)
         latency, memory, misc = (_fields(_bytes(parts, n)) for n in (_LATENCY, _MEMORY, _MISC))

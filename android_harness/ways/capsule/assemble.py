@@ -24,7 +24,7 @@ _GCC = ("libstdc++.so.6", "libgcc_s.so.1")
 
 
 def build(abi: str, target: str, cache: Path) -> Path:
-    """The capsule for an ABI and a target: its folder in the cache, put together the first time.
+    """Build the capsule for an ABI and a target: its folder in the cache, made the first time.
 
     Args:
         abi: one of ABIS.
@@ -62,7 +62,7 @@ def _key(abi: str, target: str, compiler: Compiler) -> str:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether a capsule is there and none of its files has changed."""
+    """Tell whether a capsule is there and none of its files has changed."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return all(hash_file(folder / name) == entry["sha256"] for name, entry in files.items())

@@ -84,7 +84,7 @@ PACKAGES = {
 
 
 def fetch(deb: Deb, folder: Path, mirrors: Iterable[str] = MIRRORS) -> bytes:
-    """The package, from `folder` or downloaded to it, with its hash checked either way.
+    """Fetch the package, from `folder` or the net, with its hash checked either way.
 
     Raises:
         DownloadError: no mirror has it, or what they have is another file.

@@ -25,7 +25,7 @@ _TIMEOUT_S = 1800
 
 
 def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
-    """The library for an ABI and where it came from.
+    """Find the library for an ABI and its origin.
 
     The installed package is used if it is the same version for the same kind of machine, else
     the wheel in `folder`, else pip downloads it there.
@@ -48,7 +48,7 @@ def library(wheel: Wheel, abi: str, folder: Path) -> tuple[bytes, str]:
 
 
 def installed(wheel: Wheel, abi: str) -> Path | None:
-    """The library of the installed package if it would run on `abi`, else None."""
+    """Find the library of the installed package if it would run on `abi`, else None."""
     if sys.platform != "linux" or not _PLATFORMS[abi][0].endswith(f"_{platform.machine()}"):
         return None
     try:
@@ -64,7 +64,7 @@ def installed(wheel: Wheel, abi: str) -> Path | None:
 
 
 def kept(wheel: Wheel, abi: str, folder: Path) -> Path | None:
-    """The wheel for an ABI that was downloaded before, else None."""
+    """Find the wheel for an ABI that was downloaded before, else None."""
     machine = _PLATFORMS[abi][0].rpartition("28_")[2]
     stem = wheel.project.replace("-", "_")
     found = sorted(folder.glob(f"{stem}-{wheel.version}-*_{machine}.whl"))

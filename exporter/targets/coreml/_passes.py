@@ -10,7 +10,7 @@ from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
-NAMESPACE = "sam_export"
+from exporter.targets.coreml._tables import NAMESPACE, compact_tables
 
 
 def passes() -> Any:
@@ -26,6 +26,8 @@ def passes() -> Any:
     pipeline = ct.PassPipeline()
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
     pipeline.append_pass(f"{NAMESPACE}::{subtract_after_product.__name__}")
+    pipeline.append_pass(f"{NAMESPACE}::{compact_tables.__name__}")
+    pipeline.append_pass("common::const_deduplication")
     return pipeline
 
 

@@ -1,27 +1,22 @@
-"""Weights of linear layers in 4 bits, in blocks of 32, of convolutions in 8. Needs iOS 18."""
+"""Weights of linear layers in 4 bits, in blocks (iOS 18) or as palettes; of convolutions in 8."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
-from exporter.targets import Lowering
-from exporter.targets.coreml._compress import in_4_bits, in_8_bits, lower_by
+from exporter.targets import Lowering, Options
+from exporter.targets.coreml._compress import in_palette, lower_by, scaled, store
+
+BLOCK = 32
 
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` with its weights in 4 and 8 bits."""
-    return lower_by(work, compress)
+    return lower_by(work, lambda model, file, kept: store(model, kept, _linear(work.options)))
 
 
-def compress(model: Any, file: GraphFile) -> Any:
-    """Store the weights of linear layers in 4 bits, the other large ones in 8.
-
-    coremltools leaves a weight alone whose width no block divides, so the second pass takes it.
-    """
-    import coremltools.optimize.coreml as opt
-
-    del file
-    few = opt.OptimizationConfig(op_type_configs={"linear": in_4_bits()})
-    rest = opt.OptimizationConfig(global_config=in_8_bits())
-    return opt.linear_quantize_weights(opt.linear_quantize_weights(model, few), rest)
+def _linear(options: Options) -> Any:
+    if options.palette:
+        return in_palette(options.palette, options.minimum_ios)
+    return scaled(4, options.block or BLOCK)

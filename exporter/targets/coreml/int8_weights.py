@@ -1,22 +1,23 @@
-"""Weights in 8 bits, with a scale for each output channel; arithmetic in float16."""
+"""Weights in 8 bits, with a scale for each output channel; arithmetic in float16.
+
+Those of linear layers may have a scale for each block (iOS 18), or 6-bit palettes, instead.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
-from exporter.targets import Lowering
-from exporter.targets.coreml._compress import in_8_bits, lower_by
+from exporter.targets import Lowering, Options
+from exporter.targets.coreml._compress import in_palette, lower_by, scaled, store
 
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` with its weights in 8 bits."""
-    return lower_by(work, compress)
+    return lower_by(work, lambda model, file, kept: store(model, kept, _linear(work.options)))
 
 
-def compress(model: Any, file: GraphFile) -> Any:
-    """Store every large weight in 8 bits."""
-    import coremltools.optimize.coreml as opt
-
-    del file
-    return opt.linear_quantize_weights(model, opt.OptimizationConfig(global_config=in_8_bits()))
+def _linear(options: Options) -> Any:
+    if options.palette:
+        return in_palette(options.palette, options.minimum_ios)
+    return scaled(8, options.block) if options.block else None

@@ -77,7 +77,7 @@ def halved(name: str, values: Floats) -> Iterator[Any]:
     from onnx import TensorProto, numpy_helper
 
     yield numpy_helper.from_array(values.astype(np.float16), f"{name}_half")
-    yield _node("Cast", [f"{name}_half"], name, to=TensorProto.FLOAT)
+    yield widening_node("Cast", [f"{name}_half"], name, to=TensorProto.FLOAT)
 
 
 def fits_half(values: Floats) -> bool:
@@ -95,8 +95,8 @@ def in_8_bits(axis: int) -> Form:
         steps = np.clip(np.rint(values / scales), -127, 127).astype(np.int8)
         yield numpy_helper.from_array(steps, f"{name}_steps")
         yield numpy_helper.from_array(scales, f"{name}_scales")
-        yield _node("Cast", [f"{name}_steps"], f"{name}_whole", to=TensorProto.FLOAT)
-        yield _node("Mul", [f"{name}_whole", f"{name}_scales"], name)
+        yield widening_node("Cast", [f"{name}_steps"], f"{name}_whole", to=TensorProto.FLOAT)
+        yield widening_node("Mul", [f"{name}_whole", f"{name}_scales"], name)
 
     return form
 
@@ -121,16 +121,20 @@ def in_4_bits(name: str, values: Floats) -> Iterator[Any]:
     yield numpy_helper.from_array(np.array(8, np.float32), of.format("eight"))
     yield numpy_helper.from_array(np.array(blocks.shape), of.format("blocks"))
     yield numpy_helper.from_array(np.array(values.shape), of.format("shape"))
-    yield _node("Cast", [of.format("pairs")], of.format("bytes"), to=TensorProto.FLOAT)
-    yield _node("Div", [of.format("bytes"), of.format("sixteen")], of.format("sixteenths"))
-    yield _node("Floor", [of.format("sixteenths")], of.format("upper"))
-    yield _node("Mul", [of.format("upper"), of.format("sixteen")], of.format("upper_bits"))
-    yield _node("Sub", [of.format("bytes"), of.format("upper_bits")], of.format("lower"))
-    yield _node("Concat", [of.format("upper"), of.format("lower")], of.format("steps"), axis=0)
-    yield _node("Sub", [of.format("steps"), of.format("eight")], of.format("signed"))
-    yield _node("Reshape", [of.format("signed"), of.format("blocks")], of.format("in_blocks"))
-    yield _node("Mul", [of.format("in_blocks"), of.format("scales")], of.format("scaled"))
-    yield _node("Reshape", [of.format("scaled"), of.format("shape")], name)
+    yield widening_node("Cast", [of.format("pairs")], of.format("bytes"), to=TensorProto.FLOAT)
+    yield widening_node("Div", [of.format("bytes"), of.format("sixteen")], of.format("sixteenths"))
+    yield widening_node("Floor", [of.format("sixteenths")], of.format("upper"))
+    yield widening_node("Mul", [of.format("upper"), of.format("sixteen")], of.format("upper_bits"))
+    yield widening_node("Sub", [of.format("bytes"), of.format("upper_bits")], of.format("lower"))
+    yield widening_node(
+        "Concat", [of.format("upper"), of.format("lower")], of.format("steps"), axis=0
+    )
+    yield widening_node("Sub", [of.format("steps"), of.format("eight")], of.format("signed"))
+    yield widening_node(
+        "Reshape", [of.format("signed"), of.format("blocks")], of.format("in_blocks")
+    )
+    yield widening_node("Mul", [of.format("in_blocks"), of.format("scales")], of.format("scaled"))
+    yield widening_node("Reshape", [of.format("scaled"), of.format("shape")], name)
 
 
 def fits_blocks(values: Floats) -> bool:
@@ -153,7 +157,7 @@ def scales_of(values: Floats, kept: int | tuple[int, ...], most: int) -> Floats:
     return np.where(largest > 0, largest / most, 1).astype(np.float32)
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+def widening_node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
     from onnx import helper
 
     return helper.make_node(kind, inputs, [output], name=f"widen_{output}", **attributes)

@@ -10,7 +10,9 @@ import torch
 from exporter.bundle.manifest import GraphFile
 from exporter.graphs import absorbed
 from exporter.targets import OPSETS, Lowering
+from exporter.targets.onnx._names import shorten_names
 from exporter.targets.onnx._opset import lower_opset
+from exporter.targets.onnx._tables import store_tables
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -25,9 +27,9 @@ def lower(work: Lowering) -> GraphFile:
 
 
 def exported(graph: Graph) -> Any:
-    """An onnx.ModelProto whose value_info types every value."""
+    """An onnx.ModelProto whose value_info types every value that torch wrote."""
     with absorbed(graph.module):
-        return _export(graph)
+        return store_tables(_export(graph))
 
 
 def write(model: Any, work: Lowering) -> GraphFile:
@@ -35,7 +37,8 @@ def write(model: Any, work: Lowering) -> GraphFile:
 
     RequestError if it cannot be written in the opset that is asked for.
     """
-    _strip(lower_opset(model, work.options.opset))
+    shorten_names(lower_opset(model, work.options.opset))
+    _strip(model)
     name = f"{work.graph.spec.name}.onnx"
     return GraphFile(work.graph.spec, name, _save(model, work.folder / name))
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.tflite.fp16 import to_half
-from exporter.targets.tflite.fp32 import lower as in_float32
+from exporter.targets.tflite._constants import half_or_byte, store
+from exporter.targets.tflite._file import tidy
+from exporter.targets.tflite.fp32 import convert
 
 ALL = ".*"
 PRODUCTS = ("CONV_2D", "FULLY_CONNECTED")
 """Operations to run in 8 bits. With others too, a graph falls into many XNNPACK partitions."""
+WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+"""Operations with a weight of their own."""
+QUANTIZERS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+"""Operations that AI Edge Quantizer calls otherwise."""
 
 
 def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFile:
@@ -27,34 +32,48 @@ def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFi
 
     Args:
         work: the graph and where to.
-        recipe: fills a `Quantizer`; returns the ranges it needs, or None.
+        recipe: fills a `RecipeManager`; returns the ranges it needs, or None.
     """
-    from ai_edge_quantizer import quantizer
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    file = in_float32(work)
+    file = convert(work)
     path = work.folder / file.file
-    asked = quantizer.Quantizer(path)
+    asked = RecipeManager()
     ranges = recipe(asked, file)
-    small = path.with_suffix(".small")
-    asked.quantize(ranges, serialize_to_path=small)
-    small.replace(path)
-    to_half(path, work.precision.keeps_float)
-    shorten_names(path)
+    _keep(asked, path, work)
+    quantise(path, asked, ranges)
+    store(path, work.precision.keeps_float, half_or_byte)
+    tidy(path)
     return dataclasses.replace(file, bytes=path.stat().st_size)
 
 
-def shorten_names(path: Path) -> None:
-    """Number the tensors inside: their names tell where the converter got them, at length.
+def _keep(asked: Any, path: Path, work: Lowering) -> None:
+    """Leave alone what stays float; the last word on an operation counts."""
+    from ai_edge_quantizer.qtyping import TFLOperationName
 
-    The names an app uses are the signature's, which stay.
+    layers = list(products(path, WEIGHTED))
+    stay = work.stays_float([each.weight for each in layers], absorbs=True)
+    for each, stays in zip(layers, stay, strict=True):
+        if stays:
+            kind = TFLOperationName[QUANTIZERS.get(each.kind, each.kind)]
+            asked.add_quantization_config(each.pattern, kind, algorithm_key="no_quantize")
+
+
+def quantise(path: Path, asked: Any, ranges: Any) -> None:
+    """Do what a `RecipeManager` was asked for.
+
+    `Quantizer.quantize` does the same; but given ranges, it also gives every value in the graph its
+    own memory, all at once, to look up names: 10 GB for SAM ViT-B.
     """
     from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer.model_modifier import ModelModifier
+    from ai_edge_quantizer.params_generator import ParamsGenerator
 
     model = flatbuffer_utils.read_model(str(path))
-    for graph in model.subgraphs:
-        for at, tensor in enumerate(graph.tensors):
-            tensor.name = f"t{at}".encode()
-    flatbuffer_utils.write_model(model, str(path))
+    changes = ParamsGenerator(model).generate_quantization_parameters(asked, ranges, False)
+    small = path.with_suffix(".small")
+    ModelModifier(model).modify_model(changes, str(small), False)
+    small.replace(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +82,14 @@ class Product:
 
     Attributes:
         positions: pixels or tokens of its input.
+        weight: its shape.
     """
 
     kind: str
     input: str
     output: str
     positions: int
+    weight: tuple[int, ...]
 
     @property
     def pattern(self) -> str:
@@ -76,17 +97,18 @@ class Product:
         return f"^{re.escape(self.output)};?$"
 
 
-def products(path: Path) -> Iterator[Product]:
-    """Find the operations of PRODUCTS, in execution order."""
+def products(path: Path, wanted: Iterable[str] = PRODUCTS) -> Iterator[Product]:
+    """Find the operations of these kinds, in execution order."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    kinds = {getattr(schema.BuiltinOperator, kind): kind for kind in PRODUCTS}
+    kinds = {getattr(schema.BuiltinOperator, kind): kind for kind in wanted}
     model = flatbuffer_utils.read_model(str(path))
     for graph in model.subgraphs:
         for operator in graph.operators:
             kind = kinds.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
             if kind is not None:
                 taken, given = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
+                weight = tuple(map(int, graph.tensors[operator.inputs[1]].shape))
                 positions = math.prod(map(int, taken.shape[:-1]))
-                yield Product(kind, taken.name.decode(), given.name.decode(), positions)
+                yield Product(kind, taken.name.decode(), given.name.decode(), positions, weight)

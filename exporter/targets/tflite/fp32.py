@@ -12,6 +12,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
 from exporter.graphs import Named, absorbed, channels_last
 from exporter.targets import Lowering
+from exporter.targets.tflite._file import tidy
 
 if TYPE_CHECKING:
     from exporter.graphs import Graph
@@ -45,6 +46,17 @@ class ChannelsLast(nn.Module):
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.tflite` in float32."""
+    file = convert(work)
+    path = work.folder / file.file
+    tidy(path)
+    return dataclasses.replace(file, bytes=path.stat().st_size)
+
+
+def convert(work: Lowering) -> GraphFile:
+    """Write `GRAPH.tflite` as the converter does: tensors are named after modules of the network.
+
+    See `exporter.targets.tflite._file.tidy`, which a finished file has been through.
+    """
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import litert_torch
 

@@ -30,7 +30,7 @@ def lower(work: Lowering) -> GraphFile:
             if work.is_fine(each.positions):
                 quantiser.add_weight_only_config(each.pattern, TFLOperationName[each.kind], 8)
         for border in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-            quantiser.update_quantization_recipe(ALL, border, algorithm_key="no_quantize")
+            quantiser.add_quantization_config(ALL, border, algorithm_key="no_quantize")
         watched = dict.fromkeys(name for each in every for name in (each.input, each.output))
         found = work.find_ranges(RANGES_MODULE, file, watched)
         return {

@@ -100,7 +100,7 @@ def _row(
 
 
 def _turns(arguments: argparse.Namespace) -> list[str]:
-    """The options of a plan, for the child that times."""
+    """Collect a plan's options for the child that times."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "calls", "pause")}
     given = ((f"--{name}", str(value)) for name, value in asked.items() if value is not None)
     return [word for pair in given for word in pair]

@@ -99,7 +99,7 @@ def _is_constant(model: Any, tensor: Any) -> bool:
 
 
 def alone(model: Any, operator: Any) -> bytes:
-    """A .tflite file of one operation: what it reads and is not constant is an input."""
+    """Cut out a .tflite file of one operation; its inputs that are no constants stay inputs."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 

@@ -166,7 +166,7 @@ def _list(outside: Mapping[str, int]) -> str:
 
 
 def _breakdown(row: Data) -> str:
-    """Where the time goes: by kind of operation, then the largest kinds and shapes."""
+    """Show where the time goes: by kind of operation, then the largest kinds and shapes."""
     operations = row["operations"]
     total = sum(one["count"] * one["ms"] for one in operations)
     kinds: dict[str, list[Data]] = {}

@@ -38,7 +38,7 @@ class TrainingPlan:
     average: float = 0.999
 
     def command(self) -> str:
-        """The command that runs this plan."""
+        """Spell the command that runs this plan."""
         limits = f"--seed {self.seed} --steps {self.steps} --minutes {self.minutes:g}"
         return f"python -m profiles.lab.demo.train {limits}"
 

@@ -195,7 +195,7 @@ def initialise(sam: Sam) -> Sam:
 
 
 def is_matrix(name: str, weight: nn.Parameter) -> bool:
-    """Whether Muon trains a weight: no embedding, bias table, depthwise or first convolution."""
+    """Tell whether Muon trains a weight: no embedding, bias table, depthwise or first layer."""
     tables = ("_embed.", "_embeddings.", "iou_token.", "mask_tokens.", "attention_biases")
     if weight.ndim < 2 or any(part in name for part in tables):
         return False

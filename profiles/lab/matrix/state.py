@@ -33,7 +33,7 @@ class State:
         return _read(path) if path.is_file() else self._committed.get(job.name)
 
     def is_current(self, job: MatrixJob, key: str) -> bool:
-        """Whether the row matches these very sources, toolkits and weights."""
+        """Tell whether the row matches these very sources, toolkits and weights."""
         row = self.row(job)
         return row is not None and row.get("key") == key
 

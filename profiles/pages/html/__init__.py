@@ -35,7 +35,7 @@ class View:
 
 
 def render(profiles: Sequence[Profile], created: str) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         profiles: at least one.
@@ -151,7 +151,7 @@ def _notes(views: Sequence[View]) -> list[Markup]:
 
 
 def _parity(view: View) -> str:
-    """The figure nearest to its floor, of those that have one."""
+    """Find the figure nearest to its floor, of those that have one."""
     figures = [f for f in view.profile.parity if f.measure == "psnr_db" and f.floor]
     if not figures:
         return f"{view.summary.bundle}: parity was checked on the device"

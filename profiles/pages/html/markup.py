@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from html import escape
 
@@ -30,18 +31,24 @@ def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup(f"<{tag}{given}>{join(children)}</{tag}>")
 
 
+def picture(media_type: str, content: bytes, words: str) -> Markup:
+    """A picture inside the page; `words` say what is on it."""
+    data = base64.b64encode(content).decode("ascii")
+    return Markup(f'<img src="data:{media_type};base64,{data}" alt="{escape(one_line(words))}">')
+
+
 def join(children: Iterable[str]) -> Markup:
-    """One after the other; what is no markup becomes one line of a bounded length."""
+    """Join parts; what is no markup becomes one line of a bounded length."""
     return Markup("".join(c if isinstance(c, Markup) else escape(one_line(c)) for c in children))
 
 
 def badge(device_class: str) -> Markup:
-    """The class that a number was measured on, as a small label."""
+    """Draw the class that a number was measured on as a small label."""
     return element("span", device_class, class_=f"badge {known(device_class)}")
 
 
 def known(device_class: str) -> str:
-    """The class if it is one; the style sheet has no other."""
+    """Return the class if it is one; the style sheet has no other."""
     return device_class if device_class in CLASSES else ""
 
 
@@ -54,7 +61,7 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
 
 
 def page(title: str, *body: str) -> str:
-    """A whole page that needs nothing from elsewhere."""
+    """Render a whole page that needs nothing from elsewhere."""
     head = (
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
@@ -104,6 +111,9 @@ p{{margin:.2rem 0 .6rem;overflow-wrap:anywhere}}.soft{{color:var(--soft)}}.warn{
 th,td{{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);
 vertical-align:top;font-variant-numeric:tabular-nums}}
 th{{font-weight:600;color:var(--soft);white-space:nowrap}}.n{{white-space:nowrap}}
+.side{{display:flex;gap:.6rem;overflow-x:auto;margin:.4rem 0 1rem}}
+.side figure{{margin:0;flex:none;width:13rem}}.side img{{display:block;max-width:13rem}}
+figcaption{{font-size:.8rem;overflow-wrap:anywhere}}
 .badge{{font-size:.62rem;padding:0 .3em;border:1px solid;border-radius:.5em;margin-left:.35em;
 vertical-align:.12em;white-space:nowrap}}
 .dense .badge{{display:block;width:fit-content;margin:.1em 0 0}}

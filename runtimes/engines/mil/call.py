@@ -29,7 +29,7 @@ class Call:
         self._empty = empty
 
     def __getitem__(self, name: str) -> Array:
-        """A required argument."""
+        """Return a required argument."""
         array = self.get(name)
         if array is None:
             raise MilError(f"{self.step.label} is missing its argument '{name}'")
@@ -39,39 +39,39 @@ class Call:
         return name in self._arguments
 
     def get(self, name: str) -> Array | None:
-        """An optional argument."""
+        """Return an optional argument."""
         group = self._arguments.get(name)
         return group[0] if group else None
 
     def many(self, name: str) -> Sequence[Array]:
-        """An argument that is a list of tensors."""
+        """Return an argument that is a list of tensors."""
         if name not in self._arguments:
             raise MilError(f"{self.step.label} is missing its argument '{name}'")
         return self._arguments[name]
 
     def number(self, name: str, default: float) -> np.float32:
-        """A scalar, as a float32, so that it does not widen the other operand."""
+        """Return a scalar, as a float32, so that it does not widen the other operand."""
         array = self.get(name)
         return np.float32(default if array is None else array.item())
 
     def integer(self, name: str, default: int) -> int:
-        """A scalar that counts."""
+        """Return a scalar that counts."""
         array = self.get(name)
         return default if array is None else int(array.item())
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int]:
-        """A vector of whole numbers; required unless there is a default."""
+        """Return a vector of whole numbers; required unless there is a default."""
         if default is not None and name not in self:
             return list(default)
         return [int(item) for item in self[name].reshape(-1)]
 
     def flag(self, name: str) -> bool:
-        """A boolean that is false unless given."""
+        """Return a boolean that is false unless given."""
         array = self.get(name)
         return False if array is None else bool(array.item())
 
     def text(self, name: str, default: str = "") -> str:
-        """A string."""
+        """Return a string."""
         array = self.get(name)
         return default if array is None else str(array.item())
 
@@ -99,6 +99,6 @@ def rows_per_block(width: int, budget: int = 1 << 17) -> int:
 
 
 def flat_rows(array: Array) -> Array:
-    """A contiguous array as (rows, last axis)."""
+    """View a contiguous array as (rows, last axis)."""
     width = array.shape[-1] if array.ndim else 1
     return array.reshape(math.prod(array.shape[:-1]), width)

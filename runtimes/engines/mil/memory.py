@@ -50,7 +50,7 @@ class Memory:
         self._alive[name] = array
 
     def is_shared(self, array: Array) -> bool:
-        """Whether a tensor that is alive shares this array's memory."""
+        """Tell whether a tensor that is alive shares this array's memory."""
         return id(buffer_of(array)) in self._sharing and self._sharing[id(buffer_of(array))] > 0
 
     def release(self, names: Iterable[str]) -> dict[int, Array]:

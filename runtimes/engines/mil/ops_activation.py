@@ -158,7 +158,7 @@ def _leaky_relu(call: Call) -> Array:
 
 
 def _prelu(call: Call) -> Array:
-    """One slope for each channel, axis 1."""
+    """Apply one slope to each channel, axis 1."""
     x = call["x"]
     slope = call["alpha"].reshape(-1, *[1] * (x.ndim - 2))
     return np.where(x > 0, x, slope * x)

@@ -124,7 +124,7 @@ def _tap_sum(x: Array, kernels: Array, window: Window, counts: Sequence[int]) ->
 
 
 def _tap(weight: Array, tap: tuple[int, ...], lead: int) -> Array:
-    """One kernel position of a weight with `lead` axes before the kernel's."""
+    """Take one kernel position of a weight with `lead` axes before the kernel's."""
     index: list[Any] = [*[slice(None)] * lead, *tap]
     return np.asarray(weight[tuple(index)])
 
@@ -166,7 +166,7 @@ def _spread(x: Array, weight: Array, window: Window, out: Array) -> None:
 def _cuts(
     call: Call, sizes: Sequence[int], strides: Sequence[int], full: Sequence[int]
 ) -> tuple[Any, ...]:
-    """The part of the full result to keep along each spatial axis."""
+    """Find the part of the full result to keep along each spatial axis."""
     if "output_shape" in call:
         wanted = call.integers("output_shape")[2:]
     elif call.text("pad_type", "valid") == "same":

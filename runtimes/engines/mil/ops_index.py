@@ -40,14 +40,14 @@ def _gather(call: Call) -> Array:
 
 
 def _gather_along_axis(call: Call) -> Array:
-    """One index for each output, which keeps its place on all other axes."""
+    """Gather one index for each output, which keeps its place on all other axes."""
     x = call["x"]
     axis = call.integer("axis", 0)
     return np.take_along_axis(x, _indices(call, x.shape[axis]), axis)
 
 
 def _gather_nd(call: Call) -> Array:
-    """The last axis of `indices` holds coordinates of the axes after `batch_dims`."""
+    """Gather by coordinates: `indices`' last axis counts along the axes after `batch_dims`."""
     x, indices = call["x"], call["indices"].astype(np.intp)
     batch = call.integer("batch_dims", 0)
     if not batch:
@@ -89,7 +89,7 @@ def _scatter(call: Call) -> Array:
 
 
 def _scatter_along_axis(call: Call) -> Array:
-    """Each update goes to its index along `axis` and keeps its place on all other axes."""
+    """Put each update at its index along `axis`; it keeps its place on all other axes."""
     out = np.array(call["data"], order="C")
     axis = call.integer("axis", 0) % out.ndim
     indices = _indices(call, out.shape[axis])
@@ -130,7 +130,7 @@ def _range_1d(call: Call) -> Array:
 
 
 def _one_hot(call: Call) -> Array:
-    """A new axis of `one_hot_vector_size`; an index outside it, negative included, sets nothing."""
+    """Add an axis of `one_hot_vector_size`; an index outside it, as a negative, sets nothing."""
     indices = call["indices"]
     on, off = call.get("on_value"), call.get("off_value")
     hits = indices[..., None] == np.arange(call.integer("one_hot_vector_size", 1))

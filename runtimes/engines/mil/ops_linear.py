@@ -63,7 +63,7 @@ def _matmul(call: Call) -> Array:
 
 
 def _part(array: Array, axis: int, block: slice) -> Array:
-    """A block along an axis counted from the end; all of an array that is broadcast over it."""
+    """Cut a block along an axis counted from the end; take all of one that is broadcast."""
     if array.ndim < -axis or array.shape[axis] == 1:
         return array
     index: list[Any] = [..., block, *[slice(None)] * (-axis - 1)]
@@ -130,7 +130,7 @@ def _attention(call: Call) -> Array:
 
 
 def _additive_mask(call: Call, shape: tuple[int, ...]) -> Array | None:
-    """The mask as numbers to add, of full rank; axes it is broadcast over stay 1 long."""
+    """Turn the mask into numbers to add, of full rank; axes it is broadcast over stay 1 long."""
     mask = call.get("attn_mask")
     if mask is None:
         return None
@@ -142,7 +142,7 @@ def _additive_mask(call: Call, shape: tuple[int, ...]) -> Array | None:
 
 
 def _mask_of(mask: Array, lead: tuple[int, ...], group: slice) -> Array:
-    """The masks of some of the flattened leading indices: (group or 1, rows or 1, keys)."""
+    """Take the masks of some of the flattened leading indices: (group or 1, rows or 1, keys)."""
     tail = mask.shape[-2:]
     if math.prod(mask.shape[:-2]) == 1:
         return mask.reshape(1, *tail)

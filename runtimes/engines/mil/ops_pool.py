@@ -11,7 +11,7 @@ from runtimes.engines.mil.windows import Window, pad_spatial, read_window
 
 
 def _geometry(call: Call) -> tuple[Window, tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """The window, output sizes, and padding made long enough for `ceil_mode`'s last window."""
+    """Compute the window, output sizes, and padding, longer for `ceil_mode`'s last window."""
     x = call["x"]
     window = read_window(call, x.shape[2:], call.integers("kernel_sizes"))
     counts = window.out_sizes(x.shape[2:], ceil=call.flag("ceil_mode"))
@@ -60,7 +60,7 @@ def _avg_pool(call: Call) -> Array:
 
 
 def _l2_pool(call: Call) -> Array:
-    """The root of the sum of squares."""
+    """Take the root of the sum of squares."""
     return np.sqrt(_sum_pool(call, np.square(call["x"])))
 
 

@@ -69,7 +69,7 @@ def _argsort(call: Call) -> Array:
 
 
 def _topk(call: Call) -> tuple[Array, ...] | Array:
-    """The k largest (or smallest) with their indices, sorted; k = -1 is all of them."""
+    """Find the k largest (or smallest) with their indices, sorted; k = -1 is all of them."""
     x, axis, k = call["x"], call.integer("axis", -1), call.integer("k", 1)
     order = _order(x, axis, call.flag("ascending"))
     order = np.take(order, range(x.shape[axis] if k < 0 else k), axis=axis)

@@ -154,7 +154,7 @@ def _pixel_shuffle(call: Call) -> Array:
 
 
 def _pixel_unshuffle(call: Call) -> Array:
-    """The inverse of pixel_shuffle."""
+    """Undo pixel_shuffle."""
     factor = call.integer("downscale_factor", 1)
     batch, channels, height, width = call["x"].shape
     rows, cols = height // factor, width // factor
@@ -172,7 +172,7 @@ def _space_to_depth(call: Call) -> Array:
 
 
 def _depth_to_space(call: Call) -> Array:
-    """The inverse of space_to_depth."""
+    """Undo space_to_depth."""
     block = call.integer("block_size", 1)
     batch, channels, height, width = call["x"].shape
     split = call["x"].reshape(batch, block, block, channels // block**2, height, width)

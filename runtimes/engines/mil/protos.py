@@ -34,7 +34,7 @@ def parse_model(data: bytes) -> Any:
 
 
 def data_type_names() -> dict[int, str]:
-    """The numbers of `MILSpec.DataType`, each with its name in lower case."""
+    """Map the numbers of `MILSpec.DataType` to their names in lower case."""
     enum = _load("MIL_pb2").DataType
     return {number: name.lower() for name, number in enum.items()}
 

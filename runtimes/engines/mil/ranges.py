@@ -8,21 +8,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from exporter import child
-from exporter.calibration import Task, answer
+from exporter.calibration import Seen, Task, answer
 from runtimes.engines.mil import load_package
 from runtimes.engines.mil.tensors import Array
 
 
-def watch(task: Task) -> Iterator[dict[str, tuple[float, float]]]:
-    """Run every sample; yield the least and the largest value of each tensor."""
+def watch(task: Task) -> Iterator[dict[str, Seen]]:
+    """Run every sample; yield what was seen of each tensor."""
     program = load_package(task.file)
     wanted = frozenset(task.tensors)
     for inputs in task.samples():
-        seen: dict[str, tuple[float, float]] = {}
+        seen: dict[str, Seen] = {}
 
-        def look(name: str, values: Array, seen: dict[str, tuple[float, float]] = seen) -> None:
+        def look(name: str, values: Array, seen: dict[str, Seen] = seen) -> None:
             if name in wanted:
-                seen[name] = (float(values.min()), float(values.max()))
+                seen[name] = Seen.of(values, task)
 
         program.run({name: array.astype(np.float32) for name, array in inputs.items()}, watch=look)
         yield seen

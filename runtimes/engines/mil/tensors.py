@@ -55,7 +55,7 @@ class TensorType:
         return math.prod(size if size is not None else 0 for size in self.shape)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape fits this type."""
+        """Tell whether an array of this shape fits this type."""
         return len(shape) == len(self.shape) and all(
             want is None or want == have for want, have in zip(self.shape, shape, strict=True)
         )

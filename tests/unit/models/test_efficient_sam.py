@@ -12,8 +12,9 @@ from PIL import Image
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.preprocess import Frame
 from exporter.bundle.prompts import Prompts, pack
+from exporter.cases import cases
 from exporter.errors import PromptError
-from exporter.goldens import SEED, cases, record
+from exporter.goldens import SEED, record
 from exporter.graphs import Graph
 from exporter.graphs.mask_decoder import MaskDecoder
 from exporter.job import prompt_rule

@@ -24,7 +24,7 @@ from profiles.schema import bundle_facts
 from profiles.store import Store
 from runtimes.device import Method
 from tests.unit.profile_making import COOL, HOST, HOT, PHONE, FakeDevice, plan
-from tests.unit.tiny_bundle import Recipe, build
+from tests.unit.tiny_bundle import Recipe, build, reseal
 
 ROOT = Path(__file__).parents[3]
 A, B = "tiny-onnx-fp32", "other-onnx-fp32"
@@ -75,6 +75,24 @@ def test_a_missed_floor_stops_before_any_time(store, tiny_folder, other_folder) 
         assert word in str(error)
     assert not any("image_encoder" in line for line in device.log)
     assert not store.exists()
+
+
+def test_a_degraded_bundle_is_measured_and_marked(store, tmp_path) -> None:
+    """What it missed at its export, it may miss here; anything else stops it."""
+    low = Figure("mask_decoder", "low_res_masks", "psnr_db", 31.0, "dB", "higher", 100.0)
+    other = dataclasses.replace(low, measure="worst_error", value=0.5, better="lower", floor=1e-4)
+    folder = tmp_path / A
+    build(folder)
+    reseal(folder, parity=(low,), degraded=True)
+    said: list[str] = []
+    device = FakeDevice(figures=(low,))
+    [made] = collect(plan(store, folder), [device], said.append).profiles
+    assert made.bundle.degraded
+    assert "degraded: its masks are under their floors" in summarise(made).marks
+    assert any(line.endswith("psnr_db 31 dB is under the floor 100 dB of fp32") for line in said)
+    worse = FakeDevice(figures=(low, other))
+    [(_, error)] = collect(plan(store, folder), [worse], silent).failures
+    assert "worst_error" in str(error)
 
 
 def test_without_the_check_the_profile_says_so(store, tiny_folder) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.bundle.masks import Masks
 from exporter.errors import ParityError
-from runtimes.gate import Tally, boundary, dead_channels, iou
+from runtimes.gate import Tally, boundary, dead_channels, iou, moves, saturated_channels
 from runtimes.measures import FLOORS, find_misses
 
 
@@ -63,6 +63,12 @@ def test_detections_are_paired_by_their_masks():
     lost = Masks(np.zeros((0, 16, 16), bool), np.zeros(0, np.float32), np.zeros((0, 0, 0)))
     tally.add_detections(masks(one, scores=[0.9]), lost)
     assert figures(tally)["worst_mask_iou"].value == 0
+    before = len(tally.ious)
+    tally.add_detections(lost, lost)
+    assert tally.others[-1] == 0
+    tally.add_detections(lost, masks(one, scores=[0.9]))
+    assert tally.others[-1] == 1
+    assert len(tally.ious) == before
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
@@ -83,6 +89,31 @@ def test_a_dead_channel_is_a_miss():
     assert dead_channels(expected, actual) == 1
     tally = Tally([1.0], [1.0], [0.0], [0.0], dead=1)
     assert [each.measure for each in find_misses(tally.figures("int8"))] == ["dead_channels"]
+
+
+def test_a_saturated_channel_is_a_miss():
+    rng = np.random.default_rng(0)
+    expected = rng.standard_normal((1, 4, 32, 32)).astype(np.float32)
+    expected[:, 1] *= 4
+    assert saturated_channels(expected, expected + 0.01) == 0
+    assert saturated_channels(expected, np.clip(expected, -4, 4)) == 1
+    tally = Tally([1.0], [1.0], [0.0], [0.0], saturated=1)
+    assert [each.measure for each in find_misses(tally.figures("int8"))] == ["saturated_channels"]
+
+
+def test_the_steps_of_eight_bits_saturate_nothing():
+    """A channel of small values has few levels, and many values at its own highest."""
+    expected = np.random.default_rng(0).standard_normal((1, 8, 32, 32)).astype(np.float32)
+    expected *= np.float32([1, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2]).reshape(1, 8, 1, 1)
+    step = (expected.max() - expected.min()) / 255
+    assert saturated_channels(expected, np.rint(expected / step) * step) == 0
+
+
+def test_clicks_that_mean_one_object_tell_nothing_of_sensitivity():
+    logits = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    assert not moves([logits, logits * 1.05])
+    assert moves([logits, -logits])
+    assert not moves([logits, -logits, logits])
 
 
 def test_no_masks_prove_nothing():

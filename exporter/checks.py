@@ -1,0 +1,86 @@
+"""Run a bundle that is not sealed yet against torch, and decide whether it may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter import child
+from exporter.bundle.manifest import Figure
+from exporter.bundle.reading import parse
+from exporter.errors import ParityError, SamExportError
+from exporter.precision import Precision
+from exporter.progress import Progress
+
+OnMiss = Callable[[str], None]
+"""Called with the floors that a bundle misses; raises to refuse the bundle."""
+
+PARITY_MODULE = "runtimes.parity"
+GATE_MODULE = "runtimes.gate"
+"""Run by name in processes of their own: their memory is freed, and imports keep flowing one
+way."""
+
+
+def refuse(reason: str) -> None:
+    """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
+    raise ParityError(reason)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The figures of a bundle, and whether some are under their floors."""
+
+    figures: tuple[Figure, ...]
+    degraded: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a bundle is checked.
+
+    Attributes:
+        precision: the bundle's.
+        allow_degraded: let masks miss their floors, if the precision is judged by them.
+        report: called with each stage.
+        on_miss: called with the missed floors that are not allowed.
+    """
+
+    precision: Precision
+    allow_degraded: bool
+    report: Progress
+    on_miss: OnMiss
+
+    def run(self, folder: Path, name: str, pictures: Sequence[Path]) -> Verdict:
+        """Run parity, and the gate if masks decide.
+
+        What says that a graph is broken (values that are not finite, lost prompts, other inputs
+        than torch's) is a miss whatever is allowed.
+
+        Args:
+            folder: a bundle, whose hashes are not there yet.
+            name: of the bundle, for messages.
+            pictures: files of goldens for the gate.
+        """
+        try:
+            answers = [child.call(self._parity(folder), what="parity")]
+            if pictures:
+                self.report(f"{name}: comparing masks on {len(pictures)} pictures")
+                given = [str(path) for path in pictures]
+                answers.append(child.call([GATE_MODULE, str(folder)], given, what="the gate"))
+        except SamExportError as error:
+            self.on_miss(f"{name}: the check did not finish: {error}")
+            return Verdict((), degraded=True)
+        rows = [row for answer in answers for row in answer["figures"]]
+        figures = tuple(parse(Figure, each, f"figures[{i}]") for i, each in enumerate(rows))
+        missed = [line for answer in answers for line in answer["missed"]]
+        broken = any(answer["broken"] for answer in answers)
+        if missed and self.allow_degraded and self.precision.judged and not broken:
+            self.report(f"{name} is degraded: {'; '.join(missed)}")
+        elif missed:
+            self.on_miss(f"{name}: {'; '.join(missed)}; nothing was written")
+        return Verdict(figures, degraded=bool(missed))
+
+    def _parity(self, folder: Path) -> list[str]:
+        row = self.precision.floors
+        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
