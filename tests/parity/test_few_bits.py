@@ -87,12 +87,8 @@ def test_tflite_says_which_runtime_it_needs(bundles):
     """An older one loads the file and gives other numbers."""
     precision, made = bundles
     (android,) = (bundle for bundle in made if bundle.manifest.target == "tflite")
-    least = {
-        "int8": "LiteRT or TensorFlow Lite 2.14",
-        "int8-weights": "LiteRT 1.0",
-        "int4-weights": "LiteRT 2.1",
-    }
-    assert android.manifest.platform == f"{least[precision]} or later, Android 8 or later"
+    least = {"int8": "1.0", "int8-weights": "1.0", "int4-weights": "2.1"}[precision]
+    assert android.manifest.platform == f"LiteRT {least} or later, Android 8 or later"
 
 
 def test_ranges_that_cut_values_off_do_not_pass(tmp_path, capfd, monkeypatch):

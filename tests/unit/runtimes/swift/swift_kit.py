@@ -7,17 +7,25 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from exporter.bundle.folder import Bundle
+from exporter.bundle.preprocess import Bools
 
 ROOT = Path(__file__).parents[4]
 PACKAGE = ROOT / "runtimes" / "swift"
 SCRATCH = ROOT / "build" / "swift"
 STRICT = ("-Xswiftc", "-warnings-as-errors")
 MINUTES = 5
+AGREE = 0.9999
+"""The least share of equal pixels; all have been equal so far."""
 
 
 def require_swift() -> None:
@@ -82,3 +90,19 @@ class StandIn:
 def sources(target: str) -> list[Path]:
     """The files of a target."""
     return sorted((PACKAGE / "Sources" / target).glob("*.swift"))
+
+
+def compare(built: Path, bundle: Bundle, words: Sequence[object], expected: Bools) -> None:
+    """Run `sam-segment` and compare its masks (K, H, W)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ran = run(built, bundle.path, *words, "--mask", folder / "mask.png")
+        assert ran.returncode == 0, ran.stderr
+        files = [folder / f"mask_{i}.png" for i in range(len(expected))]
+        files = files if len(files) > 1 else [folder / "mask.png"]
+        assert sorted(files) == sorted(folder.iterdir())
+        found = np.stack([np.asarray(Image.open(file)) for file in files])
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, np.where(found > 0, 255, 0))
+    share = np.mean((found == 255) == expected)
+    assert share >= AGREE, f"{share:.6f} of the pixels agree"
