@@ -72,28 +72,31 @@ func pillowBytes(_ picture: Picture, to size: Size, _ filter: PillowFilter) -> [
 private func shrinkRows(
     _ pixels: [UInt8], _ old: Int, _ height: Int, _ new: Int, _ weights: PillowWeights
 ) -> [UInt8] {
-    let fixed = weights.fixed
+    let fixed = weights.fixed, reach = weights.reach
     return [UInt8](unsafeUninitializedCapacity: height * new * 3) { out, filled in
         pixels.withUnsafeBufferPointer { pixels in
             fixed.withUnsafeBufferPointer { fixed in
-                for x in 0..<new {
-                    let first = weights.first[x] * 3, count = weights.count[x], row = x * weights.reach
-                    var from = first, to = x * 3
-                    for _ in 0..<height {
-                        var (r, g, b) = (half, half, half)
-                        var at = from
-                        for i in 0..<count {
-                            let weight = fixed[row + i]
-                            r &+= Int32(pixels[at]) &* weight
-                            g &+= Int32(pixels[at + 1]) &* weight
-                            b &+= Int32(pixels[at + 2]) &* weight
-                            at += 3
+                weights.first.withUnsafeBufferPointer { first in
+                    weights.count.withUnsafeBufferPointer { count in
+                        var to = 0
+                        for row in 0..<height {
+                            for x in 0..<new {
+                                var (r, g, b) = (half, half, half)
+                                var at = (row &* old &+ first[x]) &* 3
+                                let place = x &* reach
+                                for tap in place..<(place &+ count[x]) {
+                                    let weight = fixed[tap]
+                                    r &+= Int32(pixels[at]) &* weight
+                                    g &+= Int32(pixels[at &+ 1]) &* weight
+                                    b &+= Int32(pixels[at &+ 2]) &* weight
+                                    at &+= 3
+                                }
+                                out[to] = byte(r)
+                                out[to &+ 1] = byte(g)
+                                out[to &+ 2] = byte(b)
+                                to &+= 3
+                            }
                         }
-                        out[to] = byte(r)
-                        out[to + 1] = byte(g)
-                        out[to + 2] = byte(b)
-                        from += old * 3
-                        to += new * 3
                     }
                 }
             }
