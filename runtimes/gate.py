@@ -259,8 +259,8 @@ def _frame(manifest: Manifest, goldens: Goldens) -> Frame:
     """Say where a picture lies in the input; one of unknown size fills it."""
     side = manifest.preprocess.size
     known = goldens.owns(PICTURE, SHARED, SIZE)
-    size = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
-    return seen_frame(*size, manifest.preprocess)
+    width, height = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
+    return seen_frame(width, height, manifest.preprocess)
 
 
 def _masks(manifest: Manifest, outputs: Mapping[str, Array], frame: Frame) -> Masks:

@@ -151,7 +151,7 @@ class Lowering:
             found = match(products(self.graph), shapes)
         return [each is None or each.module in self.kept for each in found]
 
-    def is_fine(self, positions: int, cell: int = FINE) -> bool:
+    def is_fine(self, positions: int) -> bool:
         """Whether an operation's input is so fine that the operation stays float.
 
         The first layers see the picture's detail, lose the most in 8 bits, and hold next to none of
@@ -159,10 +159,9 @@ class Lowering:
 
         Args:
             positions: pixels or tokens of the input.
-            cell: see `FINE`.
         """
         sides = (t.shape[-1] for t in self.graph.spec.inputs if t.name == "image")
-        return any(positions >= (side // cell) ** 2 for side in sides)
+        return any(positions >= (side // FINE) ** 2 for side in sides)
 
     def find_ranges(self, module: str, file: GraphFile, tensors: Iterable[str]) -> dict[str, Range]:
         """Find what values of the graph lie between; see `exporter.calibration.find_ranges`.

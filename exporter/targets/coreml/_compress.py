@@ -80,8 +80,8 @@ def store(model: Any, kept: Any, linear: Any = None) -> Any:
     if linear is not None:
         config = opt.OptimizationConfig(op_type_configs={"linear": linear}, op_name_configs=kept)
         palettes = isinstance(linear, opt.OpPalettizerConfig)
-        shorten = opt.palettize_weights if palettes else opt.linear_quantize_weights
-        model = shorten(model, config)
+        apply = opt.palettize_weights if palettes else opt.linear_quantize_weights
+        model = apply(model, config)
     rest = opt.OptimizationConfig(global_config=scaled(8), op_name_configs=kept)
     return opt.linear_quantize_weights(model, rest)
 

@@ -23,9 +23,6 @@ from exporter.targets.onnx._stored import Weights
 from exporter.targets.onnx.fp32 import exported, write
 from exporter.targets.onnx.int8_weights import in_small_weights, kept_weights
 
-FINE = 2
-"""As `exporter.targets.FINE`, but finer: products whose outputs are not rounded leave room for
-convolutions on S/4 x S/4 positions, which are a quarter of MobileSAM's time."""
 FLOAT_OUTPUTS = frozenset({"MatMul", "Gemm"})
 GELU_ENDS = -4.0
 """From here on down GELU is between -1.3e-4 and 0."""
@@ -41,7 +38,7 @@ def lower(work: Lowering) -> GraphFile:
         for each in linear_nodes(model, Weights(model))
         if each.node.op_type != "ConvTranspose"
         and each.weight not in kept
-        and not work.is_fine(each.positions, FINE)
+        and not work.is_fine(each.positions)
     ]
     if not chosen:  # to the quantiser, no nodes are all nodes
         return write(in_small_weights(model, kept), work)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from exporter.targets import Options, Target, by_precision
 
 OLDEST = {
-    "int8-weights": "LiteRT 1.0",  # TensorFlow Lite 2.14 reads one scale a layer: wrong numbers
+    "int8": "LiteRT 1.0",  # TensorFlow Lite 2.14 computes something else
+    "int8-weights": "LiteRT 1.0",  # so here
     "int4-weights": "LiteRT 2.1",  # before, wrong numbers or a crash
 }
 """Precision -> the first runtime that computes it rightly, if that is not the usual one."""
