@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint bench bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,9 @@ bench-host: $(READY)  ## the demo bundles measured here by sam-bench; writes pro
 	$(BIN)/sam-bench $(DEMO)/demo-coreml-fp16 $(DEMO)/demo-tflite-fp16 $(DEMO)/demo-onnx-fp16 --device host \
 		--repeats 5 --seconds 3 --store $(DEMO)/host.jsonl
 	$(BIN)/sam-bench report --markdown profiles/results/host-demo.md --store $(DEMO)/host.jsonl
+
+bench-precision: $(READY)  ## masks, sizes and times of the demo in every precision; half an hour, resumable; ARGS as for matrix
+	$(BIN)/python -m profiles.lab.precision --write $(ARGS)
 
 bench-harness: $(READY)  ## sam-bench's overhead beside the runs, on a simulated phone; needs adb
 	$(BIN)/python -m tests.fakes.overhead --write profiles/results/harness-overhead.md

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from exporter.graphs import Graph
 
 
@@ -16,21 +20,35 @@ def multiply_accumulates(graph: Graph) -> int:
     `exporter.models.absorbed_attention`), so speeds of two targets can be compared.
     """
     import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={attention: _first_three(sdpa_flop)})
+    on_shapes(graph, lambda state: counter)
+    return int(counter.get_total_flops()) // 2
+
+
+def on_shapes(
+    graph: Graph, inside: Callable[[Mapping[str, Tensor]], AbstractContextManager[Any]]
+) -> None:
+    """Run a graph on tensors that have a shape and no values.
+
+    Args:
+        graph: any.
+        inside: name -> tensor that stands for a parameter or buffer -> the block to run it in.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     module = graph.module
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-        state: dict[str, torch.Tensor] = {
+        state: dict[str, Tensor] = {
             name: fake.from_tensor(tensor)
             for name, tensor in (*module.named_parameters(), *module.named_buffers())
         }
         inputs = tuple(fake.from_tensor(tensor) for tensor in graph.example)
-        with counter:
+        with inside(state):
             torch.func.functional_call(module, state, inputs)
-    return int(counter.get_total_flops()) // 2
 
 
 def _first_three(formula: Any) -> Any:

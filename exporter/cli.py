@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import json
 import sys
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +22,18 @@ from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.listing import listing
 from exporter.picture_folder import DEFAULT_PICTURES
-from exporter.printable import one_line, plain
+from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
 from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
 from exporter.variants import DEFAULT
 
 if TYPE_CHECKING:
+    from exporter.budget import Measured
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
+COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
+"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -36,6 +41,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -44,9 +50,13 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == [COMPARE]:
+        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
+        return compare(given[1:])
     return command.run(
         "sam-export",
-        lambda: _parser().parse_args(argv),
+        lambda: _parser().parse_args(given),
         _work,
         stopped=lambda word, arguments: f"error: {word}; no unfinished bundle is left",
     )
@@ -78,6 +88,7 @@ def _known(arguments: argparse.Namespace) -> str:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from exporter.budget import trade_off, trials_of
     from exporter.job import Job, Place
     from exporter.pipeline import export
 
@@ -94,6 +105,10 @@ def _export(arguments: argparse.Namespace) -> int:
         slots=arguments.max_points,
         score=arguments.score,
         options=_options(arguments),
+        keep_float=tuple(arguments.keep_float or ()),
+        quantize_decoder=arguments.quantize_decoder,
+        min_iou=arguments.min_iou,
+        recipe=arguments.recipe,
         calibration=arguments.calibration,
         calibration_pictures=arguments.calibration_pictures,
         ranges=arguments.ranges,
@@ -104,10 +119,13 @@ def _export(arguments: argparse.Namespace) -> int:
     bundles = export(job, place, report)
     seconds = time.perf_counter() - start
     if arguments.json:
-        print(json.dumps({"bundles": [_as_data(b) for b in bundles], "seconds": seconds}, indent=2))
+        made = [_as_data(bundle, trials_of(bundle)) for bundle in bundles]
+        print(json.dumps({"bundles": made, "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
         print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
+        for line in trade_off(trials_of(bundle)):
+            print(one_line(line))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
 
@@ -159,8 +177,22 @@ def _figures(manifest: Manifest) -> str:
     )
 
 
-def _as_data(bundle: Bundle) -> dict[str, object]:
-    return {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
+def _as_data(bundle: Bundle, trials: Sequence[Measured]) -> dict[str, object]:
+    data = {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
+    return data | ({"trials": [dataclasses.asdict(each) for each in trials]} if trials else {})
+
+
+def _share(text: str) -> float:
+    """Parse a number over 0 and under 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(
+            f"should be a number over 0 and under 1, not '{printable(text, 40)}'"
+        )
+    return value
 
 
 def _parser() -> Parser:
@@ -234,6 +266,7 @@ def _parser() -> Parser:
         "ONNX Runtime 1.15, where 20 needs 1.17, and has GELU as five operations)",
     )
     _add_storage(parser)
+    _add_kept(parser)
     _add_calibration(parser)
     add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
     add("--force", action="store_true", help="replace a different bundle that is already there")
@@ -247,6 +280,36 @@ def _parser() -> Parser:
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
     return parser
+
+
+def _add_kept(parser: Parser) -> None:
+    """Add the options that say what of few bits stays float."""
+    add = parser.add_argument
+    add(
+        "--keep-float",
+        action="append",
+        metavar="PATTERN",
+        help="of a precision of few bits: keep what this names in float, as '*.neck' or "
+        "image_encoder.layers.0; repeatable (recipe.json in the bundle lists what was kept)",
+    )
+    add(
+        "--quantize-decoder",
+        action="store_true",
+        help="of a precision of few bits: the decoder's transformer too (default: float16)",
+    )
+    add(
+        "--min-iou",
+        type=_share,
+        metavar="IOU",
+        help="of a precision of few bits: keep the most sensitive blocks in float until the masks "
+        "reach this mean IoU with the float32 network's, as 0.995",
+    )
+    add(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="keep in float what this recipe.json of another bundle says; nothing is measured",
+    )
 
 
 def _add_storage(parser: Parser) -> None:

@@ -29,6 +29,42 @@ COORDINATES = Island(
 
 
 @dataclass(frozen=True)
+class Part:
+    """Modules that stay float though the rest of their graph is in few bits.
+
+    Attributes:
+        name: for messages and tables.
+        patterns: see `exporter.products.select`.
+        why: the cost of rounding them.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    why: str
+
+
+DECODER_PARTS = (
+    Part("prompt encoding", ("prompt_encoder",), "positions of a picture need more than 256 steps"),
+    Part(
+        "IoU head",
+        ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
+        "it ranks the masks, and an estimate that moves ranks others first",
+    ),
+    Part(
+        "hyper-networks",
+        ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
+        "their outputs are the weights of the last product",
+    ),
+    Part(
+        "upscaling",
+        ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
+        "every pixel of a mask goes through its few weights",
+    ),
+)
+"""Of a decoder in few bits (`--quantize-decoder`), the same on every target."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One operation of any format: its kind and its values' names."""
 

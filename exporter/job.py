@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import exporter
 from exporter import targets
-from exporter.bundle.manifest import MOST_PICTURES, RangeKind
+from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
+from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
+from exporter.few_bits import few_bits_of, with_storage
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
 from exporter.printable import quote
@@ -47,6 +50,13 @@ class Job:
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
+        keep_float: patterns of what stays float in a precision of few bits, see
+            `exporter.products.select`.
+        quantize_decoder: whether the decoder is in few bits too, its `islands.DECODER_PARTS` left
+            out; else it is in float16.
+        min_iou: mean IoU of the masks to be reached by keeping blocks in float; None for the
+            precision's floor alone.
+        recipe: the `recipe.json` of a bundle, kept as a Path: what stays float is what did there.
         calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
@@ -64,15 +74,23 @@ class Job:
     slots: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
+    keep_float: tuple[str, ...] = ()
+    quantize_decoder: bool = False
+    min_iou: float | None = None
+    recipe: Path | str | None = None
     calibration: Path | str | None = None
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
+        object.__setattr__(self, "keep_float", _patterns(self.keep_float))
+        _require("Job.quantize_decoder", self.quantize_decoder, bool)
+        if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
+            raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "calibration"):
+        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         require_choice("Job.batch", self.batch, BATCHES)
@@ -141,6 +159,23 @@ def _target_names(given: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
+def _number(place: str, value: Any) -> float:
+    """Return the value. RequestError if it is no number."""
+    if isinstance(value, bool):
+        raise RequestError(f"{place} is a float, not {quote(value)}")
+    return float(_require(place, value, float, int))
+
+
+def _patterns(given: Any) -> tuple[str, ...]:
+    """Return the patterns, each once. RequestError if they are none."""
+    named = isinstance(given, (tuple, list)) and all(isinstance(each, str) for each in given)
+    if not named or not all(each and each.isprintable() and len(each) <= 200 for each in given):
+        raise RequestError(
+            f"Job.keep_float is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
+        )
+    return tuple(dict.fromkeys(given))
+
+
 @dataclass(frozen=True)
 class Order:
     """A job with every name looked up, once.
@@ -149,6 +184,8 @@ class Order:
         prompts: of the decoder's slots; None if the network has none.
         ranges: see `Job`.
         chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
+        few_bits: what is asked to stay float; None for the defaults.
+        recipe: the one that was given, or None.
     """
 
     variant: Variant
@@ -159,12 +196,19 @@ class Order:
     options: Options
     ranges: RangeKind = "min-max"
     chosen: ChosenPictures | None = None
+    few_bits: FewBits | None = None
+    recipe: Recipe | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
         sees_image = any(tensor.name == "image" for tensor in graph.inputs)
-        apart = self.precision.decoder and not sees_image
+        apart = self.precision.decoder and not sees_image and not self.quantises_decoder
         return load_precision(self.precision.decoder) if apart else self.precision
+
+    @property
+    def quantises_decoder(self) -> bool:
+        """Whether the decoder is in few bits."""
+        return (self.recipe or self.few_bits or FewBits()).quantize_decoder
 
     def bundle_name(self, target: Target) -> str:
         """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4`."""
@@ -178,10 +222,12 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
 
     Raises:
         RequestError: there is no such target or precision, the precision has no floors, a target
-            cannot be exported in it or not with these options, or its toolkit is not installed.
+            cannot be exported in it or not with these options, its toolkit is not installed, or it
+            has no parts to keep in float.
     """
     precision = load_precision(job.precision)
     require_floors(precision)
+    few_bits_of(job, precision)
     asked = tuple(load_target(name) for name in job.targets)
     for target in asked:
         target.require_precision(precision.name)
@@ -235,16 +281,38 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots or score; or there are no
-            such pictures to calibrate on.
+        RequestError: see `formats`; or the variant has no such slots, score or decoder, the recipe
+            is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
+    few_bits, recipe = few_bits_of(job, precision)
+    options = job.options
+    if job.quantize_decoder and not isinstance(variant.prompting, Slots):
+        raise RequestError(
+            f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
+        )
+    if recipe is not None:
+        recipe.require(variant.name, precision.name, exporter.__version__)
+        options = with_storage(options, recipe)
+        for target in asked:
+            target.adapt(options, precision.name)
     chosen = None
     if job.calibration is not None:
         chosen = choose_pictures(Path(job.calibration), job.calibration_pictures)
-    return Order(variant, asked, precision, prompts, mask, job.options, job.ranges, chosen)
+    return Order(
+        variant,
+        asked,
+        precision,
+        prompts,
+        mask,
+        options,
+        job.ranges,
+        chosen,
+        few_bits,
+        recipe,
+    )
 
 
 def prompt_rule(

@@ -6,9 +6,9 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ import numpy as np
 
 import exporter
 from exporter.arithmetic import multiply_accumulates
-from exporter.bundle.claim import Claim
 from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import (
@@ -27,13 +26,15 @@ from exporter.bundle.manifest import (
     Manifest,
     Source,
 )
+from exporter.bundle.recipe import RECIPE
 from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
-from exporter.bundle.staging import claim_bundle, staging
+from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import obtain
 from exporter.checks import Check, OnMiss, refuse
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
+from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
@@ -44,6 +45,7 @@ from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
 if TYPE_CHECKING:
     from torch import nn
 
+    from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
@@ -82,39 +84,6 @@ def export(
         return export_network(order, network, source, held, report, on_miss)
 
 
-@dataclass(frozen=True)
-class Held(Place):
-    """A place whose bundles to be made are claimed: nobody else makes them meanwhile.
-
-    Attributes:
-        claims: by the bundle's folder.
-    """
-
-    claims: Mapping[Path, Claim] = field(default_factory=dict)
-
-
-@contextmanager
-def hold(order: Order, place: Place) -> Iterator[Held]:
-    """Claim, before any work, every bundle that is not there yet or is to be replaced.
-
-    A bundle that is there is only read, so its folder need not be writable.
-
-    Raises:
-        RequestError: another export makes one of them.
-    """
-    if isinstance(place, Held):
-        yield place
-        return
-    folders = [Path(place.output) / order.bundle_name(target) for target in order.targets]
-    with ExitStack() as stack:
-        claims = {
-            folder: stack.enter_context(claim_bundle(folder))
-            for folder in dict.fromkeys(folders)
-            if place.force or not folder.exists()
-        }
-        yield Held(place.output, place.force, place.sign, place.allow_degraded, claims)
-
-
 def export_network(
     order: Order,
     network: nn.Module,
@@ -133,7 +102,9 @@ def export_network(
         report: see `export`.
         on_miss: see `export`.
     """
+    from exporter.budget import Network
     from exporter.graphs import graphs_of
+    from exporter.keeping import settle_keeping
     from exporter.models.layers import freeze
 
     place = place or Place()
@@ -142,17 +113,19 @@ def export_network(
     with hold(order, place) as held:
         works = [
             PendingBundle(
-                order, target, _draft(order, target, source), held, report, on_miss, signer
+                order, target, draft(order, target, source), held, report, on_miss, signer
             )
             for target in order.targets
         ]
         finished = [work.finished() for work in works]
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
+        keeping = settle_keeping(order, graphs, works[0].draft, _rule(order), report)
         with _samples(order, graphs, report) as samples:
             goldens = _record(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            return [bundle or work.write(graphs, goldens, samples) for work, bundle in pairs]
+            made = Network(graphs, goldens, samples, keeping)
+            return [bundle or work.write(made) for work, bundle in pairs]
 
 
 def _path(given: Path | str | None) -> Path | None:
@@ -204,8 +177,8 @@ def _samples(
     return record_samples(graphs, sampling, report)
 
 
-def _draft(order: Order, target: Target, source: Source) -> Manifest:
-    """Make the manifest before lowering: everything that the order alone decides."""
+def draft(order: Order, target: Target, source: Source) -> Manifest:
+    """Make the manifest before lowering: all that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
     options = target.adapt(order.options, order.precision.name)
     versions = {
@@ -219,7 +192,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         family=variant.family,
         target=target.name,
         precision=order.precision.name,
-        platform=target.platform(options),
+        platform=target.platform(options, order.precision.name),
         licence=variant.licence,
         source=source,
         graphs=(),
@@ -232,6 +205,7 @@ def _draft(order: Order, target: Target, source: Source) -> Manifest:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         detections=prompting.rule if isinstance(prompting, Detections) else None,
         drawn_prompts=prompting.rule if isinstance(prompting, Drawn) else None,
+        few_bits=order.few_bits,
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
@@ -243,7 +217,7 @@ def _calibration(order: Order) -> Calibration | None:
         return None
     from exporter.samples import calibration_of
 
-    return calibration_of(order.ranges, order.chosen)
+    return calibration_of(order.ranges, order.chosen, order.variant.preprocess.size)
 
 
 @dataclass(frozen=True)
@@ -303,55 +277,68 @@ class PendingBundle:
         same = bytes_in == self.target.takes_bytes(self.order.options)
         return same and same_job(manifest, self.draft)
 
-    def write(self, graphs: Sequence[Graph], goldens: Arrays, samples: Samples | None) -> Bundle:
+    def write(self, network: Network) -> Bundle:
         """Lower the graphs, check them and seal the bundle."""
+        from exporter.budget import Searched, lower_within
         from exporter.graphs.image_encoder import as_padded
 
-        rule = self.draft.preprocess
-        final = self.folder
+        rule, final = self.draft.preprocess, self.folder
+        padded = [as_padded(graph, rule) for graph in network.graphs]
+        made: dict[str, tuple[frozenset[str], GraphFile]] = {}
         claimed, force = self.place.claims[final], self.place.force
         with staging(claimed, force=force) as folder, interruptible(folder / LOG):
-            padded = [as_padded(graph, rule) for graph in graphs]
-            files = [self._lower(graph, folder, samples) for graph in padded]
-            unchecked = dataclasses.replace(self.draft, graphs=tuple(files))
-            arrays = self._goldens(unchecked, graphs, padded, goldens)
-            # Sorted: equal jobs give equal bytes, whatever order sets came in.
-            np.savez_compressed(
-                folder / GOLDENS, allow_pickle=False, **dict(sorted(arrays.items()))
-            )
-            (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
+
+            def lower(kept: frozenset[str]) -> Manifest:
+                for graph in padded:
+                    few = self.order.precision_of(graph.spec) == self.order.precision
+                    own = kept if few else frozenset()
+                    if made.get(graph.spec.name, (None,))[0] != own:
+                        file = self._lower(graph, folder, network.samples, own)
+                        made[graph.spec.name] = own, file
+                files = tuple(made[graph.spec.name][1] for graph in padded)
+                unchecked = dataclasses.replace(self.draft, graphs=files)
+                arrays = self._goldens(unchecked, padded, network)
+                # Sorted: equal jobs give equal bytes, whatever order sets came in.
+                np.savez_compressed(
+                    folder / GOLDENS, allow_pickle=False, **dict(sorted(arrays.items()))
+                )
+                (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
+                return unchecked
+
+            unchecked, trials = lower_within(network, folder, lower, self.report)
+            if self.order.precision.judged:
+                recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
+                (folder / RECIPE).write_bytes(recipe.to_json().encode())
             self.report(f"{final.name}: running the lowered graphs against torch")
             check = Check(
                 self.order.precision, self.place.allow_degraded, self.report, self.on_miss
             )
-            verdict = check.run(folder, final.name, samples.gate if samples else ())
+            gate = network.samples.gate if network.samples else ()
+            verdict = check.run(folder, final.name, gate)
             checked = dataclasses.replace(
                 unchecked, parity=verdict.figures, degraded=verdict.degraded
             )
             seal(folder, checked, self.signer)
-        return open_bundle(final)
+        bundle = open_bundle(final)
+        return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
 
-    def _goldens(
-        self,
-        manifest: Manifest,
-        graphs: Sequence[Graph],
-        padded: Sequence[Graph],
-        goldens: Arrays,
-    ) -> Arrays:
+    def _goldens(self, manifest: Manifest, padded: Sequence[Graph], network: Network) -> Arrays:
         """Add the goldens that depend on the target to those that every target shares."""
         from exporter.end_to_end import record_end_to_end
         from exporter.goldens import record_padding, run
 
         if manifest.preprocess.padded_by == "graph":
             self.report(f"{self.folder.name}: recording a padded golden in torch")
-        arrays = goldens | record_padding(graphs, manifest.preprocess)
+        arrays = network.goldens | record_padding(network.graphs, manifest.preprocess)
         by_name = {graph.spec.name: graph for graph in padded}
         self.report(f"{self.folder.name}: recording a picture with prompts in torch")
         return arrays | record_end_to_end(
             manifest, lambda name, given: run(by_name[name], given), arrays
         )
 
-    def _lower(self, graph: Graph, folder: Path, samples: Samples | None) -> GraphFile:
+    def _lower(
+        self, graph: Graph, folder: Path, samples: Samples | None, kept: frozenset[str]
+    ) -> GraphFile:
         log = folder / LOG
         precision = self.order.precision_of(graph.spec)
         pictures = samples.calibration if samples else Pictures()
@@ -360,7 +347,7 @@ class PendingBundle:
         try:
             with interruptible(log), quiet(log):
                 options = self.target.adapt(self.order.options, self.order.precision.name)
-                file = self.target.lower(graph, precision, folder, options, pictures)
+                file = self.target.lower(graph, precision, folder, options, pictures, kept)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):
             raise

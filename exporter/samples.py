@@ -34,6 +34,9 @@ CALIBRATION_SEED = 10_500_000
 GATE_SEED = 10_250_000
 """First seeds of scenes that the demo model was never trained on."""
 CALIBRATION_PICTURES = 8
+LARGE = 512
+"""Side of an input, in pixels, from which on half as many scenes do: each has several times the
+values and takes several times as long."""
 PICTURES_MODULE = "runtimes.calibration_pictures"
 """Run by name: imports flow from there to here."""
 
@@ -72,17 +75,24 @@ class Sampling:
     chosen: ChosenPictures | None = None
 
 
-def calibration_of(ranges: RangeKind, chosen: ChosenPictures | None) -> Calibration:
-    """Say for the manifest which pictures ranges are found and masks judged on."""
+def calibration_of(ranges: RangeKind, chosen: ChosenPictures | None, side: int) -> Calibration:
+    """Say for the manifest which pictures ranges are found and masks judged on.
+
+    Args:
+        ranges: how ranges are chosen.
+        chosen: the user's pictures, or None.
+        side: of the input, in pixels.
+    """
     files: tuple[PictureFile, ...] = chosen.files if chosen else ()
     judged = len(chosen.paths("gate")) if chosen else 0
+    share = 2 if side >= LARGE else 1
     return Calibration(
         ranges,
         files,
         chosen.prompts_sha256 if chosen else "",
-        scenes=0 if chosen else CALIBRATION_PICTURES,
+        scenes=0 if chosen else CALIBRATION_PICTURES // share,
         seed=CALIBRATION_SEED,
-        gate_scenes=GATE_PICTURES - judged,
+        gate_scenes=max(0, GATE_PICTURES // share - judged),
         gate_seed=GATE_SEED,
     )
 
@@ -115,7 +125,8 @@ class _Recorder:
     report: Progress
 
     def record(self) -> Samples:
-        used = calibration_of(self.sampling.ranges, self.sampling.chosen)
+        side = input_size(self.graphs)
+        used = calibration_of(self.sampling.ranges, self.sampling.chosen, side)
         own = self._own() if self.sampling.chosen else {"ranges": [], "gate": []}
         wanted = used.scenes if self.sampling.calibrated else 0
         ranges = own["ranges"] + self._scenes(CALIBRATION_SEED, wanted)

@@ -38,7 +38,9 @@ def cores(text: str) -> str:
         ) from None
 
 
-def _seconds(least: float) -> Callable[[str], float]:
+def seconds_from(least: float) -> Callable[[str], float]:
+    """Make an argument's type: seconds, `least` or more."""
+
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -58,7 +60,7 @@ def add_method(made: Parser) -> None:
 
     def seconds(name: str, default: float, least: float, text: str) -> None:
         said = f"{text} ({default:g})"
-        add(name, type=_seconds(least), default=default, metavar="S", help=said)
+        add(name, type=seconds_from(least), default=default, metavar="S", help=said)
 
     add(
         "--runs",

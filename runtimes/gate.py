@@ -32,7 +32,7 @@ from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import read_sample
 from exporter.errors import ParityError
-from runtimes.engines import LoadedGraph, load_graph, run_canonical
+from runtimes.engines import Load, LoadedGraph, loader, run_canonical
 from runtimes.measures import (
     MASKS,
     describe,
@@ -161,12 +161,18 @@ def judge(
         ParityError: an output is not finite.
         BundleError: the goldens are not of these graphs.
     """
-    manifest, tally = bundle.manifest, Tally()
+    tally = compare(bundle.manifest, pictures, loader(bundle, engine, threads))
+    return tally.figures(bundle.manifest.precision)
+
+
+def compare(manifest: Manifest, pictures: Sequence[Path], load: Load) -> Tally:
+    """Compare the masks of graphs, however they are loaded, with torch's; see `judge`."""
+    tally = Tally()
     graphs = order_graphs(manifest.graphs)
     given: list[dict[str, Array]] = [{} for _ in pictures]
     for at, graph in enumerate(graphs):
         # One graph at a time: the next is loaded when the memory of this one is free again.
-        loaded = load_graph(bundle, graph.spec.name, engine, threads)
+        loaded = load(graph.spec.name)
         fed = feeds(graph, graphs[:at])
         for picture, outputs in zip(pictures, given, strict=True):
             goldens = read_sample(picture)
@@ -175,7 +181,7 @@ def judge(
             outputs |= runs[min(runs)]
             _compare(tally, manifest, graph.spec, goldens, runs)
         del loaded
-    return tally.figures(manifest.precision)
+    return tally
 
 
 def iou(first: Bools, second: Bools) -> float:
@@ -253,8 +259,8 @@ def _frame(manifest: Manifest, goldens: Goldens) -> Frame:
     """Say where a picture lies in the input; one of unknown size fills it."""
     side = manifest.preprocess.size
     known = goldens.owns(PICTURE, SHARED, SIZE)
-    size = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
-    return seen_frame(*size, manifest.preprocess)
+    width, height = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
+    return seen_frame(width, height, manifest.preprocess)
 
 
 def _masks(manifest: Manifest, outputs: Mapping[str, Array], frame: Frame) -> Masks:

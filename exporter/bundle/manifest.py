@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from exporter.bundle.ranges import Count, FileName, MaybeSha256, Name, Number, Sha256, Text
+from exporter.bundle.ranges import (
+    Count,
+    FileName,
+    MaybeSha256,
+    Name,
+    Number,
+    Sha256,
+    Share,
+    Text,
+)
 from exporter.bundle.reading import decode, parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec
@@ -133,6 +142,21 @@ Kind = Literal["slots", "detections", "drawn"]
 
 
 @dataclass(frozen=True)
+class FewBits:
+    """What an export of few bits was asked to leave in float; equal for equal jobs.
+
+    Attributes:
+        quantize_decoder: see `exporter.job.Job`, as the next two.
+        recipe_sha256: of the recipe that was given; empty if none was.
+    """
+
+    quantize_decoder: bool = False
+    keep_float: Annotated[tuple[Text, ...], Meta(max_length=4096)] = ()
+    min_iou: Share | None = None
+    recipe_sha256: MaybeSha256 = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything needed to use a bundle correctly and to check it.
 
@@ -142,6 +166,7 @@ class Manifest:
         drawn_prompts: for a graph that takes prompts as pictures; else None.
         runs_in: runtime -> the oldest release in which a bundle like this one (same family,
             format, precision and options) was run and passed; empty if none was.
+        few_bits: None if the export had its defaults.
         calibration: if the precision was calibrated on pictures; else None.
         degraded: whether figures under their floors were let pass (`--allow-degraded`).
         storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
@@ -169,6 +194,7 @@ class Manifest:
     detections: DetectionRule | None = None
     drawn_prompts: DrawnPrompts | None = None
     runs_in: Annotated[dict[Name, Text], Meta(max_length=64)] = field(default_factory=dict)
+    few_bits: FewBits | None = None
     calibration: Calibration | None = None
     degraded: bool = False
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""

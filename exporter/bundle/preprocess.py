@@ -6,6 +6,7 @@ The host's half of the contract: an app does the same steps, from the same numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ _PILLOW = {
 }
 
 
+_SEEN = 512  # pixels of a side
 # Logits of a picture of ordinary size are upscaled at once.
 _BAND = 32_000_000
 
@@ -72,12 +74,12 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
 
 
 def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
-    """Say where an image lies in the input, as if it had never been larger than the input.
+    """Say where an image lies in the input, as if it had never been larger than that or `_SEEN`.
 
-    Masks that are only compared need no more pixels than the network sees.
+    Masks that are only compared need no more pixels than the network gives, which is 256 a side.
     """
     frame = fit(width, height, rule)
-    share = min(1.0, rule.size / max(width, height))
+    share = min(1.0, min(rule.size, _SEEN) / max(width, height))
     seen = max(1, round(width * share)), max(1, round(height * share))
     published = frame.published and replace(frame.published, original=seen)
     return replace(frame, original=seen, published=published)
@@ -140,16 +142,24 @@ def resized_size(frame: Frame) -> Floats:
 def _resize(rgb: Bytes, size: tuple[int, int], interpolation: Interpolation) -> Floats:
     """(H, W, 3) -> (height, width, 3), `size` being (width, height)."""
     if interpolation in _PILLOW:
-        return np.asarray(Image.fromarray(rgb).resize(size, _PILLOW[interpolation]), np.float32)
+        return np.asarray(_pillow(Image.fromarray(rgb), size, _PILLOW[interpolation]), np.float32)
     if interpolation == "float_bilinear":
         # Pillow does not round its float images, and they have one channel.
         planes = (Image.fromarray(rgb[..., i].astype(np.float32)) for i in range(3))
-        resized = [np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in planes]
+        resized = [np.asarray(_pillow(p, size, Image.Resampling.BILINEAR)) for p in planes]
         return np.stack(resized, axis=-1)
     if interpolation in ("float_bilinear_plain", "bilinear_plain"):
         plain = _bilinear_plain(rgb.astype(np.float32), size)
         return np.rint(plain) if interpolation == "bilinear_plain" else plain
     return opencv_bilinear(rgb, *size).astype(np.float32)
+
+
+def _pillow(image: Image.Image, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Resize rows first, as Pillow did up to 12; 13 begins with columns for some shapes.
+
+    Bytes are rounded in between, so the order shows: a pixel in ten was a step off.
+    """
+    return image.resize((size[0], image.height), how).resize(size, how)
 
 
 def _bilinear_plain(image: Floats, size: tuple[int, int]) -> Floats:
@@ -169,7 +179,7 @@ def upscale(low_res_masks: Floats, frame: Frame, how: Upscale = "bilinear") -> F
     original size. Each step is linear and separable, so both together are one matrix for the rows
     and one for the columns. `how` is the manifest's `MaskRule.upscale`.
     """
-    tall, wide = _upscaling(low_res_masks.shape, frame, how)
+    tall, wide = _upscaling(low_res_masks.shape[-2:], frame, how)
     low = low_res_masks[..., : tall.shape[1], : wide.shape[1]]
     full: Floats = np.matmul(np.matmul(tall, low), wide.T)
     return full
@@ -181,7 +191,7 @@ def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools
     rows = max(1, _BAND // max(1, len(low_res_masks) * width))
     if rows >= height:
         return binarise(upscale(low_res_masks, frame, rule.upscale), rule)
-    tall, wide = _upscaling(low_res_masks.shape, frame, rule.upscale)
+    tall, wide = _upscaling(low_res_masks.shape[-2:], frame, rule.upscale)
     taller = np.matmul(tall, low_res_masks[..., : tall.shape[1], : wide.shape[1]])
     masks = np.empty((len(low_res_masks), height, width), np.bool_)
     for top in range(0, height, rows):
@@ -190,19 +200,23 @@ def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools
     return masks
 
 
+@lru_cache(maxsize=2)
 def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floats, Floats]:
-    """(height, rows) and (width, columns) for logits (..., h, w), of which rows may be a part."""
+    """(height, rows) and (width, columns) for logits (h, w), of which rows may be a part.
+
+    The prompts of one picture share them.
+    """
     if how in ("bilinear_once", "bicubic_once"):
         matrix = _cubic if how == "bicubic_once" else resampling
-        return matrix(shape[-2], frame.original[1]), matrix(shape[-1], frame.original[0])
+        return matrix(shape[0], frame.original[1]), matrix(shape[1], frame.original[0])
     if how == "crop_bilinear":
         # The part of the logits that the picture covers, straight to its size.
-        low, longest = shape[-1], max(frame.original)
+        low, longest = shape[1], max(frame.original)
         cols, rows = (max(1, low * side // longest) for side in frame.original)
         return resampling(rows, frame.original[1]), resampling(cols, frame.original[0])
     frame = frame.published or frame
-    tall = resampling(shape[-2], frame.size)[: frame.resized[1]]
-    wide = resampling(shape[-1], frame.size)[: frame.resized[0]]
+    tall = resampling(shape[0], frame.size)[: frame.resized[1]]
+    wide = resampling(shape[1], frame.size)[: frame.resized[0]]
     return (
         resampling(frame.resized[1], frame.original[1]) @ tall,
         resampling(frame.resized[0], frame.original[0]) @ wide,

@@ -67,7 +67,8 @@ class Preprocess:
             even) or `stretch`.
         size: side S of the square input, in pixels.
         interpolation: antialiased when they shrink: `pillow_bilinear` and `pillow_bicubic`
-            (a = -0.5) on bytes, rounded to bytes; `float_bilinear` on floats, never rounded. Not
+            (a = -0.5) on bytes, rounded to bytes after the rows and again after the columns;
+            `float_bilinear` on floats, never rounded. Not
             antialiased, two neighbours each way with half-pixel centres: `float_bilinear_plain`,
             never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
             `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.bundle.opencv_resize` says.

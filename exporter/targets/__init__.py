@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -121,6 +122,7 @@ class Lowering:
     Attributes:
         folder: where to.
         pictures: to find ranges on; none if the precision needs none.
+        kept: modules whose weights and arithmetic stay float, as `exporter.products` names them.
     """
 
     graph: Graph
@@ -128,8 +130,28 @@ class Lowering:
     folder: Path
     options: Options
     pictures: Pictures = field(default_factory=Pictures)
+    kept: frozenset[str] = frozenset()
 
-    def is_fine(self, positions: int, cell: int = FINE) -> bool:
+    def stays_float(self, shapes: Sequence[tuple[int, ...]], *, absorbs: bool) -> list[bool]:
+        """Tell which layers of the file are `kept`.
+
+        If any is, a layer that is no product in torch stays float too: it is a table of positions
+        or labels.
+
+        Args:
+            shapes: of the weights of its convolutions and linear layers, in execution order.
+            absorbs: whether the file has the form of `exporter.models.absorbed_attention`.
+        """
+        if not self.kept:
+            return [False] * len(shapes)
+        from exporter.graphs import absorbed
+        from exporter.products import match, products
+
+        with absorbed(self.graph.module) if absorbs else nullcontext():
+            found = match(products(self.graph), shapes)
+        return [each is None or each.module in self.kept for each in found]
+
+    def is_fine(self, positions: int) -> bool:
         """Whether an operation's input is so fine that the operation stays float.
 
         The first layers see the picture's detail, lose the most in 8 bits, and hold next to none of
@@ -137,10 +159,9 @@ class Lowering:
 
         Args:
             positions: pixels or tokens of the input.
-            cell: see `FINE`.
         """
         sides = (t.shape[-1] for t in self.graph.spec.inputs if t.name == "image")
-        return any(positions >= (side // cell) ** 2 for side in sides)
+        return any(positions >= (side // FINE) ** 2 for side in sides)
 
     def find_ranges(self, module: str, file: GraphFile, tensors: Iterable[str]) -> dict[str, Range]:
         """Find what values of the graph lie between; see `exporter.calibration.find_ranges`.
@@ -165,7 +186,7 @@ class Target:
         extra: what to install to get them.
         image_type: whether it has a type for images, which holds bytes; `Options.image_input` may
             turn it down.
-        platform: where the result runs.
+        platform: options, precision -> where the result runs.
         lowers: precision -> what writes a graph in it. A precision that is not here is refused.
         adapt: options, precision -> the options that the precision needs; RequestError if it
             cannot have one of them.
@@ -176,7 +197,7 @@ class Target:
     packages: tuple[str, ...]
     extra: str
     image_type: bool
-    platform: Callable[[Options], str]
+    platform: Callable[[Options, str], str]
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
     adapt: Callable[[Options, str], Options] = lambda options, precision: options
     reads: tuple[str, ...] = ()
@@ -188,6 +209,7 @@ class Target:
         folder: Path,
         options: Options,
         pictures: Pictures = Pictures(),  # noqa: B008 - it is frozen
+        kept: frozenset[str] = frozenset(),
     ) -> GraphFile:
         """Write a graph into `folder`; see `Lowering`.
 
@@ -195,7 +217,7 @@ class Target:
             RequestError: the format has no such precision.
         """
         self.require_precision(precision.name)
-        work = Lowering(graph, precision, folder, options, pictures)
+        work = Lowering(graph, precision, folder, options, pictures, kept)
         return self.lowers[precision.name](work)
 
     def takes_bytes(self, options: Options) -> bool:

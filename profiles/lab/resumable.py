@@ -37,6 +37,7 @@ class Resumable(ABC):
         module: of the command, as `python -m` takes it.
         page: name of the page and its data.
         rows, made: words for the messages: `exports`, `made`.
+        precisions: that there are rows of.
         wanted: the rows asked for.
         state: the rows known.
         limit_gb: memory that a step may take.
@@ -46,6 +47,7 @@ class Resumable(ABC):
     page: ClassVar[str]
     rows: ClassVar[str] = "rows"
     made: ClassVar[str] = "measured"
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.arguments, self.report = arguments, report
@@ -176,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type[Resumable]) -> Non
     """Add what every such command takes."""
     add, folder = parser.add_argument, WORK / kind.module.rpartition(".")[2]
     add("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
-    add("--precision", nargs="+", default=[], choices=PRECISIONS, help="these (default: all)")
+    add("--precision", nargs="+", default=[], choices=kind.precisions, help="these (default: all)")
     add("--minutes", type=steps.positive, metavar="N", help="start no row after N minutes")
     add(
         "--memory",

@@ -41,7 +41,7 @@ RULES = {
     "plain": replace(STRETCH, interpolation="float_bilinear_plain"),
     "plain_rounded": replace(STRETCH, interpolation="bilinear_plain"),
 }
-SIZES = ((1, 1), (2, 1), (1, 70), (32, 32), (45, 31), (31, 45), (67, 100), (7, 5))
+SIZES = ((1, 1), (2, 1), (1, 70), (32, 32), (45, 31), (31, 45), (67, 100), (7, 5), (53, 128))
 LARGE = (151, 101)
 ROUNDED: tuple[Interpolation, ...] = ("float_bilinear", "float_bilinear_plain")
 """Interpolations whose sums are not whole numbers."""

@@ -19,6 +19,7 @@ from PIL import Image
 from exporter import cli as export_cli
 from exporter.printable import LINE
 from profiles import cli as bench_cli
+from profiles.accuracy import cli as compare_cli
 from runtimes import cli as run_cli
 from runtimes.arguments import parser as run_parser
 from tests.unit.small_pictures import RGB
@@ -112,6 +113,12 @@ WALK = settings(
 @given(words=words(export_cli._parser()), name=st.sampled_from(["missing.pt", *NONSENSE]))
 def test_sam_export(here, words, name):
     refuses_or_works(export_cli.main, [*words, f"--checkpoint={name}"])
+
+
+@settings(WALK, max_examples=60)
+@given(words=words(compare_cli._parser()))
+def test_sam_export_compare(here, words):
+    refuses_or_works(export_cli.main, ["compare", "missing", *words])
 
 
 @WALK

@@ -67,7 +67,7 @@ def test_a_target_has_an_engine_and_keeps_its_precisions(name: str) -> None:
     target: Target = load_target(name)
     assert target.name == name
     assert [load_precision(p).name for p in target.lowers] == list(target.lowers)
-    assert target.platform(Options())
+    assert all(target.platform(Options(), precision) for precision in target.lowers)
     assert target.versions().keys() == set(target.packages)
     assert any(kind.target == name for kind in engine_kinds())
 

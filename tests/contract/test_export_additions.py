@@ -103,7 +103,7 @@ TARGET = Target(
     packages=("torch", "onnx"),
     extra="onnx",
     image_type=False,
-    platform=lambda options: "a box",
+    platform=lambda options, precision: "a box",
     lowers=by_precision(__name__),
 )
 '''

@@ -19,10 +19,10 @@ from profiles.lab.bench.cost import Usage
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix.conditioning import conditioning
 from profiles.lab.matrix.goals import misses
-from profiles.lab.matrix.jobs import PRECISIONS, MatrixJob
+from profiles.lab.matrix.jobs import PLAIN, MatrixJob
 from profiles.lab.matrix.processes import ProcessEnd
 
-TURNS = [(t, p) for p in PRECISIONS for t in target_names()]
+TURNS = [(t, p) for p in PLAIN for t in target_names()]
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
 
 pytestmark = pytest.mark.parity

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from exporter.bundle.folder import open_bundle
 from exporter.cli import main
 from exporter.targets import names as target_names
 
@@ -69,6 +70,25 @@ def test_core_ml_says_which_ios_it_needs(bundles):
     (apple,) = (bundle for bundle in made if bundle.manifest.target == "coreml")
     least = {"int8": 17, "int8-weights": 16, "int4-weights": 18}[precision]
     assert apple.manifest.platform == f"iOS {least} or later"
+    assert f"(iOS {least})" in apple.manifest.runs_in["Core ML"]
+
+
+def test_palettes_keep_the_masks(tmp_path, exports):
+    words = ["--precision", "int4-weights", "--palette", "4", "--quiet", "--output", str(tmp_path)]
+    assert main([*words, "--checkpoint", str(exports.weights())]) == 0
+    bundle = open_bundle(tmp_path / "demo-coreml-int4-weights-palette4")
+    assert (bundle.manifest.storage, bundle.manifest.platform) == ("palette4", "iOS 16 or later")
+    assert figures(bundle)["mean_mask_iou"] >= 0.98
+    whole = exports.bundle("coreml", "fp32").manifest.graph("image_encoder")
+    assert bundle.manifest.graph("image_encoder").bytes <= 0.2 * whole.bytes
+
+
+def test_tflite_says_which_runtime_it_needs(bundles):
+    """An older one loads the file and gives other numbers."""
+    precision, made = bundles
+    (android,) = (bundle for bundle in made if bundle.manifest.target == "tflite")
+    least = {"int8": "1.0", "int8-weights": "1.0", "int4-weights": "2.1"}[precision]
+    assert android.manifest.platform == f"LiteRT {least} or later, Android 8 or later"
 
 
 def test_ranges_that_cut_values_off_do_not_pass(tmp_path, capfd, monkeypatch):

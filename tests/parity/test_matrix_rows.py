@@ -21,6 +21,7 @@ from profiles.lab.matrix import measure
 from profiles.lab.matrix.fill import fill
 from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import FILLED, MatrixJob
+from profiles.lab.matrix.recordings import FEW
 
 DEMO = load_variant("demo")
 
@@ -72,6 +73,23 @@ def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):
     assert found["mask_decoder"]["dynamic"] == 0
     made = {**row, "name": "demo-onnx-fp32", "target": "onnx", "precision": "fp32"}
     assert [miss.goal for miss in misses({**made, "variant": "demo"}, ())] == ["parity"]
+
+
+def test_few_bits_of_filled_weights_are_run_and_not_judged(tmp_path, monkeypatch):
+    """And a second row takes what torch gave from the first: the same figures, the same cost."""
+    elsewhere = dataclasses.replace(DEMO, published=Published("demo.pt", "https://example.org"))
+    monkeypatch.setattr(measure, "load_variant", lambda name: elsewhere)
+    job, kept = MatrixJob("demo", "onnx", "int8"), tmp_path / "recordings"
+    row = measure.export_job(job, tmp_path / "one", None, silent, kept)
+    figures = {f["measure"]: f["value"] for f in row["parity"] if f["output"] == "masks"}
+    assert row["weights"] == FILLED
+    assert row["missed"] == []
+    assert 0 < figures["mean_mask_iou"] <= 1
+    assert row["reused_cpu_s"] == 0
+    assert len(list(kept.glob("*.npz"))) >= 1 + FEW["GATE_PICTURES"]
+    again = measure.export_job(job, tmp_path / "two", None, silent, kept)
+    assert again["reused_cpu_s"] > 0
+    assert again["parity"] == row["parity"]
 
 
 def test_filled_weights_are_the_same_each_time_and_measured_on_the_goldens_picture():

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import exporter
 from exporter import targets
+from exporter.bundle.manifest import FewBits
+from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.cli import _parser
 from exporter.errors import RequestError
 from exporter.job import Job, Place, formats, settle
@@ -31,6 +35,15 @@ WRONG = [
     (lambda: Job(("onnx",), batch=True), "Job.batch is a whole number from 1 to 64, not True"),
     (lambda: Job(("onnx",), score="iou"), "Job.score is one of iou_predictions, stability, not 'i"),
     (lambda: Job(("onnx",), options=None), "Job.options is a Options, not None"),
+    (lambda: Job(("onnx",), keep_float="*"), "Job.keep_float is a tuple of names with * and ?, as"),
+    (lambda: Job(("onnx",), keep_float=("a\x1b",)), r"not ('a\x1b',)"),
+    (lambda: Job(("onnx",), keep_float=("",)), "Job.keep_float is a tuple of names with * and ?"),
+    (lambda: Job(("onnx",), quantize_decoder=1), "Job.quantize_decoder is a bool, not 1"),
+    (lambda: Job(("onnx",), min_iou="0.9"), "Job.min_iou is a float or int, not '0.9'"),
+    (lambda: Job(("onnx",), min_iou=True), "Job.min_iou is a float, not True"),
+    (lambda: Job(("onnx",), min_iou=float("nan")), "Job.min_iou is over 0 and under 1, not nan"),
+    (lambda: Job(("onnx",), min_iou=1.0), "Job.min_iou is over 0 and under 1, not 1.0"),
+    (lambda: Job(("onnx",), recipe=5), "Job.recipe is a str or Path or None, not 5"),
     (lambda: Options(image_input="foo"), "Options.image_input is one of image, tensor, not 'foo'"),
     (lambda: Options(minimum_ios=15), "Options.minimum_ios is one of 16, 17, 18, not 15"),
     (lambda: Options(minimum_ios="16"), "Options.minimum_ios is one of 16, 17, 18, not '16'"),
@@ -128,3 +141,80 @@ def test_several_targets_without_their_toolkits_name_one_extra(monkeypatch):
     )
     with pytest.raises(RequestError, match=r"need no-such-onnx, no-such-coreml: .*\[onnx,coreml\]"):
         formats(Job(("onnx", "coreml")))
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ({"keep_float": ("*.neck",)}, "--keep-float"),
+        ({"quantize_decoder": True}, "--quantize-decoder"),
+        ({"min_iou": 0.99}, "--min-iou"),
+        ({"recipe": "recipe.json"}, "--recipe"),
+    ],
+)
+def test_what_stays_float_is_for_precisions_of_few_bits(option, word):
+    with pytest.raises(RequestError) as error:
+        formats(Job(("onnx",), "fp16", **option))
+    few = "--precision int4-weights, int8, int8-weights"
+    assert str(error.value) == f"{word} is for {few}: fp16 keeps every part as it is"
+
+
+def test_a_recipe_leaves_nothing_to_ask_for(tmp_path):
+    job = Job(("onnx",), "int8", keep_float=("*",), min_iou=0.9, recipe=tmp_path / "recipe.json")
+    with pytest.raises(RequestError, match="leave out --keep-float, --min-iou"):
+        formats(job)
+
+
+def test_a_recipe_of_another_variant_is_refused_before_any_work(tmp_path):
+    recipe = Recipe(1, exporter.__version__, "demo", "int8", quantize_decoder=True, keep_float=())
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json(), encoding="utf-8")
+    job = Job(("onnx",), "int8", recipe=path)
+    order = settle(job, load_variant("demo"))
+    assert order.recipe == recipe
+    assert order.few_bits == FewBits(recipe_sha256=recipe.sha256)
+    assert order.quantises_decoder
+    with pytest.raises(RequestError, match="is of variant demo, and this export is of mobile_sam"):
+        settle(job, load_variant("mobile_sam"))
+
+
+def test_a_decoder_has_its_own_precision_unless_it_is_asked_for():
+    encoder, decoder = two_specs()
+    for asked, expected in ((False, "fp16"), (True, "int8")):
+        order = settle(Job(("onnx",), "int8", quantize_decoder=asked), load_variant("demo"))
+        assert order.precision_of(encoder).name == "int8"
+        assert order.precision_of(decoder).name == expected
+
+
+def test_a_recipe_settles_how_weights_are_stored(tmp_path):
+    recipe = Recipe(
+        1,
+        exporter.__version__,
+        "demo",
+        "int4-weights",
+        quantize_decoder=False,
+        keep_float=(),
+        storage="palette4",
+    )
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json(), encoding="utf-8")
+    demo = load_variant("demo")
+    order = settle(Job(("coreml",), "int4-weights", recipe=path), demo)
+    assert order.options.palette == 4
+    assert order.bundle_name(order.targets[0]) == "demo-coreml-int4-weights-palette4"
+    with pytest.raises(RequestError, match="is of weights with palette4, not block16: leave out"):
+        settle(Job(("coreml",), "int4-weights", options=Options(block=16), recipe=path), demo)
+
+
+def test_a_network_without_a_decoder_has_none_to_bring_to_few_bits():
+    with pytest.raises(RequestError, match="fastsam_s has no decoder of its own: leave out"):
+        settle(Job(("onnx",), "int8", quantize_decoder=True), load_variant("fastsam_s"))
+
+
+def two_specs():
+    image = TensorSpec("image", (1, 3, 8, 8), "float32", "NCHW")
+    embedding = TensorSpec("image_embeddings", (1, 4, 2, 2), "float32", "NCHW")
+    return (
+        GraphSpec("image_encoder", (image,), (embedding,), "image"),
+        GraphSpec("mask_decoder", (embedding,), (embedding,), "prompt"),
+    )

@@ -126,7 +126,15 @@ def test_pictures_of_one_colour_give_no_ranges(folder):
 
 def test_the_manifest_tells_scenes_from_pictures(folder, monkeypatch):
     monkeypatch.setattr(samples, "GATE_PICTURES", 16)
-    scenes = calibration_of("mse", None)
+    scenes = calibration_of("mse", None, 192)
     assert (scenes.ranges, scenes.scenes, scenes.gate_scenes, scenes.pictures) == ("mse", 2, 16, ())
-    own = calibration_of("min-max", choose_pictures(folder(9)))
+    own = calibration_of("min-max", choose_pictures(folder(9)), 192)
     assert (own.scenes, own.gate_scenes, len(own.pictures)) == (0, 12, 9)
+
+
+def test_half_as_many_scenes_do_for_a_large_input(folder, monkeypatch):
+    monkeypatch.setattr(samples, "GATE_PICTURES", 16)
+    scenes = calibration_of("min-max", None, 1024)
+    assert (scenes.scenes, scenes.gate_scenes) == (1, 8)
+    own = calibration_of("min-max", choose_pictures(folder(20)), 1024)
+    assert (len(own.pictures), own.gate_scenes) == (20, 0)

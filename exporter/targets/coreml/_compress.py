@@ -19,20 +19,27 @@ LEAST_VALUES = 1024
 """Up to so many, a weight stays float16: little is saved, and the first layers are among them."""
 GROUP = 16
 """Output channels that share a palette, if the package is for iOS 18; before, all of them do."""
+WEIGHTED = frozenset({"conv", "linear", "conv_transpose"})
+"""Operations with a weight of their own."""
 
 
-def lower_by(work: Lowering, compress: Callable[[Any, GraphFile], Any]) -> GraphFile:
+Compress = Callable[[Any, GraphFile, Any], Any]
+"""A coremltools model, its file, what stays float (operation -> None) -> the compressed model."""
+
+
+def lower_by(work: Lowering, compress: Compress) -> GraphFile:
     """Write `GRAPH.mlpackage` in float16, then compress it in place.
 
     Args:
         work: the graph and where to.
-        compress: takes a coremltools model and its file, returns the compressed model.
+        compress: see `Compress`.
     """
     import coremltools as ct
 
     file = in_float16(work)
     path = work.folder / file.file
-    small = compress(ct.models.MLModel(str(path), skip_model_load=True), file)
+    model = ct.models.MLModel(str(path), skip_model_load=True)
+    small = compress(model, file, dict.fromkeys(_kept(model.get_spec(), work)))
     shutil.rmtree(path)
     small.save(str(path))
     shorten(path)
@@ -41,24 +48,41 @@ def lower_by(work: Lowering, compress: Callable[[Any, GraphFile], Any]) -> Graph
     return dataclasses.replace(file, bytes=size)
 
 
-def store(model: Any, linear: Any = None) -> Any:
+def _kept(spec: Any, work: Lowering) -> list[str]:
+    """List the operations that stay float."""
+    (function,) = spec.mlProgram.functions.values()
+    (block,) = function.block_specializations.values()
+    shapes = {out.name: shape_of(out.type) for each in block.operations for out in each.outputs}
+    layers = [each for each in block.operations if each.type in WEIGHTED]
+    weights = [tuple(shapes[each.inputs["weight"].arguments[0].name]) for each in layers]
+    stay = work.stays_float(weights, absorbs=False)
+    return [each.outputs[0].name for each, stays in zip(layers, stay, strict=True) if stays]
+
+
+def shape_of(kind: Any) -> list[int]:
+    """Read a tensor type's sides."""
+    return [dimension.constant.size for dimension in kind.tensorType.dimensions]
+
+
+def store(model: Any, kept: Any, linear: Any = None) -> Any:
     """Store every large weight in few bits.
 
     coremltools leaves a weight alone whose width no block divides, so the second pass takes it.
 
     Args:
         model: a coremltools model in float16.
+        kept: what stays so, operation -> None.
         linear: configuration of linear layers' weights; None for that of the rest, which have 8
             bits and a scale for each output channel.
     """
     import coremltools.optimize.coreml as opt
 
     if linear is not None:
-        config = opt.OptimizationConfig(op_type_configs={"linear": linear})
+        config = opt.OptimizationConfig(op_type_configs={"linear": linear}, op_name_configs=kept)
         palettes = isinstance(linear, opt.OpPalettizerConfig)
-        shorten = opt.palettize_weights if palettes else opt.linear_quantize_weights
-        model = shorten(model, config)
-    rest = opt.OptimizationConfig(global_config=scaled(8))
+        apply = opt.palettize_weights if palettes else opt.linear_quantize_weights
+        model = apply(model, config)
+    rest = opt.OptimizationConfig(global_config=scaled(8), op_name_configs=kept)
     return opt.linear_quantize_weights(model, rest)
 
 

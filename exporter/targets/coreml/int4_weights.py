@@ -13,7 +13,7 @@ BLOCK = 32
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` with its weights in 4 and 8 bits."""
-    return lower_by(work, lambda model, file: store(model, _linear(work.options)))
+    return lower_by(work, lambda model, file, kept: store(model, kept, _linear(work.options)))
 
 
 def _linear(options: Options) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.coreml._compress import lower_by, store
+from exporter.targets.coreml._compress import lower_by, shape_of, store
 
 RANGES_MODULE = "runtimes.engines.mil.ranges"
 IOS_17 = 8
@@ -38,13 +38,13 @@ class Product:
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` with 8-bit convolutions and linear layers."""
 
-    def compress(model: Any, file: GraphFile) -> Any:
+    def compress(model: Any, file: GraphFile, kept: Any) -> Any:
         every = list(products(model.get_spec()))
         watched = dict.fromkeys(each.input for each in every)
         ranges = work.find_ranges(RANGES_MODULE, file, watched)
         stats = {name: {"rmin": one.low, "rmax": one.high} for name, one in ranges.items()}
         fine = [each.name for each in every if work.is_fine(each.positions)]
-        return store(_with_pairs(model, stats, fine))
+        return store(_with_pairs(model, stats, [*fine, *kept]), kept)
 
     return lower_by(work, compress)
 
@@ -53,19 +53,15 @@ def products(spec: Any) -> Iterator[Product]:
     """Find the operations of PRODUCTS in a model's protobuf, in execution order."""
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()
-    shapes = {given.name: _shape(given.type) for given in function.inputs}
+    shapes = {given.name: shape_of(given.type) for given in function.inputs}
     for operation in block.operations:
         for output in operation.outputs:
-            shapes[output.name] = _shape(output.type)
+            shapes[output.name] = shape_of(output.type)
         if operation.type in PRODUCTS:
             taken = operation.inputs["x"].arguments[0].name
             sides = shapes[taken]
             positions = math.prod(sides[2:] if operation.type == "conv" else sides[:-1])
             yield Product(operation.type, operation.outputs[0].name, taken, positions)
-
-
-def _shape(kind: Any) -> list[int]:
-    return [dimension.constant.size for dimension in kind.tensorType.dimensions]
 
 
 def _with_pairs(model: Any, stats: dict[str, dict[str, float]], fine: list[str]) -> Any:

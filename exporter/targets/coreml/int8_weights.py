@@ -14,7 +14,7 @@ from exporter.targets.coreml._compress import in_palette, lower_by, scaled, stor
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` with its weights in 8 bits."""
-    return lower_by(work, lambda model, file: store(model, _linear(work.options)))
+    return lower_by(work, lambda model, file, kept: store(model, kept, _linear(work.options)))
 
 
 def _linear(options: Options) -> Any:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from exporter.targets import OPSETS, Options, Target, by_precision
 
 
-def _platform(options: Options) -> str:
+def _platform(options: Options, precision: str) -> str:
+    del precision
     opset = options.opset or f"{OPSETS[-1]} or lower"
     return f"ONNX opset {opset}, standard operations only"
 

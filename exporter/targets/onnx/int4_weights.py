@@ -7,12 +7,13 @@ from exporter.targets import Lowering
 from exporter.targets.onnx._linear import Linear
 from exporter.targets.onnx._stored import Floats, Form, fits_blocks, in_4_bits, in_8_bits
 from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import in_small_weights
+from exporter.targets.onnx.int8_weights import in_small_weights, kept_weights
 
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` with its weights in 4 and 8 bits."""
-    return write(in_small_weights(exported(work.graph), _form), work)
+    model = exported(work.graph)
+    return write(in_small_weights(model, kept_weights(model, work), _form), work)
 
 
 def _form(each: Linear, values: Floats) -> Form:

@@ -21,27 +21,32 @@ from exporter.targets import Lowering
 from exporter.targets.onnx._linear import KINDS, Linear, linear_nodes
 from exporter.targets.onnx._stored import Weights
 from exporter.targets.onnx.fp32 import exported, write
-from exporter.targets.onnx.int8_weights import in_small_weights
+from exporter.targets.onnx.int8_weights import in_small_weights, kept_weights
 
-FINE = 2
-"""As `exporter.targets.FINE`, but finer: products whose outputs are not rounded leave room for
-convolutions on S/4 x S/4 positions, which are a quarter of MobileSAM's time."""
 FLOAT_OUTPUTS = frozenset({"MatMul", "Gemm"})
+GELU_ENDS = -4.0
+"""From here on down GELU is between -1.3e-4 and 0."""
 RANGES_MODULE = "exporter.targets.onnx._ranges"
 
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` with 8-bit convolutions and linear layers."""
     model = exported(work.graph)
+    kept = kept_weights(model, work)
     chosen = [
         each
         for each in linear_nodes(model, Weights(model))
-        if each.node.op_type != "ConvTranspose" and not work.is_fine(each.positions, FINE)
+        if each.node.op_type != "ConvTranspose"
+        and each.weight not in kept
+        and not work.is_fine(each.positions)
     ]
+    if not chosen:  # to the quantiser, no nodes are all nodes
+        return write(in_small_weights(model, kept), work)
     keep_biases_apart(model, chosen)
     with _saved(model, work) as file:
         ranges = work.find_ranges(RANGES_MODULE, file, rounded(chosen))
-    return write(in_small_weights(_typed(quantise(model, chosen, ranges))), work)
+    ranges = without_flat_ends(model, ranges)
+    return write(in_small_weights(_typed(quantise(model, chosen, ranges)), kept), work)
 
 
 def rounded(chosen: list[Linear]) -> list[str]:
@@ -49,6 +54,23 @@ def rounded(chosen: list[Linear]) -> list[str]:
     nodes = [each.node for each in chosen]
     outputs = [node.output[0] for node in nodes if node.op_type not in FLOAT_OUTPUTS]
     return list(dict.fromkeys([*(node.input[0] for node in nodes), *outputs]))
+
+
+def without_flat_ends(model: Any, ranges: dict[str, Range]) -> dict[str, Range]:
+    """Cut the ranges of what only GELU reads at GELU_ENDS, under which it gives nothing.
+
+    A convolution's outputs may reach far below, and every step of 8 bits counts.
+    """
+    kinds: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            kinds.setdefault(name, set()).add(node.op_type)
+    return {
+        name: Range(max(each.low, GELU_ENDS), each.high)
+        if kinds.get(name) == {"Gelu"} and each.high > GELU_ENDS
+        else each
+        for name, each in ranges.items()
+    }
 
 
 def quantise(model: Any, chosen: list[Linear], ranges: dict[str, Range]) -> Any:

@@ -25,22 +25,33 @@ from exporter.targets.onnx.fp32 import exported, write
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.onnx` with its weights in 8 bits."""
-    return write(in_small_weights(exported(work.graph)), work)
+    model = exported(work.graph)
+    return write(in_small_weights(model, kept_weights(model, work)), work)
+
+
+def kept_weights(model: Any, work: Lowering) -> frozenset[str]:
+    """List the weights that stay float; the model is the exporter's."""
+    weights = Weights(model)
+    layers = [each.weight for each in linear_nodes(model, weights)]
+    stay = work.stays_float([weights.values(name).shape for name in layers], absorbs=True)
+    return frozenset(name for name, stays in zip(layers, stay, strict=True) if stays)
 
 
 def in_small_weights(
     model: Any,
+    kept: frozenset[str],
     form: Callable[[Linear, Floats], Form] = lambda each, values: in_8_bits(each.axis),
 ) -> Any:
     """Rewrite `model` in place and return it.
 
     Args:
         model: its value_info types every value.
+        kept: names of weights that go with the other constants.
         form: a convolution or linear layer and its weight -> how that is stored.
     """
     weights = Weights(model)
     for each in list(linear_nodes(model, weights)):
-        if each.weight in weights:  # several layers may share one
+        if each.weight in weights and each.weight not in kept:  # several layers may share one
             values = weights.values(each.weight)
             if values.nbytes >= LEAST_BYTES:
                 weights.replace(each.weight, form(each, values))

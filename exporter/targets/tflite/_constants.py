@@ -8,7 +8,7 @@ XNNPACK widens such a constant once, when it loads the file, and leaves no opera
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ Array = np.typing.NDArray[np.float32]
 
 LEAST_BYTES = 1024
 """A smaller constant stays float32: the operation that widens it takes about what it would save."""
+
+CONVOLUTIONS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2), "TRANSPOSE_CONV": (1, 3)}
+"""Kind -> places of the filter and the bias among the inputs. The bias goes with its filter: with a
+float16 filter and a float32 bias, LiteRT 1.1 to 1.3 stops or computes something else."""
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -45,7 +49,7 @@ Form = Callable[[Constant], Any]
 def store(path: Path, islands: Iterable[Island], form: Form) -> None:
     """Store every large constant outside the islands in another form.
 
-    Vectors stay float32: they are biases and norms, small, and XNNPACK wants a bias so.
+    Vectors stay float32, for they are small, but for biases of convolutions.
     """
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import model_modifier
@@ -103,26 +107,49 @@ def _changes(model: Any, islands: Iterable[Island], form: Form) -> Iterator[tupl
     islands = tuple(islands)
     forms: dict[int, Any] = {}
     for graph in model.subgraphs:
-        steps = _steps(model, graph)
+        steps, readers = _steps(model, graph), _readers(graph)
         kept = {
             graph.tensors[i].buffer for at in leads_to(steps, islands) for i in steps[at].inputs
         }
-        readers = _readers(graph)
+        _choose_forms(model, graph, kept, form, forms)
         for index, operators in readers.items():
-            tensor = graph.tensors[index]
-            values = None if tensor.buffer in kept else _values(model, tensor)
-            if values is None or values.nbytes < LEAST_BYTES or not _is_matrix(values):
-                continue
-            # Tensors may share a buffer.
-            if tensor.buffer not in forms:
-                biases = _bias_softmax([steps[at] for at in operators], steps, readers)
-                forms[tensor.buffer] = form(Constant(values, biases))
-            if forms[tensor.buffer] is None:
-                continue
-            change = ([qtyping.QuantTransformation.ADD_DEQUANTIZE], forms[tensor.buffer])
-            name = tensor.name.decode()
-            consumers = [qtyping.OpToTensorParams(at, *change) for at in operators]
-            yield name, qtyping.TensorTransformationParams(name, consumers=consumers)
+            name, how = graph.tensors[index].name.decode(), forms.get(graph.tensors[index].buffer)
+            if how is not None:
+                change = ([qtyping.QuantTransformation.ADD_DEQUANTIZE], how)
+                consumers = [qtyping.OpToTensorParams(at, *change) for at in operators]
+                yield name, qtyping.TensorTransformationParams(name, consumers=consumers)
+
+
+def _choose_forms(
+    model: Any, graph: Any, kept: Container[int], form: Form, forms: dict[int, Any]
+) -> None:
+    """Add to `forms`, by buffer, which tensors may share."""
+    from ai_edge_quantizer import qtyping
+
+    steps, readers = _steps(model, graph), _readers(graph)
+    bias_of = dict(_biases(steps))
+    for index, operators in readers.items():
+        at = graph.tensors[index].buffer
+        values = None if at in kept or at in forms else _values(model, graph.tensors[index])
+        if values is None or values.nbytes < LEAST_BYTES or not _is_matrix(values):
+            continue
+        biases = _bias_softmax([steps[place] for place in operators], steps, readers)
+        forms[at] = form(Constant(values, biases))
+        if index in bias_of and isinstance(forms[at], qtyping.NonLinearQuantParams):
+            bias = graph.tensors[bias_of[index]]
+            added = _values(model, bias)
+            if added is not None:
+                forms[bias.buffer] = half(Constant(added, biases_softmax=False))
+                if forms[bias.buffer] is None:
+                    forms[at] = None
+
+
+def _biases(steps: Iterable[Step]) -> Iterator[tuple[int, int]]:
+    """The filter and the bias of every convolution that has one."""
+    for step in steps:
+        filter_at, bias_at = CONVOLUTIONS.get(step.kind, (0, len(step.inputs)))
+        if bias_at < len(step.inputs) and (bias := step.inputs[bias_at]) != -1:
+            yield step.inputs[filter_at], bias  # type: ignore[misc]
 
 
 def _steps(model: Any, graph: Any) -> list[Step]:

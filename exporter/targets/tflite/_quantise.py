@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from exporter.targets.tflite.fp32 import convert
 ALL = ".*"
 PRODUCTS = ("CONV_2D", "FULLY_CONNECTED")
 """Operations to run in 8 bits. With others too, a graph falls into many XNNPACK partitions."""
+WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+"""Operations with a weight of their own."""
+QUANTIZERS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+"""Operations that AI Edge Quantizer calls otherwise."""
 
 
 def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFile:
@@ -35,10 +39,24 @@ def lower_by(work: Lowering, recipe: Callable[[Any, GraphFile], Any]) -> GraphFi
     file = convert(work)
     path = work.folder / file.file
     asked = RecipeManager()
-    quantise(path, asked, recipe(asked, file))
+    ranges = recipe(asked, file)
+    _keep(asked, path, work)
+    quantise(path, asked, ranges)
     store(path, work.precision.keeps_float, half_or_byte)
     tidy(path)
     return dataclasses.replace(file, bytes=path.stat().st_size)
+
+
+def _keep(asked: Any, path: Path, work: Lowering) -> None:
+    """Leave alone what stays float; the last word on an operation counts."""
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    layers = list(products(path, WEIGHTED))
+    stay = work.stays_float([each.weight for each in layers], absorbs=True)
+    for each, stays in zip(layers, stay, strict=True):
+        if stays:
+            kind = TFLOperationName[QUANTIZERS.get(each.kind, each.kind)]
+            asked.add_quantization_config(each.pattern, kind, algorithm_key="no_quantize")
 
 
 def quantise(path: Path, asked: Any, ranges: Any) -> None:
@@ -64,12 +82,14 @@ class Product:
 
     Attributes:
         positions: pixels or tokens of its input.
+        weight: its shape.
     """
 
     kind: str
     input: str
     output: str
     positions: int
+    weight: tuple[int, ...]
 
     @property
     def pattern(self) -> str:
@@ -77,17 +97,18 @@ class Product:
         return f"^{re.escape(self.output)};?$"
 
 
-def products(path: Path) -> Iterator[Product]:
-    """Find the operations of PRODUCTS, in execution order."""
+def products(path: Path, wanted: Iterable[str] = PRODUCTS) -> Iterator[Product]:
+    """Find the operations of these kinds, in execution order."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    kinds = {getattr(schema.BuiltinOperator, kind): kind for kind in PRODUCTS}
+    kinds = {getattr(schema.BuiltinOperator, kind): kind for kind in wanted}
     model = flatbuffer_utils.read_model(str(path))
     for graph in model.subgraphs:
         for operator in graph.operators:
             kind = kinds.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
             if kind is not None:
                 taken, given = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
+                weight = tuple(map(int, graph.tensors[operator.inputs[1]].shape))
                 positions = math.prod(map(int, taken.shape[:-1]))
-                yield Product(kind, taken.name.decode(), given.name.decode(), positions)
+                yield Product(kind, taken.name.decode(), given.name.decode(), positions, weight)

@@ -11,14 +11,14 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.scenes.scene import HELD_OUT, Scene, scene
-from profiles.lab.demo.prompts import (
+from exporter.scenes.prompts import (
     Mask,
     deepest_pixel,
     jittered_box,
     outside_pixel,
     random_pixel,
 )
+from exporter.scenes.scene import HELD_OUT, Scene, scene
 
 SIZE = 192
 """Side of the network's input, in pixels."""

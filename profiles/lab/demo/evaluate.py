@@ -25,6 +25,7 @@ from exporter.graphs import graphs_of
 from exporter.job import prompt_rule
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
+from exporter.scenes.prompts import Mask, Point, bounding_box, deepest_pixel, random_pixel
 from exporter.scenes.scene import HELD_OUT, scene
 from exporter.variants import load_variant
 from profiles.lab.demo.batches import (
@@ -37,7 +38,6 @@ from profiles.lab.demo.batches import (
     SLOTS,
     pad,
 )
-from profiles.lab.demo.prompts import Mask, Point, bounding_box, deepest_pixel, random_pixel
 
 RESULTS = Path(__file__).parents[3] / "profiles" / "results" / "demo-accuracy.md"
 

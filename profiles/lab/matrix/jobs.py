@@ -11,8 +11,9 @@ from exporter.precision import precisions
 from exporter.targets import load_target
 from exporter.variants import Variant, load_variant, variants
 
-PRECISIONS = tuple(precision.name for precision in precisions() if not precision.judged)
-"""Masks decide about the others, and masks of filled weights say nothing."""
+PRECISIONS = tuple(precision.name for precision in precisions())
+PLAIN = tuple(precision.name for precision in precisions() if not precision.judged)
+"""Those that no pictures are needed for."""
 FILLED = "filled, not trained"
 EMBEDDED = "embedded, trained"
 LARGE = 250_000_000

@@ -11,6 +11,7 @@ from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.manifest import Source
 from exporter.job import Job, Place, settle
 from exporter.pipeline import export, export_network
+from exporter.precision import load_precision
 from exporter.progress import Progress
 from exporter.variants import Variant, load_variant
 from profiles.lab.matrix.facts import facts
@@ -25,35 +26,56 @@ def checkpoint_of(variant: Variant, folder: Path | None) -> tuple[Path, ...]:
 
 
 def export_job(
-    wanted: MatrixJob, output: Path, checkpoints: Path | None, report: Progress
+    wanted: MatrixJob,
+    output: Path,
+    checkpoints: Path | None,
+    report: Progress,
+    recordings: Path | None = None,
 ) -> dict[str, Any]:
     """Export and check; missed floors are part of the answer.
 
+    Filled weights say nothing of masks, so no floor of masks is judged on them.
+
+    Args:
+        wanted: the export.
+        output: folder for the bundle.
+        checkpoints: folder with published files, or None.
+        report: called with each stage.
+        recordings: what torch gave to other rows of the same variant and weights; see
+            `profiles.lab.matrix.recordings`.
+
     Returns:
-        `weights`, `seconds` (without the filling), `graphs` (`GraphFile`s), `parity` (`Figure`s)
-        and `missed`: the reasons for which `sam-export` would have refused the bundle.
+        `weights`, `seconds` (without the filling), `reused_cpu_s` (processor time of others for
+        what was not recorded again), `graphs` (`GraphFile`s), `parity` (`Figure`s) and `missed`:
+        the reasons for which `sam-export` would have refused the bundle.
     """
+    from profiles.lab.matrix.recordings import recorded_in
+
     variant = load_variant(wanted.variant)
     files = checkpoint_of(variant, checkpoints)
+    filled = not files and bool(variant.published.url)
     missed: list[str] = []
-    job, place = _job(wanted, files), Place(output, force=True)
-    if files or not variant.published.url:
-        start = time.perf_counter()
-        (bundle,) = export(job, place, report, missed.append)
-        weights = " and ".join(file.name for file in files) or EMBEDDED
-    else:
-        from profiles.lab.matrix.fill import fill
+    tolerant = filled and load_precision(wanted.precision).judged
+    job, place = _job(wanted, files), Place(output, force=True, allow_degraded=tolerant)
+    with recorded_in(recordings, few=filled) as reused:
+        if not filled:
+            start = time.perf_counter()
+            (bundle,) = export(job, place, report, missed.append)
+            weights = " and ".join(file.name for file in files) or EMBEDDED
+        else:
+            from profiles.lab.matrix.fill import fill
 
-        report(f"{wanted.name}: filling")
-        network = fill(variant)
-        start = time.perf_counter()
-        order = settle(job, variant)
-        (bundle,) = export_network(order, network, _source(variant), place, report, missed.append)
-        weights = FILLED
+            report(f"{wanted.name}: filling")
+            network = fill(variant)
+            start = time.perf_counter()
+            order, source = settle(job, variant), _source(variant)
+            (bundle,) = export_network(order, network, source, place, report, missed.append)
+            weights = FILLED
     manifest = bundle.manifest
     return {
         "weights": weights,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(time.perf_counter() - start + reused.seconds, 1),
+        "reused_cpu_s": reused.cpu_s,
         "graphs": [dataclasses.asdict(graph) for graph in manifest.graphs],
         "parity": [dataclasses.asdict(figure) for figure in manifest.parity],
         "missed": missed,

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from exporter import catalog
+from exporter.precision import load_precision
 from exporter.targets import load_target
 from exporter.variants import load_variant
 from profiles.lab.matrix.jobs import MatrixJob
@@ -35,6 +36,8 @@ ENGINES = {
     "tflite": ("runtimes.engines.litert",),
     "onnx": ("runtimes.engines.ort",),
 }
+JUDGED = ("exporter.samples", "profiles.lab.matrix.recordings", "runtimes.gate")
+"""What also decides the numbers of a precision that is judged by its masks."""
 LOADED_BY_NAME = ("exporter.graphs", "exporter.targets.", "runtimes.engines.")
 """Packages that load their other files by name, so that these count too."""
 CARRIERS = frozenset(
@@ -61,12 +64,13 @@ CARRIERS = frozenset(
 """Modules that carry figures and do not make them; what they import does not count either."""
 
 
-def key(job: MatrixJob, weights: str) -> str:
+def key(job: MatrixJob, weights: str, more: Iterable[str] = ()) -> str:
     """Hash everything the export's row depends on.
 
     Args:
         job: the export.
         weights: identifies its weights; empty for filled ones.
+        more: modules that decide about the row beside those of every export.
     """
     family, target = load_variant(job.variant).family, load_target(job.target)
     roots = [
@@ -75,13 +79,20 @@ def key(job: MatrixJob, weights: str) -> str:
         f"exporter.targets.{job.target}",
         f"exporter.precision.{catalog.entry_name(job.precision)}",
         *ENGINES.get(job.target, ()),
+        *(JUDGED if load_precision(job.precision).judged else ()),
+        *more,
     ]
     digest = hashlib.sha256(f"{job.name} {weights}".encode())
-    for meaning in sorted(map(_meaning, closure(roots))):
-        digest.update(meaning.encode())
+    digest.update(_meanings(tuple(roots)).encode())
     for package in target.packages:
         digest.update(f"{package} {_version(package)}".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _meanings(roots: tuple[str, ...]) -> str:
+    """Join the hashes of all modules: many rows share the same ones."""
+    return "".join(sorted(map(_meaning, closure(roots))))
 
 
 def closure(roots: Iterable[str]) -> set[str]:
@@ -153,6 +164,7 @@ def _tree(module: str) -> ast.Module | None:
     return ast.parse(file.read_text(encoding="utf-8")) if file else None
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.listing import three_digits
+from exporter.precision import load_precision
 from profiles.lab.bench.table import markdown
 from profiles.lab.matrix.goals import GOALS, PARITY, misses
 from profiles.lab.matrix.jobs import FILLED
@@ -55,12 +56,15 @@ def _heading(results: Data) -> str:
         "plausible size, with batch norms that magnify no rounding "
         "(`profiles/lab/matrix/fill.py`). So fp32 figures prove the lowering, and fp16 figures "
         "that float16 holds where activations are of size 1, but **fp16 figures say nothing of "
-        "trained weights**, whose activations are of other sizes. Sizes, operations, ranks and "
-        "memory do not depend on the weights.",
+        "trained weights**, whose activations are of other sizes, and in **fewer bits all figures "
+        "say nothing of accuracy**: masks of filled weights are noise, so no floor of masks is "
+        "judged there. That everything lowers, runs, follows its prompts and stays finite is. "
+        "Sizes, operations, ranks and memory do not depend on the weights.",
         "",
         "**Host timings, not phone timings**: what an export takes on the machine below, from "
         "weights in memory to a checked bundle, beside whatever else ran there. Processor time and "
-        "memory are the whole process's, with its filling and its check.",
+        "memory are the whole process's, with its filling and its check; what torch gives for a "
+        "picture is run once for all rows of a variant, and its time counts in each.",
         "",
         f"- {len(rows)} of {results['planned']} exports are measured; {stale} of them are stale: "
         "measured before the last change of their sources or tools",
@@ -84,7 +88,7 @@ def _cells(row: Data) -> list[str]:
     return [
         row["variant"] + (" (stale)" if row["stale"] else ""),
         row["target"],
-        row["precision"],
+        row["precision"] + _mark(row),
         _number(row.get("seconds"), "{:.0f}"),
         _number(row.get("cpu_s"), "{:.0f}"),
         _number(row.get("peak_gb"), "{:.1f}"),
@@ -95,6 +99,11 @@ def _cells(row: Data) -> list[str]:
         *(_number(figures.get(name), form) for _, name, form in FIGURES),
         _verdict(row),
     ]
+
+
+def _mark(row: Data) -> str:
+    judged = load_precision(row["precision"]).judged
+    return " (filled)" if judged and row.get("weights", FILLED) == FILLED else ""
 
 
 def _figures(row: Data) -> dict[str, float]:

@@ -59,6 +59,7 @@ class OldestRun(Resumable):
 
     module, page = "profiles.lab.oldest", "oldest"
     rows, made = "bundles", "run"
+    precisions = PRECISIONS
 
     def plan_wanted(self) -> list[MatrixJob]:
         """See `Resumable`."""

@@ -36,7 +36,7 @@ exit status: 0 done or out of time, 2 a wrong request, 130 interrupted (Ctrl-C),
 
 def plan(only: Sequence[str] = (), precision: Sequence[str] = ()) -> list[MatrixJob]:
     """List float32 of the variants in the matrix's order, then float16 of the first per family."""
-    wanted = jobs.plan(only, ("onnx",), precision)
+    wanted = jobs.plan(only, ("onnx",), precision or jobs.PLAIN)
     families = {variant.family: variant.name for variant in reversed(list(variants().values()))}
     plain = [job for job in wanted if job.precision == TIMED]
     return plain + [job for job in wanted if job not in plain and job.variant in families.values()]
@@ -54,6 +54,7 @@ class SimplifyRun(Resumable):
     """The rows asked for, and those already measured."""
 
     module, page = "profiles.lab.simplify", "onnxsim"
+    precisions = jobs.PLAIN
 
     def __init__(self, arguments: argparse.Namespace, report: Progress) -> None:
         self.version = version()

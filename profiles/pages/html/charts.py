@@ -20,6 +20,8 @@ WIDTH, LEFT, RIGHT = 760.0, 190.0, 190.0
 ROW, TOP, BOTTOM = 54.0, 8.0, 34.0
 BINS = 90
 HUES = {"coreml": "a", "tflite": "b", "onnx": "c"}
+STEP = 28.0
+"""Height of a name and its words in a plot."""
 LOG_FROM = 12.0
 """Medians further apart than this are drawn on a logarithmic axis."""
 CHARACTER = 6.9
@@ -57,6 +59,36 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """One bundle in a plot.
+
+    Attributes:
+        name: of the bundle.
+        target: chooses its colour.
+        device_class: that its number was measured on; empty if on none.
+        words: small, below the name.
+        at: x and y.
+        ends: of a bar up and down; None for no bar.
+    """
+
+    name: str
+    target: str
+    device_class: str
+    words: str
+    at: tuple[float, float]
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side of a plot: its title, and the values at its ends."""
+
+    title: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Scale:
     """Values -> pixels, linear from 0 or logarithmic; `ticks` are round values."""
 
@@ -82,7 +114,8 @@ class Scale:
             found = [m * 10.0**d for d in decades for m in (1, 2, 5)]
             return [v for v in found if self.low <= v <= self.high]
         step = _step((self.high - self.low) / 5)
-        return [i * step for i in range(math.floor(self.high / step + 1e-9) + 1)]
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [i * step for i in range(first, last + 1)]
 
 
 def distributions(rows: Sequence[Distribution], title: str) -> Markup:
@@ -97,23 +130,42 @@ def distributions(rows: Sequence[Distribution], title: str) -> Markup:
 
 def scatter(points: Sequence[Point], title: str, y_title: str) -> Markup:
     """Size against a time; the bar is the 95 % interval."""
-    height = 250.0
+    marks = [
+        Mark(
+            p.bundle,
+            p.target,
+            p.device_class,
+            f"{number(p.x)} MB, {number(p.y.p50)} ms",
+            (p.x, p.y.p50),
+            (p.y.low, p.y.high) if p.y.repeats > 1 else None,
+        )
+        for p in points
+    ]
+    sides = _headroom(max(p.x for p in points)), _headroom(max(p.y.p50 for p in points))
+    return plot(marks, title, Side("MB of the bundle", 0, sides[0]), Side(y_title, 0, sides[1]))
+
+
+def plot(marks: Sequence[Mark], title: str, across: Side, up: Side) -> Markup:
+    """Draw points with their names; if two are near, a name moves up or down."""
+    height = max(250.0, STEP * len(marks) + 90)
     floor = height - BOTTOM
-    longest = max(len(p.bundle) for p in points) * CHARACTER
+    longest = max(len(mark.name) for mark in marks) * CHARACTER
     end = WIDTH - min(WIDTH / 2, max(RIGHT, longest + 12))
-    x = Scale(0, _headroom(max(p.x for p in points)), 60.0, end)
-    y = Scale(0, _headroom(max(p.y.p50 for p in points)), floor, TOP + 14)
-    parts = [_axis(x, floor, "MB of the bundle"), *_side_axis(y, y_title, end)]
-    taken: list[tuple[float, float]] = []
-    for p in sorted(points, key=lambda p: p.y.p50):
-        at = x(p.x), y(p.y.p50)
-        if p.y.repeats > 1:
-            parts.append(_line(at[0], y(p.y.low), at[0], y(p.y.high), class_=_hue(p.target)))
-        parts.append(element("circle", cx=at[0], cy=at[1], r=5, class_=_hue(p.target)))
-        down = _free(at, taken)
-        words = f"{number(p.x)} MB, {number(p.y.p50)} ms"
-        parts.append(_text(at[0] + 9, down, p.bundle))
-        parts += _label(at[0] + 9, down + 14, words, p.device_class, small=True)
+    x, y = Scale(across.low, across.high, 60.0, end), Scale(up.low, up.high, floor, TOP + 14)
+    parts = [_axis(x, floor, across.title), *_side_axis(y, up.title, end)]
+    taken: list[_Box] = []
+    for mark in sorted(marks, key=lambda mark: mark.at[1]):
+        at, hue = (x(mark.at[0]), y(mark.at[1])), _hue(mark.target)
+        if mark.ends is not None:
+            parts.append(_line(at[0], y(mark.ends[0]), at[0], y(mark.ends[1]), class_=hue))
+        parts.append(element("circle", cx=at[0], cy=at[1], r=5, class_=hue))
+        below = len(mark.words + mark.device_class) * TINY + (16 if mark.device_class else 0)
+        width = 9 + max(len(mark.name) * CHARACTER, below)
+        down = _free(at, width, taken, floor)
+        if abs(down - at[1]) > STEP:
+            parts.insert(0, _line(at[0], at[1], at[0] + 8, down - 3, class_="line"))
+        parts.append(_text(at[0] + 9, down, mark.name))
+        parts += _label(at[0] + 9, down + 14, mark.words, mark.device_class, small=True)
     return _svg(height, title, parts)
 
 
@@ -223,7 +275,7 @@ def _side_axis(scale: Scale, title: str, end: float) -> list[Markup]:
 def _label(
     x: float, y: float, words: str, device_class: str, *, small: bool = False
 ) -> list[Markup]:
-    """Draw a number and its class, framed."""
+    """Draw a number and its class, framed; of no class, the number alone."""
     name = known(device_class)
     start = x + len(words) * (TINY if small else CHARACTER) + 8
     frame = element(
@@ -231,16 +283,31 @@ def _label(
     )
     label = _text(start + 4, y, name, class_=f"{name} tiny")
     number_ = _text(x, y, words, class_="soft tiny") if small else _text(x, y, words)
-    return [number_, element("g", frame, label, class_=name)]
+    return [number_, element("g", frame, label, class_=name)] if name else [number_]
 
 
-def _free(at: tuple[float, float], taken: list[tuple[float, float]]) -> float:
-    """Find a place for a label beside a point that covers none above it."""
-    y = at[1] - 2
-    while any(abs(y - other) < 28 and abs(at[0] - x) < LEFT for x, other in taken):
-        y -= 28
-    taken.append((at[0], y))
-    return y
+@dataclass(frozen=True)
+class _Box:
+    """Where a name stands in a plot: its left end, its line, and how wide it is."""
+
+    x: float
+    y: float
+    width: float
+
+    def covers(self, other: _Box) -> bool:
+        """Tell whether two names would lie on one another."""
+        left, right = sorted((self, other), key=lambda box: box.x)
+        return abs(self.y - other.y) < STEP and right.x - left.x < left.width
+
+
+def _free(at: tuple[float, float], width: float, taken: list[_Box], floor: float) -> float:
+    """Find where a name beside a point can stand without covering another, as near as possible."""
+    steps = (side * n for n in range(int(floor) + 1) for side in (-1, 1))
+    boxes = [_Box(at[0], at[1] - 2 + step, width) for step in steps]
+    inside = (box for box in boxes if TOP + 10 <= box.y <= floor - 16)
+    free = (box for box in inside if not any(map(box.covers, taken)))
+    taken.append(next(free, boxes[0]))
+    return taken[-1].y
 
 
 def _name(bundle: str, y: float) -> Markup:

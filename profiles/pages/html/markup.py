@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from html import escape
 
@@ -28,6 +29,12 @@ def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
         for name, value in attributes.items()
     )
     return Markup(f"<{tag}{given}>{join(children)}</{tag}>")
+
+
+def picture(media_type: str, content: bytes, words: str) -> Markup:
+    """A picture inside the page; `words` say what is on it."""
+    data = base64.b64encode(content).decode("ascii")
+    return Markup(f'<img src="data:{media_type};base64,{data}" alt="{escape(one_line(words))}">')
 
 
 def join(children: Iterable[str]) -> Markup:
@@ -104,6 +111,9 @@ p{{margin:.2rem 0 .6rem;overflow-wrap:anywhere}}.soft{{color:var(--soft)}}.warn{
 th,td{{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);
 vertical-align:top;font-variant-numeric:tabular-nums}}
 th{{font-weight:600;color:var(--soft);white-space:nowrap}}.n{{white-space:nowrap}}
+.side{{display:flex;gap:.6rem;overflow-x:auto;margin:.4rem 0 1rem}}
+.side figure{{margin:0;flex:none;width:13rem}}.side img{{display:block;max-width:13rem}}
+figcaption{{font-size:.8rem;overflow-wrap:anywhere}}
 .badge{{font-size:.62rem;padding:0 .3em;border:1px solid;border-radius:.5em;margin-left:.35em;
 vertical-align:.12em;white-space:nowrap}}
 .dense .badge{{display:block;width:fit-content;margin:.1em 0 0}}

@@ -26,7 +26,7 @@ def graph(name="image_encoder", **changes):
 
 
 def row(name="mobile_sam-tflite-fp16", **changes):
-    variant, target, precision = name.split("-")
+    variant, target, precision = name.split("-", 2)
     made = {"name": name, "variant": variant, "family": variant, "target": target}
     made |= {"precision": precision, "weights": jobs.FILLED, "seconds": 61.0, "cpu_s": 80.0}
     made |= {"peak_gb": 1.1, "graphs": [graph()], "parity": [], "missed": [], "stale": False}

@@ -69,6 +69,8 @@ def tree(tmp_path, monkeypatch):
 def _forget():
     sources._imports.cache_clear()
     sources._meaning.cache_clear()
+    sources._meanings.cache_clear()
+    sources._file.cache_clear()
 
 
 def key_after(path, text):

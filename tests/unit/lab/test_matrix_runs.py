@@ -17,6 +17,7 @@ from exporter.variants import load_variant
 from profiles.lab import resumable, steps
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import measure, processes, sources
+from profiles.lab.matrix.jobs import PRECISIONS
 from profiles.lab.matrix.state import State
 from tests.unit.lab.matrix_rows import DEMO, row
 
@@ -87,7 +88,9 @@ def processes_of(folder, word):
 
 def test_failed_and_skipped_rows_are_tried_again_on_request_only(work):
     one = work("--only", "demo", "--target", "onnx")
-    first, second = one.wanted
+    first, second, *others = one.wanted
+    for other in others:
+        one.state.save(other, one._keys[other], row(other.name))
     one.state.save(first, one._keys[first], {"name": first.name, "error": "no memory"})
     one.state.save(second, one._keys[second], {"name": second.name, "skipped": "needed more"})
     assert one.pending() == []
@@ -100,7 +103,7 @@ def test_a_given_file_makes_the_filled_row_stale(work, tmp_path):
     given = ("--only", "mobile_sam", "--checkpoints", str(tmp_path / "weights"))
     assert work(*given).pending() == []
     (tmp_path / "weights" / "mobile_sam.pt").write_bytes(b"weights")
-    assert len(work(*given).pending()) == 6
+    assert len(work(*given).pending()) == 3 * len(PRECISIONS)
 
 
 def test_committed_rows_count_where_the_work_folder_has_none(tmp_path):
@@ -127,6 +130,17 @@ def test_two_files_are_both_needed(tmp_path):
     (tmp_path / nanosam.decoder.published.file).write_bytes(b"")
     assert len(measure.checkpoint_of(nanosam, tmp_path)) == 2
     assert measure.checkpoint_of(nanosam, None) == ()
+
+
+def test_recordings_are_of_one_variant_and_its_weights(work, tmp_path):
+    folder = work("--only", "demo")._recordings("demo")
+    folder.mkdir(parents=True)
+    assert work("--only", "mobile_sam")._recordings("demo") == folder
+    assert folder.is_dir()
+    (tmp_path / "demo.safetensors").write_bytes(b"weights")
+    other = work("--checkpoints", str(tmp_path))._recordings("demo")
+    assert other != folder
+    assert not folder.exists()
 
 
 # --------------------------------------------------------------------------------- child processes
@@ -168,7 +182,12 @@ def fake_children(monkeypatch, **ends):
 USAGE = processes.Usage(2.0, 3.0, 0.5)
 GOOD = processes.ProcessEnd(USAGE, "")
 ANSWERS = {
-    "export": {"weights": "filled", "seconds": 1.5, "graphs": [{"spec": {"name": "g"}}]},
+    "export": {
+        "weights": "filled",
+        "seconds": 1.5,
+        "reused_cpu_s": 0.5,
+        "graphs": [{"spec": {"name": "g"}}],
+    },
     "inspect": {"g": {"max_rank": 4}},
 }
 
@@ -176,7 +195,7 @@ ANSWERS = {
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [
-        ({"export": GOOD, "inspect": GOOD}, {"seconds": 1.5, "cpu_s": 2.0, "peak_gb": 0.5}),
+        ({"export": GOOD, "inspect": GOOD}, {"seconds": 1.5, "cpu_s": 2.5, "peak_gb": 0.5}),
         ({"export": processes.ProcessEnd(USAGE, "it broke")}, {"error": "it broke", "cpu_s": 2.0}),
         (
             {"export": processes.ProcessEnd(USAGE, "needed more than 8.0 GB", 8.3)},

@@ -1,4 +1,4 @@
-"""Runs that go on where they were: the matrix and onnxsim's rows are two of one kind."""
+"""Runs that go on where they were: the matrix, onnxsim's rows and the precisions' are one kind."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import pytest
 from profiles.lab import resumable, steps
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import sources
+from profiles.lab.matrix.jobs import PRECISIONS
+from profiles.lab.precision import __main__ as precision
 from profiles.lab.resumable import Resumable
 from profiles.lab.simplify import __main__ as simplify
-from tests.unit.lab import matrix_rows, simplify_rows
+from tests.unit.lab import matrix_rows, precision_rows, simplify_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,21 +46,25 @@ class Work:
         return self.kind(self.command._parser().parse_args(given), lambda line: None)
 
 
-@pytest.fixture(params=["matrix", "simplify"])
+DEMOS = [f"demo-{t}-{p}" for t in ("coreml", "tflite", "onnx") for p in PRECISIONS]
+
+
+@pytest.fixture(params=["matrix", "precision", "simplify"])
 def work(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "key", lambda job, weights: f"now {weights}")
+    monkeypatch.setattr(sources, "key", lambda job, weights, more=(): f"now {weights}")
     monkeypatch.setattr(simplify, "version", lambda: "9")
     monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
     if request.param == "matrix":
-        names = [f"demo-{t}-{p}" for t in ("coreml", "tflite", "onnx") for p in ("fp32", "fp16")]
         graph = matrix_rows.graph(fp32_constants={"coordinates": 2, "others": 0})
         made = Work(
             matrix,
             matrix.MatrixRun,
-            names,
+            DEMOS,
             lambda name: matrix_rows.row(name, graphs=[graph]),
             tmp_path,
         )
+    elif request.param == "precision":
+        made = Work(precision, precision.PrecisionRun, DEMOS, precision_rows.row, tmp_path)
     else:
         names = ["demo-onnx-fp32", "demo-onnx-fp16"]
         made = Work(
@@ -110,7 +116,7 @@ def test_minutes_end_a_run_cleanly(work):
 
 def test_a_stale_row_is_made_again_and_shown_as_stale_until_then(work, monkeypatch):
     work("--only", "demo").run(lambda: 0.0)
-    monkeypatch.setattr(sources, "key", lambda job, weights: "later")
+    monkeypatch.setattr(sources, "key", lambda job, weights, more=(): "later")
     later = work("--only", "demo")
     assert later.pending() == later.wanted
     assert [row["stale"] for row in later.results("x")["rows"]] == [True] * len(work.names)
@@ -161,6 +167,13 @@ def test_limits_are_above_nothing(work, capfd, option):
     assert f"argument {option}: must be more than 0, not 0" in capfd.readouterr().err
 
 
+def test_a_precision_without_rows_is_no_choice(capfd):
+    with pytest.raises(SystemExit):
+        simplify._parser().parse_args(["--precision", "int8"])
+    assert "int8" in capfd.readouterr().err
+    assert matrix._parser().parse_args(["--precision", "int8"]).precision == ["int8"]
+
+
 def test_what_a_step_left_is_told_in_the_row():
     usage = resumable.ProcessEnd
     broken = usage(None, "it broke")
@@ -171,7 +184,7 @@ def test_what_a_step_left_is_told_in_the_row():
     assert resumable.failure(greedy) == {"skipped": held}
 
 
-@pytest.mark.parametrize("name", ["bench", "matrix", "simplify"])
+@pytest.mark.parametrize("name", ["bench", "matrix", "precision", "simplify"])
 def test_a_command_imports_no_toolkit(name):
     code = (
         f"import sys, profiles.lab.{name}.__main__\n"

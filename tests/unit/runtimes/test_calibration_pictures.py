@@ -104,6 +104,9 @@ def test_a_frame_of_what_is_seen_is_no_larger_than_the_input():
     assert frame.original == (RULE.size, RULE.size // 4)
     assert frame.resized == fit(4000, 1000, RULE).resized
     assert seen_frame(90, 50, RULE) == fit(90, 50, RULE)
+    large = load_variant("mobile_sam").preprocess
+    assert seen_frame(4000, 1000, large).original == (512, 128)
+    assert seen_frame(4000, 1000, large).resized == (1024, 256)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
 
+from exporter.scenes.prompts import bounding_box, deepest_pixel, outside_pixel, random_pixel
 from exporter.scenes.scene import MIN_AREA, scene
-from profiles.lab.demo.prompts import bounding_box, deepest_pixel, outside_pixel, random_pixel
 
 SIZES = ((256, 256), (120, 200), (333, 210))
 

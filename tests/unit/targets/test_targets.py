@@ -229,7 +229,7 @@ def test_the_package_states_the_oldest_ios(tmp_path, ios, version):
     options = Options(minimum_ios=ios)
     file = load_target("coreml").lower(DECODER, load_precision("fp16"), tmp_path, options)
     assert model_of(tmp_path / file.file).specificationVersion == version
-    assert load_target("coreml").platform(options) == f"iOS {ios} or later"
+    assert load_target("coreml").platform(options, "fp16") == f"iOS {ios} or later"
     counts = load_package(tmp_path / file.file).operation_counts
     assert counts.get("scaled_dot_product_attention", 0) == (1 if ios == 18 else 0)
 

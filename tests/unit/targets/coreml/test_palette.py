@@ -54,3 +54,13 @@ def test_equal_weights_give_equal_bytes():
     first, second = (cluster(weights(), 6) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("rows", [16, 768])
+@pytest.mark.parametrize(("bits", "best"), [(4, 0.0095), (6, 0.00064)])
+def test_normal_weights_lose_hardly_more_than_the_best_palette(rows, bits, best):
+    """`best` is the error of Max (1960) for 2**bits levels, to the variance."""
+    values = np.random.default_rng(0).standard_normal((rows, 96)).astype(np.float16)
+    palette, indices = cluster(values, bits)
+    kept = palette[indices].reshape(values.shape).astype(np.float64)
+    assert np.square(kept - values.astype(np.float64)).mean() < 1.15 * best

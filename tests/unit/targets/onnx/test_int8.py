@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.calibration import Range
 from exporter.targets.onnx._linear import linear_nodes
 from exporter.targets.onnx._stored import Weights
-from exporter.targets.onnx.int8 import keep_biases_apart, quantise, rounded
+from exporter.targets.onnx.int8 import keep_biases_apart, quantise, rounded, without_flat_ends
 
 RNG = np.random.default_rng(3)
 WIDTH = 16
@@ -80,3 +81,21 @@ def test_a_bias_that_others_read_stays_a_vector(tmp_path):
     (z, y), _ = run(in_8_bits(model), tmp_path)
     assert z == BIAS[0]
     assert y.shape == X.shape
+
+
+def test_what_gelu_flattens_has_no_steps():
+    model = linear(more=[("Gelu", ["y"], ["z"])])
+    given = {"xw": Range(-9, 3), "y": Range(-9, 3)}
+    cut = without_flat_ends(model, given)
+    assert cut == {"xw": Range(-9, 3), "y": Range(-4, 3)}
+    low = float(torch.nn.functional.gelu(torch.tensor(-4.0)))
+    assert -1.3e-4 < low < 0
+    above, below = {"y": Range(-1, 3)}, {"y": Range(-9, -5)}
+    assert without_flat_ends(model, above) == above
+    assert without_flat_ends(model, below) == below
+
+
+def test_a_value_that_others_read_keeps_its_whole_range():
+    model = linear(more=[("Gelu", ["y"], ["z"]), ("Add", ["y", "z"], ["s"])])
+    given = {"y": Range(-9, 3)}
+    assert without_flat_ends(model, given) == given

@@ -17,6 +17,8 @@ SHAPES = {
     "small": (2, 4),
     "huge": (24, 96),  # of numbers that no float16 holds
     "attention": (1, 8, 40, 40),  # added to what a softmax takes
+    "filter": (24, 8, 3, 3),  # a convolution's
+    "added": (24,),  # its bias
 }
 
 
@@ -38,9 +40,18 @@ class Network(torch.nn.Module):
         tokens = torch.tanh(tokens + self.table) + self.table
         heads = tokens.reshape(1, 40, 8, 32).permute(0, 2, 1, 3)
         shares = torch.softmax(heads @ heads.transpose(2, 3) / 8 + self.attention, -1)
+        picture = tokens.reshape(1, 8, 40, 32)
+        filtered = torch.nn.functional.conv2d(picture, self.filter, self.added, stride=2)
         mixed = torch.nn.functional.linear(self.left @ tokens, self.weight)
         turned = points.transpose(1, 2)[:, :1].transpose(1, 2) * self.twin
-        return positions, mixed + self.huge, turned, torch.relu(points[0] @ self.small), shares
+        return (
+            positions,
+            mixed + self.huge,
+            turned,
+            torch.relu(points[0] @ self.small),
+            shares,
+            filtered,
+        )
 
 
 def inputs():

@@ -24,8 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # the toolkit's: torch versions, deprecations
 ]
 
-LARGE = ("gauss", "twin", "table", "left", "weight", "huge", "attention")
-HALVED = ("twin", "table", "left", "weight", "attention")
+LARGE = ("gauss", "twin", "table", "left", "weight", "huge", "attention", "filter")
+HALVED = ("twin", "table", "left", "weight", "attention", "filter", "added")
 
 
 @pytest.fixture
@@ -75,6 +75,20 @@ def test_large_matrices_are_halved_whatever_reads_them(single, stored):
 def test_of_few_bits_tables_of_attention_bias_are_bytes(stored):
     path = stored(half_or_byte)
     assert narrowed(path) == dict.fromkeys(HALVED, "float16") | {"attention": "int8"}
+
+
+def test_a_bias_goes_with_its_filter_or_neither_goes(single, stored, tmp_path):
+    """LiteRT 1.1 to 1.3 reads a float32 bias beside a float16 filter wrongly, and says nothing."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    assert {"filter", "added"} <= narrowed(stored(half)).keys()
+    model = flatbuffer_utils.read_model(str(single))
+    bias = by_name(model)["added"]
+    model.buffers[bias.buffer].data = np.full(SHAPES["added"], 1e6, np.float32).view(np.uint8)
+    huge = tmp_path / "huge.tflite"
+    flatbuffer_utils.write_model(model, str(huge))
+    store(huge, (COORDINATES,), half)
+    assert narrowed(huge).keys() == set(HALVED) - {"filter", "added"}
 
 
 def test_the_constants_that_stay_would_be_halved_but_for_their_reason():

@@ -1,0 +1,160 @@
+/// What a picture became, for every later prompt on it.
+enum Scene: Sendable {
+    /// The encoder's outputs.
+    case encoded([String: Value], Frame)
+    /// The `image` input itself: the network takes the prompt with it.
+    case resized(Value, Frame)
+    /// Every object.
+    case found([Piece], Frame)
+
+    var frame: Frame {
+        switch self {
+        case .encoded(_, let frame), .resized(_, let frame), .found(_, let frame): frame
+        }
+    }
+}
+
+/// A bundle's loaded graphs with its rules. Every call is by one caller at a time.
+struct Graphs: Sendable {
+    let manifest: Manifest
+    private let loaded: [String: any LoadedGraph]
+
+    init(_ bundle: Bundle, _ engine: any Engine) async throws {
+        manifest = bundle.manifest
+        var loaded: [String: any LoadedGraph] = [:]
+        for graph in manifest.graphs {
+            loaded[graph.name] = try await engine.open(graph, at: bundle.file(graph), of: manifest)
+        }
+        self.loaded = loaded
+    }
+
+    func encode(_ picture: Picture) throws -> Scene {
+        let name = if case .slots = manifest.kind { "image_encoder" } else { "segmenter" }
+        let graph = try manifest.graph(name)
+        guard let spec = graph.inputs.first(where: { $0.name == "image" }) else {
+            throw SegmentAnythingError.bundle("\(name) takes no image")
+        }
+        let (image, frame) = imageInput(picture, manifest.preprocess, spec)
+        var inputs = ["image": image]
+        if graph.takes("resized_size") {
+            let sides = [Float(frame.resized.width), Float(frame.resized.height)]
+            inputs["resized_size"] = .floats(Tensor(shape: [1, 2], values: sides))
+        }
+        switch manifest.kind {
+        case .slots: return .encoded(try run(graph, inputs), frame)
+        case .drawn: return .resized(image, frame)
+        case .detections(let rule):
+            let outputs = try run(graph, inputs).mapValues { try $0.tensor() }
+            return .found(try findPieces(canonical(outputs, graph), rule, manifest.mask, frame), frame)
+        }
+    }
+
+    func decode(_ scene: Scene, _ prompts: Prompts, _ mask: Tensor?, multimask: Bool) throws -> [Mask] {
+        switch (scene, manifest.kind) {
+        case (.encoded(let embedded, let frame), .slots(let rule)):
+            let inputs = try slots(prompts, rule, frame, mask)
+            let graph = try manifest.graph("mask_decoder")
+            return try masks(graph, inputs.merging(embedded) { given, _ in given }, frame, multimask)
+        case (.resized(let image, let frame), .drawn(let rule)):
+            try refuse(mask)
+            let drawn = Value.floats(try prompts.drawn(frame, rule))
+            let graph = try manifest.graph("segmenter")
+            return try masks(graph, ["image": image, "prompt_masks": drawn], frame, multimask)
+        case (.found(let pieces, let frame), .detections):
+            try refuse(mask)
+            guard !multimask else {
+                throw SegmentAnythingError.prompt("this bundle has one mask an object: leave out multimask")
+            }
+            return choose(pieces, try prompts.detectable(frame.original), frame.original)
+        default: throw SegmentAnythingError.bundle("the picture was set for another kind of bundle")
+        }
+    }
+
+    private func refuse(_ mask: Tensor?) throws {
+        guard mask == nil else {
+            throw SegmentAnythingError.prompt("this bundle cannot refine a mask: leave out the mask input")
+        }
+    }
+
+    /// Makes the decoder's inputs. A static batch is always full: the set is repeated.
+    private func slots(
+        _ prompts: Prompts, _ rule: PromptRule, _ frame: Frame, _ mask: Tensor?
+    ) throws -> [String: Value] {
+        let (coords, labels) = try prompts.packed(frame, rule)
+        let side = manifest.mask.lowResSize, batch = rule.batch
+        func repeated(_ values: [Float]) -> [Float] { Array(repeatElement(values, count: batch).joined()) }
+        var inputs: [String: Value] = [
+            "point_coords": .floats(
+                Tensor(shape: [batch, rule.slots, 2], values: repeated(coords))),
+            "point_labels": .floats(Tensor(shape: [batch, rule.slots], values: repeated(labels))),
+        ]
+        if try manifest.graph("mask_decoder").takes("mask_input") {
+            let shape = [batch, 1, side, side]
+            let logits = try mask.map { Tensor(shape: shape, values: repeated(try checked($0, side))) }
+            inputs["mask_input"] = .floats(logits ?? Tensor(shape: shape, filledWith: 0))
+            inputs["has_mask_input"] = .floats(Tensor(shape: [batch], filledWith: mask == nil ? 0 : 1))
+        } else if mask != nil {
+            throw SegmentAnythingError.prompt(
+                "\(printable(manifest.variant)) takes no earlier mask: leave out the mask input")
+        }
+        return inputs
+    }
+
+    private func checked(_ mask: Tensor, _ side: Int) throws -> [Float] {
+        guard [[side, side], [1, side, side]].contains(mask.shape) else {
+            throw SegmentAnythingError.prompt(
+                "mask_input is one of an earlier result's lowResMasks, floats of (\(side), \(side)), "
+                    + "not of \(mask.shape)")
+        }
+        guard mask.values.allSatisfy(\.isFinite) else {
+            throw SegmentAnythingError.prompt("mask_input holds values that are not finite")
+        }
+        return mask.values
+    }
+
+    private func masks(
+        _ graph: GraphFile, _ inputs: [String: Value], _ frame: Frame, _ multimask: Bool
+    ) throws -> [Mask] {
+        let outputs = try run(graph, inputs)
+        guard let logits = try outputs["low_res_masks"]?.tensor(),
+            let iou = try outputs["iou_predictions"]?.tensor()
+        else { throw SegmentAnythingError.bundle("\(graph.name) gives no low_res_masks") }
+        let side = manifest.mask.lowResSize, tokens = iou.shape[1]
+        let decoded = Decoded(
+            logits: Array(logits.values.prefix(tokens * side * side)), iou: Array(iou.values.prefix(tokens)),
+            side: side)
+        return decoded.masks(frame, manifest.mask, multimask: multimask)
+    }
+
+    private func run(_ graph: GraphFile, _ inputs: [String: Value]) throws -> [String: Value] {
+        guard let loaded = loaded[graph.name] else {
+            throw SegmentAnythingError.bundle("\(graph.name) is not loaded")
+        }
+        return try loaded.run(inputs.filter { graph.takes($0.key) })
+    }
+}
+
+extension Prompts {
+    /// Checks the set for a detector and places it; an empty one asks for everything.
+    func detectable(_ size: Size) throws -> Prompts {
+        guard points.isEmpty || box == nil else {
+            throw SegmentAnythingError.prompt("this bundle takes points or a box, not both")
+        }
+        return try placed(size)
+    }
+}
+
+/// Turns outputs with channels last into channels first.
+private func canonical(_ outputs: [String: Tensor], _ graph: GraphFile) -> [String: Tensor] {
+    var turned = outputs
+    for spec in graph.outputs where spec.layout == "NHWC" && spec.shape.count == 4 {
+        guard let tensor = outputs[spec.name] else { continue }
+        let channels = spec.shape[3], plane = spec.shape[1] * spec.shape[2]
+        var values = [Float](repeating: 0, count: tensor.values.count)
+        for at in 0..<plane {
+            for channel in 0..<channels { values[channel * plane + at] = tensor.values[at * channels + channel] }
+        }
+        turned[spec.name] = Tensor(shape: spec.canonicalShape, values: values)
+    }
+    return turned
+}

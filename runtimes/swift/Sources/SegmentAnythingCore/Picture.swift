@@ -1,0 +1,61 @@
+/// An upright RGB picture of 8 bits, without transparency.
+public struct Picture: Sendable {
+    public let width: Int
+    public let height: Int
+    /// R, G, B of each pixel, row by row.
+    public let rgb: [UInt8]
+
+    /// Takes pixels. Throws `SegmentAnythingError.image` if there are none, or not three bytes for each.
+    public init(width: Int, height: Int, rgb: [UInt8]) throws {
+        guard width > 0, height > 0, width <= 65_535, height <= 65_535, rgb.count == width * height * 3 else {
+            throw SegmentAnythingError.image(
+                "an image has 1 to 65535 pixels a side and 3 bytes each, not \(width) x \(height) "
+                    + "and \(rgb.count) bytes")
+        }
+        self.width = width
+        self.height = height
+        self.rgb = rgb
+    }
+
+    /// Turns the picture upright by the orientation that a camera noted in EXIF, 1...8.
+    public func upright(_ orientation: Int) -> Picture {
+        guard 2...8 ~= orientation else { return self }
+        let swaps = orientation >= 5
+        let (wide, tall) = swaps ? (height, width) : (width, height)
+        let mirrorX = [2, 3, 7, 8].contains(orientation), mirrorY = [3, 4, 6, 7].contains(orientation)
+        var turned = [UInt8](repeating: 0, count: rgb.count)
+        for y in 0..<tall {
+            for x in 0..<wide {
+                var (column, row) = swaps ? (y, x) : (x, y)
+                if mirrorX { column = width - 1 - column }
+                if mirrorY { row = height - 1 - row }
+                let from = (row * width + column) * 3, to = (y * wide + x) * 3
+                for channel in 0..<3 { turned[to + channel] = rgb[from + channel] }
+            }
+        }
+        return Picture(unchecked: turned, width: wide, height: tall)
+    }
+
+    private init(unchecked rgb: [UInt8], width: Int, height: Int) {
+        self.width = width
+        self.height = height
+        self.rgb = rgb
+    }
+}
+
+/// Numbers in a shape, row by row.
+public struct Tensor: Sendable, Equatable {
+    public let shape: [Int]
+    public let values: [Float]
+
+    public init(shape: [Int], values: [Float]) {
+        precondition(shape.reduce(1, *) == values.count, "\(shape) does not hold \(values.count) numbers")
+        self.shape = shape
+        self.values = values
+    }
+
+    /// Makes a tensor of one number.
+    public init(shape: [Int], filledWith value: Float) {
+        self.init(shape: shape, values: [Float](repeating: value, count: shape.reduce(1, *)))
+    }
+}

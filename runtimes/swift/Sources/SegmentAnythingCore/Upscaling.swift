@@ -1,0 +1,139 @@
+/// A sparse matrix of a row for each new place: `reach` weights from the old place `first` on.
+struct Taps {
+    let first: [Int]
+    let weights: [Float]
+    let reach: Int
+
+    /// Takes the weights of each row by old place; a place may come twice.
+    init(_ rows: [[(at: Int, weight: Double)]]) {
+        first = rows.map { row in row.map(\.at).min() ?? 0 }
+        let last = rows.map { row in row.map(\.at).max() ?? 0 }
+        reach = zip(first, last).map { $1 - $0 + 1 }.max() ?? 1
+        var weights = [Float](repeating: 0, count: rows.count * reach)
+        for (at, row) in rows.enumerated() {
+            for (place, weight) in row { weights[at * reach + place - first[at]] += Float(weight) }
+        }
+        self.weights = weights
+    }
+
+    /// Interpolates bilinearly with half-pixel centres.
+    static func bilinear(_ old: Int, _ new: Int) -> Taps { Taps(bilinearRows(old, new)) }
+
+    /// Interpolates by cubic convolution (Keys 1981, a = -0.75) with half-pixel centres, edges clamped.
+    static func bicubic(_ old: Int, _ new: Int) -> Taps {
+        Taps(
+            (0..<new).map { place in
+                let position = (Double(place) + 0.5) * Double(old) / Double(new) - 0.5
+                let first = Int(position.rounded(.down))
+                return (first - 1...first + 2).map { at in
+                    (min(max(at, 0), old - 1), cubic(abs(position - Double(at))))
+                }
+            })
+    }
+
+    /// Interpolates bilinearly to `middle`, keeps the first `kept` of it, and interpolates those to `new`.
+    static func through(_ old: Int, _ middle: Int, kept: Int, _ new: Int) -> Taps {
+        let inner = bilinearRows(old, middle)
+        return Taps(
+            bilinearRows(kept, new).map { row in
+                row.flatMap { outer in
+                    inner[outer.at].map { (at: $0.at, weight: outer.weight * $0.weight) }
+                }
+            })
+    }
+
+    private static func bilinearRows(_ old: Int, _ new: Int) -> [[(at: Int, weight: Double)]] {
+        let found = Neighbours(from: old, to: new)
+        return (0..<new).map {
+            [(found.low[$0], 1 - found.part[$0]), (found.high[$0], found.part[$0])]
+        }
+    }
+}
+
+private func cubic(_ x: Double) -> Double {
+    let a = -0.75
+    return x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : a * (((x - 5) * x + 8) * x - 4)
+}
+
+/// Upscales logits of `side` a row, and compares with a threshold.
+struct Upscaling {
+    let rows: Taps
+    let columns: Taps
+
+    init(_ side: Int, _ frame: Frame, _ how: Upscale) {
+        let original = frame.original
+        switch how {
+        case .bicubicOnce:
+            rows = .bicubic(side, original.height)
+            columns = .bicubic(side, original.width)
+        case .bilinearOnce:
+            rows = .bilinear(side, original.height)
+            columns = .bilinear(side, original.width)
+        case .cropBilinear:
+            // The part of the logits that the picture covers, straight to its size.
+            rows = .bilinear(max(1, side * original.height / original.longest), original.height)
+            columns = .bilinear(max(1, side * original.width / original.longest), original.width)
+        case .bilinear, .letterboxBilinear:
+            let (resized, square) = frame.published ?? (frame.resized, frame.side)
+            rows = .through(side, square, kept: resized.height, original.height)
+            columns = .through(side, square, kept: resized.width, original.width)
+        }
+    }
+
+    init(rows: Taps, columns: Taps) {
+        self.rows = rows
+        self.columns = columns
+    }
+
+    /// Makes the rectangle `rows` x `columns` of a mask, a byte of 0 or 1 a pixel.
+    func mask(
+        _ logits: UnsafeBufferPointer<Float>, line: Int, threshold: Float, y: Range<Int>, x: Range<Int>
+    ) -> [UInt8] {
+        let width = x.count, count = width * y.count
+        return [UInt8](unsafeUninitializedCapacity: count) { out, filled in
+            let tall = line == 0 ? 0 : logits.count / line
+            let wide = widened(logits, line: line, lines: tall, x: x)
+            wide.withUnsafeBufferPointer { wide in
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: max(width, 1)) { sums in
+                    for (place, row) in y.enumerated() {
+                        sum(wide, row, width, tall, into: sums)
+                        let to = place * width
+                        for column in 0..<width { out[to + column] = sums[column] > threshold ? 1 : 0 }
+                    }
+                }
+            }
+            filled = count
+        }
+    }
+
+    private func sum(
+        _ wide: UnsafeBufferPointer<Float>, _ row: Int, _ width: Int, _ tall: Int,
+        into sums: UnsafeMutableBufferPointer<Float>
+    ) {
+        let first = rows.first[row]
+        for column in 0..<width { sums[column] = 0 }
+        for tap in 0..<rows.reach where first + tap < tall {
+            let weight = rows.weights[row * rows.reach + tap], from = (first + tap) * width
+            if weight != 0 { for column in 0..<width { sums[column] += weight * wide[from + column] } }
+        }
+    }
+
+    private func widened(
+        _ logits: UnsafeBufferPointer<Float>, line: Int, lines: Int, x: Range<Int>
+    ) -> [Float] {
+        let width = x.count
+        return [Float](unsafeUninitializedCapacity: lines * width) { out, filled in
+            for row in 0..<lines {
+                for (place, column) in x.enumerated() {
+                    let first = columns.first[column]
+                    var sum: Float = 0
+                    for tap in 0..<columns.reach where first + tap < line {
+                        sum += columns.weights[column * columns.reach + tap] * logits[row * line + first + tap]
+                    }
+                    out[row * width + place] = sum
+                }
+            }
+            filled = lines * width
+        }
+    }
+}

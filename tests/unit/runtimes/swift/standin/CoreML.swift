@@ -1,0 +1,50 @@
+// Declarations of Apple's CoreML that the package uses, to type-check it where there is none. Nothing here
+// runs. Not Sendable, as in older SDKs, where it matters.
+import CoreVideo
+import Foundation
+
+public enum MLComputeUnits: Int, Sendable { case cpuOnly, cpuAndGPU, all, cpuAndNeuralEngine }
+
+public final class MLModelConfiguration {
+    public init() {}
+    public var computeUnits: MLComputeUnits = .all
+}
+
+public enum MLMultiArrayDataType: Int, Sendable { case double, float32, float16, int32, int8 }
+
+public final class MLMultiArray {
+    public init(shape: [NSNumber], dataType: MLMultiArrayDataType) throws { fatalError() }
+    public var shape: [NSNumber] { fatalError() }
+    public var strides: [NSNumber] { fatalError() }
+    public var dataType: MLMultiArrayDataType { fatalError() }
+    public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { fatalError() }
+    public func withUnsafeMutableBytes<R>(
+        _ body: (UnsafeMutableRawBufferPointer, [Int]) throws -> R
+    ) rethrows -> R { fatalError() }
+}
+
+public final class MLFeatureValue {
+    public init(multiArray: MLMultiArray) {}
+    public init(pixelBuffer: CVPixelBuffer) {}
+    public var multiArrayValue: MLMultiArray? { fatalError() }
+}
+
+public protocol MLFeatureProvider {
+    var featureNames: Set<String> { get }
+    func featureValue(for featureName: String) -> MLFeatureValue?
+}
+
+public final class MLDictionaryFeatureProvider: MLFeatureProvider {
+    public init(dictionary: [String: Any]) throws { fatalError() }
+    public var featureNames: Set<String> { fatalError() }
+    public func featureValue(for featureName: String) -> MLFeatureValue? { fatalError() }
+}
+
+public final class MLModel {
+    fileprivate init() {}
+    public class func compileModel(at modelURL: URL) async throws -> URL { fatalError() }
+    public class func load(
+        contentsOf url: URL, configuration: MLModelConfiguration = MLModelConfiguration()
+    ) async throws -> MLModel { fatalError() }
+    public func prediction(from input: any MLFeatureProvider) throws -> any MLFeatureProvider { fatalError() }
+}
