@@ -41,7 +41,7 @@ def test_a_familys_manifests_are_read_back(family):
         for target, options in JOBS:
             try:
                 order = settle(Job((target,), "fp32", variant.name, options=options), variant)
-                draft = pipeline._draft(order, order.targets[0], SOURCE)
+                draft = pipeline.draft(order, order.targets[0], SOURCE)
             except RequestError:
                 continue  # bytes do not hold this variant's padding
             with torch.device("meta"):

@@ -37,18 +37,17 @@ def _shorten(block: Any) -> None:
     for operation in block.operations:
         for argument in _arguments(operation):
             argument.name = given.get(argument.name, argument.name)
-        if operation.type == "const":
-            key = _content(operation)
-            if key in constants:
-                given[operation.outputs[0].name] = constants[key]
-                continue
+        content = _content(operation)
+        if content in constants:
+            given[operation.outputs[0].name] = constants[content]
+            continue
         if operation.type in RENAMED or operation.type.startswith(WIDENED):
             (output,) = operation.outputs
             given[output.name] = next(free)
             output.name = given[output.name]
             operation.attributes["name"].immediateValue.tensor.strings.values[:] = [output.name]
-        if operation.type == "const":
-            constants[key] = operation.outputs[0].name
+        if content:
+            constants[content] = operation.outputs[0].name
         kept.append(type(operation).FromString(operation.SerializeToString()))
     del block.operations[:]
     block.operations.extend(kept)
@@ -61,6 +60,11 @@ def _arguments(operation: Any) -> list[Any]:
 
 
 def _content(operation: Any) -> bytes:
-    """Type and value of a constant: the value itself, or its place in the file of weights."""
+    """Type and value of a constant: the value itself, or its place in the file of weights.
+
+    Empty for every other operation.
+    """
+    if operation.type != "const":
+        return b""
     value: bytes = operation.attributes["val"].SerializeToString(deterministic=True)
     return value

@@ -43,7 +43,7 @@ def _centres(values: Floats, counts: npt.NDArray[np.integer[Any]], number: int) 
     """Run k-means on sorted values, each `counts` times there; sums of ranges give the means."""
     density, edges = np.histogram(values, BINS * number, weights=counts)
     share = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
-    centres = np.interp((np.arange(number) + 0.5) / number * share[-1], share, edges)
+    centres: Floats = np.interp((np.arange(number) + 0.5) / number * share[-1], share, edges)
     before = np.concatenate([[0], np.cumsum(counts)])
     sums = np.concatenate([[0.0], np.cumsum(values * counts)])
     borders = np.full(number - 1, -1)

@@ -79,6 +79,7 @@ def _sizes(model: Any) -> dict[str, int]:
     """Elements of every tensor whose shape can be inferred."""
     import onnx
 
+    del model.graph.value_info[:]  # it may be older than the graph
     graph = onnx.shape_inference.infer_shapes(model).graph
     every = (*graph.input, *graph.value_info, *graph.output)
     shapes = {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in every}

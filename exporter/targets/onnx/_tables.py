@@ -40,7 +40,7 @@ class Table:
 
     axis: int
     entries: Floats
-    positions: npt.NDArray[np.uint8 | np.uint16]
+    positions: npt.NDArray[np.unsignedinteger[Any]]
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +72,7 @@ def _along(values: Floats, axis: int) -> Table | None:
     if largest > np.iinfo(np.uint16).max:
         return None
     kind = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
-    positions = rank[places].astype(kind).reshape(moved.shape[:-1])
+    positions: npt.NDArray[Any] = rank[places].astype(kind).reshape(moved.shape[:-1])
     return Table(axis, slices[first[order]], positions)
 
 

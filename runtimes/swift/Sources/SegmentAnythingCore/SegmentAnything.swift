@@ -38,17 +38,11 @@ public final class SegmentAnything: @unchecked Sendable {
     ///   `SegmentAnythingError.bundle` if a graph cannot be loaded or run.
     public func setImage(_ picture: Picture) async throws {
         let turn = begin()
-        do {
-            let graphs = try await loaded()
-            let scene = try await withTaskCancellationHandler {
-                try await encode(picture, graphs, turn)
-            } onCancel: {
-                cancel(turn)
-            }
-            try finish(turn, scene)
-        } catch {
-            abandon(turn)
-            throw error
+        let graphs = try await loaded()
+        try await withTaskCancellationHandler {
+            try await encode(picture, graphs, turn)
+        } onCancel: {
+            cancel(turn)
         }
     }
 
@@ -60,8 +54,8 @@ public final class SegmentAnything: @unchecked Sendable {
     ///   - box: in pixels of the image; cut to it.
     ///   - mask: an earlier mask's `lowResMasks`.
     ///   - multimask: every candidate in token order, instead of one.
-    /// - Throws: `SegmentAnythingError.request` if no image was set, `.prompt` if the bundle cannot take
-    ///   these prompts.
+    /// - Throws: `SegmentAnythingError.request` if no image was set, or the graphs are still being loaded;
+    ///   `.prompt` if the bundle cannot take these prompts.
     public func predict(
         points: [CGPoint] = [], labels: [Int] = [], box: CGRect? = nil, mask: Tensor? = nil,
         multimask: Bool = false
@@ -79,9 +73,7 @@ public final class SegmentAnything: @unchecked Sendable {
     public func predict(
         _ prompts: Prompts, mask: Tensor? = nil, multimask: Bool = false
     ) throws -> [Mask] {
-        guard let (scene, graphs) = current() else {
-            throw SegmentAnythingError.request("no image: call setImage before predict")
-        }
+        let (scene, graphs) = try current()
         return try running.withLock {
             try graphs.decode(scene, prompts, mask, multimask: multimask)
         }
@@ -106,37 +98,33 @@ public final class SegmentAnything: @unchecked Sendable {
     private func begin() -> Int {
         changed.withLock {
             turn += 1
-            pending += 1
             scene = nil
             return turn
         }
     }
 
-    private func encode(_ picture: Picture, _ graphs: Graphs, _ turn: Int) async throws -> Scene {
-        try await withCheckedThrowingContinuation { continuation in
+    /// Encodes on a thread of its own, which also hands over the scene: clicks that wait may hold every
+    /// thread of the tasks' pool.
+    private func encode(_ picture: Picture, _ graphs: Graphs, _ turn: Int) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            changed.withLock { pending += 1 }
             encoder.async { [self] in
-                guard changed.withLock({ self.turn == turn }) else {
-                    continuation.resume(throwing: CancellationError())
-                    return
+                let made = Result {
+                    guard changed.withLock({ self.turn == turn }) else { throw CancellationError() }
+                    return try running.withLock { try graphs.encode(picture) }
                 }
-                continuation.resume(with: Result { try running.withLock { try graphs.encode(picture) } })
+                continuation.resume(with: Result { try finish(turn, made) })
             }
         }
     }
 
-    private func finish(_ turn: Int, _ made: Scene) throws {
+    private func finish(_ turn: Int, _ made: Result<Scene, any Error>) throws {
         try changed.withLock {
+            pending -= 1
+            defer { changed.broadcast() }
+            let made = try made.get()
             guard self.turn == turn else { throw CancellationError() }
-            pending -= 1
             scene = made
-            changed.broadcast()
-        }
-    }
-
-    private func abandon(_ turn: Int) {
-        changed.withLock {
-            pending -= 1
-            changed.broadcast()
         }
     }
 
@@ -145,11 +133,15 @@ public final class SegmentAnything: @unchecked Sendable {
         changed.withLock { if self.turn == turn { self.turn += 1 } }
     }
 
-    private func current() -> (Scene, Graphs)? {
-        changed.withLock {
+    private func current() throws -> (Scene, Graphs) {
+        try changed.withLock {
             while scene == nil && pending > 0 { changed.wait() }
-            guard let scene, let graphs else { return nil }
-            return (scene, graphs)
+            if let scene, let graphs { return (scene, graphs) }
+            let loading = turn > 0 && graphs == nil
+            throw SegmentAnythingError.request(
+                loading
+                    ? "the graphs are being loaded: await setImage before predict"
+                    : "no image: call setImage before predict")
         }
     }
 }

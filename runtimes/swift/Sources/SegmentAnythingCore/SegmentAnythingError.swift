@@ -11,9 +11,11 @@ public enum SegmentAnythingError: Error, Equatable, Sendable {
     /// A bundle that is incomplete, or differs from its manifest.
     case bundle(String)
 
+    /// One line, whatever is in it: names of files are others' text.
     public var message: String {
         switch self {
-        case .request(let text), .prompt(let text), .image(let text), .bundle(let text): text
+        case .request(let text), .prompt(let text), .image(let text), .bundle(let text):
+            printable(text, most: 2000)
         }
     }
 }

@@ -41,6 +41,12 @@ private func ppm(_ header: String, _ pixels: Int) -> [UInt8] {
         #expect(exifOrientation(head + [1, 0x12, 0, 3, 0, 0, 0, 1, 0, 9, 0, 0]) == 1)
     }
 
+    @Test func aNameWithALineBreakStaysOnOneLine() throws {
+        let url = URL(fileURLWithPath: "/nowhere/dog\n\u{1b}[2J.png")
+        let error = try #require(throws: SegmentAnythingError.self) { try readPicture(url) }
+        #expect(error.message == #"/nowhere/dog\u{a}\u{1b}[2J.png is missing or cannot be read"#)
+    }
+
     @Test func aMissingPictureIsNamed() {
         let url = URL(fileURLWithPath: "/nowhere/dog.png")
         #expect(throws: SegmentAnythingError.image("/nowhere/dog.png is missing or cannot be read")) {

@@ -116,6 +116,22 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         #expect(try await clicking.value[0].iouPrediction == 7)
     }
 
+    /// More clicks wait than the pool of tasks has threads; the image has to come all the same.
+    @Test(.timeLimit(.minutes(1))) func manyWaitingClicksHoldNothingUp() async throws {
+        let gate = Gate()
+        let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
+        try await sam.load()
+        let setting = Task { try await sam.setImage(picture(6)) }
+        while gate.count == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        let clicks = (0..<64).map { _ in Task.detached { try sam.predict(click)[0].iouPrediction } }
+        Thread.detachNewThread {
+            Thread.sleep(forTimeInterval: 0.3)
+            gate.open()
+        }
+        for each in clicks { #expect(try await each.value == 6) }
+        try await setting.value
+    }
+
     @Test(.timeLimit(.minutes(1))) func aNewImageCancelsTheOldOne() async throws {
         let gate = Gate()
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
