@@ -48,8 +48,11 @@ class Parser(argparse.ArgumentParser):
 
     An option that keeps one value, or is a flag, may be given once; argparse would keep the last
     and drop the others in silence. One of `action="append"` may be repeated. A word that starts
-    with a minus and a digit is a value: `--point -5,3`.
+    with a minus and a digit is a value: `--point -5,3`. An empty value is an error: in a script it
+    is a variable that was not set.
     """
+
+    _given: frozenset[str] = frozenset()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -62,7 +65,11 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parse. An option that there is not ends the process, with those that may be meant."""
+        """Parse; `given` of the result names the options that were given, as `--output`.
+
+        An option that there is not ends the process, with those that may be meant.
+        """
+        self._given = frozenset()
         given, others = self.parse_known_args(args, namespace)
         if others:
             options = [each for each in self._option_string_actions if each.startswith("--")]
@@ -70,12 +77,19 @@ class Parser(argparse.ArgumentParser):
             meant = closest(first, options) if first.startswith("-") else []
             hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
             self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
+        given.given = self._given
         return given
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """ArgumentError for `--option=--`: argparse takes the value away and gives a list."""
+        """ArgumentError for an empty value, and for `--option=--`.
+
+        Of the latter argparse takes the value away and gives a list.
+        """
+        if "" in arg_strings:
+            raise argparse.ArgumentError(action, "is empty: give a value, or leave it out")
         if action.option_strings and arg_strings == ["--"]:
             raise argparse.ArgumentError(action, "should be a value, not '--'")
+        self._given |= {*action.option_strings[-1:]}  # a positional argument has none
         return super()._get_values(action, arg_strings)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -86,6 +100,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line, like every other error of ours."""
+        if message.endswith("expected one argument"):
+            name = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
+            message += f" (one that starts with a minus is joined: {name}=-VALUE)"
         self.exit(2, f"{self.prog}: error: {printable(message, LINE)} (see {self.prog} --help)\n")
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 from exporter.errors import ExportError, RequestError, SamExportError
 
+_MOST = 2**28
+"""Bytes of a child's output: toolkits are talkative."""
 _CRASHED = 0xC0000000
 """Windows' exit statuses from here on say how a process crashed."""
 
@@ -50,32 +52,31 @@ def call(
     """
     import subprocess  # not for those who only list
 
+    from exporter import programs
+
     require_folder()
     try:
-        ran = subprocess.run(
+        ran = programs.run(
             [sys.executable, "-m", *command],
-            input=json.dumps(given),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=deadline,
-            env=_environment(),
-            check=False,
+            json.dumps(given),
+            deadline=deadline,
+            most=_MOST,
+            environment=_environment(),
         )
     except subprocess.TimeoutExpired:
         hint = f": {advice}" if advice else ""
         raise failure(f"{what} was not done after {deadline:g} s{hint}") from None
-    if ran.returncode < 0:
-        raise failure(f"{what} was ended by {_signal(-ran.returncode)}")
-    if ran.returncode >= _CRASHED:
-        raise failure(f"{what} crashed (Windows' status {ran.returncode:#x})")
-    answer = _last_line(ran.stdout)
-    if ran.returncode == 0 and answer is not None:
+    if ran.code < 0:
+        raise failure(f"{what} was ended by {_signal(-ran.code)}")
+    if ran.code >= _CRASHED:
+        raise failure(f"{what} crashed (Windows' status {ran.code:#x})")
+    answer = _last_line(ran.out)
+    if ran.code == 0 and answer is not None:
         return answer
     if isinstance(answer, dict) and answer.keys() == {"error", "message"}:
         raise _error(answer["error"], answer["message"], what, failure)
-    lines = [line for line in ran.stderr.splitlines() if line.strip()]
-    said = lines[-1] if lines else f"it ended with exit status {ran.returncode} and no answer"
+    lines = [line for line in ran.err.splitlines() if line.strip()]
+    said = lines[-1] if lines else f"it ended with exit status {ran.code} and no answer"
     raise failure(f"{what} failed: {said}")
 
 

@@ -8,7 +8,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.closest import unknown
+from exporter.errors import RequestError
 from exporter.listing import listing
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import one_line, plain, printable
@@ -63,9 +64,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.list or arguments.manifest_schema:
+        _require_alone(arguments.given)
         print(plain(_known(arguments)))
         return 0
     return _export(arguments)
+
+
+def _require_alone(given: Set[str]) -> None:
+    """RequestError for an option of an export beside one that exports nothing."""
+    asked = "--list" if "--list" in given else "--manifest-schema"
+    others = sorted(given - {asked, "--json", "--quiet", "--debug"})
+    if others:
+        raise RequestError(f"{asked} takes no {' and no '.join(others)}: it exports nothing")
 
 
 def _known(arguments: argparse.Namespace) -> str:

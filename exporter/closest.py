@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from exporter.errors import RequestError
 from exporter.printable import printable
@@ -18,6 +19,7 @@ STARTS = 0.1
 """How much likelier still if it begins with the one given."""
 _LONGEST = 100
 """Characters of an unknown name that are compared."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def unknown(
@@ -54,6 +56,19 @@ def suggest(
     return f"'{printable(name)}';{hint} {choices}"
 
 
+def missing(path: Path) -> str:
+    """Say of a path at which nothing is that it is missing; of an address, what to do with it."""
+    name = path.as_posix()
+    if name == "-":
+        return "missing: nothing is read from standard input; give a file"
+    found = _ADDRESS.match(name)  # a path has but one of the slashes left
+    if found is None:
+        return "missing"
+    if found[1].lower() == "file":
+        return f"an address: give the path alone, /{name[found.end() :]}"
+    return f"an address, not a path: download {found[1]}://{name[found.end() :]} first"
+
+
 def _choices(names: Sequence[str]) -> str:
     return f"choose from {', '.join(names)}" if names else "there is none"
 
@@ -75,7 +90,11 @@ def closest(
     for table in (spelt, others):
         if asked in table:
             return [table[asked]]
-    likeness = {plain: _likeness(asked, plain) for plain in spelt}
+    words = _words(name[-_LONGEST:].rpartition("/")[2])
+    likeness = {
+        plain: max(_likeness(asked, plain), _shared(words, _words(known)))
+        for plain, known in spelt.items()
+    }
     least = max(LIKE, max(likeness.values(), default=0.0) - HOLDS)
     ranked = sorted(likeness, key=lambda plain: -likeness[plain])
     near = [spelt[plain] for plain in ranked if likeness[plain] >= least]
@@ -86,12 +105,23 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[\W_]+", name.casefold())) - {""}
+
+
+def _shared(asked: set[str], known: set[str]) -> float:
+    """Likeness by words, in whatever order: `hq-sam` for `sam_hq_vit_b`, `l0` for `vit_sam_l0`."""
+    return LIKE + HOLDS if asked and asked <= known else 0.0
+
+
 def _likeness(asked: str, plain: str) -> float:
     """From 0 to 1, and more for a name that holds the other: `sam` for `sam_vit_b`."""
     import difflib  # for a misspelt name alone
 
     ratio = difflib.SequenceMatcher(None, asked, plain).ratio()
     short, long = sorted((asked, plain), key=len)
-    if len(short) > 2 and short in long:
+    # Not in the middle of a number: `sam3` is none of the `edge_sam_3x`.
+    inside = len(short) > 2 and re.search(rf"(?<!\d){re.escape(short)}(?!\d|x$)", long)
+    if inside:
         return ratio + HOLDS + (STARTS if plain.startswith(asked) else 0.0)
-    return ratio if len(short) > 3 or ratio > 0.75 else 0.0
+    return ratio if len(short) > 4 or ratio > 0.75 else 0.0

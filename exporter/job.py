@@ -132,11 +132,21 @@ class Place:
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
 
+def require_job(job: object, place: object) -> None:
+    """RequestError if a caller gives something else than a Job, and a Place or None."""
+    if not isinstance(job, Job):
+        raise RequestError(f"export takes a Job, as Job(targets=('onnx',)), not {quote(job)}")
+    if place is not None and not isinstance(place, Place):
+        raise RequestError(f"export takes a Place, as Place(output='bundles'), not {quote(place)}")
+
+
 def _require(place: str, value: Any, *types: type) -> Any:
-    """Return the value. RequestError if it is of no such type."""
+    """Return the value. RequestError if it is of no such type, or a path with a NUL."""
     if not isinstance(value, types):
         names = " or ".join("None" if each is type(None) else each.__name__ for each in types)
         raise RequestError(f"{place} is a {names}, not {quote(value)}")
+    if Path in types and "\0" in str(value):
+        raise RequestError(f"{place} is no path: {quote(value)} holds a NUL")
     return value
 
 

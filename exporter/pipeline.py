@@ -35,7 +35,7 @@ from exporter.checkpoints.obtain import obtain
 from exporter.checks import Check, OnMiss, refuse
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
-from exporter.job import Job, Order, Place, formats, require_judged, settle
+from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Target
@@ -64,9 +64,10 @@ def export(
         on_miss: called with the missed floors; raise to refuse the bundle.
 
     Raises:
-        RequestError: the job cannot be done as asked; nothing was written.
+        RequestError: the job cannot be done as asked, or is none; nothing was written.
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
+    require_job(job, place)
     path, decoder = _path(job.checkpoint), _path(job.decoder_checkpoint)
     checkpoint: Checkpoint | Path | None = path
     if place is not None and place.sign is not None:

@@ -34,7 +34,7 @@ from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
 from runtimes.device import HOST
-from runtimes.pictures.writing import require_writable, write_whole
+from runtimes.pictures.writing import require_outside, require_writable, write_whole
 
 Arguments = argparse.Namespace
 
@@ -67,6 +67,7 @@ def _measure(arguments: Arguments) -> int:
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
         devices = [kinds.find(name) for name in arguments.device or [HOST]]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
+        require_outside([arguments.store], arguments.bundles)
         plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]

@@ -11,7 +11,8 @@ from profiles.schema import parse_json
 
 MOST_BYTES = 64 * 2**20
 """Of a line; a profile with half a million samples has 8 MB."""
-_BLANK = b" \t\r\n\v\f\0"
+_SPACES = b" \t\r\n\v\f"
+_BLANK = _SPACES + b"\0"
 _HEAD = b'{"bundle":'
 """How every line that we write begins."""
 _CHUNK = 2**20
@@ -43,6 +44,11 @@ class Line:
         begins = self.data.lstrip(_BLANK)[: len(_HEAD)]
         return not self.ended and bool(begins) and _HEAD.startswith(begins)
 
+    @property
+    def zeros(self) -> bool:
+        """Whether it holds nothing but zeros, which a power cut leaves of a line."""
+        return not self.data.strip(_BLANK)
+
     def text(self, where: str) -> str:
         """Decode it; RequestError if it is too long or no UTF-8.
 
@@ -50,6 +56,8 @@ class Line:
         """
         if self.size > MOST_BYTES:
             raise RequestError(f"{where} has {self.size} bytes, and no profile is so long")
+        if self.zeros:
+            raise RequestError(f"{where} is zeros alone, as a power cut leaves them")
         try:
             # Windows' editors put a byte order mark before the first line.
             return self.data.strip(_BLANK).decode("utf-8-sig" if self.number == 1 else "utf-8")
@@ -74,6 +82,6 @@ def lines_of(stream: BinaryIO) -> Iterator[Line]:
         number += 1
         if size > MOST_BYTES:
             data = data[:_BEGINNING]
-        if data.strip(_BLANK):
+        if data.strip(_SPACES):
             yield Line(number, start, size, data, last.endswith(b"\n"))
         start += size

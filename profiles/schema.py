@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import exporter
 from exporter.bundle.folder import Bundle, hash_file
 from exporter.bundle.manifest import MANIFEST, Figure, Manifest
+from exporter.bundle.ranges import Count, Side
 from exporter.bundle.reading import decode, parse
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
@@ -49,8 +50,8 @@ class GraphFacts:
     """
 
     name: str
-    bytes: int
-    multiply_accumulates: int | None = None
+    bytes: Count
+    multiply_accumulates: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class BundleFacts:
     variant: str
     target: str
     precision: str
-    input_size: int
+    input_size: Side
     graphs: tuple[GraphFacts, ...]
     degraded: bool = False
 

@@ -170,7 +170,7 @@ class _Bad:
             alone: whether no line before was good.
         """
         self.lines.append(replace(line, data=b""))
-        if not line.torn:
+        if not line.torn and not line.zeros:
             self._wrong = self._wrong or reason
         if len(self._told) < _MOST_TOLD:
             self._told.append("" if line.torn else reason)

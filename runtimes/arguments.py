@@ -30,6 +30,8 @@ exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong reques
 (Ctrl-C), 143 terminated (SIGTERM)
 """
 DEFAULT_THREADS = 2
+OF_CHECK = frozenset({"--check", "--verify-key", "--engine", "--threads", "--json", "--debug"})
+"""Options that --check takes; it has no use for any other."""
 
 
 def point(text: str) -> Point:

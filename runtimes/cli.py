@@ -18,13 +18,14 @@ from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
-from runtimes.arguments import DEFAULT_THREADS, parser
+from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, parser
 from runtimes.engines import choose_engine
 from runtimes.measures import degraded, describe, new_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
 from runtimes.pictures import Picture
 from runtimes.pictures.reading import Reading, read_picture
+from runtimes.pictures.writing import require_outside
 from runtimes.process import allowed_cores, crowding
 from runtimes.segmenters import Request, Segmenter, open_segmenter, validate
 
@@ -37,15 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    return _check(arguments) if arguments.check else _segment(arguments)
+    if arguments.check:
+        return _check(arguments)
+    if arguments.image is None:
+        raise RequestError("give an IMAGE to segment, or --check")
+    return _segment(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """Check the hashes, then every graph against its goldens."""
     from runtimes.parity import check_parity  # a picture's masks need none of it
 
-    if arguments.image is not None:
-        raise RequestError("--check takes no image: it runs the bundle's own goldens")
+    others = [*(["IMAGE"] if arguments.image else []), *sorted(arguments.given - OF_CHECK)]
+    if others:
+        raise RequestError(
+            f"--check takes no {' and no '.join(others)}: it runs the bundle's own goldens"
+        )
     bundle = open_bundle(arguments.bundle, arguments.verify_key)
     threads = _threads(arguments.threads)
     manifest = bundle.manifest
@@ -73,11 +81,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _segment(arguments: argparse.Namespace) -> int:
     """Segment the objects of one picture."""
-    if arguments.image is None:
-        raise RequestError("give an IMAGE to segment, or --check")
     objects = group(arguments.point, arguments.box)
     files = _files(arguments, objects)
     bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    require_outside(files.asked, [bundle.path])
     picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
     check_sizes(files, picture)
     frame = fit(*picture.size, bundle.manifest.preprocess)
@@ -167,8 +174,9 @@ def _files(arguments: argparse.Namespace, objects: Sequence[Asked]) -> Files:
     """Name the files asked for. RequestError, before any work, if one cannot be written."""
     files = Files(arguments.output, arguments.mask, arguments.save_logits)
     if not files.asked and not arguments.json:
-        return Files(Path(f"{arguments.image.stem}.overlay.png"), None, None)
-    check_files(files, arguments.image, objects)
+        files = Files(Path(f"{arguments.image.stem}.overlay.png"), None, None)
+    else:
+        check_files(files, arguments.image, objects)
     return files
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
+from exporter.bundle.ranges import Count, NotNegative, OneOrMore
 
 PHONE, EMULATOR, SIMULATED, HOST, UNKNOWN = CLASSES = (
     *("phone", "emulator", "simulated", "host"),
@@ -41,8 +42,8 @@ THROTTLED = "throttled:"
 class Cluster:
     """Cores that share a top frequency; `max_khz` is None if the system does not tell."""
 
-    cores: tuple[int, ...]
-    max_khz: int | None
+    cores: tuple[Count, ...]
+    max_khz: Count | None
 
 
 def core_numbers(text: str) -> tuple[int, ...]:
@@ -86,8 +87,8 @@ class DeviceFacts:
     build: str
     abi: str
     clusters: tuple[Cluster, ...]
-    memory_mb: int = 0
-    page_size: int = 0
+    memory_mb: Count = 0
+    page_size: Count = 0
     evidence: dict[str, str] | None = field(default=None, compare=False)
     class_reason: str = field(default="", compare=False)
 
@@ -129,10 +130,10 @@ class Condition:
     at: str
     thermal_status: ThermalStatus | None = None
     temperatures: tuple[Temperature, ...] = ()
-    battery_percent: int | None = None
+    battery_percent: Count | None = None
     charging: bool | None = None
-    frequencies_khz: dict[str, int] = field(default_factory=dict)
-    load: float | None = None
+    frequencies_khz: dict[str, Count] = field(default_factory=dict)
+    load: NotNegative | None = None
     awake: bool | None = None
     notes: tuple[str, ...] = ()
 
@@ -159,20 +160,20 @@ class Method:
         check: parity on the device before any time counts.
     """
 
-    runs: int = 50
-    seconds: float = 10.0
-    warmup_seconds: float = 5.0
-    warmup_least_seconds: float = 0.3
-    stable_calls: int = 5
-    stable_within: float = 0.02
-    repeats: int = 3
-    threads: int = 2
+    runs: OneOrMore = 50
+    seconds: NotNegative = 10.0
+    warmup_seconds: NotNegative = 5.0
+    warmup_least_seconds: NotNegative = 0.3
+    stable_calls: OneOrMore = 5
+    stable_within: NotNegative = 0.02
+    repeats: OneOrMore = 3
+    threads: OneOrMore = 2
     cores: str = "fast"
     way: str = AUTO
     delegate: str = CPU
     modes: tuple[str, ...] = ()
-    cool_seconds: float = 300.0
-    deadline_seconds: float = 600.0
+    cool_seconds: NotNegative = 300.0
+    deadline_seconds: NotNegative = 600.0
     check: bool = True
 
 
@@ -195,14 +196,14 @@ class GraphRun:
 
     graph: str
     runtime: str
-    load_ns: int
-    first_ns: int
-    warmup_ns: tuple[int, ...]
-    samples_ns: tuple[int, ...]
-    cpu_ns: int | None
-    peak_bytes: int | None
-    threads: int
-    affinity: tuple[int, ...] = ()
+    load_ns: Count
+    first_ns: Count
+    warmup_ns: tuple[Count, ...]
+    samples_ns: tuple[Count, ...]
+    cpu_ns: Count | None
+    peak_bytes: Count | None
+    threads: OneOrMore
+    affinity: tuple[Count, ...] = ()
     notes: tuple[str, ...] = ()
     timed: bool = True
     way: str = ""
@@ -238,10 +239,10 @@ class SessionRun:
     """
 
     runtime: str
-    load_ns: int
-    first_mask_ns: int
-    click_ns: tuple[int, ...]
-    peak_bytes: int | None
+    load_ns: Count
+    first_mask_ns: Count
+    click_ns: tuple[Count, ...]
+    peak_bytes: Count | None
     timed: bool = True
     notes: tuple[str, ...] = ()
 

@@ -92,8 +92,10 @@ def check_end_to_end(
     segmenter.set_image(picture)
     _ask_all(segmenter, goldens, frame, worst, bundle)
     stored = {case for case in goldens.cases(END_TO_END) if case.startswith(AFTER)}
-    for case, _, found in replays(manifest, goldens, frame):
+    for case, ask, found in replays(manifest, goldens, frame):
         stored.discard(case)
+        if Ask.of(goldens, case) != ask:
+            raise BundleError(f"{goldens.place}: {END_TO_END}/{case} asks for something else")
         _judge(worst, "replayed_", Answer.read(goldens, case, frame.original), found)
     if stored:
         raise BundleError(f"{goldens.place} has no outputs for {min(stored)!r}")
@@ -107,6 +109,11 @@ def _ask_all(
     kept: dict[str, Masks] = {}
     cases = [case for case in goldens.cases(END_TO_END) if not case.startswith(AFTER)]
     asks = {case: Ask.of(goldens, case) for case in cases}
+    lost = [case for case, ask in asks.items() if ask.refines and ask.refines not in asks]
+    if lost:
+        raise BundleError(
+            f"{goldens.place}: {END_TO_END}/{lost[0]} refines a case it does not have"
+        )
     for case, ask in sorted(asks.items(), key=lambda item: (bool(item[1].refines), item[0])):
         try:
             given = prompt_inputs(bundle.manifest, ask.prompts, frame)

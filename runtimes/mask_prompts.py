@@ -58,7 +58,8 @@ def read_mask_prompt(path: Path, frame: Frame, rule: MaskRule) -> MaskPrompt:
             raise PromptError(f"{path} is no array of numpy: {_TAKES}")
         return _drawn(path, read_grey(path), frame, rule)
     array = _read_array(path, rule.low_res_size)
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and not _is_drawn(array):
+        _require_logits(array.shape, array.dtype, rule.low_res_size)
         return MaskPrompt(array)
     grey = array.reshape(array.shape[-2:])
     return _drawn(path, (255.0 * grey / max(1, grey.max())).astype(np.uint8), frame, rule)
@@ -68,7 +69,8 @@ def as_logits(mask: npt.ArrayLike, side: int) -> Floats:
     """Check logits given as a mask prompt: (side, side) or (1, side, side), floats.
 
     Raises:
-        PromptError: other values, or another shape.
+        PromptError: other values, or another shape; or a drawn mask, which as logits would say
+            that nothing is outside.
     """
     # Tensors of other libraries refuse with errors of their own.
     try:
@@ -78,7 +80,18 @@ def as_logits(mask: npt.ArrayLike, side: int) -> Floats:
     _require_logits(logits.shape, logits.dtype, side)
     if not np.isfinite(logits).all():
         raise PromptError("mask_input holds values that are not finite")
+    if _is_drawn(logits):
+        raise PromptError(
+            f"mask_input holds 0 and {logits.max():g} alone, so it is a drawn mask and no logits: "
+            f"give those, {_LOGIT:g} inside and {-_LOGIT:g} outside"
+        )
     return logits
+
+
+def _is_drawn(array: npt.NDArray[Any]) -> bool:
+    """Tell whether floats are a drawn mask: 0 outside, one other value inside, and no third."""
+    inside, outside = array == array.max(), array == 0
+    return bool(array.max() > 0 and outside.any() and (inside | outside).all())
 
 
 def _require_logits(shape: tuple[int, ...], dtype: np.dtype[Any], side: int) -> None:
@@ -103,13 +116,13 @@ def _read_array(path: Path, side: int) -> npt.NDArray[Any]:
         shape, dtype = _read_header(path, stream)
         if dtype.hasobject:
             raise PromptError(f"{path} holds Python objects, which are never loaded: {_TAKES}")
-        if dtype.kind in "bui":
-            if len(shape) not in (2, 3) or math.prod(shape[:-2]) != 1 or 0 in shape:
-                raise PromptError(f"{path} is no mask but {dtype} of {shape}: {_TAKES}")
-            if math.prod(shape) > MAX_PIXELS:
-                raise PromptError(f"{path} is too large for a mask: {shape}")
-        else:
+        flat = len(shape) in (2, 3) and math.prod(shape[:-2]) == 1 and 0 not in shape
+        if dtype.kind not in "bui" and not (flat and dtype.kind == "f"):
             _require_logits(shape, dtype, side)
+        if not flat:
+            raise PromptError(f"{path} is no mask but {dtype} of {shape}: {_TAKES}")
+        if math.prod(shape) > MAX_PIXELS:
+            raise PromptError(f"{path} is too large for a mask: {shape}")
         stored = path.stat().st_size - stream.tell()
         if stored < math.prod(shape) * dtype.itemsize:
             raise PromptError(f"{path} is damaged: its array is cut short")

@@ -65,6 +65,8 @@ def check_files(files: Files, image: Path, objects: Sequence[Asked]) -> None:
         require_picture_format(files.overlay)
     if files.mask is not None:
         require_mask_format(files.mask)
+    if files.logits is not None and files.logits.suffix.lower() != ".npy":
+        raise RequestError(f"{files.logits} should end in .npy, which --mask-input reads again")
 
 
 def _resolve(path: Path) -> Path:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.prompts import Prompts
 from exporter.errors import PromptError
-from exporter.printable import printable
+from exporter.printable import printable, quote
+
+_PUBLISHED = {
+    "point_coords": "points",
+    "point_labels": "labels",
+    "multimask_output": "multimask",
+    "boxes": "box",
+    "input_boxes": "box",
+    "mask_inputs": "mask_input",
+}
+"""Words of the published predictors -> ours."""
+_OURS = ("points", "labels", "box", "mask_input", "multimask")
 
 
 def as_prompts(
@@ -38,6 +50,30 @@ def as_prompts(
         labels=tuple(int(label) for label in kinds.ravel()),
         box=None if corners is None else _four(corners.ravel().tolist()),
     )
+
+
+def as_sets(given: Iterable[Prompts]) -> tuple[Prompts, ...]:
+    """Check that what a user gives are prompt sets. PromptError names what is none."""
+    if isinstance(given, Prompts) or not isinstance(given, Iterable):
+        raise PromptError(
+            f"predict_many takes a list of Prompts, one for each object, not {quote(given)}"
+        )
+    sets = tuple(given)
+    for each in sets:
+        if not isinstance(each, Prompts):
+            raise PromptError(
+                "predict_many takes a Prompts for each object, as Prompts(box=(X0, Y0, X1, Y1)), "
+                f"not {quote(each)}"
+            )
+    return tuple(as_prompts(each.points, each.labels, each.box) for each in sets)
+
+
+def refuse_others(names: Iterable[str]) -> None:
+    """PromptError for an argument that `predict` does not have, with ours for a published one."""
+    for name in names:
+        ours = _PUBLISHED.get(name)
+        cure = f"it is called {ours} here" if ours else f"it takes {', '.join(_OURS)}"
+        raise PromptError(f"predict has no {printable(name)}: {cure}")
 
 
 def _four(numbers: list[float]) -> tuple[float, float, float, float]:

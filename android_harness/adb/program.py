@@ -31,9 +31,12 @@ from android_harness.errors import (
     OfflineError,
     ServerVersionError,
     UnknownDeviceError,
+    UnusableError,
 )
+from exporter import programs
 from exporter.errors import DeviceError, DeviceLostError
 from exporter.printable import printable
+from exporter.programs import FloodError
 
 LOG = logging.getLogger("sam_export.adb")
 VARIABLE = "SAM_EXPORT_ADB"
@@ -83,30 +86,29 @@ class Adb:
         Raises:
             AdbTimeoutError: it took longer.
             NoAdbError: the program cannot be started.
+            UnusableError: it, or the device, writes without end.
             ServerVersionError: another version's server is in the way.
         """
         start = time.perf_counter()
         command = [str(self.program), *arguments]
         try:
             # Its own session: Ctrl-C is for us, and what we do then needs adb.
-            ran = subprocess.run(
-                command,
-                input=(data or "").encode(),
-                capture_output=True,
-                timeout=deadline,
-                start_new_session=True,
-                check=False,
-            )
+            ran = programs.run(command, data or "", deadline=deadline, apart=True)
         except subprocess.TimeoutExpired as error:
             LOG.debug("%s: no answer in %g s", shlex.join(command), deadline)
-            said = AdbAnswer(-1, _text(error.stdout), _text(error.stderr))
+            said = AdbAnswer(-1, programs.text(error.stdout), programs.text(error.stderr))
             said_last = f"; it said: {said.last}" if said.out or said.err else ""
             raise AdbTimeoutError(
                 f"adb {_short(arguments)} did not end in {deadline:g} s{said_last}"
             ) from None
         except OSError as error:
             raise NoAdbError(f"{self.program} cannot be started: {error.strerror}") from None
-        answer = AdbAnswer(ran.returncode, _text(ran.stdout), _text(ran.stderr))
+        except FloodError:
+            raise UnusableError(
+                f"`{printable(str(self.program))} {_short(arguments)}` writes without end, so it "
+                "was ended: neither a usable device nor an adb does that"
+            ) from None
+        answer = AdbAnswer(ran.code, ran.out, ran.err)
         took = time.perf_counter() - start
         LOG.debug("%s -> %d in %.3f s", shlex.join(command), answer.code, took)
         if answer.code:
@@ -217,7 +219,7 @@ def find_adb(given: str | None = None) -> Adb:
         found = shutil.which(asked)
         if found is None:
             raise NoAdbError(f"{asked} is not a program: give the adb itself, or leave it out")
-        return Adb(Path(found))
+        return Adb(Path(found).absolute())  # `./adb` loses its dot as a Path
     for path in (*_sdk("platform-tools/adb"), shutil.which("adb"), _bundled()):
         if path and (program := shutil.which(path)):
             return Adb(Path(program))
@@ -266,7 +268,3 @@ def _short(arguments: tuple[str, ...], most: int = 60) -> str:
     kept = arguments[2:] if arguments[:1] in (("-s",), ("-t",)) else arguments
     line = " ".join(" ".join(kept).split())
     return line if len(line) <= most else f"{line[:most]}..."
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode("utf-8", errors="replace").replace("\r\n", "\n")

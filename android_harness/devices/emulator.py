@@ -23,6 +23,7 @@ from android_harness.adb.program import Adb, find_adb
 from android_harness.devices import android
 from android_harness.devices.android import AndroidDevice
 from android_harness.errors import AdbTimeoutError, UnknownDeviceError
+from exporter import programs
 from exporter.errors import DeviceError, DeviceLostError, RequestError
 from runtimes.device import Bench, DeviceFacts, Listed, Method
 
@@ -32,6 +33,8 @@ STOP_SECONDS = 20.0
 PORTS = range(5556, 5586, 2)
 """Console ports that adb looks at; adbd listens on the next. 5554 is for one started by hand."""
 _TELL_EVERY = 15.0
+_TAIL = 65_536
+"""Bytes at the end of its log that hold the last words."""
 _QUIET = ("-no-window", "-no-audio", "-no-boot-anim", "-no-snapshot")
 _FLAGS = (*_QUIET, "-gpu", "swiftshader_indirect")
 # API 30 and later say it under `boot`, older ones under `kernel`.
@@ -61,7 +64,12 @@ class Started:
 
     def last_words(self) -> str:
         """Return the last line it printed."""
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, self.log.stat().st_size - _TAIL))
+                lines = stream.read(_TAIL).decode(errors="replace").split("\n")
+        except FileNotFoundError:
+            lines = []
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
 
@@ -146,17 +154,10 @@ def find_emulator() -> Path:
 def avds(program: Path) -> tuple[str, ...]:
     """List the names of AVDs; a warning that is printed among them has spaces."""
     try:
-        ran = subprocess.run(
-            [str(program), "-list-avds"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
+        ran = programs.run([str(program), "-list-avds"], deadline=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(f"{program} -list-avds failed: {error}") from None
-    lines = [line.strip() for line in ran.stdout.splitlines()]
+    lines = [line.strip() for line in ran.out.splitlines()]
     return tuple(line for line in lines if line and " " not in line and "|" not in line)
 
 
@@ -190,6 +191,7 @@ def wait_until_booted(started: Started, name: str, limit: float) -> None:
 
     Raises:
         DeviceError: the emulator ended, or has not booted within `limit` seconds.
+        RequestError: it writes without end.
     """
     begun = told = time.monotonic()
     while True:
@@ -199,6 +201,8 @@ def wait_until_booted(started: Started, name: str, limit: float) -> None:
                 f"{name} ended before it had booted (exit code {started.process.returncode}); its "
                 f"last words: {started.last_words()}"
             )
+        if started.log.stat().st_size > programs.MOST:
+            raise RequestError(f"the emulator of {name} writes without end: is it the program?")
         if _booted(started.connection):
             break
         if now - begun > limit:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_harness import runtimes
+from exporter import programs
 from exporter.bundle.folder import hash_file
 from exporter.errors import ExportError
+from exporter.programs import Said
 
 FOLDER = Path(__file__).parent
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
@@ -61,27 +63,20 @@ class Compiler:
         files = sources or [path for path in runner_sources() if path.suffix == ".c"]
         words = [*self.words, *FLAGS, runtimes_flag(), "-o", str(output), *map(str, files), "-ldl"]
         done = self._run(words)
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if "error" in line]
-            reason = (lines or [done.stderr])[0][:300]
+        if done.code != 0:
+            lines = [line for line in done.err.splitlines() if "error" in line]
+            reason = (lines or [done.err])[0][:300]
             raise ExportError(f"{self.words[0]} cannot build {output.name}: {reason}")
 
     def _ask(self, question: str) -> str:
         done = self._run([*self.words, question])
-        if done.returncode != 0 or not done.stdout.strip():
-            raise ExportError(f"{self.words[0]} does not answer {question}: {done.stderr[:200]}")
-        return done.stdout
+        if done.code != 0 or not done.out.strip():
+            raise ExportError(f"{self.words[0]} does not answer {question}: {done.err[:200]}")
+        return done.out
 
-    def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, words: list[str]) -> Said:
         try:
-            return subprocess.run(
-                words,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
+            return programs.run(words, deadline=_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{words[0]} cannot be run: {error}") from None
 
@@ -119,14 +114,7 @@ def find_compiler(abi: str) -> Compiler | None:
 
 def _machine(compiler: str) -> str:
     try:
-        done = subprocess.run(
-            [compiler, "-dumpmachine"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
+        done = programs.run([compiler, "-dumpmachine"], deadline=30)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip()
+    return done.out.strip()

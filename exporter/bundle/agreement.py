@@ -6,6 +6,7 @@ it is arithmetic on the manifest: no file is opened, and nothing of a claimed si
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,10 @@ def check_agreement(manifest: Manifest) -> None:
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
+    if not _is_moment(manifest.created):
+        yield f"created {manifest.created!r} is no time"
+    if str(manifest.mask.threshold) == "-0.0":
+        yield "mask.threshold is -0.0"
     yield from _names(manifest)
     yield from _sizes(manifest)
     yield from _flow(manifest)
@@ -64,6 +69,14 @@ def safe_path(name: str) -> PurePosixPath:
             f"manifest.json names {printable(name)!r}, which is not a path inside the bundle"
         )
     return path
+
+
+def _is_moment(text: str) -> bool:
+    """Tell whether a text is a time with its zone, as `2026-11-22T12:00:00+00:00`."""
+    try:
+        return "T" in text and datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _names(manifest: Manifest) -> Iterator[str]:

@@ -21,6 +21,7 @@ _MOST = 64 * 2**20
 _TAIL = 66_000
 """Bytes at a file's end in which an archive's directory must begin."""
 _ZEROS = 4096
+_ARCHIVES = frozenset({".npz", ".zip"})
 
 
 def explain_change(path: Path, digest: str) -> str | None:
@@ -51,6 +52,9 @@ def explain_content(path: Path, data: bytes) -> str | None:
     for kind, is_it, cure in _KINDS:
         if is_it(data):
             return f"{kind}: {cure.format(shlex.quote(str(path)))}"
+    packed = _explain_packed(path, data)
+    if packed is not None:
+        return packed
     return explain_text(path, data) if path.suffix == ".json" else None
 
 
@@ -107,10 +111,42 @@ _TEXT_FAULTS: tuple[Fault, ...] = (
     ),
     (
         "is not whole, its end is missing",
-        lambda data: len(data) < _MOST and not data.rstrip(b"\0 \r\n\t").endswith(b"}"),
+        lambda data: (
+            len(data) < _MOST
+            and not data.rstrip(b"\0 \r\n\t").endswith(b"}")
+            and not _is_json(data)
+        ),
         _COPY,
     ),
 )
+
+
+_PACKERS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+def _explain_packed(path: Path, data: bytes) -> str | None:
+    """Recognise a file that was compressed on its way."""
+    for magic, program in _PACKERS.items():
+        if data.startswith(magic):
+            name = shlex.quote(str(path))
+            return f"is compressed by {program}: {program} -dc {name} > FILE && mv FILE {name}"
+    if data.startswith(b"PK\3\4") and path.suffix not in _ARCHIVES:
+        name = shlex.quote(str(path))
+        return f"is in a zip archive: unzip -p {name} > FILE && mv FILE {name}"
+    return None
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _same_texts(path: Path, data: bytes) -> Iterable[bytes]:
@@ -139,7 +175,7 @@ def _explain_line_ends(path: Path, data: bytes, digest: str) -> str | None:
 
 
 def _explain_cut(path: Path, tail: bytes) -> str | None:
-    if path.suffix in {".npz", ".zip"} and b"PK\5\6" not in tail:
+    if path.suffix in _ARCHIVES and b"PK\5\6" not in tail:
         return f"is not whole, its end is missing: {_COPY}"
     if tail.endswith(bytes(_ZEROS)):
         return f"ends in zeros, as after a broken download: {_COPY}"

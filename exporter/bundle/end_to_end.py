@@ -41,6 +41,7 @@ PICTURE, IMAGE, FACTS = "picture", "image", "facts"
 PROMPT_INPUTS = ("point_coords", "point_labels", "prompt_masks")
 ANSWERING = ("low_res_masks", "iou_predictions")
 DETECTED = ("boxes", "scores", "coefficients", "prototypes")
+_AGAIN = "copy or export the bundle again"
 MOST_SAMPLES = 64
 """Rows and columns that a sampled array keeps."""
 _LATER = ("parity", "files", "created", "degraded", HASH)
@@ -77,15 +78,19 @@ class Ask:
             for name in ("points", "box", "multimask", "refines")
         )
         try:
-            corners = tuple(box.reshape(-1).tolist())
+            corners = tuple(box.tolist())
             prompts = Prompts(
                 tuple((float(x), float(y)) for x, y, _ in points),
                 tuple(int(label) for *_, label in points),
                 (corners[0], corners[1], corners[2], corners[3]) if corners else None,
             )
-            return cls(prompts, bool(multimask.any()), refines.tobytes().decode("ascii"))
+            made = cls(prompts, bool(multimask.any()), refines.tobytes().decode("ascii"))
+            stored = {"points": points, "box": box, "multimask": multimask, "refines": refines}
+            if all(_same(stored[name], array) for name, array in made.arrays().items()):
+                return made
         except (ValueError, TypeError, IndexError, OverflowError):
-            raise BundleError(f"{goldens.place}: {END_TO_END}/{case} holds no prompts") from None
+            pass
+        raise BundleError(f"{goldens.place}: {END_TO_END}/{case} holds no prompts; {_AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -131,12 +136,18 @@ class Answer:
             goldens.array(END_TO_END, case, name) for name in ("masks", "scores", "logits")
         )
         pixels = size[0] * size[1]
-        if packed.dtype != np.uint8 or packed.shape != (len(scores), -(-pixels // 8)):
+        numbers = scores.ndim == 1 and scores.dtype == logits.dtype == np.float32
+        shape = (scores.size, -(-pixels // 8))
+        if not numbers or packed.dtype != np.uint8 or packed.shape != shape:
             raise BundleError(
                 f"{goldens.place}: {END_TO_END}/{case} holds no masks of {size[0]} x {size[1]}"
             )
         bits = np.unpackbits(packed, axis=1, count=pixels).astype(np.bool_)
         return cls(bits.reshape(-1, size[1], size[0]), scores, logits)
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and np.array_equal(a, b)
 
 
 def sample(array: Array) -> Floats:

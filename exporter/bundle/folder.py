@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from exporter.bundle.goldens import GOLDENS, Goldens
 from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.signing import SIGNATURE, Signer, Verifier, read_signature
 from exporter.errors import BundleError, RequestError
+from exporter.printable import printable, quote
 
 MOST_BYTES = 4 * 2**20
 """Of a manifest; the largest here has 12 KB."""
@@ -50,7 +52,12 @@ def read_manifest(folder: Path) -> Manifest:
 def read_content(folder: Path) -> bytes:
     """Read a manifest's bytes. BundleError if there are none, or too many."""
     path = folder / MANIFEST
-    if folder.suffix == ".mlpackage" or not path.is_file():  # Manifest.json, on a Mac's disk
+    try:
+        # Of a package on a Mac's disk it would be Manifest.json.
+        found = folder.suffix != ".mlpackage" and path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise BundleError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
+    if not found:
         raise BundleError(travel.explain_no_bundle(folder))
     try:
         with path.open("rb") as stream:
@@ -90,8 +97,8 @@ def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundl
         BundleError: no signature of that key; no manifest or not a valid one; a file that is
             missing, extra or changed; a path that leaves the folder; a symbolic link.
     """
-    path = Path(path)
-    verifier = None if verify_key is None else Verifier.load(Path(verify_key))
+    path = _given("open_bundle", path)
+    verifier = None if verify_key is None else Verifier.load(_given("verify_key", verify_key))
     content = read_content(path)
     if verifier is not None:
         verifier.check(path, content)
@@ -108,6 +115,14 @@ def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundl
                 f"{travel.AGAIN}"
             )
     return Bundle(path, manifest)
+
+
+def _given(what: str, path: object) -> Path:
+    """Make a path of what a caller gave. RequestError if it is none."""
+    if not isinstance(path, str | os.PathLike):
+        hint = "; it is open already" if isinstance(path, Bundle) else ""
+        raise RequestError(f"{what} takes a path, as a str or a Path, not {quote(path)}{hint}")
+    return Path(path)
 
 
 def _verify_names(folder: Path, expected: set[str]) -> None:

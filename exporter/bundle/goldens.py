@@ -29,6 +29,11 @@ SHARED = "*"
 PICTURE, SIZE = "picture", "size"
 """Key of the width and height of a picture that few bits are measured on, if it does not fill the
 input; no bundle has it."""
+OF_PICTURES = frozenset(
+    {"picture", "image", "facts", "points", "box", "multimask", "refines", "masks", "scores"}
+    | {"logits", "point_coords", "point_labels", "prompt_masks"}
+)
+"""Names that `exporter.bundle.end_to_end` gives its arrays."""
 MOST_CASES = 32
 _WIDEST = 8
 """Bytes of the widest number."""
@@ -141,4 +146,6 @@ class Limits:
         if len(parts) != 3:
             return 0
         graph, _, name = parts
-        return self.extra if graph == END_TO_END else self.tensors.get((graph, name), 0)
+        if graph == END_TO_END:
+            return self.extra if name in OF_PICTURES else 0
+        return self.tensors.get((graph, name), 0)

@@ -77,7 +77,10 @@ def list_arrays(path: Path, limit: Limit, most: int) -> dict[str, zipfile.ZipInf
         key = entry.filename.removesuffix(_SUFFIX)
         allowed = limit(key) if entry.filename.endswith(_SUFFIX) else 0
         if not allowed:
-            continue  # nobody will ask for it
+            raise BundleError(
+                f"{path} holds {printable(entry.filename)!r}, which is none of its graphs' arrays; "
+                "export the bundle again"
+            )
         found[key] = entry
         if entry.file_size > allowed + _HEADER:
             raise BundleError(

@@ -34,6 +34,7 @@ TokenOrNone = Annotated[int, Meta(ge=-1, le=255)]
 Label = Annotated[int, Meta(ge=-16, le=16)]
 Channel = Annotated[int, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
+OneOrMore = Annotated[int, Meta(ge=1, le=2**62)]
 
 Number = Annotated[float, Meta(ge=-1e9, le=1e9)]
 """Finite."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import re
 from typing import Any, TypeVar
 
@@ -20,6 +22,8 @@ _WORD = re.compile(r"Invalid enum value (?P<word>.*)", re.DOTALL)
 _LARGEST = 2**63
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """Hardly a text holds so many digits: only then its numbers are looked at."""
+_KEY = re.compile(rb'"[ \t\r\n]*:')
+"""Ends a key. In a string it may stand too: then keys are counted with care."""
 
 
 def decode(text: str | bytes, where: str) -> Any:
@@ -41,7 +45,34 @@ def decode(text: str | bytes, where: str) -> Any:
     raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     if _LONG_NUMBER.search(raw) and _holds_large(data):
         raise BundleError(f"{where} holds a whole number of more than 64 bits")
+    if sum(1 for _ in _KEY.finditer(raw)) != _count_keys(data):
+        _refuse_twice(text, where)
     return data
+
+
+def _refuse_twice(text: str | bytes, where: str) -> None:
+    """BundleError if an object has a key twice: msgspec keeps the last, other readers the first."""
+
+    def made(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise BundleError(f"{where} holds the field {printable(name)!r} twice")
+
+    with contextlib.suppress(ValueError, RecursionError):  # of what msgspec read otherwise
+        json.loads(text, object_pairs_hook=made)
+
+
+def _count_keys(data: Any) -> int:
+    count, waiting = 0, [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += [each for each in value if isinstance(each, dict | list)]
+    return count
 
 
 def _holds_large(data: Any) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.closest import missing
 from exporter.errors import BundleError, RequestError
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class Signer:
         """
         keys = _package("--sign")
         content = _read_key(path)
-        if os.name == "posix" and path.stat().st_mode & _OTHERS:
-            raise RequestError(f"others can read the private key {path}: chmod 600 {path}")
         if b"PRIVATE KEY-----" not in content:
             what = "a public key" if _is_public(content) else "no private key, PEM or OpenSSH"
             raise RequestError(f"--sign: {path} is {what}; {_MAKE}")
+        if os.name == "posix" and path.stat().st_mode & _OTHERS:
+            raise RequestError(f"others can read the private key {path}: chmod 600 {path}")
         load = keys.load_ssh_private_key if _SSH in content else keys.load_pem_private_key
         key = _loaded(load, path, content, None)
         return cls(path, _ed25519(key, "Ed25519PrivateKey", path))
@@ -145,7 +146,10 @@ def _package(option: str) -> Any:
 def _read_key(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise RequestError(f"there is no key file {path}")
+            said = missing(path)
+            if path.exists():
+                said = "a folder, not a key" if path.is_dir() else "no plain file, so no key"
+            raise RequestError(f"the key {path} is {said}")
         with path.open("rb") as stream:
             return stream.read(_MOST_KEY)
     except OSError as error:

@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
+from exporter.closest import missing
+
 MANIFEST = "manifest.json"
 ATTRIBUTES = ".gitattributes"
 KEEP_BYTES = "* -text\n"
@@ -85,7 +87,9 @@ def _explain_folder(path: Path, names: list[str]) -> str:
 
 def _explain_file(path: Path) -> str:
     if not path.exists():
-        return f"{_no_bundle(path)} (there is no such folder)"
+        said = missing(path)
+        gone = said == "missing"
+        return f"{_no_bundle(path)} (there is no such folder)" if gone else f"{path} is {said}"
     if path.name.lower().endswith(_ARCHIVES):
         unpack = "unzip" if path.suffix.lower() == ".zip" else "tar -xf"
         return f"{path} is an archive: {unpack} {_quote(path)}, and give the folder"

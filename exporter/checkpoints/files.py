@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exporter.checkpoints.bounded_json import parse_bounded
 from exporter.checkpoints.budget import LONGEST_NAME
+from exporter.closest import missing
 from exporter.errors import CheckpointError
 from exporter.printable import printable
 
@@ -69,7 +70,9 @@ def open_file(path: Path) -> Iterator[OpenFile]:
         why = getattr(error, "strerror", None) or "its name is impossible"
         raise CheckpointError(f"{printable(str(path))} cannot be read: {why}") from error
     if descriptor < 0:
-        raise CheckpointError(f"{printable(str(path))} does not exist, or is not a file")
+        said = missing(path)
+        absent = "does not exist, or is not a file" if said == "missing" else f"is {said}"
+        raise CheckpointError(f"{printable(str(path))} {absent}")
     try:
         yield _mapped(path, descriptor)
     except OSError as error:

@@ -6,6 +6,7 @@ goes to the hub, or the mirror that stands for it, and nowhere else. Standard li
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -23,6 +24,7 @@ from exporter.printable import printable
 
 HUB = "https://huggingface.co"
 TIMEOUT_S = 30.0
+_DAY_S = 86_400.0
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 _PASSWORD = "wants a name and a password (407): HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -147,13 +149,19 @@ def proxies() -> dict[str, str]:
     """Proxies by scheme: HTTP_PROXY, HTTPS_PROXY, else ALL_PROXY; urllib heeds NO_PROXY.
 
     Raises:
-        RequestError: one that urllib cannot speak to.
+        RequestError: one that urllib cannot speak to, or that is no address.
     """
     found = urllib.request.getproxies()
     for scheme in ("http", "https"):
         proxy = found.get(scheme) or found.get("all", "")
         if proxy:
             found[scheme] = proxy
+        place = proxy.removeprefix(f"{proxy.partition('://')[0]}://").rpartition("@")[2]
+        if proxy and not _is_address(f"//{place}"):
+            raise RequestError(
+                f"{scheme.upper()}_PROXY or ALL_PROXY should be an address as http://HOST:PORT, "
+                f"not '{_host(proxy)}'"
+            )
         if proxy.casefold().startswith("socks"):
             raise RequestError(
                 f"the proxy {_host(proxy)} is a SOCKS proxy, which downloads cannot use: name one "
@@ -229,11 +237,23 @@ def _endpoint(text: str) -> str:
     address = text.strip().rstrip("/")
     if not address:
         return HUB
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        shown = printable(address.rpartition("@")[2])
-        raise RequestError(f"HF_ENDPOINT should be an address as https://HOST, not '{shown}'")
+    wanted = "HF_ENDPOINT should be an address as https://HOST"
+    if "@" in address:
+        raise RequestError(f"{wanted}, without the login before its @: HF_TOKEN is for that")
+    if not address.startswith(("http://", "https://")) or not _is_address(address):
+        raise RequestError(f"{wanted}, not '{printable(address)}'")
     return address
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether an address has a host, and a port that can be one if it has any."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urllib.parse.urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port of letters, or too large; half an IPv6 address
+        return False
 
 
 def _token(environment: Mapping[str, str]) -> str:
@@ -267,11 +287,16 @@ def _certificates(environment: Mapping[str, str]) -> str:
 
 
 def _timeout(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
+    if not text:
         return TIMEOUT_S
-    return seconds if 0 < seconds < 86400 else TIMEOUT_S
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        if 0 < seconds < _DAY_S:
+            return seconds
+    raise RequestError(
+        f"HF_HUB_DOWNLOAD_TIMEOUT should be seconds, more than 0 and less than {_DAY_S:.0f}, not "
+        f"'{printable(text)}'"
+    )
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

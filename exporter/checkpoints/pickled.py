@@ -300,5 +300,7 @@ def read_pickle(data: Readable, at: int, budget: Budget) -> tuple[Any, int]:
 
 def _reason(error: Exception) -> str:
     """Say what was wrong; a KeyError may hold an object that must not become text."""
+    if isinstance(error, IndexError | EOFError):
+        return "it ends too early, or takes what was never put there"
     said = error.args[0] if error.args else ""
     return printable(said) if isinstance(said, str) else type(error).__name__

@@ -6,18 +6,20 @@ target that supports it, and its floors in `runtimes.measures.FLOORS`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from exporter import catalog
 from exporter.closest import unknown
+from exporter.errors import RequestError
 from exporter.islands import Island
 
 ALIASES = {
-    "half": "fp16", "float16": "fp16", "f16": "fp16", "16": "fp16", "bf16": "fp16",
+    "half": "fp16", "float16": "fp16", "f16": "fp16", "16": "fp16",
     "full": "fp32", "float32": "fp32", "float": "fp32", "f32": "fp32", "single": "fp32",
     "32": "fp32", "int4": "int4-weights", "w8": "int8-weights", "w4": "int4-weights",
-    "w8a8": "int8",
+    "w8a8": "int8", "8bit": "int8", "4bit": "int4-weights",
 }  # fmt: skip
 
 Number = Literal["float32", "float16", "int8", "int4"]
@@ -83,6 +85,10 @@ def precisions() -> tuple[Precision, ...]:
 
 def load_precision(name: str) -> Precision:
     """Load a precision by name. RequestError lists the choices if there is none."""
+    if re.fullmatch(r"b(rain)?f(loat|p)?16", name, re.IGNORECASE):
+        raise RequestError(
+            f"bfloat16 is not fp16, and no format here stores it; choose from {', '.join(names())}"
+        )
     if name not in names():
         raise unknown("precision", name, names(), aliases=ALIASES)
     precision: Precision = catalog.load(__name__, catalog.entry_name(name), "PRECISION")

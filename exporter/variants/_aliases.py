@@ -18,6 +18,11 @@ KNOWN = {
     "vit_t": "mobile_sam",
     "vit_tiny": "light_hq",
     "repvit": "repvit_sam",
+    # words of the papers
+    "sam-hq": "hq_vit_h",
+    "hq-sam": "hq_vit_h",
+    "efficientsam-ti": "efficient_sam_vitt",
+    "efficientsam-s": "efficient_sam_vits",
     # transformers, and its pages on the hub
     "sam-vit-base": "sam_vit_b",
     "sam-vit-large": "sam_vit_l",

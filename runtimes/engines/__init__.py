@@ -32,7 +32,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
-from exporter.printable import printable
+from exporter.printable import quote
 from runtimes.process import MOST_THREADS
 
 ALIASES = {
@@ -114,6 +114,8 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
     kinds = engine_kinds()
     if name is not None:
         known = [kind.name for kind in kinds]
+        if not isinstance(name, str):
+            raise RequestError(f"engine is a name ({', '.join(known)}) or None, not {quote(name)}")
         if name not in known:
             raise unknown("engine", name, known, aliases=ALIASES)
         kinds = tuple(kind for kind in kinds if kind.name == name)
@@ -136,8 +138,11 @@ def load_graph(
         RequestError: no such engine, it is not for this target, or its toolkit is not installed.
         BundleError: no such graph, or the engine cannot load its file.
     """
-    if not 1 <= threads <= MOST_THREADS:
-        raise RequestError(f"threads must be 1 to {MOST_THREADS}, not {printable(str(threads))}")
+    # numpy's whole numbers are no `int`, and a bool is one.
+    given: object = threads
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole or not 1 <= threads <= MOST_THREADS:
+        raise RequestError(f"threads must be 1 to {MOST_THREADS}, not {quote(threads)}")
     kind = choose_engine(bundle.manifest.target, engine)
     entry = bundle.manifest.graph(graph)
     path = bundle.file(graph)

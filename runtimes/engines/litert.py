@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
+from runtimes import chatter
 from runtimes.engines import EngineKind
 
 INSTALL = "pip install 'sam-export[run-tflite]'"
@@ -66,7 +63,7 @@ def _missing() -> str | None:
 def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureGraph | _PositionalGraph:
     interpreter_type = importlib.import_module(f"{_package()}.interpreter").Interpreter
     try:
-        with _without_chatter():
+        with chatter.without(lambda line: line.startswith(b"INFO: ")):
             interpreter = interpreter_type(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
         if graph.signature in interpreter.get_signature_list():
@@ -79,25 +76,6 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureGraph | _Posi
         _by_position(graph.spec.inputs, interpreter.get_input_details()),
         _by_position(graph.spec.outputs, interpreter.get_output_details()),
     )
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Drop the lines `INFO: ...` that LiteRT's C++ writes to stderr and that no option turns off.
-
-    Other lines are passed on.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            caught.seek(0)
-            os.write(2, b"".join(line for line in caught if not line.startswith(b"INFO: ")))
 
 
 def _by_signature(runner: Any, spec: GraphSpec) -> _SignatureGraph:

@@ -33,6 +33,7 @@ from runtimes.pictures.reading import MAX_SIDE, read_picture
 Given = str | os.PathLike[str] | Image.Image | npt.ArrayLike
 """What `set_image` takes."""
 
+_TENSOR = "give tensor.detach().float().cpu().numpy()"
 _CHANNELS, _FIRST = (1, 3, 4), (1, 3)
 
 
@@ -68,6 +69,11 @@ def _array(given: object) -> npt.NDArray[Any]:
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     if given is None:
         raise ImageError("the picture is None; cv2.imread gives None for a file it cannot read")
+    if isinstance(given, np.ma.MaskedArray):
+        raise ImageError(
+            "a masked array has pixels without a value: give masked.filled(VALUE), so that they "
+            "have the one you mean"
+        )
     if isinstance(given, np.ndarray):
         array: npt.NDArray[Any] = np.asarray(given)
     elif isinstance(given, list | tuple) or hasattr(given, "__array__"):
@@ -75,12 +81,21 @@ def _array(given: object) -> npt.NDArray[Any]:
         try:
             array = np.asarray(given)
         except Exception as error:  # noqa: BLE001
-            raise ImageError(f"{kind} is no picture: give a numpy array ({error})") from None
+            cure = _TENSOR if kind == "torch.Tensor" else f"give a numpy array ({error})"
+            raise ImageError(f"{kind} cannot be taken as it is: {cure}") from None
     else:
-        raise ImageError(f"{kind} is no picture: give a path, a PIL image or a numpy array")
+        raise ImageError(f"{kind} is no picture: {_cure(given)}")
     if array.dtype.kind not in "buif":
         raise ImageError(f"a picture holds numbers, not {array.dtype}")
     return array
+
+
+def _cure(given: object) -> str:
+    if isinstance(given, bytes | bytearray | memoryview):
+        return "if it is a picture file's content, give PIL.Image.open(io.BytesIO(...))"
+    if hasattr(given, "read"):
+        return "of an open file, give its path, or PIL.Image.open(...)"
+    return "give a path, a PIL image or a numpy array"
 
 
 def _channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.preprocess import Bytes
+from exporter.errors import ImageError
 
 Values = npt.NDArray[Any]
 Range = tuple[float, float]
@@ -60,7 +61,12 @@ def to_bytes(deep: Deep, chosen: Range | None = None) -> tuple[Bytes, str]:
 
     Returns:
         uint8 of the same shape (no data is black), and a sentence that states the range.
+
+    Raises:
+        ImageError: no pixel has a value, or all are darker than `chosen`, or all lighter.
     """
+    if chosen is not None:
+        _require_values(deep, chosen)
     low, high = chosen or choose_range(deep)
     turned = ", dark and bright exchanged" if deep.white_is_low else ""
     said = f"has {deep.bits}: the range {low:g} to {high:g} was scaled to 8 bits{turned}"
@@ -68,11 +74,8 @@ def to_bytes(deep: Deep, chosen: Range | None = None) -> tuple[Bytes, str]:
 
 
 def choose_range(deep: Deep) -> Range:
-    """Choose a range as `auto` does; 0..1 if there is no value at all."""
-    used = _used(deep)
-    if used is None:
-        return 0.0, 1.0
-    low, high = used
+    """Choose a range as `auto` does. ImageError if no pixel has a value."""
+    low, high = _used(deep)
     whites = WHOLE if deep.values.dtype.kind in "iu" else FLOAT
     for white in whites:
         if low >= 0 and high <= white:
@@ -81,11 +84,19 @@ def choose_range(deep: Deep) -> Range:
     return low, high
 
 
-def _used(deep: Deep) -> Range | None:
-    values = np.sort(_sample(deep))
-    values = _without_lone_ends(values)
-    if not len(values):
-        return None
+def _require_values(deep: Deep, chosen: Range) -> None:
+    """ImageError if the picture would be all black or all white."""
+    values = _sample(deep)
+    least, most = values.min(), values.max()
+    if most <= chosen[0] or least >= chosen[1]:
+        raise ImageError(
+            f"has values from {least:g} to {most:g}: none lies in the range {chosen[0]:g} to "
+            f"{chosen[1]:g}"
+        )
+
+
+def _used(deep: Deep) -> Range:
+    values = _without_lone_ends(np.sort(_sample(deep)))
     last = len(values) - 1
     low, high = values[math.ceil(_TAIL * last)], values[math.floor((1 - _TAIL) * last)]
     if low >= high:
@@ -94,6 +105,7 @@ def _used(deep: Deep) -> Range | None:
 
 
 def _sample(deep: Deep) -> npt.NDArray[np.float64]:
+    """Take up to some _SAMPLES values. ImageError if there is none: every pixel is without data."""
     height, width = deep.values.shape[:2]
     step = math.ceil(math.sqrt(height * width / _SAMPLES))
     values: npt.NDArray[np.float64] = deep.values[::step, ::step].astype(np.float64).ravel()
@@ -101,6 +113,8 @@ def _sample(deep: Deep) -> npt.NDArray[np.float64]:
     values = values[np.abs(values) < _HUGE]
     marks = _NO_DATA if deep.no_data is None else (*_NO_DATA, deep.no_data)
     kept: npt.NDArray[np.float64] = values[~np.isin(values, marks)]
+    if not len(kept):
+        raise ImageError("holds no value: every pixel is NaN, infinite or marked as without data")
     return kept
 
 

@@ -32,8 +32,9 @@ TURNED = frozenset({5, 6, 7, 8})
 _BAND = 16_000_000  # pixels
 
 # Tags of TIFF.
-_PHOTOMETRIC, _PLANAR, _NO_DATA = 262, 284, 42113
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _NO_DATA = 258, 262, 284, 339, 42113
 _WHITE_IS_ZERO, _PLANES = 0, 2
+_UNSIGNED, _SIGNED = 1, 2
 
 # Pillow keeps the high byte of 16-bit colours. Decoded in the other byte order, it keeps the low.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -120,7 +121,12 @@ def deep_of(stored: Image.Image, again: Opener | None) -> Deep | None:
     if stored.mode.startswith("I") or stored.mode == "F":
         stored.load()
         values: Values = np.asarray(stored)
+        if stored.mode == "I" and _sample_form(stored) == (_UNSIGNED, 32):
+            values = values.view(np.uint32)  # Pillow reads them as signed, and says nothing
         return Deep(values, _depth(stored.mode), _no_data(stored), _white_is_low(stored))
+    if stored.mode == "L" and _sample_form(stored) == (_SIGNED, 8):
+        stored.load()
+        return Deep(np.asarray(stored).view(np.int8), "8 bits with a sign", _no_data(stored))
     raw = _raw_mode(stored)
     if again is None:
         return None
@@ -139,6 +145,14 @@ def deep_of(stored: Image.Image, again: Opener | None) -> Deep | None:
     values <<= 8
     values |= low
     return Deep(values, "16 bits a colour", _no_data(stored))
+
+
+def _sample_form(stored: Image.Image) -> tuple[int, int]:
+    """Find how a TIFF of one channel stores a value: its format (tag 339) and bits; else zeros."""
+    formats, bits = _tag(stored, _SAMPLE_FORMAT), _tag(stored, _BITS)
+    if stored.format != "TIFF" or not isinstance(bits, tuple):
+        return 0, 0
+    return int(formats[0]) if isinstance(formats, tuple) else _UNSIGNED, int(bits[0])
 
 
 def _depth(mode: str) -> str:
@@ -171,7 +185,7 @@ def _decode_as(again: Opener, raw_mode: str) -> Bytes:
 
 
 def _bits(stored: Image.Image) -> int:
-    bits = _tag(stored, 258)
+    bits = _tag(stored, _BITS)
     return int(max(bits)) if isinstance(bits, tuple) else 8
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError, features
 
 from exporter.bundle.preprocess import Bytes
+from exporter.closest import missing
 from exporter.errors import ImageError
+from runtimes import chatter
 from runtimes.pictures import Picture
 from runtimes.pictures.depth import Range, to_bytes
 from runtimes.pictures.kinds import AVIF, HEAD, HEIC, NO_PICTURES, RAW, SAVE, Kind, kind_of
@@ -82,7 +84,7 @@ def read_picture(path: Path, how: Reading | None = None) -> Picture:
         _register_heif(path)
     said: list[warnings.WarningMessage] = []
     try:
-        with _pillow(how.max_pixels, head) as said:
+        with _pillow(how.max_pixels, head) as said, _silent(kind):
             return _decode(path, how)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from None
@@ -111,7 +113,7 @@ def read_grey(path: Path) -> Bytes:
 
 def _head(path: Path) -> bytes:
     if not path.is_file():
-        raise ImageError(f"{path} is {'not a file' if path.exists() else 'missing'}")
+        raise ImageError(f"{path} is {'not a file' if path.exists() else missing(path)}")
     try:
         with path.open("rb") as stream:
             return stream.read(HEAD)
@@ -143,6 +145,13 @@ def _pillow(max_pixels: int, head: bytes) -> Iterator[list[warnings.WarningMessa
             yield said
     finally:
         Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS = before
+
+
+def _silent(kind: Kind | None) -> AbstractContextManager[None]:
+    """Keep libtiff's own lines from the user: `ZSTDDecode: Error in ... .`."""
+    if kind is None or kind.format != "TIFF":
+        return nullcontext()
+    return chatter.without(re.compile(rb"[^:\n]+: .*\.\n").fullmatch)
 
 
 @contextmanager
@@ -222,9 +231,9 @@ def _shrink(stored: Image.Image, how: Reading) -> list[str]:
 
 
 def _too_large(subject: str, pixels: int, how: Reading) -> ImageError:
-    said = (
-        f"is too large: {pixels / 1e6:.0f} megapixels, and up to {how.max_pixels / 1e6:g} are read"
-    )
+    many = f"{pixels / 1e6:.0f} megapixels" if pixels >= 1e7 else f"{pixels} pixels"
+    most = f"{how.max_pixels / 1e6:g}" if pixels >= 1e7 else f"{how.max_pixels}"
+    said = f"is too large: {many}, and up to {most} are read"
     if pixels <= MAX_SIDE**2 and how.options:
         memory = pixels * _BYTES_A_PIXEL / 1e9
         said += f"; --max-pixels {pixels} reads it in about {memory:.1f} GB of memory"
@@ -270,4 +279,7 @@ def _refusal(kind: Kind, said: list[warnings.WarningMessage]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+    said = (str(error).splitlines() or [""])[0]
+    if not said:
+        return type(error).__name__
+    return said if re.search("[A-Za-z]", said) else "its parts do not fit together"

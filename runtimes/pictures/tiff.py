@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from PIL import Image
@@ -30,7 +31,8 @@ def form_of(path: Path) -> str | None:
     from PIL import TiffImagePlugin
 
     try:
-        with path.open("rb") as stream:
+        with warnings.catch_warnings(), path.open("rb") as stream:
+            warnings.simplefilter("ignore")  # Pillow's, of a directory that is damaged
             header = stream.read(8)
             if header[2:3] in (b"\x2b", b"\0") and b"\x2b" in header[2:4]:
                 header += stream.read(8)

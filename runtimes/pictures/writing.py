@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +80,34 @@ def require_writable(path: Path) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
         raise RequestError(f"cannot write {printable(str(path))}: it is {what}")
+
+
+def require_outside(files: Iterable[Path], bundles: Iterable[Path]) -> None:
+    """RequestError if a file to write lies in a bundle that is being used, or replaces its file."""
+    folders = [_identity(bundle) for bundle in bundles]
+    for path in files:
+        above = [_identity(parent) for parent in _resolved(path).parents]
+        if any(folder and folder in above for folder in folders):
+            raise RequestError(
+                f"{printable(str(path))} lies in the bundle, which holds nothing but what was "
+                "exported: write it elsewhere"
+            )
+
+
+def _resolved(path: Path) -> Path:
+    """Follow links; a name that leads nowhere stays, for whoever writes to it says so."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def save_picture(path: Path, image: Image.Image) -> None:

@@ -10,9 +10,10 @@ numpy, Pillow and the bundle's engine; no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Never
 
 import numpy.typing as npt
 
@@ -22,12 +23,13 @@ from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame
 from exporter.bundle.prompts import Prompts
-from exporter.errors import BundleError
+from exporter.errors import BundleError, RequestError
+from exporter.printable import quote
 from runtimes.engines import Load
 from runtimes.mask_prompts import MaskPrompt
 from runtimes.pictures import Picture
 from runtimes.pictures.arrays import Given, as_picture
-from runtimes.prompt_arrays import as_prompts
+from runtimes.prompt_arrays import as_prompts, as_sets, refuse_others
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Segmenter(ABC):
         mask_input: Floats | None = None,
         *,
         multimask: bool = False,
+        **others: Never,
     ) -> Masks:
         """Predict the masks of one prompt set on the image that was set.
 
@@ -129,23 +132,29 @@ class Segmenter(ABC):
             box: (4,) or (1, 4): x0, y0, x1, y1 in pixels of the original image; cut to it.
             mask_input: (1, h, w) or (h, w): logits of an earlier `low_res_masks`.
             multimask: every mask of the rule's `multi`, in token order, instead of one.
+            others: none; the published predictors' names are refused with ours.
 
         Raises:
             RequestError: no image was set.
             PromptError: prompts that the bundle cannot take, or a mask if it takes none.
         """
+        refuse_others(others)
         prompts = as_prompts(points, labels, box)
         return self.predict_prompts(prompts, mask_input, multimask=multimask)
 
     def predict_many(
-        self, sets: Sequence[Prompts], *, multimask: bool = False
+        self, sets: Iterable[Prompts], *, multimask: bool = False
     ) -> tuple[Masks, ...]:
         """Predict the masks of several objects, a prompt set each, in as few runs as possible.
 
         Raises:
             RequestError: no image was set.
-            PromptError: prompts that the bundle cannot take.
+            PromptError: prompts that the bundle cannot take, or something else than prompts.
         """
+        return self.predict_sets(as_sets(sets), multimask=multimask)
+
+    def predict_sets(self, sets: Sequence[Prompts], *, multimask: bool) -> tuple[Masks, ...]:
+        """Do as `predict_many`, for prompt sets that were checked to be such."""
         return tuple(self.predict_prompts(prompts, multimask=multimask) for prompts in sets)
 
 
@@ -164,9 +173,13 @@ def open_segmenter(
     """Load a bundle's graphs, whatever its kind; the arguments are those of `Segmenter`.
 
     Raises:
-        RequestError: no engine here can run the bundle.
+        RequestError: no engine here can run the bundle; or it is no bundle that was opened.
         BundleError: its graphs cannot be loaded.
     """
+    if not isinstance(bundle, Bundle):
+        raise RequestError(
+            f"open_segmenter takes what open_bundle(PATH) returns, not {quote(bundle)}"
+        )
     return segmenter_type(bundle.manifest)(bundle, engine, threads, load)
 
 

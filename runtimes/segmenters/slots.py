@@ -60,10 +60,8 @@ class SlotSegmenter(Segmenter):
             require_mask_input(self.manifest)
         return self._decode([prompts], mask_input, multimask=multimask)[0]
 
-    def predict_many(
-        self, sets: Sequence[Prompts], *, multimask: bool = False
-    ) -> tuple[Masks, ...]:
-        """See `Segmenter.predict_many`: B sets in one call of the decoder, B the bundle's batch."""
+    def predict_sets(self, sets: Sequence[Prompts], *, multimask: bool) -> tuple[Masks, ...]:
+        """See `Segmenter.predict_sets`: B sets in one call of the decoder, B the bundle's batch."""
         batch = self._rule.batch
         parts = (sets[first : first + batch] for first in range(0, len(sets), batch))
         return tuple(

@@ -40,6 +40,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versio
         ("FastSAM-s.pt", "fastsam_s"),
         ("weights/sam_hq_vit_tiny.pth", "light_hq"),
         ("edgesamm", "edge_sam"),
+        ("efficientsam-ti", "efficient_sam_vitt"),
+        ("EfficientSAM-S", "efficient_sam_vits"),
+        ("xl1", "efficientvit_sam_xl1"),
+        ("hq-sam", "hq_vit_h"),
+        ("l0", "efficientvit_sam_l0"),
     ],
 )
 def test_an_unknown_variant_is_told_which_was_meant(refused, tmp_path, name, meant):
@@ -54,13 +59,16 @@ def test_every_alias_is_of_a_variant():
 
 
 def test_a_name_like_none_is_told_where_all_are(refused):
-    assert refused("--variant", "xyzzy") == (
-        "unknown variant 'xyzzy'; sam-export --list shows every one"
-    )
+    for name in ("xyzzy", "sam3"):
+        assert refused("--variant", name) == (
+            f"unknown variant '{name}'; sam-export --list shows every one"
+        )
 
 
 def test_an_unknown_precision_lists_those_there_are(refused):
-    assert "fp16, fp32" in refused("--precision", "bf16")
+    assert "fp16, fp32" in refused("--precision", "fp17x")
+    assert "bfloat16 is not fp16, and no format here" in refused("--precision", "bf16")
+    assert "did you mean int8?" in refused("--precision", "8bit")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,11 @@ def test_an_unknown_precision_lists_those_there_are(refused):
         (["--minimum-ios", "15"], ["--minimum-ios", "15", "16"]),
         (["--image-input", "bytes"], ["--image-input", "bytes", "image", "tensor"]),
         (["--colour", "red"], ["--colour"]),
+        (["--list", "--variant", "demo"], ["--list takes no --variant: it exports nothing"]),
+        (["--manifest-schema", "--list"], ["--list takes no --manifest-schema"]),
+        (["--manifest-schema", "--force"], ["--manifest-schema takes no --force"]),
+        *([[option, ""], [option, "is empty"]] for option in ("--variant", "--checkpoint")),
+        *([[f"{option}="], [option, "is empty"]] for option in ("--output", "--sign")),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(refused, argv, words):
@@ -136,6 +149,8 @@ def checkpoint_refused(refused, tmp_path):
 
 def test_a_missing_checkpoint(checkpoint_refused, tmp_path):
     assert str(tmp_path / "none.pt") in checkpoint_refused(tmp_path / "none.pt")
+    line = checkpoint_refused("https://example.com/a.pt")
+    assert line.endswith("an address, not a path: download https://example.com/a.pt first")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])

@@ -33,6 +33,7 @@ def refusal(parser, capsys, *words):
 
 def test_without_options_the_defaults_hold(parser):
     given = vars(parser.parse_args([]))
+    assert given.pop("given") == set()
     assert given == {"image": None, "point": [], "output": None, "threads": 2, "json": False}
 
 
@@ -42,6 +43,24 @@ def test_options_are_stored(parser):
     assert (given.image, given.output, given.threads) == (Path("a.png"), Path("b.png"), 3)
     assert given.json is True
     assert given.point == ["1,2", "3,4"]
+
+
+def test_what_was_given_is_told_from_what_is_a_default(parser):
+    words = ["a.png", "-o", "b.png", "--thr", "2", "--point", "1,2"]
+    assert parser.parse_args(words).given == {"--output", "--threads", "--point"}
+    assert parser.parse_args(["--json"]).given == {"--json"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--output="], ["-o", ""], ["--point", ""], ["--threads="], [""]]
+)
+def test_an_empty_value_is_refused(parser, capsys, words):
+    assert ": is empty: give a value, or leave it out" in refusal(parser, capsys, *words)
+
+
+def test_a_missing_value_that_starts_with_a_minus_is_told_how_to_give_it(parser, capsys):
+    said = refusal(parser, capsys, "-o", "-s")
+    assert "expected one argument (one that starts with a minus is joined: --output=-VALUE)" in said
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ WRONG = [
     (lambda: Options(block=8), "Options.block is one of 16, 32, 64, not 8"),
     (lambda: Options(palette=4, block=16), "weights have a palette or scales for blocks: leave"),
     (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
+    (lambda: Place("a\0b"), r"Place.output is no path: 'a\x00b' holds a NUL"),
     (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),
     (lambda: Job(("onnx",), "fp\x1b[31m", slots="\x1b[31m"), r"not '\x1b[31m'"),
 ]

@@ -63,7 +63,20 @@ def test_line_ends_of_windows_are_harmless_and_other_rewriting_is_not(text, data
 
 def test_a_field_that_is_there_twice_is_noticed(text):
     twice = text.replace('"variant": "tiny"', '"variant": "other",\n  "variant": "tiny"')
-    assert "was rewritten" in refusal(twice)
+    assert refusal(twice) == "manifest.json holds the field 'variant' twice"
+
+
+@pytest.mark.parametrize(
+    "created", ["", "yesterday", "2026-13-45T00:00:00+00:00", "2026-11-22", "2026-11-22T12:00:00"]
+)
+def test_when_it_was_made_is_a_time(data, created):
+    data["created"] = created
+    assert refusal(hashed(data)).startswith(f"manifest: created {created!r} is no time")
+
+
+def test_a_threshold_of_minus_zero_is_noticed(data):
+    data["mask"]["threshold"] = -0.0
+    assert "mask.threshold is -0.0" in refusal(hashed(data))
 
 
 def test_a_hash_of_other_content_is_noticed(data):

@@ -75,10 +75,13 @@ def test_an_array_that_is_there_twice_is_refused(path):
         open_it(path)
 
 
-def test_an_array_that_no_graph_has_is_not_read(path):
+def test_an_array_that_no_graph_has_is_refused(path):
     store(path, [("other/scene/image.npy", (bytes(2**20),)), ("evil.pkl", (b"cos\nsystem\n",))])
-    with pytest.raises(BundleError, match="no case of graph 'other'"):
-        open_it(path).cases("other")
+    with pytest.raises(BundleError, match=r"holds 'other/scene/image\.npy', which is none of its"):
+        open_it(path)
+    store(path, [("end_to_end/*/evil.npy", (header((1,), "|O"), bytes(8)))])
+    with pytest.raises(BundleError, match=r"holds 'end_to_end/\*/evil\.npy', which is none of its"):
+        open_it(path)
 
 
 DAMAGED = {

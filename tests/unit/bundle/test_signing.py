@@ -156,11 +156,24 @@ def test_a_public_key_that_cannot_verify_is_one_line(tmp_path, keys):
 
 
 def test_a_missing_key_and_a_folder_are_named(tmp_path):
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(RequestError, match="there is no key file"):
-            Signer.load(path)
-        with pytest.raises(RequestError, match="there is no key file"):
-            Verifier.load(path)
+    for path, words in (
+        (tmp_path, "is a folder, not a key"),
+        (tmp_path / "none", "is missing"),
+        (Path("/dev/zero"), "is no plain file, so no key"),
+        (Path("https://example.com/key.pem"), "is an address, not a path"),
+    ):
+        for load in (Signer.load, Verifier.load):
+            with pytest.raises(RequestError, match=f"the key .* {words}"):
+                load(path)
+
+
+def test_a_public_key_given_to_sign_is_called_that_whoever_can_read_it(keys, tmp_path):
+    for content, words in ((keys["ssh.pub"].read_bytes(), "a public key"), (b"?", "no private")):
+        key = tmp_path / "key"
+        key.write_bytes(content)
+        key.chmod(0o644)
+        with pytest.raises(RequestError, match=f"--sign: .* is {words}"):
+            Signer.load(key)
 
 
 def test_a_key_does_not_show_itself(keys):

@@ -145,6 +145,9 @@ def test_the_attributes_may_be_left_behind_or_edited(folder):
         (b"outs:\n- md5: 0\n", ("dvc pull",)),
         (b"<!DOCTYPE html><title>sign in</title>", ("web page", "download it again")),
         (b"", ("is empty", "copy it again")),
+        (b"\x1f\x8b\x08\0", ("is compressed by gzip: gzip -dc ",)),
+        (b"PK\3\4\x14\0", ("is in a zip archive: unzip -p ",)),
+        (b"\x28\xb5\x2f\xfd\0", ("is compressed by zstd",)),
     ],
 )
 def test_what_stands_in_a_files_place_is_named(folder, content, words):
@@ -192,6 +195,14 @@ def test_an_edited_json_is_told_with_the_cure(folder, name, change, words):
     assert name in line
     assert all(word in line for word in words), line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("content", [b"null\n", b"[]\n", b"17"])
+def test_json_that_is_no_object_is_whole(folder, content):
+    (folder / "manifest.json").write_bytes(content)
+    line = told(folder)
+    assert "manifest.json has schema version" in line
+    assert "missing" not in line
 
 
 def test_a_manifest_with_other_line_ends_is_let_through(folder):

@@ -121,7 +121,10 @@ def test_a_mirror_stands_for_nothing_else(monkeypatch, server, other, get):
     assert (len(server.requests), other.requests) == (1, [])
 
 
-@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://u:secret@hub.x"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["hub.example", "ftp://hub.example", "https://u:secret@hub.x", "http://a b/", "http://a:99999"],
+)
 def test_a_wrong_endpoint_is_said_without_its_password(monkeypatch, get, endpoint):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(RequestError, match="HF_ENDPOINT should be an address") as caught:
@@ -259,6 +262,24 @@ def test_a_proxy_that_wants_a_password_is_said_without_one(monkeypatch, other, g
         assert "secret" not in str(caught.value)
     assert [method for method, _, _ in other.requests] == ["GET", "CONNECT"]
     assert all("Proxy-" + "Authorization" in headers for _, _, headers in other.requests)
+
+
+def test_a_login_in_the_endpoint_is_named():
+    with pytest.raises(RequestError, match="without the login before its @: HF_TOKEN is for that"):
+        Network.of({"HF_ENDPOINT": "https://u:secret@hub.x"})
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:abc", "http://a b:1", "h:99999", "http://"])
+def test_a_proxy_that_is_no_address_is_refused_by_its_variable(monkeypatch, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(RequestError, match="HTTPS_PROXY or ALL_PROXY should be an address"):
+        proxies()
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "0", "nan", "1e400"])
+def test_a_timeout_that_cannot_be_is_refused_by_its_variable(text):
+    with pytest.raises(RequestError, match=f"HF_HUB_DOWNLOAD_TIMEOUT should be .* not '{text}'"):
+        Network.of({"HF_HUB_DOWNLOAD_TIMEOUT": text})
 
 
 def test_a_socks_proxy_is_refused_by_name(monkeypatch):

@@ -45,6 +45,8 @@ DAMAGED = {
     "infinite": b'{"schema_version": 1e999}\n',
     "no number": b'{"schema_version": NaN}\n',
     "a torn line glued to the next": ONE[:200] + TWO,
+    "a field twice": ONE.replace(b'"label":', b'"label":"a","label":'),
+    "zeros": bytes(5000) + b"\n",
 }
 
 
@@ -75,8 +77,8 @@ def test_a_damaged_line_costs_itself_alone(store, name, place):
     ) + (THREE)
 
 
-@pytest.mark.parametrize("blank", [b"\n", b"  \r\n", b"\0" * 4096 + b"\n", b"\t\n\n\n"])
-def test_blank_lines_and_zeros_are_nothing(store, blank):
+@pytest.mark.parametrize("blank", [b"\n", b"  \r\n", b"\t\n\n\n"])
+def test_blank_lines_are_nothing(store, blank):
     store.path.write_bytes(blank + ONE + blank + TWO + blank)
     assert read(store) == (IDS, [])
     store.append(profile(seed=3))
@@ -102,6 +104,30 @@ def test_a_line_of_a_newer_release_is_told_of_and_stays(store, line):
     assert "line 2" in said
     store.append(profile(seed=3, repeats=1))
     assert store.path.read_bytes() == ONE + line + TWO + THREE
+
+
+def test_a_store_of_zeros_alone_can_be_written_to(store):
+    store.path.write_bytes(bytes(5000))
+    store.append(profile(seed=3, repeats=1))
+    assert read(store) == (["0000000003"], [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (b'"memory_mb":8192', b'"memory_mb":-1', "line 2.device.memory_mb should be int >= 0"),
+        (b'"runs":50', b'"runs":0', "line 2.method.runs should be int >= 1"),
+        (b'"threads":2,"timed"', b'"threads":-4,"timed"', "threads should be int >= 1"),
+        (b'"load_ns":', b'"load_ns":-', "load_ns should be int >= 0"),
+        (b'"input_size":64', b'"input_size":0', "line 2.bundle.input_size should be int >= 1"),
+    ],
+)
+def test_a_value_that_cannot_be_costs_its_line(store, before, after, words):
+    assert before in TWO
+    store.path.write_bytes(ONE + TWO.replace(before, after))
+    ids, [said] = read(store)
+    assert ids == IDS[:1]
+    assert words in said
 
 
 def test_the_time_of_a_line_is_one(store):

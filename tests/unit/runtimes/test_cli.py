@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -163,7 +164,20 @@ def test_a_file_that_holds_no_logits_is_named(run, here, content):
         (("dog.png", "--point", "4,4", "--mask", "mask"), "mask should end in .png"),
         (("dog.png", "--point", "4,4", "-o", "dog.png"), "should be different files"),
         (("dog.png", "--point", "4,4", "-o", "a.png", "--mask", "./a.png"), "different files"),
-        (("dog.png", "--check"), "--check takes no image"),
+        (("dog.png", "--check"), "--check takes no IMAGE: it runs the bundle's own goldens"),
+        (("--check", "--point", "4,4", "-o", "o.png"), "--check takes no --output and no --point"),
+        (("--check", "--max-pixels", "180000000"), "--check takes no --max-pixels"),
+        (("--check", "--range", "auto"), "--check takes no --range"),
+        (("--check", "--multimask"), "--check takes no --multimask"),
+        (("--check", "--mask-input", "l.npy"), "--check takes no --mask-input"),
+        (("dog.png", "--point", "4,4", "--save-logits", "l.png"), "l.png should end in .npy"),
+        (("dog.png", "--point", "4,4", "--save-logits", "l"), "l should end in .npy"),
+        (
+            ("https://example.com/a.png", "--point", "4,4"),
+            "download https://example.com/a.png first",
+        ),
+        (("file:///tmp/a.png", "--point", "4,4"), "is an address: give the path alone, /tmp/a.png"),
+        (("-", "--point", "4,4"), "- is missing: nothing is read from standard input"),
         (("dog.png", *["--point", "4,4"] * 6), "--max-points 7"),
     ],
 )
@@ -239,7 +253,6 @@ def test_a_folder_is_no_picture(run, here):
         ("loop/x.png", "there is no folder loop to write x.png to"),
         ("dog.png/x.png", "there is no folder dog.png to write x.png to"),
         ("x" * 300 + ".png", "(304 characters): File name too long"),
-        ("", "a file to write should have a name"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_said_before_the_work(run, here, option, name, why):
@@ -252,6 +265,21 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(run, here, optio
     assert err.startswith("sam-run: error: ")
     assert err.endswith(f"{why}\n")
     assert sorted(path.name for path in here.iterdir()) == before
+
+
+@pytest.mark.parametrize("option", ["-o", "--mask", "--save-logits"])
+@pytest.mark.parametrize("place", ["{bundle}", "link"])
+def test_nothing_is_written_into_the_bundle(run, here, tmp_path, tiny_folder, option, place):
+    bundle = Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
+    (here / "link").symlink_to(bundle)
+    name = {"-o": "x.png", "--mask": "x.png", "--save-logits": "goldens.npy"}[option]
+    before = (bundle / "goldens.npz").read_bytes()
+    path = f"{place.format(bundle=bundle)}/{name}"
+    status, _, err = run("dog.png", "--point", "4,4", option, path, bundle=bundle)
+    assert status == 2
+    assert f"{path} lies in the bundle, which holds nothing but what was exported" in err
+    assert (bundle / "goldens.npz").read_bytes() == before
+    assert not (bundle / name).exists()
 
 
 def test_a_picture_that_is_a_loop_of_links_is_one_line(run, here):

@@ -77,7 +77,10 @@ def test_it_lies_where_the_picture_lies(here, frame, upscale, inside):
     assert (logits == 10).sum() == logits[inside].size
 
 
-@pytest.mark.parametrize("array", [BAND > 0, BAND, BAND[None] * np.int64(255)])
+@pytest.mark.parametrize(
+    "array",
+    [BAND > 0, BAND, BAND[None] * np.int64(255), BAND * 1.0, BAND[None] * np.float16(255)],
+)
 def test_an_array_of_a_picture_is_a_drawn_mask(here, array):
     np.save("m.npy", array)
     assert (prompt("m.npy").logits[:16, 17:] == 10).all()
@@ -162,6 +165,15 @@ class Odd:
 def test_what_a_python_caller_gives_is_checked(mask):
     with pytest.raises(PromptError, match="mask_input"):
         as_logits(mask, 32)
+
+
+def test_a_mask_of_floats_is_no_logits():
+    mask = np.zeros((32, 32))
+    np.testing.assert_array_equal(as_logits(mask, 32), mask)
+    mask[3:9] = 1
+    with pytest.raises(PromptError, match="holds 0 and 1 alone, so it is a drawn mask"):
+        as_logits(mask, 32)
+    np.testing.assert_array_equal(as_logits(20 * mask - 10, 32), 20 * mask - 10)
 
 
 def test_logits_must_be_finite():

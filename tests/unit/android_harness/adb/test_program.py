@@ -20,6 +20,7 @@ from android_harness.errors import (
     OfflineError,
     ServerVersionError,
     UnauthorizedError,
+    UnusableError,
 )
 from exporter.errors import DeviceError, RequestError
 
@@ -129,6 +130,17 @@ def test_a_call_has_a_deadline_and_what_was_said_before_it(tmp_path):
     with pytest.raises(AdbTimeoutError, match=r"adb shell x did not end in 0.5 s.*half of it"):
         adb.run("-s", "A", "shell", "x", deadline=0.5)
     assert time.monotonic() - start < 10
+
+
+def test_an_adb_that_writes_without_end_is_ended(tmp_path):
+    adb = Adb(program(tmp_path, "yes"))
+    with pytest.raises(UnusableError, match=r"adb devices -l` writes without end, so it was ended"):
+        adb.rows()
+
+
+def test_an_adb_that_is_named_from_here_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(program(tmp_path, "echo hello").parent)
+    assert find_adb("./adb").run("devices").out == "hello\n"
 
 
 def test_an_adb_that_cannot_be_started(tmp_path):

@@ -32,7 +32,7 @@ def tiff(values: np.ndarray, **tags: int) -> bytes:
     """A TIFF of one strip with all channels side by side; `tags` are named t262=1 and so on."""
     height, width, channels = values.shape
     bits, data = values.dtype.itemsize * 8, values.astype(values.dtype.newbyteorder("<")).tobytes()
-    form = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    form = {"u": 1, "i": 2, "f": 3, "c": 6}[values.dtype.kind]
     entries = {256: [width], 257: [height], 258: [bits] * channels, 259: [1]}
     entries |= {262: [2 if channels > 1 else 1], 273: [8], 277: [channels], 278: [height]}
     entries |= {279: [len(data)], 284: [1], 339: [form] * channels}

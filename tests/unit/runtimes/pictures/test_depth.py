@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from exporter.errors import ImageError
 from runtimes.pictures.depth import Deep, choose_range, to_bytes
 
 SCENE = np.random.default_rng(3).integers(5, 251, (300, 400))
@@ -83,7 +84,25 @@ def test_two_levels_stay_two_levels():
         to_bytes(Deep(np.array([[0, 1, 1, 0]], np.uint16), ""))[0], [[0, 255, 255, 0]]
     )
     assert to_bytes(Deep(np.array([[7.0, 7.0]]), ""))[0].tolist() == [[0, 0]]
-    assert to_bytes(Deep(np.full((3, 3), np.nan), ""))[0].tolist() == [[0] * 3] * 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -9999.0, 1e31])
+@pytest.mark.parametrize("given", [None, (0.0, 1.0)])
+def test_a_picture_without_a_value_is_refused(value, given):
+    with pytest.raises(ImageError, match="holds no value: every pixel is NaN, infinite or marked"):
+        to_bytes(Deep(np.full((3, 3), value), ""), given)
+
+
+@pytest.mark.parametrize("given", [(50000, 60000), (4095, 5000), (-9, 0), (-9, -4)])
+def test_a_range_in_which_nothing_lies_is_refused(given):
+    values = np.array([[0, 7, 4095]], np.uint16)
+    with pytest.raises(ImageError, match="has values from 0 to 4095: none lies in the range"):
+        to_bytes(Deep(values, ""), given)
+
+
+def test_a_range_between_two_levels_parts_them():
+    eight, _ = to_bytes(Deep(np.array([[0, 4095]], np.uint16), ""), (1000, 2000))
+    assert eight.tolist() == [[0, 255]]
 
 
 def test_colours_share_one_range():

@@ -77,6 +77,8 @@ def numpy_file():
         ("x.exr", b"v/1\x01\2\0\0\0" + bytes(50), "OpenEXR", "convert"),
         ("x.npy", numpy_file(), "an array of numpy", "set_image"),
         ("x.dcm", bytes(128) + b"DICM" + bytes(50), "a DICOM file", "convert"),
+        ("x.nii", b"\x5c\1\0\0" + bytes(400), "a NIfTI file", "convert"),
+        ("setup.exe", b"MZ" + bytes(100), "a program of Windows", "give a picture"),
         ("x.h5", b"\x89HDF\r\n\x1a\n" + bytes(50), "an HDF5 file", "convert"),
         ("x.zip", b"PK\3\4" + bytes(50), "a ZIP archive", "unpack"),
         ("x.gz", b"\x1f\x8b\x08" + bytes(50), "a gzip archive", "unpack"),

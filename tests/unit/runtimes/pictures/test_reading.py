@@ -138,6 +138,36 @@ def test_planes_of_16_bits_are_refused_since_pillow_mixes_them_up(here):
         read("x.tif", tiff(DEEP, t284=2))
 
 
+NUMBERS = [f"{kind}{size}" for kind in "uif" for size in (1, 2, 4, 8)] + ["c8", "c16"]
+
+
+@pytest.mark.parametrize("number", [each for each in NUMBERS if each != "f1"])
+def test_every_format_of_a_tiffs_values_is_read_or_refused_by_name(here, number):
+    grey = RGB[..., :1].astype(np.float64)
+    least = np.iinfo(number).min if number[0] == "i" else 0
+    whole = number[0] in "ui" and int(number[1:]) > 1
+    values = least / 2 + grey * ((np.iinfo(number).max >> 8) if whole else 1 if least == 0 else 0.5)
+    content = tiff(values.astype(number))
+    wanted = values.astype(number).real.astype(np.float64)
+    if number in ("u8", "i8", "f2", "f8", "c8", "c16"):
+        with pytest.raises(ImageError, match="of a form that is not read here"):
+            read("x.tif", content)
+        return
+    options = {} if number == "u1" else {"range": (wanted.min(), wanted.max())}
+    rgb = read("x.tif", content, **options).rgb
+    if number != "u1":
+        wanted = (wanted - wanted.min()) / np.ptp(wanted) * 255
+    np.testing.assert_allclose(rgb[..., :1], wanted, atol=1)
+
+
+def test_what_libtiff_says_itself_reaches_nobody(here, capfd):
+    with pytest.raises(ImageError, match=r"x\.tif is damaged"):
+        read("x.tif", tiff(RGB[..., :1], t259=50000))
+    with pytest.raises(ImageError, match=r"y\.tif is"):
+        read("y.tif", b"II+\0\x08\0\0\0\x10" + bytes(60))
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("held", range(1, 9))
 def test_a_tiff_is_turned_upright_packed_or_not(here, held):
     exif = Image.Exif()
@@ -204,7 +234,7 @@ def test_a_jpeg_of_too_many_pixels_is_decoded_smaller(here, held, size):
         assert picture.rgb.shape == (size[1] // factor, size[0] // factor, 3)
         shrunk = Image.fromarray(whole.rgb).reduce(factor)
         assert np.abs(picture.rgb.astype(int) - np.asarray(shrunk)).mean() < 3
-    with pytest.raises(ImageError, match=r"is too large: 1 megapixels.*--max-pixels 720000 reads"):
+    with pytest.raises(ImageError, match=r"is too large: 720000 pixels.*--max-pixels 720000 reads"):
         read("large.jpg", max_pixels=89_999)
 
 
