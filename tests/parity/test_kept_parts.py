@@ -87,6 +87,26 @@ def test_the_decoders_transformer_has_8_bits_and_its_other_parts_do_not(bundles,
     assert "INT8" not in types.get((16, 32), set())  # the second upscaling
 
 
+def test_core_mls_first_layers_take_values_that_are_not_rounded(exports):
+    """An operation's name is not that of its output: by the latter, none of these was found."""
+    import coremltools as ct
+
+    (bundle,) = (each for each in exports.all_targets("int8") if each.manifest.target == "coreml")
+    path = str(bundle.file("image_encoder"))
+    spec = ct.models.MLModel(path, skip_model_load=True).get_spec()
+    (function,) = spec.mlProgram.functions.values()
+    (block,) = function.block_specializations.values()
+    makers = {out.name: each for each in block.operations for out in each.outputs}
+    rounded = {}
+    for each in block.operations:
+        if each.type == "conv":
+            maker = makers[each.inputs["x"].arguments[0].name]
+            side = maker.outputs[0].type.tensorType.dimensions[-1].constant.size
+            rounded.setdefault(side >= 48, []).append(maker.type == "dequantize")
+    assert rounded[True] == [False] * 7  # S / 4 and finer
+    assert all(rounded[False])
+
+
 def test_masks_are_kept(bundles):
     for bundle in bundles.values():
         figures = {f.measure: f.value for f in bundle.manifest.parity if f.output == "masks"}

@@ -56,7 +56,16 @@ def _kept(spec: Any, work: Lowering) -> list[str]:
     layers = [each for each in block.operations if each.type in WEIGHTED]
     weights = [tuple(shapes[each.inputs["weight"].arguments[0].name]) for each in layers]
     stay = work.stays_float(weights, absorbs=False)
-    return [each.outputs[0].name for each, stays in zip(layers, stay, strict=True) if stays]
+    return [name_of(each) for each, stays in zip(layers, stay, strict=True) if stays]
+
+
+def name_of(operation: Any) -> str:
+    """Read an operation's own name, which coremltools' configurations go by.
+
+    Its output may have another: `op_105_cast_fp16` gives `var_105_cast_fp16`.
+    """
+    name: str = operation.attributes["name"].immediateValue.tensor.strings.values[0]
+    return name
 
 
 def shape_of(kind: Any) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
-from exporter.targets.coreml._compress import lower_by, shape_of, store
+from exporter.targets.coreml._compress import lower_by, name_of, shape_of, store
 
 RANGES_MODULE = "runtimes.engines.mil.ranges"
 IOS_17 = 8
@@ -61,7 +61,7 @@ def products(spec: Any) -> Iterator[Product]:
             taken = operation.inputs["x"].arguments[0].name
             sides = shapes[taken]
             positions = math.prod(sides[2:] if operation.type == "conv" else sides[:-1])
-            yield Product(operation.type, operation.outputs[0].name, taken, positions)
+            yield Product(operation.type, name_of(operation), taken, positions)
 
 
 def _with_pairs(model: Any, stats: dict[str, dict[str, float]], fine: list[str]) -> Any:

@@ -1,8 +1,8 @@
 """Convolutions and fully connected layers in 8 bits, weights and activations; all else float.
 
 Inputs and outputs stay float32. Where positions are fine (`Lowering.is_fine`), one range for all of
-them costs masks: 1 x 1 convolutions there become fully connected layers that find a range for each
-position as they run, others compute in float.
+them costs masks: 1 x 1 convolutions there that spread channels become fully connected layers, which
+find a range for each position as they run; others compute in float.
 """
 
 from __future__ import annotations

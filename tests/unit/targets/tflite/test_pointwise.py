@@ -70,11 +70,11 @@ def run(path):
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-@pytest.mark.parametrize(("least", "layers"), [(0, 2), (SIDE**2, 1), (SIDE**2 + 1, 0)])
+@pytest.mark.parametrize(("least", "layers"), [(0, 1), (SIDE**2, 1), (SIDE**2 + 1, 0)])
 def test_a_pointwise_convolution_of_enough_positions_is_a_linear_layer(linear, least, layers):
     found = count_tflite(linear(least))
     assert found.operations.get("FULLY_CONNECTED", 0) == layers
-    assert found.operations["CONV_2D"] == 4 - layers  # 3 x 3 and stride 2 stay
+    assert found.operations["CONV_2D"] == 4 - layers  # 3 x 3, stride 2, and fewer channels stay
     assert (found.partitions, found.outside) == (1, {})
 
 
@@ -90,15 +90,15 @@ def test_a_filter_that_two_convolutions_share_stays(single, linear, tmp_path):
 
     model = flatbuffer_utils.read_model(str(single))
     (graph,) = model.subgraphs
-    last = next(
-        op for op in graph.operators if tuple(graph.tensors[op.inputs[1]].shape) == (8, 1, 1, 16)
+    spread = next(
+        op for op in graph.operators if tuple(graph.tensors[op.inputs[1]].shape) == (24, 1, 1, 8)
     )
     spare = next(
         op for op in graph.operators if tuple(graph.tensors[op.inputs[1]].shape) == (8, 3, 3, 3)
     )
-    spare.inputs = [spare.inputs[0], last.inputs[1], spare.inputs[2]]
+    spare.inputs = [spare.inputs[0], spread.inputs[1], spare.inputs[2]]
     shared = tmp_path / "shared.tflite"
     flatbuffer_utils.write_model(model, str(shared))
     to_linear(shared, lambda positions: True)
-    kept = flatbuffer_utils.read_model(str(shared)).subgraphs[0].tensors[last.inputs[1]]
-    assert tuple(kept.shape) == (8, 1, 1, 16)
+    kept = flatbuffer_utils.read_model(str(shared)).subgraphs[0].tensors[spread.inputs[1]]
+    assert tuple(kept.shape) == (24, 1, 1, 8)
