@@ -276,8 +276,8 @@ def _refusal(kind: Kind, said: list[warnings.WarningMessage]) -> str:
     prefix = f"{kind.format} opening failed. "
     reasons = (str(warning.message) for warning in said)
     own = (reason.removeprefix(prefix).strip() for reason in reasons if reason.startswith(prefix))
-    said = next(own, "")
-    return said if _LETTER.search(said) else "its header cannot be read"
+    reason = next(own, "")
+    return reason if _LETTER.search(reason) else "its header cannot be read"
 
 
 def _reason(error: Exception) -> str:
