@@ -65,10 +65,14 @@ def _measure(arguments: Arguments) -> int:
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
-        devices = [kinds.find(name) for name in arguments.device or [HOST]]
+        names = arguments.device or [HOST]
+        delegate = arguments.delegate or kinds.default_delegate(names)
+        devices = [kinds.find(name) for name in names]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
         require_outside([arguments.store], arguments.bundles)
-        plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(
+            bundles, read_method(arguments, delegate), Store(arguments.store), arguments.label
+        )
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:

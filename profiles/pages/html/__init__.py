@@ -21,6 +21,7 @@ from runtimes.device import CLASSES, Condition, DeviceFacts
 MEANINGS = {
     "phone": "a real phone: what its owner would feel",
     "emulator": "Android on this computer's processor: no phone's time",
+    "simulator": "Xcode's simulator: Core ML on this Mac, no phone's time",
     "simulated": "a stand-in that tests the tool: its times mean nothing",
     "host": "this computer: good for comparing bundles here, no phone's time",
 }
