@@ -150,9 +150,10 @@ class IosBench:
         size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in missing.values())
         free = self.look.state.free_bytes
         # The pack and what comes out of it lie side by side for a moment.
-        if free is not None and 2 * size + MARGIN > free:
+        need = 2 * size + MARGIN
+        if free is not None and need > free:
             raise NoSpaceError(
-                f"{self.facts.device} is full: {(2 * size + MARGIN) // 2**20 + 1} MB are needed and "
+                f"{self.facts.device} is full: {need // 2**20 + 1} MB are needed and "
                 f"{free // 2**20} MB are free: free some, or try `sam-bench clean --device "
                 f"{self.facts.device}`"
             )

@@ -42,14 +42,31 @@ DEVELOPER = (
     "developer mode is off: turn on Settings > Privacy & Security > Developer Mode, restart it"
 )
 UNPAIRED = "it does not trust this computer: connect its cable, unlock it and tap Trust"
-NO_IMAGE = "its developer disk image is not mounted"
+MOUNT = (
+    "its developer disk image is not mounted: open Xcode > Window > Devices and Simulators once "
+    "with it connected and unlocked"
+)
 UNTRUSTED = (
     "it does not trust who signed the runner: on it, open Settings > General > VPN & Device "
     "Management, choose the developer and tap Trust"
 )
-_FULL = (("NSPOSIXErrorDomain", 28), ("NSCocoaErrorDomain", 640))
+_CORE = "com.apple.dt.CoreDeviceError"
+_ERRORS: tuple[tuple[tuple[tuple[str, int], ...], str, type[SamExportError], str], ...] = (
+    ((("FBSOpenApplicationErrorDomain", 7),), r"\b(un)?locked\b", LockedError, LOCKED),
+    ((("FBSOpenApplicationErrorDomain", 3),), "explicitly trusted", UntrustedError, UNTRUSTED),
+    ((("NSOSStatusErrorDomain", -10814),), "is not installed", NoRunnerError, NO_RUNNER),
+    (((_CORE, 12040),), "developer disk image", NoDiskImageError, MOUNT),
+    ((), "developer mode", DeveloperModeError, DEVELOPER),
+    ((), "not paired|pairing .*refused", UnpairedError, UNPAIRED),
+    (
+        (("NSPOSIXErrorDomain", 28), ("NSCocoaErrorDomain", 640)),
+        "enough (free |available )?(space|storage)",
+        NoSpaceError,
+        "the device is full: free some space on it",
+    ),
+)
+"""Domains and codes, else words, of a cause -> our error and what to do."""
 _MISSING = (("NSPOSIXErrorDomain", 2), ("NSCocoaErrorDomain", 260), ("NSCocoaErrorDomain", 4))
-_LOCKED = re.compile(r"\b(un)?locked\b")
 _LOST = ("com.apple.dt.RemotePairingError", "Network.NWError", "com.apple.Mercury.error.XPC")
 
 
@@ -190,28 +207,14 @@ def faults(data: Any) -> Iterator[Fault]:
 def error_of(chain: list[Fault], what: str) -> SamExportError:
     """Make our error of devicectl's: by domain and code, by its words only if it has no others."""
     codes = {(fault.domain, fault.code) for fault in chain}
-    words = " ".join(fault.text for fault in chain).lower()
-    core = "com.apple.dt.CoreDeviceError"
-    if ("FBSOpenApplicationErrorDomain", 7) in codes or _LOCKED.search(words):
-        return LockedError(LOCKED)
-    if ("FBSOpenApplicationErrorDomain", 3) in codes or "explicitly trusted" in words:
-        return UntrustedError(UNTRUSTED)
-    if ("NSOSStatusErrorDomain", -10814) in codes or "is not installed" in words:
-        return NoRunnerError(NO_RUNNER)
-    if (core, 12040) in codes or "developer disk image" in words:
-        return NoDiskImageError(
-            f"{NO_IMAGE}: open Xcode > Window > Devices and Simulators once with it connected"
-        )
-    if "developer mode" in words:
-        return DeveloperModeError(DEVELOPER)
-    if "not paired" in words or "pairing" in words and "refused" in words:
-        return UnpairedError(UNPAIRED)
-    if codes & set(_FULL) or "enough space" in words or "enough storage" in words:
-        return NoSpaceError("the device is full: free some space on it")
+    words = " ".join(fault.text for fault in chain)
+    for known, pattern, kind, advice in _ERRORS:
+        if codes & set(known) or (pattern and re.search(pattern, words, re.IGNORECASE)):
+            return kind(advice)
     if codes & set(_MISSING):
         return MissingFileError(what)
     said = printable(chain[-1].text or chain[0].text, 300) if chain else "no reason told"
-    if (core, 1000) in codes or any(domain in _LOST for domain, _ in codes):
+    if (_CORE, 1000) in codes or any(domain in _LOST for domain, _ in codes):
         return DeviceLostError(
             f"the device went away during `devicectl {what}` ({said}): check its cable, unlock it, "
             "then start again"

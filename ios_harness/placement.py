@@ -2,7 +2,7 @@
 
     python -m ios_harness.placement < {"package": PATH, "units": COMPUTE_UNITS}
 
-prints a list of `runtimes.device.Placed` as one line of JSON. macOS 14.4 or later, with coremltools.
+prints a list of `runtimes.device.Placed` as one line of JSON. It takes macOS 14.4 and coremltools.
 """
 
 from __future__ import annotations

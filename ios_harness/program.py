@@ -1,4 +1,4 @@
-"""A program that reaches devices (`xcrun`, `pymobiledevice3`), found on PATH and run with a bound."""
+"""A program that reaches devices (`xcrun`, `pymobiledevice3`): found on PATH, run with a bound."""
 
 from __future__ import annotations
 

@@ -112,7 +112,8 @@ def _check(arguments: Arguments) -> int:
         warn = cache(_warn)
         profiles = [p for name in arguments.profile for p in select(name, store, warn)]
     else:
-        profiles = latest(Filters(device_class=held_to.device_class).apply(store.read(_warn)))
+        fitting = Filters(device_class=held_to.device_class).apply(store.read(_warn))
+        profiles = latest(p for p in fitting if held_to.is_for(p.device.system))
     rows = budget.check(held_to, [summarise(profile) for profile in profiles])
     if arguments.json:
         _print_json([asdict(row) | {"verdict": row.verdict} for row in rows])
@@ -139,7 +140,7 @@ def _report(arguments: Arguments) -> int:
         require_writable(path)
     profiles = _filtered(arguments)
     if not arguments.all:
-        profiles = latest(profiles)
+        profiles = latest(profiles, each_delegate=True)
     if not profiles:
         raise RequestError(f"no profile in {arguments.store} fits; see sam-bench list")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

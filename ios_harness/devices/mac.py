@@ -1,4 +1,4 @@
-"""This Mac: Core ML by coremltools, with the compute units that are asked for. Its class is `host`."""
+"""This Mac: Core ML by coremltools, with chosen compute units. Its class is `host`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MacDevice:
 
     @contextmanager
     def open(self, method: Method) -> Iterator[Bench]:
-        """See `Device`. RequestError for a way, delegate, mode or cores that a Mac does not have."""
+        """See `Device`. RequestError for a way, delegate, mode or cores that it does not have."""
         if method.way != AUTO or method.modes:
             raise RequestError("a Mac has no ways and no modes: leave them out")
         if method.delegate not in UNITS:
@@ -76,8 +76,8 @@ class MacBench(HostBench):
         """Nothing to copy. RequestError for a bundle of another target."""
         if bundle.manifest.target != COREML:
             raise RequestError(
-                f"{bundle.path} is a {bundle.manifest.target} bundle, and mac runs {COREML}: export "
-                f"it again with --target {COREML}, or measure it on --device host"
+                f"{bundle.path} is a {bundle.manifest.target} bundle, and mac runs {COREML}: "
+                f"export it again with --target {COREML}, or measure it on --device host"
             )
         super().prepare(bundle)
 

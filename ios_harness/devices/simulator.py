@@ -1,4 +1,4 @@
-"""A simulator of Xcode's, booted if it is shut down. It runs Core ML on the Mac: no phone's time."""
+"""A simulator of Xcode's, booted if it is shut down. It runs Core ML on the Mac."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How files and calls reach the runner on a device: one file a tool.
 
-How to add one: write `ios_harness/transports/NAME.py` with a class that is a `Transport`, and a file
-in `ios_harness/devices/` that finds its devices.
+How to add one: write `ios_harness/transports/NAME.py` with a class that is a `Transport`, and a
+file in `ios_harness/devices/` that finds its devices.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ios_harness import crashes
 from ios_harness.devicectl import (
     DEVELOPER,
     LOCKED,
-    NO_IMAGE,
+    MOUNT,
     UNPAIRED,
     MissingFileError,
     Row,
@@ -70,10 +70,7 @@ class CoreDevice:
         if at(self._device("info", "lockState"), "passcodeRequired") is True:
             raise LockedError(f"{self.identity.udid}: {LOCKED}")
         if details.image is False:
-            raise NoDiskImageError(
-                f"{self.identity.udid}: {NO_IMAGE}: open Xcode > Window > Devices and Simulators "
-                "once with it connected and unlocked"
-            )
+            raise NoDiskImageError(f"{self.identity.udid}: {MOUNT}")
 
     def is_installed(self) -> bool:
         """See `Transport`."""
@@ -126,8 +123,8 @@ class CoreDevice:
         except ToolTimeoutError:
             self.stop()
             raise HangError(
-                f"the runner on {self.identity.udid} did not end in {deadline + GRACE:g} s, nor did "
-                "its own watchdog end it; it was ended: restart the device and measure again"
+                f"the runner on {self.identity.udid} did not end in {deadline + GRACE:g} s, nor "
+                "did its own watchdog end it; it was ended: restart the device and measure again"
             ) from None
         except MissingFileError as error:
             raise ToolError(str(error)) from None

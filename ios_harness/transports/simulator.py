@@ -148,7 +148,8 @@ class Simulator:
         except ToolTimeoutError:
             self.stop()
             raise HangError(
-                f"the runner in simulator {udid} did not end in {deadline + GRACE:g} s; it was ended"
+                f"the runner in simulator {udid} did not end in {deadline + GRACE:g} s; it was "
+                "ended"
             ) from None
         if said.code and "FBSOpenApplicationServiceErrorDomain" in plain(said):
             if self._container() is None:
