@@ -14,7 +14,7 @@ RUNNER = "org.samexport.runner"
 LAUNCHED = "launched.json"
 
 
-class Failed(Exception):  # noqa: N818
+class Failed(Exception):
     """An exception's sentence."""
 
 
@@ -26,14 +26,15 @@ def main(words: list[str]) -> int:
     rest = words[1:]
     try:
         if rest == ["usbmux", "list"]:
-            print(json.dumps([_short_info(d) for d in _phones(world) if d.connected]))
+            sys.stdout.write(
+                json.dumps([_short_info(d) for d in _phones(world) if d.connected]) + "\n"
+            )
             return 0
         at = rest.index("--udid")
-        print(_on_device(world, rest[at + 1], rest[:at] + rest[at + 2 :]))
+        sys.stdout.write(_on_device(world, rest[at + 1], rest[:at] + rest[at + 2 :]) + "\n")
     except Failed as failed:
-        print(
-            f"2026-11-30 03:15:00 host pymobiledevice3.__main__[1] ERROR {failed}", file=sys.stderr
-        )
+        head = "2026-11-30 03:15:00 host pymobiledevice3.__main__[1] ERROR"
+        sys.stderr.write(f"{head} {failed}\n")
         return 1
     return 0
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.fakes.apple.world import World, finish, launch, stop
+from tests.fakes.apple.world import FakeDevice, World, finish, launch, stop
 
+WATCHES = "com.apple.CoreSimulator.SimRuntime.watchOS-26-5"
 RUNTIME = "com.apple.CoreSimulator.SimRuntime.iOS-26-3"
 
 
@@ -25,21 +26,22 @@ def main(world: World, words: list[str]) -> int:
             }
             for d in simulators.values()
         ]
-        print(
-            json.dumps(
-                {"devices": {RUNTIME: rows, "com.apple.CoreSimulator.SimRuntime.watchOS-26-5": []}}
-            )
-        )
+        sys.stdout.write(json.dumps({"devices": {RUNTIME: rows, WATCHES: []}}))
         return 0
     udid = next(word for word in rest if word in simulators)
-    device = simulators[udid]
+    return on_simulator(world, simulators[udid], verb, rest)
+
+
+def on_simulator(world: World, device: FakeDevice, verb: str, rest: list[str]) -> int:
+    """`simctl VERB ... UDID ...`."""
+    udid = device.udid
     if verb in ("boot", "shutdown"):
         world.change(udid, booted=verb == "boot")
     elif verb == "get_app_container":
         if not device.installed:
-            print("No such file or directory", file=sys.stderr)
+            sys.stderr.write("No such file or directory" + "\n")
             return 2
-        print(world.home(udid))
+        sys.stdout.write(f"{world.home(udid)}\n")
     elif verb == "install":
         world.change(udid, installed=True)
     elif verb == "terminate":
@@ -49,6 +51,6 @@ def main(world: World, words: list[str]) -> int:
         launch(world, device, words).wait()
         finish(world, device, words)
     elif verb != "bootstatus":
-        print(f"Unrecognized subcommand: {verb}", file=sys.stderr)
+        sys.stderr.write(f"Unrecognized subcommand: {verb}" + "\n")
         return 64
     return 0

@@ -11,6 +11,8 @@ Standard library only: the programs start quickly.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -180,7 +182,7 @@ def finish(world: World, device: FakeDevice, words: list[str]) -> None:
 def stop(world: World, udid: str) -> None:
     """End a device's runner."""
     for pid in world.running(udid):
-        with _gone():
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     (world.home(udid) / "pid").unlink(missing_ok=True)
 
@@ -208,8 +210,8 @@ def _interrupt(
 
 
 CRASH = (
-    '{"app_name":"SamRunner","bundleID":"org.samexport.runner","bug_type":"309","os_version":"iPhone '
-    'OS 26.5 (23F77)"}\n{"exception":{"type":"EXC_CRASH","signal":"SIGABRT"},"termination":'
+    '{"app_name":"SamRunner","bundleID":"org.samexport.runner","bug_type":"309","os_version":'
+    '"iPhone OS 26.5 (23F77)"}\n{"exception":{"type":"EXC_CRASH","signal":"SIGABRT"},"termination":'
     '{"namespace":"SIGNAL","code":6,"indicator":"Abort trap: 6"},"faultingThread":3}'
 )
 JETSAM = (
@@ -219,19 +221,8 @@ JETSAM = (
 )
 
 
-class _gone:  # noqa: N801
-    """A process that has ended meanwhile."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
-        return kind is ProcessLookupError
-
-
 def _rehashed(raw: bytes) -> bytes:
     """A pack whose first file was changed, made to agree with itself again."""
-    import hashlib
-
     length = int.from_bytes(raw[8:16], "little")
     index = json.loads(raw[16 : 16 + length])
     first = index["files"][0]

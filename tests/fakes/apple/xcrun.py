@@ -18,7 +18,7 @@ CORE, OPEN, REASON = (
 RUNNER = "org.samexport.runner"
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """A chain of (domain, code, text), the outermost first."""
 
     def __init__(self, *chain: tuple[str, int, str]) -> None:
@@ -34,16 +34,14 @@ def main(words: list[str]) -> int:
     if tool == "devicectl":
         return devicectl(world, rest)
     if tool == "xcdevice":
-        print(json.dumps([_old(d) for d in world.devices() if d.kind == "old"]))
+        sys.stdout.write(json.dumps([_old(d) for d in world.devices() if d.kind == "old"]) + "\n")
         return 0
     if tool == "simctl":
         from tests.fakes.apple import simctl
 
         return simctl.main(world, rest)
-    print(
-        f'xcrun: error: unable to find utility "{tool}", not a developer tool or in PATH',
-        file=sys.stderr,
-    )
+    said = f'unable to find utility "{tool}", not a developer tool or in PATH'
+    sys.stderr.write(f"xcrun: error: {said}\n")
     return 72
 
 
@@ -66,7 +64,7 @@ def devicectl(world: World, words: list[str]) -> int:
     except Refused as refused:
         info["outcome"] = "failed"
         output.write_text(json.dumps({"error": _error(list(refused.chain)), "info": info}))
-        print(f"ERROR: {refused.chain[0][2]}", file=sys.stderr)
+        sys.stderr.write(f"ERROR: {refused.chain[0][2]}" + "\n")
         return 1
     output.write_text(json.dumps({"info": {**info, "outcome": "success"}, "result": result}))
     return 0

@@ -1,4 +1,5 @@
 #if canImport(UIKit) && canImport(CoreML)
+    import Darwin
     import Foundation
     import RunnerCore
     import UIKit
@@ -43,7 +44,7 @@
                 pageBytes: Int(getpagesize()))
         }
 
-        public func state() -> State {
+        public func state() -> DeviceState {
             let process = ProcessInfo.processInfo
             let thermal: Int? =
                 switch process.thermalState {
@@ -56,7 +57,7 @@
             let home = URL(fileURLWithPath: NSHomeDirectory())
             let key = URLResourceKey.volumeAvailableCapacityForImportantUsageKey
             let free = try? home.resourceValues(forKeys: [key]).volumeAvailableCapacityForImportantUsage
-            return State(
+            return DeviceState(
                 thermal: thermal, lowPower: process.isLowPowerModeEnabled, batteryPercent: batteryPercent,
                 charging: charging, freeBytes: free.map(Int.init))
         }

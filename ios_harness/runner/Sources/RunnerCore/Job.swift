@@ -113,6 +113,10 @@ private struct Reader {
     var repeated: [String] = []
     var ended = false
     private var values: [String: [String]] = [:]
+    private static let settings: Set = [
+        "mode", "runtime", "library", "delegate", "threads", "cores", "runs", "seconds", "warmup_seconds",
+        "warmup_least_seconds", "stable_calls", "stable_within",
+    ]
 
     mutating func take(_ words: [String]) throws {
         guard !ended else { throw RunnerError("it stands after the end") }
@@ -132,7 +136,7 @@ private struct Reader {
             try Reader.add(verb, rest, to: &graph)
             graphs.append(graph)
         default:
-            guard graphs.isEmpty else { throw RunnerError("\(verb) is unknown") }
+            guard graphs.isEmpty, Reader.settings.contains(verb) else { throw RunnerError("\(verb) is unknown") }
             values[verb] = rest
         }
     }
@@ -164,7 +168,8 @@ private struct Reader {
 
     private static func tensor(_ rest: [String]) throws -> Job.Tensor {
         let sides = rest.count == 3 ? rest[2].split(separator: ",").compactMap { Int($0) } : []
-        let count = sides.reduce(1) { min($0, 1 << 28) * max(0, min($1, 1 << 28)) }
+        let most = 1 << 29  // a side and a product are cut there, so that no product overflows
+        let count = sides.reduce(1) { min($0, most) * max(0, min($1, most)) }
         guard 1...8 ~= sides.count, 1...(1 << 28) ~= count, ["float32", "uint8"].contains(rest[1]) else {
             throw RunnerError("a tensor is NAME float32|uint8 SIDES")
         }

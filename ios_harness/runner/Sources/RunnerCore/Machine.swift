@@ -4,7 +4,7 @@ import SegmentAnything
 /// What the runner runs on: a phone, a simulator, or a computer in tests.
 public protocol Machine: Sendable {
     func facts() -> Facts
-    func state() -> State
+    func state() -> DeviceState
     /// The most memory of this process so far, in bytes; nil if the system does not tell.
     func peakBytes() -> Int?
 }
@@ -41,7 +41,7 @@ public struct Facts: Sendable {
 }
 
 /// How the device is now. nil is what it does not tell.
-public struct State: Sendable {
+public struct DeviceState: Sendable {
     /// 0 nominal, 1 fair, 2 serious, 3 critical.
     public var thermal: Int?
     public var lowPower: Bool?

@@ -3,7 +3,7 @@ import RunnerCore
 
 /// A computer that plays a phone in tests: its state is a JSON file, its times are this computer's.
 struct Computer: Machine {
-    /// `SAM_RUNNER_STATE`: the file; fields as of `State`, in snake case, and `model`.
+    /// `SAM_RUNNER_STATE`: the file; fields as of `DeviceState`, in snake case, and `model`.
     let file: URL?
 
     private var told: Told {
@@ -26,9 +26,9 @@ struct Computer: Machine {
             cores: process.processorCount, memoryBytes: Int(process.physicalMemory), pageBytes: Int(getpagesize()))
     }
 
-    func state() -> State {
+    func state() -> DeviceState {
         let told = told
-        return State(
+        return DeviceState(
             thermal: told.thermal, lowPower: told.lowPower, batteryPercent: told.batteryPercent,
             charging: told.charging, freeBytes: told.freeBytes)
     }
