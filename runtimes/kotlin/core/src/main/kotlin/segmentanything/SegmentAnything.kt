@@ -57,13 +57,16 @@ class SegmentAnything(
      * Throws [CancellationException] if a later image replaced it, or its coroutine was cancelled;
      * [SegmentAnythingError.Bundle] if a graph cannot be loaded or run.
      */
-    suspend fun setImage(picture: Picture) {
+    suspend fun setImage(picture: Picture) = setImage { picture }
+
+    /** Does as the other `setImage`, for a picture that is decoded off the caller's thread. */
+    suspend fun setImage(decode: () -> Picture) {
         val mine = Image()
         replace(mine)
         try {
             alone {
                 if (mine.isDropped) throw replaced()
-                val scene = loaded().encode(picture)
+                val scene = loaded().encode(decode())
                 if (!mine.finish(scene)) {
                     scene.close()
                     throw replaced()
