@@ -31,6 +31,8 @@ class OnnxRuntimeEngine(private val threads: Int = 2) : Engine {
         try {
             environment = OrtEnvironment.getEnvironment()
             environment.setTelemetry(false)
+        } catch (fault: IllegalStateException) {
+            throw SegmentAnythingError.Request("ONNX Runtime cannot be started: ${fault.message}")
         } catch (fault: OrtException) {
             throw SegmentAnythingError.Request("ONNX Runtime cannot be started: ${fault.message}")
         }
