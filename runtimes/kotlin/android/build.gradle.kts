@@ -18,6 +18,6 @@ kotlin { jvmToolchain(17) }
 // An app adds the runtime that it uses; the other is not needed to build it.
 dependencies {
     api(project(":core"))
-    compileOnly("com.google.ai.edge.litert:litert:2.1.0")
-    compileOnly("com.microsoft.onnxruntime:onnxruntime-android:1.23.0")
+    compileOnly("com.google.ai.edge.litert:litert:2.1.6")
+    compileOnly("com.microsoft.onnxruntime:onnxruntime-android:1.24.3")
 }

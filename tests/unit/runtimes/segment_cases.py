@@ -1,4 +1,4 @@
-"""Pictures, prompts, bundles and wrong requests that `sam-segment` of every app library is tried on."""
+"""What `sam-segment` of each app library is tried on: pictures, prompts, bundles, requests."""
 
 from __future__ import annotations
 

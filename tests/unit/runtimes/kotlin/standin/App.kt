@@ -12,8 +12,9 @@ import segmentanything.android.setImage
 
 class App(private val context: Context) {
     suspend fun overlays(photo: Bitmap, tap: Point): List<Bitmap> {
-        val sam = SegmentAnything(bundleFromAssets(context, "demo-tflite-fp16"), LiteRtEngine(Accelerator.GPU))
-        sam.setImage(photo)                                                  // once; off the main thread
+        val bundle = bundleFromAssets(context, "demo-tflite-fp16")           // or a folder of the app's files
+        val sam = SegmentAnything(bundle, LiteRtEngine(Accelerator.GPU))     // reads and verifies it
+        sam.setImage(photo)                                                  // once; a Bitmap, off the main thread
         val masks = sam.predict(listOf(tap), listOf(1))                      // in pixels of the photo, milliseconds
         val outline = masks[0].polygon(tolerance = 1.0)                      // also boundingBox, iouPrediction, bitmap()
         val refined = sam.predict(listOf(tap), listOf(1), mask = masks[0].lowResMasks)
