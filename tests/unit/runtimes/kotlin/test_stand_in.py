@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, type_check
 
 HERE = Path(__file__).parent / "standin"
+DECLARED = (HERE / "java", HERE / "LiteRt.kt")
 ANDROID = PACKAGE / "android/src/main/kotlin"
 WRONG = (
-    ("Bitmaps", "made.setPixels(colours, 0, ", "made.setPixels(colours, ", "No value passed"),
+    ("Bitmaps", "made.setPixels(colours, 0, ", "made.setPixels(colours, ", "no value passed"),
     ("Bitmaps", "Bitmap.Config.HARDWARE", "Bitmap.Config.GPU", "'GPU'"),
     ("Assets", "context.noBackupFilesDir", "context.noBackupDir", "'noBackupDir'"),
     ("LiteRtEngine", ".writeFloat(", ".writeFloats(", "'writeFloats'"),
@@ -24,20 +25,21 @@ WRONG = (
         "'FloatArray'",
     ),
     ("App", "Accelerator.GPU", "Accelerator.FAST", "'FAST'"),
-    ("App", "suspend fun overlays", "fun overlays", "only from a coroutine"),
+    ("App", "suspend fun overlays", "fun overlays", "only be called from a coroutine"),
 )
 
 
 def test_the_readme_shows_what_is_checked_here() -> None:
     readme = (PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     shown = readme.partition("```kotlin\n")[2].partition("```")[0]
-    app = textwrap.dedent((HERE / "App.kt").read_text().partition("List<Bitmap> {\n")[2])
+    body = (HERE / "App.kt").read_text().partition("List<Bitmap> {\n")[2].partition("\n    }\n")[0]
+    app = textwrap.dedent(body)
     assert shown
     assert shown in app
 
 
 def test_what_an_app_writes_is_right(built, tmp_path) -> None:
-    assert type_check([HERE, ANDROID], tmp_path) == ""
+    assert type_check([*DECLARED, HERE / "App.kt", ANDROID], tmp_path) == ""
 
 
 def test_every_wrong_call_is_caught(built, tmp_path) -> None:
@@ -49,7 +51,6 @@ def test_every_wrong_call_is_caught(built, tmp_path) -> None:
         text = file.read_text()
         assert text.count(right) == 1
         file.write_text(text.replace(right, wrong))
-    declared = [path for path in HERE.iterdir() if path.name != "App.kt"]
-    lines = type_check([*declared, changed], tmp_path).splitlines()
+    lines = type_check([*DECLARED, changed], tmp_path).splitlines()
     for name, _, _, says in WRONG:
         assert [line for line in lines if f"{name}.kt:" in line and says in line], (name, says)
