@@ -123,8 +123,8 @@ private class Making(private val prototypes: Tensor, frame: Frame, private val t
         columns = padX.toInt() until (wide - padX).toInt()
         rows = padY.toInt() until (tall - padY).toInt()
         upscaling = Upscaling(
-            Taps.bilinear(rows.count(), frame.original.height),
-            Taps.bilinear(columns.count(), frame.original.width),
+            Taps.bilinear(rows.size, frame.original.height),
+            Taps.bilinear(columns.size, frame.original.width),
         )
     }
 
@@ -135,7 +135,7 @@ private class Making(private val prototypes: Tensor, frame: Frame, private val t
         val x1 = maxOf(x0, ceil(box.x1).toInt())
         val y1 = maxOf(y0, ceil(box.y1).toInt())
         val pixels = upscaling.mask(
-            logits(parts), 0, columns.count(), rows.count(), threshold, y0 until y1, x0 until x1
+            logits(parts), 0, columns.size, rows.size, threshold, y0 until y1, x0 until x1
         )
         return Piece(score, x0, y0, x1 - x0, y1 - y0, pixels)
     }
@@ -143,8 +143,8 @@ private class Making(private val prototypes: Tensor, frame: Frame, private val t
     private fun logits(parts: FloatArray): FloatArray {
         val line = prototypes.shape[3]
         val plane = prototypes.shape[2] * line
-        val wide = columns.count()
-        val sums = FloatArray(rows.count() * wide)
+        val wide = columns.size
+        val sums = FloatArray(rows.size * wide)
         for ((kind, part) in parts.withIndex()) {
             for ((y, row) in rows.withIndex()) {
                 val from = kind * plane + row * line + columns.first

@@ -22,7 +22,7 @@ internal class Decoded(private val logits: FloatArray, private val iou: FloatArr
     private fun tokens(rule: MaskRule, multimask: Boolean): List<Int> {
         if (multimask) return rule.multi
         if (rule.single >= 0 && isStable(rule.single, rule)) return listOf(rule.single)
-        return listOf(rule.multi.reduce { best, token -> if (score(token, rule) > score(best, rule)) token else best })
+        return listOf(rule.multi.maxBy { score(it, rule) })
     }
 
     private fun isStable(token: Int, rule: MaskRule): Boolean {

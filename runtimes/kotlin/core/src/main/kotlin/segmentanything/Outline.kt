@@ -65,8 +65,9 @@ internal fun simplified(ring: List<Corner>, tolerance: Double): List<Corner> {
     val waiting = mutableListOf(0 to far, far to ring.size)
     while (waiting.isNotEmpty()) {
         val (first, last) = waiting.removeAt(waiting.lastIndex)
-        val worst = (first + 1 until last).maxByOrNull { distance(closed[it], closed[first], closed[last]) }
-        if (worst == null || distance(closed[worst], closed[first], closed[last]) <= tolerance * tolerance) continue
+        fun far(at: Int) = distance(closed[at], closed[first], closed[last])
+        val worst = (first + 1 until last).maxByOrNull(::far)
+        if (worst == null || far(worst) <= tolerance * tolerance) continue
         kept[worst] = true
         waiting += first to worst
         waiting += worst to last

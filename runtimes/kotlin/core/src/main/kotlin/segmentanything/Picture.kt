@@ -31,7 +31,9 @@ class Picture(val width: Int, val height: Int, val rgb: ByteArray) {
                 var row = if (swaps) x else y
                 if (mirrorX) column = width - 1 - column
                 if (mirrorY) row = height - 1 - row
-                rgb.copyInto(turned, (y * wide + x) * 3, (row * width + column) * 3, (row * width + column) * 3 + 3)
+                val from = (row * width + column) * 3
+                val to = (y * wide + x) * 3
+                for (channel in 0 until 3) turned[to + channel] = rgb[from + channel]
             }
         }
         return Picture(wide, tall, turned)

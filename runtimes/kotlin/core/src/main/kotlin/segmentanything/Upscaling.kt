@@ -55,6 +55,9 @@ internal class Taps(rows: List<List<Tap>>) {
     }
 }
 
+/** How many numbers a range holds; `count()` would walk through them. */
+internal val IntRange.size: Int get() = maxOf(0, last - first + 1)
+
 /** Upscales logits, and compares them with a threshold. */
 internal class Upscaling(private val rows: Taps, private val columns: Taps) {
     /**
@@ -64,9 +67,9 @@ internal class Upscaling(private val rows: Taps, private val columns: Taps) {
     fun mask(
         logits: FloatArray, from: Int, line: Int, lines: Int, threshold: Float, y: IntRange, x: IntRange,
     ): ByteArray {
-        val width = x.count()
+        val width = x.size
         val wide = widened(logits, from, line, lines, x)
-        val out = ByteArray(width * y.count())
+        val out = ByteArray(width * y.size)
         val sums = FloatArray(width)
         var to = 0
         for (row in y) {
@@ -87,10 +90,11 @@ internal class Upscaling(private val rows: Taps, private val columns: Taps) {
     }
 
     private fun widened(logits: FloatArray, from: Int, line: Int, lines: Int, x: IntRange): FloatArray {
-        val width = x.count()
+        val width = x.size
         val out = FloatArray(lines * width)
         for (row in 0 until lines) {
-            for ((place, column) in x.withIndex()) {
+            for (place in 0 until width) {
+                val column = x.first + place
                 val first = columns.first[column]
                 var sum = 0f
                 for (tap in 0 until minOf(columns.reach, line - first)) {
@@ -106,8 +110,9 @@ internal class Upscaling(private val rows: Taps, private val columns: Taps) {
         /** Upscales square logits of [side] a row to the picture. */
         fun of(side: Int, frame: Frame, how: Upscale): Upscaling {
             val original = frame.original
+            val published = frame.publishedSize
             fun each(taps: (Int, Int) -> Taps) =
-                Upscaling(taps(original.height, frame.publishedSize.height), taps(original.width, frame.publishedSize.width))
+                Upscaling(taps(original.height, published.height), taps(original.width, published.width))
             return when (how) {
                 Upscale.BICUBIC_ONCE -> each { new, _ -> Taps.bicubic(side, new) }
                 Upscale.BILINEAR_ONCE -> each { new, _ -> Taps.bilinear(side, new) }

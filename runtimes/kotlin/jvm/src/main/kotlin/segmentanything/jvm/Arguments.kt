@@ -88,6 +88,9 @@ private fun split(text: String): List<Double> = text.split(",").map { part ->
 private fun wrong(text: String) =
     SegmentAnythingError.Request("${printable(text, 1000)}; see sam-segment --help")
 
+/** How an array that numpy saved begins; its version is 1. */
+private val NUMPY = byteArrayOf(0x93.toByte()) + "NUMPY\u0001".toByteArray()
+
 /** Reads an array of float32 that numpy saved, (h, w) or (1, h, w): one mask of `sam-run --save-logits`. */
 internal fun readLogits(file: File): Tensor {
     val fault = SegmentAnythingError.Prompt(
@@ -98,16 +101,16 @@ internal fun readLogits(file: File): Tensor {
     } catch (_: IOException) {
         throw fault
     }
-    // \x93NUMPY and version 1.
-    if (buffer.limit() < 10 || buffer.getInt(0) != 0x4d554e93 || buffer.getShort(4) != 0x5950.toShort() || buffer.get(6) != 1.toByte()) throw fault
+    if (buffer.limit() < 10 || !NUMPY.contentEquals(buffer.array().copyOf(NUMPY.size))) throw fault
     val end = 10 + (buffer.getShort(8).toInt() and 0xffff)
     if (end > buffer.limit()) throw fault
     val header = buffer.array().decodeToString(10, end)
     if ("'<f4'" !in header || "'fortran_order': False" !in header) throw fault
     val sides = header.substringAfter("(").substringBefore(")").split(",").map(String::trim)
-        .filter(String::isNotEmpty).map { it.toIntOrNull()?.takeIf { side -> side in 1..MOST_SIDE } ?: throw fault }
+        .filter(String::isNotEmpty).map { it.toIntOrNull() ?: throw fault }
+    if (sides.any { it !in 1..MOST_SIDE }) throw fault
     val count = sides.fold(1L) { count, side -> minOf(count, MOST_PIXELS) * side }
     if (sides.size !in 1..3 || (buffer.limit() - end) / 4 < count) throw fault
     buffer.position(end)
-    return Tensor(sides, FloatArray(count.toInt()).also { buffer.slice().order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(it) })
+    return Tensor(sides, FloatArray(count.toInt()).also(buffer.asFloatBuffer()::get))
 }
