@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from exporter.bundle import travel
+from exporter.printable import one_line
 from runtimes.golden_vectors.answers import detections, masks, polygons
 from runtimes.golden_vectors.bundles import write_bundles
 from runtimes.golden_vectors.pixels import orientations, preprocessing
@@ -32,7 +33,7 @@ def main() -> None:
     shutil.rmtree(CASES, ignore_errors=True)
     write(CASES)
     sizes = [file.stat().st_size for file in CASES.rglob("*") if file.is_file()]
-    print(f"{CASES}: {len(sizes)} files, {sum(sizes) / 1e3:.0f} KB")
+    print(one_line(f"{CASES}: {len(sizes)} files, {sum(sizes) / 1e3:.0f} KB"))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ _MOST_SHRUNK = 8
 _BYTES_A_PIXEL = 8  # Pillow's four, and four or three of its copy, upright or an array
 _PAGES = frozenset({"AVIF", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 """Formats whose further frames are pictures that a user may mean; a JPEG's are its previews."""
+_LETTER = re.compile("[A-Za-z]")
 _NO_KIND = "is of no kind of picture that is known here: save it as PNG, JPEG or TIFF"
 # What Pillow's readers say of a sound file in a form that they do not know.
 _UNKNOWN_FORM = re.compile(
@@ -275,11 +276,12 @@ def _refusal(kind: Kind, said: list[warnings.WarningMessage]) -> str:
     prefix = f"{kind.format} opening failed. "
     reasons = (str(warning.message) for warning in said)
     own = (reason.removeprefix(prefix).strip() for reason in reasons if reason.startswith(prefix))
-    return next(own, "") or "its header cannot be read"
+    reason = next(own, "")
+    return reason if _LETTER.search(reason) else "its header cannot be read"
 
 
 def _reason(error: Exception) -> str:
     said = (str(error).splitlines() or [""])[0]
     if not said:
         return type(error).__name__
-    return said if re.search("[A-Za-z]", said) else "its parts do not fit together"
+    return said if _LETTER.search(said) else "its parts do not fit together"

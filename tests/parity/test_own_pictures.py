@@ -93,7 +93,8 @@ def test_ranges_of_least_error_lie_within_the_least_and_the_largest_value(
     for at in range(2):
         image = scene(SEED + at, 192, 192).image.transpose(2, 0, 1)[None]
         files.append(tmp_path / f"{at}.npz")
-        np.savez(files[-1], **{key("image_encoder", "scene", "image"): image})
+        given = {"image": image, "resized_size": np.full((1, 2), image.shape[-1], np.float32)}
+        np.savez(files[-1], **{key("image_encoder", "scene", n): a for n, a in given.items()})
     task = Task(bundle.file("image_encoder"), file.spec, tensors, tuple(files))
     whole, least = (
         find_ranges(module, Task(task.file, task.spec, tensors, task.pictures, kind))

@@ -6,8 +6,9 @@ Every chart holds one device alone, so one class, and says which beside each num
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -294,20 +295,28 @@ class _Box:
     y: float
     width: float
 
-    def covers(self, other: _Box) -> bool:
-        """Tell whether two names would lie on one another."""
+    def is_beside(self, other: _Box) -> bool:
+        """Tell whether two names would lie on one another if they stood on one line."""
         left, right = sorted((self, other), key=lambda box: box.x)
-        return abs(self.y - other.y) < STEP and right.x - left.x < left.width
+        return right.x - left.x < left.width
 
 
 def _free(at: tuple[float, float], width: float, taken: list[_Box], floor: float) -> float:
     """Find where a name beside a point can stand without covering another, as near as possible."""
-    steps = (side * n for n in range(int(floor) + 1) for side in (-1, 1))
-    boxes = [_Box(at[0], at[1] - 2 + step, width) for step in steps]
-    inside = (box for box in boxes if TOP + 10 <= box.y <= floor - 16)
-    free = (box for box in inside if not any(map(box.covers, taken)))
-    taken.append(next(free, boxes[0]))
+    wanted = _Box(at[0], at[1] - 2, width)
+    lines = sorted(box.y for box in taken if box.is_beside(wanted))
+    # The nearest free place is the wanted one, or right above or below a name.
+    places = [wanted.y, *(y - STEP for y in lines), *(y + STEP for y in lines)]
+    places.sort(key=lambda y: (abs(y - wanted.y), y))
+    free = (y for y in places if TOP + 10 <= y <= floor - 16 and _is_free(y, lines))
+    taken.append(replace(wanted, y=next(free, wanted.y)))
     return taken[-1].y
+
+
+def _is_free(y: float, lines: Sequence[float]) -> bool:
+    """Tell whether a line is a name's height from those in ascending `lines`."""
+    after = bisect_left(lines, y)
+    return all(abs(y - near) > STEP - 0.001 for near in lines[max(0, after - 1) : after + 1])
 
 
 def _name(bundle: str, y: float) -> Markup:

@@ -285,8 +285,9 @@ def test_main_prints_json_for_a_bundle_that_is_not_sealed(folder, capsys):
     (folder / "half").write_text("no hash is checked")
     assert main([str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report) == {"figures", "missed", "seconds", "peak_mb"}
+    assert set(report) == {"figures", "missed", "broken", "seconds", "peak_mb"}
     assert report["missed"] == []
+    assert not report["broken"]
     assert [Figure(**f) for f in report["figures"]] == list(
         check_parity(folder, manifest(Recipe(), folder))
     )

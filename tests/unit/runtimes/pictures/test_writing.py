@@ -11,6 +11,7 @@ from PIL import Image
 from exporter.errors import RequestError
 from runtimes.pictures.writing import (
     require_mask_format,
+    require_outside,
     require_picture_format,
     require_size,
     save_mask,
@@ -76,3 +77,12 @@ def test_a_format_that_is_too_small_is_refused():
         require_size(Path("m.webp"), (5, 16384))
     with pytest.raises(RequestError, match="JPEG holds 65500"):
         require_size(Path("m.jpg"), (65501, 5))
+
+
+@pytest.mark.parametrize("place", ["bundle", "bundle/deeper", "link", "bundle/../bundle"])
+def test_a_place_in_a_bundle_is_refused_however_it_is_spelt(here, place):
+    Path("bundle/deeper").mkdir(parents=True)
+    Path("link").symlink_to("bundle")
+    with pytest.raises(RequestError, match=r"o\.png lies in the bundle"):
+        require_outside([Path("elsewhere.png"), Path(place) / "o.png"], [Path("bundle")])
+    require_outside([Path("o.png"), Path("none/o.png"), Path("x" * 300)], [Path("bundle")])
