@@ -17,7 +17,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.preprocess import Bools
 
 ROOT = Path(__file__).parents[3]
-MINUTES = 5
+MINUTES = 10
 AGREE = 0.9999
 """The least share of equal pixels; all have been equal so far."""
 
