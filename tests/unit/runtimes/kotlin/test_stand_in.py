@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
+from exporter.app_code import pages_of
 from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, type_check
 
 HERE = Path(__file__).parent / "standin"
@@ -40,6 +41,22 @@ def test_the_readme_shows_what_is_checked_here() -> None:
 
 def test_what_an_app_writes_is_right(built, tmp_path) -> None:
     assert type_check([*DECLARED, HERE / "App.kt", ANDROID], tmp_path) == ""
+
+
+def test_what_a_bundle_tells_an_app_to_write_is_right(built, tmp_path) -> None:
+    files = []
+    for target in ("onnx", "tflite"):
+        shown = pages_of(target)["kotlin"].partition("```kotlin\n")[2].partition("```")[0]
+        imports, _, lines = shown.partition("\n\n")
+        app = tmp_path / f"{target}.kt"
+        app.write_text(
+            f"package {target}\nimport android.content.Context\nimport android.graphics.Bitmap\n"
+            f"import segmentanything.Point\n{imports}\n"
+            "suspend fun segment(context: Context, photo: Bitmap, tap: Point): Bitmap {\n"
+            f"{lines}return overlay\n}}\n"
+        )
+        files.append(app)
+    assert type_check([*DECLARED, *files, ANDROID], tmp_path) == ""
 
 
 def test_every_wrong_call_is_caught(built, tmp_path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle.folder import Bundle
+from exporter.app_code import put_app_code
+from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.rules import (
     DetectionRule,
     DrawnPrompts,
@@ -20,6 +21,7 @@ from exporter.bundle.rules import (
 )
 from runtimes.golden_vectors.__main__ import CASES
 from runtimes.segmenters import Segmenter, open_segmenter
+from tests.unit import tiny_bundle
 from tests.unit.runtimes.segment_cases import (
     PICTURES,
     PROMPTS,
@@ -29,7 +31,7 @@ from tests.unit.runtimes.segment_cases import (
     try_prompt,
 )
 from tests.unit.runtimes.segment_kit import expect_refusal
-from tests.unit.runtimes.swift.swift_kit import PACKAGE, swift
+from tests.unit.runtimes.swift.swift_kit import PACKAGE, STRICT, require_swift, run, swift
 
 RULES = (Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts)
 
@@ -78,3 +80,15 @@ def test_the_reader_knows_every_field_of_a_rule(rule: type) -> None:
     text = (PACKAGE / "Sources" / "SegmentAnythingCore" / "Rules.swift").read_text()
     names = [field.name for field in dataclasses.fields(rule)]
     assert [name for name in names if json.dumps(name) not in text] == []
+
+
+def test_the_package_beside_a_bundle_builds(tmp_path: Path) -> None:
+    require_swift()
+    folder = tmp_path / "tiny"
+    tiny_bundle.build(folder)
+    manifest = dataclasses.replace(read_manifest(folder), target="coreml")
+    put_app_code(folder, manifest, folder.name)
+    scratch = ("--scratch-path", tmp_path / "scratch")
+    ran = run("swift", "build", "--package-path", folder / "swift", *scratch, *STRICT)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "warning:" not in ran.stdout + ran.stderr
