@@ -114,7 +114,11 @@ def _export(arguments: argparse.Namespace) -> int:
         ranges=arguments.ranges,
     )
     place = Place(
-        arguments.output, arguments.force, arguments.sign, allow_degraded=arguments.allow_degraded
+        arguments.output,
+        arguments.force,
+        arguments.sign,
+        allow_degraded=arguments.allow_degraded,
+        glue=not arguments.no_glue,
     )
     bundles = export(job, place, report)
     seconds = time.perf_counter() - start
@@ -275,6 +279,12 @@ def _parser() -> Parser:
         type=Path,
         metavar="KEY",
         help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
+    )
+    add(
+        "--no-glue",
+        action="store_true",
+        help="the bundle alone: without the source that an app runs it with (swift/ or kotlin/) "
+        "and its README.md",
     )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")

@@ -114,6 +114,7 @@ class Place:
         sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
         allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
             precision that is judged by masks.
+        glue: put the source that an app runs it with, and a page that says how, beside the bundle.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -123,11 +124,13 @@ class Place:
     force: bool = False
     sign: Path | str | None = None
     allow_degraded: bool = False
+    glue: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
         _require("Place.allow_degraded", self.allow_degraded, bool)
+        _require("Place.glue", self.glue, bool)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 

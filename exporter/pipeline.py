@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import exporter
+from exporter.app_code import put_app_code
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
@@ -309,18 +310,19 @@ class PendingBundle:
             if self.order.precision.judged:
                 recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
                 (folder / RECIPE).write_bytes(recipe.to_json().encode())
-            self.report(f"{final.name}: running the lowered graphs against torch")
-            check = Check(
-                self.order.precision, self.place.allow_degraded, self.report, self.on_miss
-            )
-            gate = network.samples.gate if network.samples else ()
-            verdict = check.run(folder, final.name, gate)
-            checked = dataclasses.replace(
-                unchecked, parity=verdict.figures, degraded=verdict.degraded
-            )
+            checked = self._check(unchecked, folder, network.samples)
+            if self.place.glue:
+                put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
+
+    def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
+        """Run the written graphs, and add their figures to the manifest."""
+        self.report(f"{self.folder.name}: running the lowered graphs against torch")
+        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
+        return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
 
     def _goldens(self, manifest: Manifest, padded: Sequence[Graph], network: Network) -> Arrays:
         """Add the goldens that depend on the target to those that every target shares."""
