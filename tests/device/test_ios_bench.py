@@ -22,7 +22,7 @@ from profiles.store import Store
 from tests.device.ios_kit import SHORT, look_at, only_line, put_program
 from tests.fakes.apple.world import UDID, FakeDevice, World
 from tests.ios_runner import built_runner
-from tests.unit.runtimes.swift.swift_kit import onnxruntime
+from tests.unit.runtimes.segment_kit import onnxruntime
 from tests.unit.tiny_bundle import Recipe, build, seal
 
 IOS, USB = f"ios:{UDID}", f"pymobiledevice3:{UDID}"
