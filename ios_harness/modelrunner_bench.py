@@ -10,7 +10,7 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,16 @@ def use_team(name: str) -> None:
 
 @dataclass(frozen=True)
 class ModelRunnerBench:
-    """A phone that coremltools reaches. See `Bench`."""
+    """A phone that coremltools reaches. See `Bench`.
+
+    `wake` is called before each process: a connection sleeps after a while, and coremltools takes
+    only a phone whose connection is up.
+    """
 
     udid: str
     facts: DeviceFacts
     method: Method
+    wake: Callable[[], None]
     _placed: set[tuple[Path, str]] = field(default_factory=set)
 
     def prepare(self, bundle: Bundle) -> None:
@@ -146,6 +151,7 @@ class ModelRunnerBench:
         return Library(WAY, "-", "-"), Setting.of(self.method, ())
 
     def _call(self, verb: str, bundle: Bundle, plan: DevicePlan, folder: Path) -> dict[str, Any]:
+        self.wake()
         app = default_cache(os.environ) / "modelrunner"
         app.mkdir(parents=True, exist_ok=True)
         for name, content in plan.files.items():

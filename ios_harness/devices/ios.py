@@ -85,8 +85,8 @@ class Phone(IosDevice):
     def _by_coremltools(self, method: Method) -> Iterator[Bench]:
         check_method(replace(method, way=AUTO))
         with locked(self.transport.identity.udid):
-            self.transport.demand_ready()
-            yield ModelRunnerBench(self.transport.identity.udid, self._listed(), method)
+            wake = self.transport.demand_ready
+            yield ModelRunnerBench(self.transport.identity.udid, self._listed(), method, wake)
 
 
 def find(identifier: str) -> IosDevice:
