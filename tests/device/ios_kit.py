@@ -26,6 +26,8 @@ def put_program(folder: Path, name: str) -> None:
 def look_at(world: World, programs: Path, monkeypatch) -> None:
     """From here on, this process meets these programs and no others of their names."""
     monkeypatch.setenv(WORLD, str(world.folder))
+    # Where the lock of a device lies: tests that run at the same time have the same serials.
+    monkeypatch.setattr(tempfile, "tempdir", str(world.folder.parent))
     # The lock of a device: the same simulated phone may be another's too.
     monkeypatch.setattr(tempfile, "tempdir", str(world.folder.parent))
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
