@@ -247,7 +247,6 @@ def _require_calibrated(job: Job, precision: Precision) -> None:
     given = {
         "--calibration": job.calibration is not None,
         "--calibration-pictures": job.calibration_pictures is not None,
-        "--ranges": job.ranges != Job.ranges,
     }
     for option, is_given in given.items():
         if is_given and not precision.calibrated:
@@ -256,6 +255,12 @@ def _require_calibrated(job: Job, precision: Precision) -> None:
                 f"{precision.name} is not calibrated: leave out {option}, which is for "
                 f"--precision {', '.join(able)}"
             )
+    if job.ranges != Job.ranges and not precision.has_ranges:
+        able = [each.name for each in precisions() if each.has_ranges]
+        raise RequestError(
+            f"{precision.name} rounds no values: leave out --ranges, which is for "
+            f"--precision {', '.join(able)}"
+        )
     if job.calibration_pictures is not None and job.calibration is None:
         raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")
 

@@ -96,7 +96,7 @@ class Lab:
 
     def rounding(self, precision: Precision, modules: frozenset[str]) -> Rounding:
         """Round these modules as a precision does."""
-        return Rounding(precision, modules, self.ranges if precision.calibrated else {})
+        return Rounding(precision, modules, self.ranges if precision.has_ranges else {})
 
     def measure(self, what: Row, change: Change, graphs: Sequence[Graph] = ()) -> Row:
         """Fill in the masks of a change; `graphs` stand for the network's own."""
@@ -186,7 +186,7 @@ def tried_edits(lab: Lab) -> Iterator[Row]:
             # The values' ranges changed with them.
             ranges = Ranges(10**12)
             dataclasses.replace(lab.calibration, graphs=(edited, decoder)).tally(ranges)
-            found = ranges.found if precision.calibrated else {}
+            found = ranges.found if precision.has_ranges else {}
             change = Rounding(precision, modules, found)
             what = Row("edits", f"channels equalised into norms, strength {strength:g}", name)
             yield lab.measure(what, change, (edited, decoder))
