@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from exporter.calibration import read_sample
 from exporter.errors import LoweringError
 from exporter.graphs import Graph
 from exporter.norm_folding import folded
 from exporter.products import Watch, weight_paths
+from exporter.watching import read_sample
 
 MOST = 7
 """Steps on either side of zero."""

@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from exporter.checkpoints.obtain import obtain
+from exporter.compensation import Compensation
 from exporter.goldens import record
 from exporter.graphs import Graph, graphs_of
 from exporter.islands import COORDINATES, DECODER_PARTS
@@ -31,7 +32,7 @@ from exporter.pipeline import draft
 from exporter.precision import Precision, load_precision
 from exporter.products import Change, Product, named, products
 from exporter.progress import on_stderr, silent
-from exporter.rounding import Ranges, Rounding
+from exporter.rounding import BLOCK, Ranges, Rounding
 from exporter.samples import CALIBRATION_SEED, GATE_SEED
 from exporter.sensitivity import Bench
 from exporter.targets import FINE
@@ -190,6 +191,10 @@ def tried_edits(lab: Lab) -> Iterator[Row]:
             change = Rounding(precision, modules, found)
             what = Row("edits", f"channels equalised into norms, strength {strength:g}", name)
             yield lab.measure(what, change, (edited, decoder))
+        if precision.compensates:
+            what = Row("edits", "norms folded, roundings that make up for each other", name)
+            with Compensation(encoder, lab.calibration.pictures).within(frozenset(), BLOCK):
+                yield lab.measure(what, lab.rounding(precision, modules))
     what = Row("edits", "Hadamard rotation of 32 inputs", "int4-weights")
     yield lab.measure(what, _rotated(modules))
     yield from _signs(lab)
