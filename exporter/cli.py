@@ -342,7 +342,7 @@ def _add_storage(parser: Parser) -> None:
 
 def _add_calibration(parser: Parser) -> None:
     add = parser.add_argument_group(
-        "calibration of --precision int8",
+        "calibration of --precision int8 and int4-weights",
         "A file prompts.json in DIR may hold prompts, in pixels of the upright picture: "
         '{"dog.jpg": [{"points": [[X, Y], [X, Y, LABEL]], "box": [X0, Y0, X1, Y1]}, ...], ...}, '
         "one entry for each object. For other pictures the float network finds objects itself.",
@@ -351,8 +351,9 @@ def _add_calibration(parser: Parser) -> None:
         "--calibration",
         type=Path,
         metavar="DIR",
-        help="find ranges on the pictures of this folder (default: on procedural scenes); of 8 and "
-        "more, every second one judges the masks instead, up to 16",
+        help="find ranges (int8) or round weights (int4-weights) on the pictures of this folder "
+        "(default: on procedural scenes); of 8 and more, every second one judges the masks "
+        "instead, up to 16",
     )
     add(
         "--calibration-pictures",
@@ -364,7 +365,8 @@ def _add_calibration(parser: Parser) -> None:
         "--ranges",
         choices=RANGE_KINDS,
         default=RANGE_KINDS[0],
-        help="from the least to the largest value (default), or with the least mean squared error",
+        help="int8: from the least to the largest value (default), or with the least mean squared "
+        "error",
     )
     add(
         "--allow-degraded",

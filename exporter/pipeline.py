@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
+    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -125,7 +126,8 @@ def export_network(
         with _samples(order, graphs, report) as samples:
             goldens = _record(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            made = Network(graphs, goldens, samples, keeping)
+            compensations = _compensations(order, graphs, samples)
+            made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
@@ -176,6 +178,19 @@ def _samples(
         _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
     )
     return record_samples(graphs, sampling, report)
+
+
+def _compensations(
+    order: Order, graphs: Sequence[Graph], samples: Samples | None
+) -> dict[str, Compensation]:
+    """Prepare the rounding of weights, for the graphs whose precision has it."""
+    from exporter.compensation import Compensation
+
+    return {
+        graph.spec.name: Compensation(graph, samples.calibration.files)
+        for graph in graphs
+        if samples is not None and order.precision_of(graph.spec).compensates
+    }
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -294,7 +309,7 @@ class PendingBundle:
                     few = self.order.precision_of(graph.spec) == self.order.precision
                     own = kept if few else frozenset()
                     if made.get(graph.spec.name, (None,))[0] != own:
-                        file = self._lower(graph, folder, network.samples, own)
+                        file = self._lower(graph, folder, network, own)
                         made[graph.spec.name] = own, file
                 files = tuple(made[graph.spec.name][1] for graph in padded)
                 unchecked = dataclasses.replace(self.draft, graphs=files)
@@ -339,16 +354,21 @@ class PendingBundle:
         )
 
     def _lower(
-        self, graph: Graph, folder: Path, samples: Samples | None, kept: frozenset[str]
+        self, graph: Graph, folder: Path, network: Network, kept: frozenset[str]
     ) -> GraphFile:
         log = folder / LOG
         precision = self.order.precision_of(graph.spec)
-        pictures = samples.calibration if samples else Pictures()
-        ranges = f", ranges of {len(pictures.files)} pictures" if precision.calibrated else ""
-        self.report(f"{self.folder.name}: lowering {graph.spec.name}{ranges}")
+        options = self.target.adapt(self.order.options, self.order.precision.name)
+        pictures = network.samples.calibration if network.samples else Pictures()
+        compensation, block = network.compensations.get(graph.spec.name), self.target.block(options)
+        edited: AbstractContextManager[None] = nullcontext()
+        words = f", ranges of {len(pictures.files)} pictures" if precision.has_ranges else ""
+        if compensation and block:
+            edited = compensation.within(kept, block)
+            words = f", weights rounded on {len(pictures.files)} pictures"
+        self.report(f"{self.folder.name}: lowering {graph.spec.name}{words}")
         try:
-            with interruptible(log), quiet(log):
-                options = self.target.adapt(self.order.options, self.order.precision.name)
+            with interruptible(log), quiet(log), edited:
                 file = self.target.lower(graph, precision, folder, options, pictures, kept)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):

@@ -35,6 +35,8 @@ BLOCKS = (16, 32, 64)
 """Weights that share a scale."""
 FINE = 4
 """Pixels of the input a side, up to which a position counts as fine."""
+BLOCK = 32
+"""The usual number of them."""
 OPSETS = (17, 18, 19, 20)
 """Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 ALIASES = {
@@ -219,6 +221,12 @@ class Target:
         self.require_precision(precision.name)
         work = Lowering(graph, precision, folder, options, pictures, kept)
         return self.lowers[precision.name](work)
+
+    def block(self, options: Options) -> int | None:
+        """Weights of a linear layer that share a scale in 4 bits; None if they have a palette."""
+        if options.palette and "palette" in self.reads:
+            return None
+        return options.block if options.block and "block" in self.reads else BLOCK
 
     def takes_bytes(self, options: Options) -> bool:
         """Whether `image` holds whole numbers from 0 to 255."""
