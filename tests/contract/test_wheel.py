@@ -20,7 +20,7 @@ from tests.contract.house import ROOT, build_house
 
 BESIDE = ("pyproject.toml", "README.md", "LICENSE", "sam_export.py")
 STUB = "sam_export-stubs/__init__.pyi"
-TYPED = ("exporter", "runtimes", "android_harness", "profiles")
+TYPED = ("exporter", "runtimes", "android_harness", "ios_harness", "profiles")
 
 CONSUMER = """
 import numpy as np
