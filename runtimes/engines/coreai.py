@@ -6,8 +6,11 @@ a phone's times. A damaged file may abort the process that opens it, so that is 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,8 @@ from runtimes.engines import EngineKind
 from runtimes.engines.aimodel.talk import TalkError, receive, send
 
 SERVING = "runtimes.engines.aimodel.serving"
+PROGRAM, HASH = "main.mlirb", "main.hash"
+AGAIN = "copy or export the bundle again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,8 @@ class _CoreaiGraph:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `LoadedGraph`. Ctrl-C ends the process, however long its call takes."""
         try:
-            send(_pipe(self.process.stdin), inputs)
+            with contextlib.suppress(BrokenPipeError):  # it is gone: the answer says why
+                send(_pipe(self.process.stdin), inputs)
             return self.answer(f"run {self.path}")
         except KeyboardInterrupt:
             self.process.kill()
@@ -59,7 +65,8 @@ class _CoreaiGraph:
         self.errors.seek(0)
         lines = [line for line in self.errors.read().decode(errors="replace").splitlines() if line]
         said = f": {printable(lines[-1], 200)}" if lines else ""
-        return f"its process ended with status {code}{said}"
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return f"its process {how}{said}"
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -72,7 +79,21 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, errors):
-        _pipe(stream).close()
+        with contextlib.suppress(BrokenPipeError):  # what it never read
+            _pipe(stream).close()
+
+
+def _require_sound(path: Path) -> None:
+    """BundleError if the program is not the one whose hash stands beside it.
+
+    On Linux the runtime does not compare them, and a program cut short aborts it.
+    """
+    try:
+        program, written = (path / PROGRAM).read_bytes(), (path / HASH).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} is no .aimodel: {error.strerror}; {AGAIN}") from None
+    if hashlib.sha256(program).digest() != written:
+        raise BundleError(f"{path}: {PROGRAM} was changed or cut short; {AGAIN}")
 
 
 def _missing() -> str | None:
@@ -83,6 +104,7 @@ def _missing() -> str | None:
 
 def _open(path: Path, graph: GraphFile, threads: int) -> _CoreaiGraph:
     """Load a function; `threads` has no effect, since the runtime uses one core."""
+    _require_sound(path)
     errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
     process = subprocess.Popen(
         [sys.executable, "-m", SERVING, str(path.absolute()), graph.signature],
