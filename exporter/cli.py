@@ -147,10 +147,11 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
     """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`."""
     names = [name.strip() for each in given for name in each.split(",")]
+    groups = targets.groups()
     for name in names:
-        if name not in (*targets.names(), "all"):
-            raise unknown("target", name, (*targets.names(), "all"), aliases=targets.ALIASES)
-    return targets.names() if "all" in names else tuple(dict.fromkeys(names))
+        if name not in (*targets.names(), *groups):
+            raise unknown("target", name, (*targets.names(), *groups), aliases=targets.ALIASES)
+    return tuple(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
 
 
 def summary(bundle: Bundle) -> str:

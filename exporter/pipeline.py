@@ -6,10 +6,11 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,7 @@ from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
-from exporter.targets import Target
+from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
 
@@ -302,16 +303,22 @@ class PendingBundle:
         padded = [as_padded(graph, rule) for graph in network.graphs]
         made: dict[str, tuple[frozenset[str], GraphFile]] = {}
         claimed, force = self.place.claims[final], self.place.force
-        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
+        with (
+            staging(claimed, force=force) as folder,
+            interruptible(folder / LOG),
+            self._parts(folder) as parts,
+        ):
 
             def lower(kept: frozenset[str]) -> Manifest:
                 for graph in padded:
                     few = self.order.precision_of(graph.spec) == self.order.precision
                     own = kept if few else frozenset()
                     if made.get(graph.spec.name, (None,))[0] != own:
-                        file = self._lower(graph, folder, network, own)
+                        file = self._lower(graph, parts, network, own, folder / LOG)
                         made[graph.spec.name] = own, file
                 files = tuple(made[graph.spec.name][1] for graph in padded)
+                if self.target.join is not None:
+                    files = self.target.join(Joining(self.draft, files, parts, folder))
                 unchecked = dataclasses.replace(self.draft, graphs=files)
                 arrays = self._goldens(unchecked, padded, network)
                 # Sorted: equal jobs give equal bytes, whatever order sets came in.
@@ -331,6 +338,15 @@ class PendingBundle:
             seal(folder, checked, self.signer)
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
+
+    @contextmanager
+    def _parts(self, folder: Path) -> Iterator[Path]:
+        """Where graphs are lowered to: the bundle itself, unless its target joins them."""
+        if self.target.join is None:
+            yield folder
+            return
+        with TemporaryDirectory(prefix="sam-export-") as parts:
+            yield Path(parts)
 
     def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
@@ -354,9 +370,8 @@ class PendingBundle:
         )
 
     def _lower(
-        self, graph: Graph, folder: Path, network: Network, kept: frozenset[str]
+        self, graph: Graph, folder: Path, network: Network, kept: frozenset[str], log: Path
     ) -> GraphFile:
-        log = folder / LOG
         precision = self.order.precision_of(graph.spec)
         options = self.target.adapt(self.order.options, self.order.precision.name)
         pictures = network.samples.calibration if network.samples else Pictures()

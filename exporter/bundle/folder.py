@@ -113,9 +113,10 @@ def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundl
     for graph in manifest.graphs:
         names = graph_files(manifest, graph)
         size = sum((path / name).stat().st_size for name in names)
-        if size != graph.bytes and not respelt.intersection(names):
+        said = sum(each.bytes for each in manifest.graphs if each.file == graph.file)
+        if size != said and not respelt.intersection(names):
             raise BundleError(
-                f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
+                f"{path}: {graph.file} has {size} bytes, and the manifest says {said}; "
                 f"{travel.AGAIN}"
             )
     return Bundle(path, manifest)

@@ -43,9 +43,9 @@ class GraphFile:
 
     Attributes:
         spec: its inputs and outputs.
-        file: name in the bundle; a folder for an .mlpackage.
-        bytes: size on disk.
-        signature: the TFLite signature to call, else empty.
+        file: name in the bundle; a folder for an .mlpackage or an .aimodel. Graphs may share one.
+        bytes: size on disk; of a file that graphs share, this graph's part.
+        signature: what to call in the file, a TFLite signature or a Core AI function; else empty.
         multiply_accumulates: of one call, as `exporter.arithmetic` counts them on the torch graph.
     """
 
