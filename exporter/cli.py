@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
-COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
-"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
+WORDS = {"compare": "profiles.accuracy.cli", "check": "runtimes.lint.cli"}
+"""First word -> its own command, by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
   sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
+  sam-export check bundles/demo-*                     graphs' forms that went wrong on phones
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -51,9 +52,9 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == [COMPARE]:
-        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
-        return compare(given[1:])
+    if given and given[0] in WORDS:
+        other: Callable[[Sequence[str]], int] = importlib.import_module(WORDS[given[0]]).main
+        return other(given[1:])
     return command.run(
         "sam-export",
         lambda: _parser().parse_args(given),
