@@ -3,22 +3,21 @@
 RequestError
 ├── NoAdbError            no adb program here
 ├── ServerVersionError    another adb's server holds the port
-└── UnusableError         a device that cannot be used as it is
-    ├── UnknownDeviceError    no device of that name
-    ├── AmbiguousError        several, and none was chosen
+└── UnusableError         a device that cannot be used as it is (runtimes/remote/errors.py)
     ├── UnauthorizedError     the device has not allowed this computer
-    ├── OfflineError          adb knows it and cannot reach it
-    └── BusyError             another run on this computer uses it
+    └── OfflineError          adb knows it and cannot reach it
 DeviceError
 ├── AdbTimeoutError       a call took longer than it may
-├── NoSpaceError          the device is full
 ├── ReadOnlyError         the work folder cannot be written
 └── CommandError          a command on the device failed
+
+What any device can fail with is in `runtimes.remote.errors`.
 """
 
 from __future__ import annotations
 
 from exporter.errors import DeviceError, RequestError
+from runtimes.remote.errors import UnusableError
 
 
 class NoAdbError(RequestError):
@@ -29,18 +28,6 @@ class ServerVersionError(RequestError):
     """The adb server that runs is of another version, and ours could not take its place."""
 
 
-class UnusableError(RequestError):
-    """A device that cannot be used as it is."""
-
-
-class UnknownDeviceError(UnusableError):
-    """No device of that name."""
-
-
-class AmbiguousError(UnusableError):
-    """Several devices, and none was chosen."""
-
-
 class UnauthorizedError(UnusableError):
     """The device has not allowed this computer."""
 
@@ -49,16 +36,8 @@ class OfflineError(UnusableError):
     """Adb knows the device and cannot reach it."""
 
 
-class BusyError(UnusableError):
-    """Another run on this computer uses the device."""
-
-
 class AdbTimeoutError(DeviceError):
     """A call of adb took longer than it may."""
-
-
-class NoSpaceError(DeviceError):
-    """The device is full."""
 
 
 class ReadOnlyError(DeviceError):

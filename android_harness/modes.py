@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from android_harness.adb.connection import Connection
-from android_harness.errors import UnusableError
 from android_harness.state.facts import WORK
 from android_harness.workspace import KILL
 from exporter.errors import DeviceError, DeviceLostError, RequestError
 from exporter.signals import uninterrupted
+from runtimes.remote.errors import UnusableError
 
 LOG = logging.getLogger("sam_export.device")
 BACK_SECONDS = 8.0

@@ -23,10 +23,11 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from android_harness.adb.connection import Connection, quoted
-from android_harness.errors import CommandError, NoSpaceError
+from android_harness.errors import CommandError
 from android_harness.state.facts import WORK, free_kb
 from exporter.bundle.folder import hash_file
 from exporter.errors import DeviceError
+from runtimes.remote.errors import NoSpaceError
 
 T = TypeVar("T")
 

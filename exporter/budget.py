@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from exporter.errors import ParityError
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
+    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.keeping import Keeping
@@ -74,12 +75,14 @@ class Network:
         goldens: what every target shares.
         samples: None if the precision is not judged on pictures.
         keeping: what stays float.
+        compensations: graph -> its weights of linear layers in 4 bits.
     """
 
     graphs: Sequence[Graph]
     goldens: Arrays
     samples: Samples | None
     keeping: Keeping
+    compensations: Mapping[str, Compensation] = field(default_factory=dict)
 
 
 def lower_within(

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
-COMPARE, COMPARE_MODULE = "compare", "profiles.accuracy.cli"
-"""A word of its own, and its module by name: bundles are run there, and imports flow to here."""
+WORDS = {"compare": "profiles.accuracy.cli", "check": "runtimes.lint.cli"}
+"""First word -> its own command, by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
   sam-export --variant mobile_sam --target all --precision fp16
@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
   sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
+  sam-export check bundles/demo-*                     graphs' forms that went wrong on phones
 
 exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request is wrong,
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)
@@ -51,9 +52,9 @@ exit status: 0 done, 1 the export failed or missed a parity floor, 2 the request
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-export` and return its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == [COMPARE]:
-        compare: Callable[[Sequence[str]], int] = importlib.import_module(COMPARE_MODULE).main
-        return compare(given[1:])
+    if given and given[0] in WORDS:
+        other: Callable[[Sequence[str]], int] = importlib.import_module(WORDS[given[0]]).main
+        return other(given[1:])
     return command.run(
         "sam-export",
         lambda: _parser().parse_args(given),
@@ -114,7 +115,11 @@ def _export(arguments: argparse.Namespace) -> int:
         ranges=arguments.ranges,
     )
     place = Place(
-        arguments.output, arguments.force, arguments.sign, allow_degraded=arguments.allow_degraded
+        arguments.output,
+        arguments.force,
+        arguments.sign,
+        allow_degraded=arguments.allow_degraded,
+        glue=not arguments.no_glue,
     )
     bundles = export(job, place, report)
     seconds = time.perf_counter() - start
@@ -143,10 +148,11 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _targets(given: Sequence[str]) -> tuple[str, ...]:
     """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`."""
     names = [name.strip() for each in given for name in each.split(",")]
+    groups = targets.groups()
     for name in names:
-        if name not in (*targets.names(), "all"):
-            raise unknown("target", name, (*targets.names(), "all"), aliases=targets.ALIASES)
-    return targets.names() if "all" in names else tuple(dict.fromkeys(names))
+        if name not in (*targets.names(), *groups):
+            raise unknown("target", name, (*targets.names(), *groups), aliases=targets.ALIASES)
+    return tuple(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
 
 
 def summary(bundle: Bundle) -> str:
@@ -276,6 +282,12 @@ def _parser() -> Parser:
         metavar="KEY",
         help="sign the manifest with this Ed25519 private key (PEM or OpenSSH) into manifest.sig",
     )
+    add(
+        "--no-glue",
+        action="store_true",
+        help="the bundle alone: without the source that an app runs it with (swift/ or kotlin/) "
+        "and its README.md",
+    )
     add("--json", action="store_true", help="print the result, or the list, as JSON")
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
@@ -332,7 +344,7 @@ def _add_storage(parser: Parser) -> None:
 
 def _add_calibration(parser: Parser) -> None:
     add = parser.add_argument_group(
-        "calibration of --precision int8",
+        "calibration of --precision int8 and int4-weights",
         "A file prompts.json in DIR may hold prompts, in pixels of the upright picture: "
         '{"dog.jpg": [{"points": [[X, Y], [X, Y, LABEL]], "box": [X0, Y0, X1, Y1]}, ...], ...}, '
         "one entry for each object. For other pictures the float network finds objects itself.",
@@ -341,8 +353,9 @@ def _add_calibration(parser: Parser) -> None:
         "--calibration",
         type=Path,
         metavar="DIR",
-        help="find ranges on the pictures of this folder (default: on procedural scenes); of 8 and "
-        "more, every second one judges the masks instead, up to 16",
+        help="find ranges (int8) or round weights (int4-weights) on the pictures of this folder "
+        "(default: on procedural scenes); of 8 and more, every second one judges the masks "
+        "instead, up to 16",
     )
     add(
         "--calibration-pictures",
@@ -354,7 +367,8 @@ def _add_calibration(parser: Parser) -> None:
         "--ranges",
         choices=RANGE_KINDS,
         default=RANGE_KINDS[0],
-        help="from the least to the largest value (default), or with the least mean squared error",
+        help="int8: from the least to the largest value (default), or with the least mean squared "
+        "error",
     )
     add(
         "--allow-degraded",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,4 +43,5 @@ def hold(order: Order, place: Place) -> Iterator[Held]:
             for folder in dict.fromkeys(folders)
             if place.force or not folder.exists()
         }
-        yield Held(place.output, place.force, place.sign, place.allow_degraded, claims)
+        given = {each.name: getattr(place, each.name) for each in dataclasses.fields(place)}
+        yield Held(**given, claims=claims)

@@ -114,6 +114,7 @@ class Place:
         sign: an Ed25519 private key to sign them with, kept as a Path; None for unsigned.
         allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
             precision that is judged by masks.
+        glue: put the source that an app runs it with, and a page that says how, beside the bundle.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -123,11 +124,13 @@ class Place:
     force: bool = False
     sign: Path | str | None = None
     allow_degraded: bool = False
+    glue: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
         _require("Place.allow_degraded", self.allow_degraded, bool)
+        _require("Place.glue", self.glue, bool)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
@@ -241,17 +244,19 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
 
 def _require_calibrated(job: Job, precision: Precision) -> None:
     """RequestError for options of calibration that the precision does not read."""
+    able = [each for each in precisions() if each.calibrated]
+    ranging = [each for each in able if each.has_ranges]
     given = {
-        "--calibration": job.calibration is not None,
-        "--calibration-pictures": job.calibration_pictures is not None,
-        "--ranges": job.ranges != Job.ranges,
+        "--calibration": (job.calibration is not None, able),
+        "--calibration-pictures": (job.calibration_pictures is not None, able),
+        "--ranges": (job.ranges != Job.ranges, ranging),
     }
-    for option, is_given in given.items():
-        if is_given and not precision.calibrated:
-            able = [each.name for each in precisions() if each.calibrated]
+    for option, (is_given, readers) in given.items():
+        if is_given and precision not in readers:
+            reason = "rounds no values" if precision.calibrated else "is not calibrated"
             raise RequestError(
-                f"{precision.name} is not calibrated: leave out {option}, which is for "
-                f"--precision {', '.join(able)}"
+                f"{precision.name} {reason}: leave out {option}, which is for --precision "
+                f"{', '.join(each.name for each in readers)}"
             )
     if job.calibration_pictures is not None and job.calibration is None:
         raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -146,6 +145,8 @@ def _require_plain(path: Path, name: str) -> None:
 
 
 def _hash(path: Path) -> str:
+    import hashlib  # `--list` needs none of it
+
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

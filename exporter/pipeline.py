@@ -6,15 +6,17 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import exporter
+from exporter.app_code import put_app_code
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
 from exporter.bundle.goldens import GOLDENS
@@ -38,7 +40,7 @@ from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
-from exporter.targets import Target
+from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
+    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -124,7 +127,8 @@ def export_network(
         with _samples(order, graphs, report) as samples:
             goldens = _record(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            made = Network(graphs, goldens, samples, keeping)
+            compensations = _compensations(order, graphs, samples)
+            made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
@@ -178,6 +182,19 @@ def _samples(
         _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
     )
     return record_samples(graphs, sampling, report)
+
+
+def _compensations(
+    order: Order, graphs: Sequence[Graph], samples: Samples | None
+) -> dict[str, Compensation]:
+    """Prepare the rounding of weights, for the graphs whose precision has it."""
+    from exporter.compensation import Compensation
+
+    return {
+        graph.spec.name: Compensation(graph, samples.calibration.files)
+        for graph in graphs
+        if samples is not None and order.precision_of(graph.spec).compensates
+    }
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -289,16 +306,22 @@ class PendingBundle:
         padded = [as_padded(graph, rule) for graph in network.graphs]
         made: dict[str, tuple[frozenset[str], GraphFile]] = {}
         claimed, force = self.place.claims[final], self.place.force
-        with staging(claimed, force=force) as folder, interruptible(folder / LOG):
+        with (
+            staging(claimed, force=force) as folder,
+            interruptible(folder / LOG),
+            self._parts(folder) as parts,
+        ):
 
             def lower(kept: frozenset[str]) -> Manifest:
                 for graph in padded:
                     few = self.order.precision_of(graph.spec) == self.order.precision
                     own = kept if few else frozenset()
                     if made.get(graph.spec.name, (None,))[0] != own:
-                        file = self._lower(graph, folder, network.samples, own)
+                        file = self._lower(graph, parts, network, own, folder / LOG)
                         made[graph.spec.name] = own, file
                 files = tuple(made[graph.spec.name][1] for graph in padded)
+                if self.target.join is not None:
+                    files = self.target.join(Joining(self.draft, files, parts, folder))
                 unchecked = dataclasses.replace(self.draft, graphs=files)
                 arrays = self._goldens(unchecked, padded, network)
                 # Sorted: equal jobs give equal bytes, whatever order sets came in.
@@ -312,18 +335,28 @@ class PendingBundle:
             if self.order.precision.judged:
                 recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
                 (folder / RECIPE).write_bytes(recipe.to_json().encode())
-            self.report(f"{final.name}: running the lowered graphs against torch")
-            check = Check(
-                self.order.precision, self.place.allow_degraded, self.report, self.on_miss
-            )
-            gate = network.samples.gate if network.samples else ()
-            verdict = check.run(folder, final.name, gate)
-            checked = dataclasses.replace(
-                unchecked, parity=verdict.figures, degraded=verdict.degraded
-            )
+            checked = self._check(unchecked, folder, network.samples)
+            if self.place.glue:
+                put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
+
+    @contextmanager
+    def _parts(self, folder: Path) -> Iterator[Path]:
+        """Where graphs are lowered to: the bundle itself, unless its target joins them."""
+        if self.target.join is None:
+            yield folder
+            return
+        with TemporaryDirectory(prefix="sam-export-") as parts:
+            yield Path(parts)
+
+    def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
+        """Run the written graphs, and add their figures to the manifest."""
+        self.report(f"{self.folder.name}: running the lowered graphs against torch")
+        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
+        return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
 
     def _goldens(self, manifest: Manifest, padded: Sequence[Graph], network: Network) -> Arrays:
         """Add the goldens that depend on the target to those that every target shares."""
@@ -340,16 +373,20 @@ class PendingBundle:
         )
 
     def _lower(
-        self, graph: Graph, folder: Path, samples: Samples | None, kept: frozenset[str]
+        self, graph: Graph, folder: Path, network: Network, kept: frozenset[str], log: Path
     ) -> GraphFile:
-        log = folder / LOG
         precision = self.order.precision_of(graph.spec)
-        pictures = samples.calibration if samples else Pictures()
-        ranges = f", ranges of {len(pictures.files)} pictures" if precision.calibrated else ""
-        self.report(f"{self.folder.name}: lowering {graph.spec.name}{ranges}")
+        options = self.target.adapt(self.order.options, self.order.precision.name)
+        pictures = network.samples.calibration if network.samples else Pictures()
+        compensation, block = network.compensations.get(graph.spec.name), self.target.block(options)
+        edited: AbstractContextManager[None] = nullcontext()
+        words = f", ranges of {len(pictures.files)} pictures" if precision.has_ranges else ""
+        if compensation and block:
+            edited = compensation.within(kept, block)
+            words = f", weights rounded on {len(pictures.files)} pictures"
+        self.report(f"{self.folder.name}: lowering {graph.spec.name}{words}")
         try:
-            with interruptible(log), quiet(log):
-                options = self.target.adapt(self.order.options, self.order.precision.name)
+            with interruptible(log), quiet(log), edited:
                 file = self.target.lower(graph, precision, folder, options, pictures, kept)
                 return dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         except (OSError, MemoryError, SamExportError):

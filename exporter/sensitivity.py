@@ -96,7 +96,7 @@ def measure_blocks(
     Returns:
         The blocks; the one that loses most for each weight first.
     """
-    ranges = bench.ranges() if precision.calibrated else {}
+    ranges = bench.ranges() if precision.has_ranges else {}
     names = list(dict.fromkeys(each.block for each in chosen))
     found = []
     for at, name in enumerate(names):

@@ -45,7 +45,7 @@ def measuring() -> Parser:
     made = _parser(
         "sam-bench",
         "sam-bench BUNDLE... --device NAME [options] | sam-bench WORD ...",
-        "Measure bundles on phones, emulators and this host, and keep the results.",
+        "Measure bundles on phones, emulators, simulators and this host, and keep the results.",
         EXAMPLES,
     )
     add = made.add_argument
@@ -61,8 +61,8 @@ def measuring() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="host, android, android:SERIAL, emulator:AVD, or SERIAL or AVD alone; repeatable "
-        "(default: host)",
+        help="host, android, android:SERIAL, emulator:AVD, ios, ios:UDID, simulator:UDID, "
+        "pymobiledevice3:UDID, mac, or SERIAL, AVD or UDID alone; repeatable (default: host)",
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
     add_method(made)
@@ -95,7 +95,10 @@ def checking() -> Parser:
     """Of `sam-bench check`."""
     made = _word("check", "--budget FILE [options]", "Hold measurements to a budget.")
     made.add_argument(
-        "--budget", required=True, metavar="FILE", help="a TOML file, or phone, emulator, host"
+        "--budget",
+        required=True,
+        metavar="FILE",
+        help="a TOML file, or phone, iphone, emulator, host",
     )
     made.add_argument(
         "--profile",

@@ -65,10 +65,14 @@ def _measure(arguments: Arguments) -> int:
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
-        devices = [kinds.find(name) for name in arguments.device or [HOST]]
+        names = arguments.device or [HOST]
+        delegate = arguments.delegate or kinds.default_delegate(names)
+        devices = [kinds.find(name) for name in names]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
         require_outside([arguments.store], arguments.bundles)
-        plan = BenchPlan(bundles, read_method(arguments), Store(arguments.store), arguments.label)
+        plan = BenchPlan(
+            bundles, read_method(arguments, delegate), Store(arguments.store), arguments.label
+        )
         outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
@@ -108,7 +112,8 @@ def _check(arguments: Arguments) -> int:
         warn = cache(_warn)
         profiles = [p for name in arguments.profile for p in select(name, store, warn)]
     else:
-        profiles = latest(Filters(device_class=held_to.device_class).apply(store.read(_warn)))
+        fitting = Filters(device_class=held_to.device_class).apply(store.read(_warn))
+        profiles = latest(p for p in fitting if held_to.is_for(p.device.system))
     rows = budget.check(held_to, [summarise(profile) for profile in profiles])
     if arguments.json:
         _print_json([asdict(row) | {"verdict": row.verdict} for row in rows])
@@ -135,7 +140,7 @@ def _report(arguments: Arguments) -> int:
         require_writable(path)
     profiles = _filtered(arguments)
     if not arguments.all:
-        profiles = latest(profiles)
+        profiles = latest(profiles, each_delegate=True)
     if not profiles:
         raise RequestError(f"no profile in {arguments.store} fits; see sam-bench list")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

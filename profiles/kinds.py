@@ -14,6 +14,7 @@ from exporter import catalog
 from exporter.closest import unknown
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import (
+    CPU,
     Condition,
     Device,
     DeviceFacts,
@@ -26,7 +27,9 @@ from runtimes.device import (
 T = TypeVar("T")
 ALIASES = {
     "phone": "android", "adb": "android", "pixel": "android", "usb": "android",
-    "avd": "emulator", "simulator": "emulator",
+    "avd": "emulator",
+    "iphone": "ios", "ipad": "ios", "apple": "ios", "devicectl": "ios", "simctl": "simulator",
+    "usbmux": "pymobiledevice3", "macos": "mac",
     "cpu": "host", "localhost": "host", "local": "host", "computer": "host", "pc": "host",
 }  # fmt: skip
 """What people call a kind of device."""
@@ -54,6 +57,22 @@ def ways() -> tuple[str, ...]:
 def delegates() -> tuple[str, ...]:
     """For `--delegate`: whatever any kind has."""
     return _once(delegate for kind in kinds() for delegate in kind.delegates)
+
+
+def default_delegate(names: Iterable[str]) -> str:
+    """Choose what computes if the user names nothing: what the kinds of these devices say.
+
+    Raises:
+        RequestError: they differ, so one method would not fit all; or no such device.
+    """
+    found = {kind_of(name)[0].delegate: name for name in names}
+    if len(found) > 1:
+        named = " and ".join(f"{name} ({delegate})" for delegate, name in found.items())
+        raise RequestError(
+            f"{named} compute with different delegates unless told: name one by --delegate that "
+            "all of them have, or measure them apart"
+        )
+    return next(iter(found), CPU)
 
 
 def modes() -> tuple[Mode, ...]:

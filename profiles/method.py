@@ -90,7 +90,7 @@ def add_method(made: Parser) -> None:
     )
     ways, delegates = (AUTO, *kinds.ways()), kinds.delegates()
     add("--way", choices=ways, default=d.way, help=f"how the runner gets there ({d.way})")
-    add("--delegate", choices=delegates, default=d.delegate, help=f"what computes ({d.delegate})")
+    add("--delegate", choices=delegates, help=f"what computes ({d.delegate}; Core ML: all)")
     for mode in kinds.modes():
         add(
             f"--{mode.name}",
@@ -108,8 +108,8 @@ def mode_of(name: str) -> str:
     return f"mode_{name}"
 
 
-def read_method(arguments: argparse.Namespace) -> Method:
-    """Turn the options of `measuring` into a method."""
+def read_method(arguments: argparse.Namespace, delegate: str = DEFAULTS.delegate) -> Method:
+    """Turn the options of `measuring` into a method; `delegate` is for those who name none."""
     return dataclasses.replace(
         DEFAULTS,
         runs=arguments.runs,
@@ -119,7 +119,7 @@ def read_method(arguments: argparse.Namespace) -> Method:
         threads=arguments.threads,
         cores=arguments.cores,
         way=arguments.way,
-        delegate=arguments.delegate,
+        delegate=arguments.delegate or delegate,
         modes=tuple(sorted(m.name for m in kinds.modes() if getattr(arguments, mode_of(m.name)))),
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,

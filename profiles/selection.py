@@ -94,12 +94,18 @@ def select(word: str, store: Store, report: Progress = silent) -> list[Profile]:
     return found
 
 
-def latest(profiles: Iterable[Profile]) -> list[Profile]:
-    """Choose the last profile of each bundle on each device, in order of time."""
+def latest(profiles: Iterable[Profile], *, each_delegate: bool = False) -> list[Profile]:
+    """Choose the last profile of each bundle on each device, in order of time.
+
+    Args:
+        profiles: in order of time.
+        each_delegate: the last by each delegate, so that they can stand side by side.
+    """
     last: dict[tuple[str, ...], Profile] = {}
     for profile in profiles:
         device = profile.device
-        key = (profile.bundle.name, device.device, device.model, device.soc)
+        delegate = profile.method.delegate if each_delegate else ""
+        key = (profile.bundle.name, device.device, device.model, device.soc, delegate)
         last.pop(key, None)
         last[key] = profile
     return list(last.values())

@@ -18,14 +18,15 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.bundle.ranges import Count, NotNegative, OneOrMore
 
-PHONE, EMULATOR, SIMULATED, HOST, UNKNOWN = CLASSES = (
-    *("phone", "emulator", "simulated", "host"),
+PHONE, EMULATOR, SIMULATOR, SIMULATED, HOST, UNKNOWN = CLASSES = (
+    *("phone", "emulator", "simulator", "simulated", "host"),
     "unknown",
 )
 """The class of a device. Numbers of different classes are never compared.
 
 `phone` is what proved to be one (or a tablet), `emulator` whatever runs Android on a computer:
-virtual devices, containers, PCs. `unknown` is the rest: televisions, watches, cars, boards.
+virtual devices, containers, PCs. `simulator` is Xcode's, which runs Core ML on the Mac. `unknown`
+is the rest: televisions, watches, cars, boards.
 """
 
 AUTO, CPU = "auto", "cpu"
@@ -178,6 +179,23 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """One operation of a graph, and where the system means to run it.
+
+    Attributes:
+        name: of its first output in our graph.
+        operation: its kind, as the runtime calls it: `ios17.conv`.
+        unit: `neural engine`, `gpu` or `cpu`.
+        cost: its share of the graph's work as the system guesses it, 0..1; None if it does not.
+    """
+
+    name: str
+    operation: str
+    unit: str
+    cost: NotNegative | None = None
+
+
+@dataclass(frozen=True)
 class GraphRun:
     """One process that loaded one graph and called it many times. Times in nanoseconds.
 
@@ -192,6 +210,9 @@ class GraphRun:
         timed: false if the runtime is an interpreter: its times would say nothing of the bundle,
             so there are none (the nanoseconds are 0, the samples empty).
         way: how the runner reached the device, as `Method.way` names it; empty for a host.
+        cold_load_ns: loading it for the first time on the device, which compiles it there; None if
+            the runtime compiles nothing.
+        placement: where each operation runs, in their order; empty if the runtime does not tell.
     """
 
     graph: str
@@ -207,6 +228,8 @@ class GraphRun:
     notes: tuple[str, ...] = ()
     timed: bool = True
     way: str = ""
+    cold_load_ns: Count | None = None
+    placement: tuple[Placed, ...] = ()
 
     @classmethod
     def untimed(cls, graph: str, runtime: str, why: str) -> GraphRun:
@@ -354,6 +377,7 @@ class DeviceKind:
             if nothing is kept.
         ways: for `--way`, besides AUTO.
         delegates: for `--delegate`.
+        delegate: what computes if the user names none.
         modes: what its devices can be put into.
         options: what it takes from the command line.
         knows: whether NAME alone, without `KIND:`, is one of its devices now; None if none is.
@@ -367,6 +391,7 @@ class DeviceKind:
     clean: Callable[[str], str] | None = None
     ways: tuple[str, ...] = ()
     delegates: tuple[str, ...] = (CPU,)
+    delegate: str = CPU
     modes: tuple[Mode, ...] = ()
     options: tuple[KindOption, ...] = ()
     knows: Callable[[str], bool] | None = None

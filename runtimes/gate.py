@@ -30,8 +30,8 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Floats, Frame, seen_frame
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
-from exporter.calibration import read_sample
 from exporter.errors import ParityError
+from exporter.watching import read_sample
 from runtimes.engines import Load, LoadedGraph, loader, run_canonical
 from runtimes.measures import (
     MASKS,

@@ -13,13 +13,9 @@ from pathlib import Path
 from android_harness.adb import sections
 from android_harness.adb.program import QUICK, Adb, AdbAnswer, failure
 from android_harness.adb.rows import AdbRow, selector
-from android_harness.errors import (
-    CommandError,
-    NoSpaceError,
-    ReadOnlyError,
-    UnusableError,
-)
+from android_harness.errors import CommandError, ReadOnlyError
 from exporter.errors import DeviceError
+from runtimes.remote.errors import NoSpaceError, UnusableError
 
 LOG = logging.getLogger("sam_export.device")
 SLOWEST = 2 * 2**20

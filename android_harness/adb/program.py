@@ -25,18 +25,12 @@ from android_harness.adb.rows import (
     selector,
     unusable,
 )
-from android_harness.errors import (
-    AdbTimeoutError,
-    NoAdbError,
-    OfflineError,
-    ServerVersionError,
-    UnknownDeviceError,
-    UnusableError,
-)
+from android_harness.errors import AdbTimeoutError, NoAdbError, OfflineError, ServerVersionError
 from exporter import programs
 from exporter.errors import DeviceError, DeviceLostError
 from exporter.printable import printable
 from exporter.programs import FloodError
+from runtimes.remote.errors import UnknownDeviceError, UnusableError
 
 LOG = logging.getLogger("sam_export.adb")
 VARIABLE = "SAM_EXPORT_ADB"

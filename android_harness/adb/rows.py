@@ -8,14 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from android_harness.errors import (
-    AmbiguousError,
-    OfflineError,
-    UnauthorizedError,
-    UnknownDeviceError,
-    UnusableError,
-)
+from android_harness.errors import OfflineError, UnauthorizedError
 from exporter.printable import printable
+from runtimes.remote.errors import AmbiguousError, UnknownDeviceError, UnusableError
 
 _HEAD = "List of devices attached"
 _STATES = (

@@ -13,14 +13,14 @@ from android_harness.adb.connection import Connection
 from android_harness.adb.program import VARIABLE, Adb, find_adb, use_adb
 from android_harness.adb.rows import AdbRow, named
 from android_harness.bench import AndroidBench, FindWay
-from android_harness.errors import UnusableError
-from android_harness.lock import locked
 from android_harness.modes import change_modes
 from android_harness.state import condition, facts, topology
 from android_harness.state.device_class import judge_row
 from android_harness.ways import Supplies, delegates, find_way, way_kinds
 from exporter.errors import RequestError, SamExportError
 from runtimes.device import Bench, DeviceFacts, DeviceKind, KindOption, Listed, Method, Mode
+from runtimes.remote.errors import UnusableError
+from runtimes.remote.lock import locked
 
 FIXED = Mode("fixed-performance", "Android's mode of steady clocks")
 MODES = (FIXED,)

@@ -22,10 +22,11 @@ from android_harness.adb.connection import Connection
 from android_harness.adb.program import Adb, find_adb
 from android_harness.devices import android
 from android_harness.devices.android import AndroidDevice
-from android_harness.errors import AdbTimeoutError, UnknownDeviceError
+from android_harness.errors import AdbTimeoutError
 from exporter import programs
 from exporter.errors import DeviceError, DeviceLostError, RequestError
 from runtimes.device import Bench, DeviceFacts, Listed, Method
+from runtimes.remote.errors import UnknownDeviceError
 
 LOG = logging.getLogger("sam_export.device")
 BOOT_SECONDS = 300.0

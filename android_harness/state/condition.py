@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from android_harness.errors import UnusableError
 from android_harness.state import battery, thermal, topology
 from runtimes.device import Condition, Temperature
+from runtimes.remote.errors import UnusableError
 
 PARTS = {
     "thermal": thermal.SCRIPT,

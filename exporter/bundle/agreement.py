@@ -83,7 +83,7 @@ def _names(manifest: Manifest) -> Iterator[str]:
     specs = [graph.spec for graph in manifest.graphs]
     for what, names in (
         ("graphs are called", (spec.name for spec in specs)),
-        ("graphs have the file", (graph.file for graph in manifest.graphs)),
+        ("graphs have the file", (_place(graph) for graph in manifest.graphs)),
         *((f"inputs of {s.name} are called", (t.name for t in s.inputs)) for s in specs),
         *((f"outputs of {s.name} are called", (t.name for t in s.outputs)) for s in specs),
     ):
@@ -93,6 +93,11 @@ def _names(manifest: Manifest) -> Iterator[str]:
         yield f"no graph may be called {END_TO_END!r} or have a slash in its name"
     if manifest.files:
         yield from _files(manifest)
+
+
+def _place(graph: GraphFile) -> str:
+    """Say where a graph is: its file, and what to call there. Only a named one shares a file."""
+    return f"{graph.file} {graph.signature}" if graph.signature else graph.file
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

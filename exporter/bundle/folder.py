@@ -22,7 +22,11 @@ from exporter.printable import printable, quote
 
 MOST_BYTES = 4 * 2**20
 """Of a manifest; the largest here has 12 KB."""
-BESIDE = frozenset({MANIFEST, SIGNATURE})
+PAGE = "README.md"
+"""Says to a reader what the bundle is; nothing loads it."""
+APP_CODE = ("swift", "kotlin")
+"""Folders with the source that an app runs the bundle with, and what was built of it."""
+BESIDE = frozenset({MANIFEST, SIGNATURE, PAGE})
 """What a manifest does not list."""
 LOG = "toolkit.log"
 
@@ -109,9 +113,10 @@ def open_bundle(path: Path | str, verify_key: Path | str | None = None) -> Bundl
     for graph in manifest.graphs:
         names = graph_files(manifest, graph)
         size = sum((path / name).stat().st_size for name in names)
-        if size != graph.bytes and not respelt.intersection(names):
+        said = sum(each.bytes for each in manifest.graphs if each.file == graph.file)
+        if size != said and not respelt.intersection(names):
             raise BundleError(
-                f"{path}: {graph.file} has {size} bytes, and the manifest says {graph.bytes}; "
+                f"{path}: {graph.file} has {size} bytes, and the manifest says {said}; "
                 f"{travel.AGAIN}"
             )
     return Bundle(path, manifest)
@@ -150,7 +155,9 @@ def _verify_hashes(folder: Path, manifest: Manifest) -> set[str]:
 
 
 def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
-    """List every file below `folder` but traces of travelling, sorted posix paths.
+    """List every file below `folder` but traces of travelling and the app's code, sorted.
+
+    Paths are posix.
 
     Args:
         folder: a bundle, or what becomes one.
@@ -163,7 +170,7 @@ def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
     ours = {PurePosixPath(name).name for name in known}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name not in known and travel.is_harmless(name, ours):
+        if name not in known and (travel.is_harmless(name, ours) or _is_app_code(name)):
             continue
         if path.is_symlink():
             raise BundleError(travel.explain_link(folder, name))
@@ -173,6 +180,12 @@ def tree_files(folder: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
             raise BundleError(f"{folder}: {name!r} is not a plain file")
         files.append(name)
     return tuple(sorted(files))
+
+
+def _is_app_code(name: str) -> bool:
+    """Whether a file stands in the source beside a bundle, or among what was built of it."""
+    top, _, rest = name.partition("/")
+    return top in APP_CODE and bool(rest)
 
 
 def hash_file(path: Path) -> str:

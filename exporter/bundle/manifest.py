@@ -43,9 +43,9 @@ class GraphFile:
 
     Attributes:
         spec: its inputs and outputs.
-        file: name in the bundle; a folder for an .mlpackage.
-        bytes: size on disk.
-        signature: the TFLite signature to call, else empty.
+        file: name in the bundle; a folder for an .mlpackage or an .aimodel. Graphs may share one.
+        bytes: size on disk; of a file that graphs share, this graph's part.
+        signature: what to call in the file, a TFLite signature or a Core AI function; else empty.
         multiply_accumulates: of one call, as `exporter.arithmetic` counts them on the torch graph.
     """
 
@@ -114,14 +114,14 @@ RangeKind = Literal["min-max", "mse"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the ranges of values were found on, and the masks judged on.
+    """What ranges of values or rounded weights were found on, and the masks judged on.
 
     Attributes:
         ranges: `min-max`, the least and the largest value; or `mse`, the range with the least mean
-            squared error, which may cut some values off.
+            squared error, which may cut some values off. Means nothing if weights alone are small.
         pictures: the user's, sorted by name; empty for procedural scenes alone.
         prompts_sha256: of the `prompts.json` beside them; empty if there is none.
-        scenes: procedural scenes that ranges were found on.
+        scenes: procedural scenes that they were found on.
         seed: of the first of them.
         gate_scenes: procedural scenes that masks were judged on.
         gate_seed: of the first of them.

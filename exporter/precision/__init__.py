@@ -38,7 +38,10 @@ class Precision:
         floors: name of its row in `runtimes.measures.FLOORS`; empty for its own name.
         decoder: precision of graphs that see no image; empty for this one. They are small and
             quick, and lose the most in few bits.
-        calibrated: whether ranges of values are found on pictures.
+        calibrated: whether pictures decide how numbers are rounded: ranges of values, or, if
+            `compensates`, weights.
+        compensates: whether weights of linear layers are rounded so that their errors make up for
+            each other, see `exporter.compensation`.
         judged: whether masks on pictures decide if a bundle is good (`runtimes.gate`): rounding to
             few bits moves every number, and only the masks tell whether it matters.
     """
@@ -51,12 +54,18 @@ class Precision:
     floors: str = ""
     decoder: str = ""
     calibrated: bool = False
+    compensates: bool = False
     judged: bool = False
 
     @property
     def bits(self) -> int:
         """Bits of a weight."""
         return int(self.weights.removeprefix("float").removeprefix("int"))
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether values are rounded too, so that their ranges are needed."""
+        return self.activations == "int8"
 
     @property
     def floors_row(self) -> str:

@@ -1,4 +1,4 @@
-"""4-bit weights of linear layers, 8-bit weights of convolutions, float arithmetic."""
+"""4-bit weights of linear layers, rounded by pictures; 8-bit ones of convolutions; float sums."""
 
 from exporter.islands import COORDINATES
 from exporter.precision import Precision
@@ -11,5 +11,7 @@ PRECISION = Precision(
     "float32",
     keeps_float=(COORDINATES,),
     decoder="fp16",
+    calibrated=True,
+    compensates=True,
     judged=True,
 )

@@ -1,9 +1,9 @@
 """The formats a graph can be lowered to, one folder each.
 
 To add a target: a folder here with `TARGET`, a `Target`, and one file a precision. Its `lower`
-writes one file (or folder) and returns its `GraphFile`; it changes nothing else. If nothing here
-can run the format yet, add an engine in `runtimes/engines/`. Only a precision's file imports the
-toolkit: it may be missing.
+writes one file (or folder) and returns its `GraphFile`; it changes nothing else. A format that
+holds all graphs in one file has a `join` besides. If nothing here can run the format yet, add an
+engine in `runtimes/engines/`. Only a precision's file imports the toolkit: it may be missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from exporter.errors import RequestError
 from exporter.printable import quote
 
 if TYPE_CHECKING:
-    from exporter.bundle.manifest import GraphFile
+    from exporter.bundle.manifest import GraphFile, Manifest
     from exporter.graphs import Graph
     from exporter.precision import Precision
 
@@ -35,11 +35,14 @@ BLOCKS = (16, 32, 64)
 """Weights that share a scale."""
 FINE = 4
 """Pixels of the input a side, up to which a position counts as fine."""
+BLOCK = 32
+"""The usual number of them."""
 OPSETS = (17, 18, 19, 20)
 """Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 ALIASES = {
-    "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "apple": "coreml", "macos": "coreml",
+    "ios": "coreml", "iphone": "coreml", "ipad": "coreml", "macos": "coreml",
     "mlpackage": "coreml", "mlmodel": "coreml", "ane": "coreml",
+    "aimodel": "coreai", "core-ai": "coreai",
     "android": "tflite", "litert": "tflite", "tensorflow": "tflite", "tensorflow-lite": "tflite",
     "tf": "tflite", "tf-lite": "tflite",
     "ort": "onnx", "onnxruntime": "onnx", "windows": "onnx", "web": "onnx",
@@ -177,6 +180,23 @@ class Lowering:
 
 
 @dataclass(frozen=True)
+class Joining:
+    """A bundle's graphs, lowered one by one, to be written as one file.
+
+    Attributes:
+        manifest: the bundle's, before lowering.
+        files: of the graphs, in the order they run.
+        parts: folder that holds them.
+        folder: where the one file goes.
+    """
+
+    manifest: Manifest
+    files: tuple[GraphFile, ...]
+    parts: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Target:
     """One format.
 
@@ -191,6 +211,11 @@ class Target:
         adapt: options, precision -> the options that the precision needs; RequestError if it
             cannot have one of them.
         reads: names of the fields of `Options` that it reads.
+        groups: other words of `--target` that mean it, with every other target of the group.
+        join: writes the lowered graphs as one file; None if each has its own. A graph's `bytes` is
+            then its share of the file, and its `signature` the function to call.
+        modules: distribution -> its module, if that is not called alike.
+        unavailable: why its toolkit cannot be installed on this machine; empty if it can.
     """
 
     name: str
@@ -201,6 +226,10 @@ class Target:
     lowers: Mapping[str, Callable[[Lowering], GraphFile]]
     adapt: Callable[[Options, str], Options] = lambda options, precision: options
     reads: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    join: Callable[[Joining], tuple[GraphFile, ...]] | None = None
+    modules: Mapping[str, str] = field(default_factory=dict)
+    unavailable: Callable[[], str] = lambda: ""
 
     def lower(
         self,
@@ -219,6 +248,12 @@ class Target:
         self.require_precision(precision.name)
         work = Lowering(graph, precision, folder, options, pictures, kept)
         return self.lowers[precision.name](work)
+
+    def block(self, options: Options) -> int | None:
+        """Weights of a linear layer that share a scale in 4 bits; None if they have a palette."""
+        if options.palette and "palette" in self.reads:
+            return None
+        return options.block if options.block and "block" in self.reads else BLOCK
 
     def takes_bytes(self, options: Options) -> bool:
         """Whether `image` holds whole numbers from 0 to 255."""
@@ -241,7 +276,8 @@ class Target:
     def missing(self) -> list[str]:
         """List the distributions it needs that are not installed."""
         needed = dict.fromkeys((*EVERY_EXPORT, *self.packages))
-        return [p for p in needed if importlib.util.find_spec(p.replace("-", "_")) is None]
+        modules = {p: self.modules.get(p, p.replace("-", "_")) for p in needed}
+        return [p for p, module in modules.items() if importlib.util.find_spec(module) is None]
 
     def require_precision(self, precision: str) -> None:
         """RequestError if the format has no such precision."""
@@ -263,6 +299,10 @@ def require_toolkits(asked: Sequence[Target]) -> None:
     lame = {target.name: missing for target in asked if (missing := target.missing())}
     if not lame:
         return
+    for target in asked:
+        reason = target.unavailable() if target.name in lame else ""
+        if reason:
+            raise RequestError(f"--target {target.name} cannot be exported here: {reason}")
     every = len(lame) > 1 and set(lame) == set(names())
     owners = dict.fromkeys(target.extra for target in asked if target.name in lame)
     extras = "all" if every else ",".join(owners)
@@ -324,6 +364,19 @@ def _pads_with_bytes(rule: Preprocess) -> bool:
 def names() -> tuple[str, ...]:
     """Every target."""
     return catalog.names("exporter.targets")
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """List the words that mean several targets: word -> targets.
+
+    `all` leaves out those whose toolkit cannot be installed on this machine.
+    """
+    every = [load_target(name) for name in names()]
+    found = {"all": tuple(each.name for each in every if not each.unavailable())}
+    for target in every:
+        for group in target.groups:
+            found[group] = (*found.get(group, ()), target.name)
+    return found
 
 
 def load_target(name: str) -> Target:

@@ -1,8 +1,8 @@
 """Limits that a bundle must keep on a class of devices.
 
-A budget is a TOML file: `device_class`, a table `[limits]` (see MEASURES), and for single graphs
-`[limits.GRAPH]` (see GRAPH_MEASURES). A name without a folder and suffix is one of ours, in
-`profiles/budgets/`.
+A budget is a TOML file: `device_class`, a table `[limits]` (see MEASURES), for single graphs
+`[limits.GRAPH]` (see GRAPH_MEASURES), and `systems` if it is for some of the class alone. A name
+without a folder and suffix is one of ours, in `profiles/budgets/`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 
 from exporter.closest import suggest, unknown
 from exporter.errors import RequestError
+from exporter.printable import printable
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import GraphSummary, Summary
 from runtimes.device import CLASSES
 
 OURS = Path(__file__).parents[1] / "budgets"
+_KEYS = ("device_class", "systems", "limits")
 
 
 def _of(name: str, part: str) -> Callable[[Any], float | None]:
@@ -62,11 +64,20 @@ class BudgetLimit:
 
 @dataclass(frozen=True)
 class Budget:
-    """The limits of one class of devices."""
+    """The limits of one class of devices.
+
+    Attributes:
+        systems: names of the systems that it is for, as `iOS`; empty for every one.
+    """
 
     name: str
     device_class: str
     limits: tuple[BudgetLimit, ...]
+    systems: tuple[str, ...] = ()
+
+    def is_for(self, system: str) -> bool:
+        """Tell whether it is for devices with a system of that name and version."""
+        return not self.systems or system.partition(" ")[0] in self.systems
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
     """Check every limit against every profile.
 
     Raises:
-        RequestError: no profile, or one of another class than the budget's.
+        RequestError: no profile, or one of another class or system than the budget's.
     """
     if not summaries:
         raise RequestError(
@@ -113,6 +124,12 @@ def check(budget: Budget, summaries: list[Summary]) -> list[Judged]:
         raise RequestError(
             f"{strangers[0].id} was measured on class {strangers[0].device_class}; budget "
             f"{budget.name} is for class {budget.device_class}"
+        )
+    others = [s for s in summaries if not budget.is_for(s.system)]
+    if others:
+        raise RequestError(
+            f"{others[0].id} was measured on {printable(others[0].system)}; budget {budget.name} "
+            f"is for {' and '.join(budget.systems)}"
         )
     return [row for summary in summaries for row in _rows(budget, summary)]
 
@@ -133,9 +150,9 @@ def read_budget(name: str) -> Budget:
 
 
 def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
-    strange = sorted(set(data) - {"device_class", "limits"})
+    strange = sorted(set(data) - set(_KEYS))
     if strange:
-        raise unknown("key", strange[0], ("device_class", "limits"), where=str(path))
+        raise unknown("key", strange[0], _KEYS, where=str(path))
     device_class = data.get("device_class")
     if device_class not in CLASSES:
         raise unknown("device_class", str(device_class), CLASSES, where=str(path))
@@ -143,7 +160,10 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Budget:
     limits = tuple(_limits(table, path)) if isinstance(table, dict) else ()
     if not limits:
         raise RequestError(f"{path}: a budget needs a table [limits] with at least one limit")
-    return Budget(path.stem, str(device_class), limits)
+    systems = data.get("systems", [])
+    if not isinstance(systems, list) or not all(isinstance(name, str) for name in systems):
+        raise RequestError(f'{path}: systems should be a list of names, as ["iOS"]')
+    return Budget(path.stem, str(device_class), limits, tuple(systems))
 
 
 def _limits(table: Mapping[str, Any], path: Path) -> Iterator[BudgetLimit]:

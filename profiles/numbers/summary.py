@@ -29,6 +29,7 @@ class GraphSummary:
         timed: false for an interpreter, which has no times.
         ms: of every call that counts.
         first_ms: the first call after loading, the median over repeats; the same for `load_ms`.
+        cold_load_ms: loading it on a device that never did, the median over repeats.
         peak_mb: the most of all repeats.
         gmacs_per_s: multiply-accumulates at the median time, in thousand millions a second.
         cores_used: CPU time over wall time: how many cores worked on average.
@@ -42,6 +43,7 @@ class GraphSummary:
     ms: Spread | None
     first_ms: float | None
     load_ms: float | None
+    cold_load_ms: float | None
     peak_mb: float | None
     gmacs_per_s: float | None
     cores_used: float | None
@@ -69,6 +71,8 @@ class Summary:
     device: str
     device_name: str
     device_class: str
+    system: str
+    delegate: str
     bundle_mb: float
     graphs: tuple[GraphSummary, ...]
     first_mask_ms: Spread | None
@@ -94,6 +98,8 @@ def summarise(profile: Profile) -> Summary:
         device=printable(device.device),
         device_name=device_name(profile),
         device_class=device.device_class,
+        system=device.system,
+        delegate=profile.method.delegate,
         bundle_mb=bundle.bytes / FILE_MB,
         graphs=graphs,
         first_mask_ms=_spread([[session.first_mask_ns] for session in sessions]),
@@ -150,6 +156,7 @@ def _graph(facts: GraphFacts, runs: Sequence[GraphRun]) -> GraphSummary:
         ms=ms,
         first_ms=_median(run.first_ns for run in timed),
         load_ms=_median(run.load_ns for run in timed),
+        cold_load_ms=_median(r.cold_load_ns for r in timed if r.cold_load_ns is not None),
         peak_mb=_peak(run.peak_bytes for run in timed),
         gmacs_per_s=macs / ms.p50 / 1e6 if ms and macs else None,
         cores_used=_cores_used(timed),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from exporter.printable import one_line, printable
 from profiles.method import options
+from profiles.numbers.placement import fallen_text, placements, share_text
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
 from profiles.pages import Page
 from profiles.schema import Profile
@@ -52,6 +53,7 @@ def _section(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -
         *_table(GRAPHS, (_graph(s, graph) for s in summaries for graph in s.graphs)),
         "",
         *(f"- {_text(f'{s.bundle}: {note}')}" for s in summaries for note in s.marks),
+        *(f"- {_text(f'{p.bundle.name}: {line}')}" for p in profiles for line in _placed(p)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -71,6 +73,15 @@ def _graph(s: Summary, graph: GraphSummary) -> Iterable[str]:
         number(graph.cores_used),
     )
     return (s.bundle, graph.graph, graph.runtime, *(_of(value, mark) for value in values))
+
+
+def _placed(profile: Profile) -> Iterable[str]:
+    """Say where operations run, a line for each graph, and which run elsewhere than they should."""
+    for placement in placements(profile):
+        shares = (f"{share.unit} {share_text(share)}" for share in placement.shares)
+        yield f"{placement.graph}: operations by unit: {', '.join(shares)}"
+        if placement.fallen:
+            yield fallen_text(placement)
 
 
 def _of(value: str, device_class: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,20 @@ from PIL import Image
 from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec
+from exporter.closest import unknown
 from exporter.errors import BundleError
 from runtimes.engines import EngineKind
 
 IMAGE_LAYOUT = "RGB image"
+UNITS = "SAM_EXPORT_COMPUTE_UNITS"
+"""Environment variable: where Core ML may run a graph; a key of NAMES, `all` if it is not set."""
+NAMES = {
+    "all": "ALL",
+    "cpuAndNeuralEngine": "CPU_AND_NE",
+    "cpuAndGPU": "CPU_AND_GPU",
+    "cpuOnly": "CPU_ONLY",
+}
+"""Compute units as Apple's `MLComputeUnits` and as coremltools name them."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,15 @@ def _missing() -> str | None:
 
 
 def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlGraph:
-    """Load a package; Core ML chooses its own threads and compute units, as it does in an app."""
+    """Load a package; Core ML chooses its own threads, and compute units among those of UNITS."""
     import coremltools
 
+    named = os.environ.get(UNITS, "all")
+    if named not in NAMES:
+        raise unknown("compute units", named, NAMES, where=UNITS)
+    units = coremltools.ComputeUnit[NAMES[named]]
     try:
-        model = coremltools.models.MLModel(str(path))
+        model = coremltools.models.MLModel(str(path), compute_units=units)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise BundleError(f"Core ML cannot load {path}: {reason}") from error

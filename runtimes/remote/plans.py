@@ -87,7 +87,7 @@ class _Draft:
     def model(self, graph: GraphFile) -> str:
         """Take the graph's file along, with the weights that lie beside it."""
         for name in self.bundle.manifest.files:
-            if name == graph.file or name.startswith(f"{graph.file}."):
+            if name == graph.file or name.startswith((f"{graph.file}.", f"{graph.file}/")):
                 self.files[f"{self.folder}/{name}"] = self.bundle.path / name
         return f"{self.folder}/{graph.file}"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("exporter", "runtimes", "android_harness", "profiles")
+COPIED = ("exporter", "runtimes", "android_harness", "ios_harness", "profiles")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "results", "lab")
 
 

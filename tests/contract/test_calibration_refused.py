@@ -49,6 +49,11 @@ def test_a_precision_that_is_not_calibrated(asked, option):
     assert line.startswith(f"int8-weights is not calibrated: leave out {option[0]}")
 
 
+def test_a_precision_that_rounds_weights_alone(asked):
+    line = asked("--ranges", "mse", precision="int4-weights")
+    assert line.endswith("rounds no values: leave out --ranges, which is for --precision int8")
+
+
 def test_a_precision_that_is_not_judged_by_masks(asked):
     line = asked("--allow-degraded", precision="fp32")
     assert "--allow-degraded is for --precision int8" in line

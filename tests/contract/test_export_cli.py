@@ -133,6 +133,17 @@ def test_progress_is_on_stderr_and_quiet_stops_it(quick, run, tmp_path):
     assert run(*quick, "--output", tmp_path / "b") == (0, [])
 
 
+def test_an_app_finds_its_source_beside_the_bundle_unless_it_wants_none(quick, run, tmp_path):
+    assert run(*quick, "--output", tmp_path / "whole") == (0, [])
+    assert run(*quick, "--output", tmp_path / "bare", "--no-glue") == (0, [])
+    whole, bare = (set(snapshot(tmp_path / each / NAME)) for each in ("whole", "bare"))
+    assert bare < whole
+    assert {name.partition("/")[0] for name in whole - bare} == {"kotlin", "README.md"}
+    assert bare - {".gitattributes"} == {
+        *("manifest.json", "goldens.npz", "image_encoder.onnx", "mask_decoder.onnx")
+    }
+
+
 # --------------------------------------------------------------------------- what is already there
 
 

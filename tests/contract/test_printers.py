@@ -86,7 +86,7 @@ def _calls(file: Path) -> list[str]:
 def test_whatever_is_printed_is_escaped_first():
     files = [
         file
-        for folder in ("exporter", "runtimes", "android_harness", "profiles")
+        for folder in ("exporter", "runtimes", "android_harness", "ios_harness", "profiles")
         for file in (ROOT / folder).rglob("*.py")
         if "lab" not in file.relative_to(ROOT).parts
     ]

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 import sam_export
+from exporter.app_code import PACKAGES, app_sources
 from tests.contract.house import ROOT, build_house
 
 BESIDE = ("pyproject.toml", "README.md", "LICENSE", "sam_export.py")
 STUB = "sam_export-stubs/__init__.pyi"
-TYPED = ("exporter", "runtimes", "android_harness", "profiles")
+TYPED = ("exporter", "runtimes", "android_harness", "ios_harness", "profiles")
 
 CONSUMER = """
 import numpy as np
@@ -80,6 +81,15 @@ def test_the_wheel_is_typed_and_takes_a_new_harness_along(wheel) -> None:
     assert {"toy_harness/__init__.py", "toy_harness/devices/__init__.py"} <= names
     assert {STUB, *(f"{package}/py.typed" for package in TYPED)} <= names
     assert not [name for name in names if name.startswith("exporter/stubs")]
+
+
+def test_the_wheel_takes_along_what_a_bundle_gives_to_apps(wheel) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for package in PACKAGES:
+        assert {f"runtimes/{package}/{name}" for name in app_sources(package)} <= names
+        assert f"exporter/app_code/{PACKAGES[package].project}" in names
+    assert "exporter/targets/coreml/app.swift.md" in names
+    assert not [name for name in names if "/Tests/" in name or "/src/test" in name]
 
 
 def test_every_harness_is_checked_like_the_rest() -> None:

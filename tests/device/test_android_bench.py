@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from android_harness import modes, runs
-from android_harness.errors import BusyError, UnusableError
-from android_harness.lock import lock_file
 from exporter.bundle.folder import open_bundle
 from exporter.errors import DeviceLostError, RequestError, RunnerError, TooHotError
 from runtimes.device import Method
+from runtimes.remote.errors import BusyError, UnusableError
+from runtimes.remote.lock import lock_file
 from tests.device.android_kit import (
     MEASURE,
     assert_tidy,

@@ -10,15 +10,13 @@ import pytest
 from android_harness.adb.program import find_adb
 from android_harness.errors import (
     AdbTimeoutError,
-    AmbiguousError,
     CommandError,
-    NoSpaceError,
     OfflineError,
     ReadOnlyError,
     UnauthorizedError,
-    UnknownDeviceError,
 )
 from exporter.errors import DeviceError, DeviceLostError
+from runtimes.remote.errors import AmbiguousError, NoSpaceError, UnknownDeviceError
 from tests.device.android_kit import connection_to, look_at
 from tests.fakes import adbd
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from android_harness.devices import emulator
-from android_harness.errors import UnknownDeviceError
 from exporter.errors import DeviceError, RequestError
 from runtimes.device import Method
+from runtimes.remote.errors import UnknownDeviceError
 from tests.device.android_kit import look_at
 
 PROGRAM = """#!{python}

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from android_harness import workspace
-from android_harness.errors import UnusableError
 from exporter.bundle.folder import open_bundle
 from exporter.errors import RequestError
 from runtimes.device import Method
+from runtimes.remote.errors import UnusableError
 from tests.device.android_kit import assert_tidy, look_at, scripted
 
 METHOD = Method(check=False, cores="all")

@@ -8,9 +8,10 @@ import os
 import pytest
 
 from android_harness.adb import connection as connections
-from android_harness.errors import NoSpaceError, ReadOnlyError
+from android_harness.errors import ReadOnlyError
 from android_harness.workspace import BIG, MARGIN, DeviceStore, Item, clear
 from exporter.errors import DeviceError, DeviceLostError
+from runtimes.remote.errors import NoSpaceError
 from tests.device.android_kit import connection_to, look_at, ours, runs_on
 
 

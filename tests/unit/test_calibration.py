@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 
 from exporter.bundle.goldens import key
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.calibration import Range, Task, find_ranges, least_error, stride, thin
+from exporter.calibration import Range, Task, find_ranges
 from exporter.errors import LoweringError, RequestError
+from exporter.watching import least_error, stride, thin
 
 MODULE = "exporter.targets.onnx._ranges"
 SPEC = GraphSpec(

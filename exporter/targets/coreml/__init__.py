@@ -34,6 +34,7 @@ TARGET = Target(
     name="coreml",
     packages=("torch", "coremltools"),
     extra="coreml",
+    groups=("apple",),
     image_type=True,
     platform=lambda options, precision: f"iOS {options.minimum_ios} or later",
     lowers=by_precision(__name__),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from exporter import child
-from exporter.calibration import Range, Seen, Task, answer, stride
+from exporter.calibration import Range, Task
+from exporter.watching import Seen, answer, kept, samples, stride
 
 
 def watch(task: Task) -> Iterator[dict[str, Seen]]:
@@ -29,7 +30,7 @@ def watch(task: Task) -> Iterator[dict[str, Seen]]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    for inputs in task.samples():
+    for inputs in samples(task):
         found = session.run(sides + values, inputs)
         ends = np.array(found[: len(sides)]).reshape(-1, 2).tolist()
         some = found[len(sides) :] or [None] * len(ends)
@@ -58,7 +59,7 @@ def _thin(model: Any, task: Task) -> Iterator[str]:
 
     sizes = _sizes(model)
     for at, tensor in enumerate(task.tensors):
-        step = stride(sizes.get(tensor, 1), task.kept)
+        step = stride(sizes.get(tensor, 1), kept(task))
         name, flat = f"some_{at}", f"flat_{at}"
         given = {"shape": [-1], "starts": [0], "ends": [2**62], "axes": [0], "steps": [step]}
         for each, numbers in given.items():

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exporter import child
-from exporter.calibration import Range, Seen, Task, answer
+from exporter.calibration import Range, Task
 from exporter.targets.tflite._file import write
+from exporter.watching import Seen, answer, samples
 
 MOST_BYTES = 2**29
 """Of the tensors that one run keeps whole."""
@@ -42,7 +43,7 @@ def _sides(task: Task) -> Iterator[dict[str, Seen]]:
     )
     recipe = recipe_manager.RecipeManager()
     recipe.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
-    for inputs in task.samples():
+    for inputs in samples(task):
         runner.calibrate({task.spec.name: [inputs]}, recipe)
     for name, sides in runner.get_model_qsvs().items():
         if name in task.tensors:
@@ -75,7 +76,7 @@ def _values(task: Task) -> Iterator[dict[str, Seen]]:
 
 def _runs(interpreter: Any, task: Task, places: Mapping[str, int]) -> Iterator[dict[str, Seen]]:
     signature = interpreter._get_full_signature_list()[task.spec.name]["inputs"]
-    for inputs in task.samples():
+    for inputs in samples(task):
         for name, array in inputs.items():
             interpreter.set_tensor(signature[name], array)
         interpreter.invoke()

@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from exporter.checkpoints.obtain import obtain
+from exporter.compensation import Compensation
 from exporter.goldens import record
 from exporter.graphs import Graph, graphs_of
 from exporter.islands import COORDINATES, DECODER_PARTS
@@ -31,7 +32,7 @@ from exporter.pipeline import draft
 from exporter.precision import Precision, load_precision
 from exporter.products import Change, Product, named, products
 from exporter.progress import on_stderr, silent
-from exporter.rounding import Ranges, Rounding
+from exporter.rounding import BLOCK, Ranges, Rounding
 from exporter.samples import CALIBRATION_SEED, GATE_SEED
 from exporter.sensitivity import Bench
 from exporter.targets import FINE
@@ -96,7 +97,7 @@ class Lab:
 
     def rounding(self, precision: Precision, modules: frozenset[str]) -> Rounding:
         """Round these modules as a precision does."""
-        return Rounding(precision, modules, self.ranges if precision.calibrated else {})
+        return Rounding(precision, modules, self.ranges if precision.has_ranges else {})
 
     def measure(self, what: Row, change: Change, graphs: Sequence[Graph] = ()) -> Row:
         """Fill in the masks of a change; `graphs` stand for the network's own."""
@@ -186,10 +187,14 @@ def tried_edits(lab: Lab) -> Iterator[Row]:
             # The values' ranges changed with them.
             ranges = Ranges(10**12)
             dataclasses.replace(lab.calibration, graphs=(edited, decoder)).tally(ranges)
-            found = ranges.found if precision.calibrated else {}
+            found = ranges.found if precision.has_ranges else {}
             change = Rounding(precision, modules, found)
             what = Row("edits", f"channels equalised into norms, strength {strength:g}", name)
             yield lab.measure(what, change, (edited, decoder))
+        if precision.compensates:
+            what = Row("edits", "norms folded, roundings that make up for each other", name)
+            with Compensation(encoder, lab.calibration.pictures).within(frozenset(), BLOCK):
+                yield lab.measure(what, lab.rounding(precision, modules))
     what = Row("edits", "Hadamard rotation of 32 inputs", "int4-weights")
     yield lab.measure(what, _rotated(modules))
     yield from _signs(lab)

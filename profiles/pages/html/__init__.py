@@ -14,6 +14,7 @@ from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities,
 from profiles.pages import Page
 from profiles.pages.html.charts import Distribution, Point, bars, distributions, scatter
 from profiles.pages.html.markup import Markup, badge, element, html_table, join, page
+from profiles.pages.html.units import compute_units, where_operations_run
 from profiles.schema import Profile, Repeat
 from profiles.tables import facts_line, number, with_interval
 from runtimes.device import CLASSES, Condition, DeviceFacts
@@ -21,6 +22,7 @@ from runtimes.device import CLASSES, Condition, DeviceFacts
 MEANINGS = {
     "phone": "a real phone: what its owner would feel",
     "emulator": "Android on this computer's processor: no phone's time",
+    "simulator": "Xcode's simulator: Core ML on this Mac, no phone's time",
     "simulated": "a stand-in that tests the tool: its times mean nothing",
     "host": "this computer: good for comparing bundles here, no phone's time",
 }
@@ -102,6 +104,8 @@ def _device(views: Sequence[View]) -> Markup:
         title,
         element("p", facts_line(device), class_="soft"),
         _graphs(views),
+        *compute_units([view.summary for view in views]),
+        *where_operations_run([view.profile for view in views]),
         *_notes(views),
         *_charts(views),
         element("h3", "Condition of the device in each repeat"),
@@ -146,8 +150,23 @@ def _notes(views: Sequence[View]) -> list[Markup]:
         for v in views
         for mark in v.summary.marks
     ]
+    found += [
+        element(
+            "li", f"{v.summary.bundle}, {v.summary.delegate}: {_cold(graph, graph.cold_load_ms)}"
+        )
+        for v in views
+        for graph in v.summary.graphs
+        if graph.cold_load_ms is not None
+    ]
     found += [element("li", _parity(v)) for v in views if v.profile.parity]
     return [element("h3", "Notes"), element("ul", *found)] if found else []
+
+
+def _cold(graph: GraphSummary, cold_ms: float) -> str:
+    return (
+        f"the first load of {graph.graph} on the device, which compiles it, took "
+        f"{number(cold_ms)} ms; later ones {number(graph.load_ms)}"
+    )
 
 
 def _parity(view: View) -> str:

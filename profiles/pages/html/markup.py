@@ -87,6 +87,7 @@ COLOURS = {
     "c": ("#2f7a42", "#74bd86"),
     "phone": ("#2e7d43", "#6fc486"),
     "emulator": ("#9a6700", "#d9a93f"),
+    "simulator": ("#0f6f7a", "#5cc0cc"),
     "simulated": ("#8250b5", "#bb95e6"),
     "host": ("#57616e", "#a3adba"),
     "unknown": ("#8a4b2d", "#d8a184"),

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from exporter import child
-from exporter.calibration import Seen, Task, answer
+from exporter.calibration import Task
+from exporter.watching import Seen, answer, samples
 from runtimes.engines.mil import load_package
 from runtimes.engines.mil.tensors import Array
 
@@ -17,7 +18,7 @@ def watch(task: Task) -> Iterator[dict[str, Seen]]:
     """Run every sample; yield what was seen of each tensor."""
     program = load_package(task.file)
     wanted = frozenset(task.tensors)
-    for inputs in task.samples():
+    for inputs in samples(task):
         seen: dict[str, Seen] = {}
 
         def look(name: str, values: Array, seen: dict[str, Seen] = seen) -> None:

@@ -26,8 +26,7 @@
         public func open(
             _ graph: GraphFile, at url: URL, of manifest: Manifest
         ) async throws -> any LoadedGraph {
-            let compiled = cache.appendingPathComponent(manifest.contentHash)
-                .appendingPathComponent("\(graph.name).mlmodelc")
+            let compiled = compiled(graph, of: manifest)
             do {
                 if FileManager.default.fileExists(atPath: compiled.path),
                     let loaded = try? await load(graph, compiled)
@@ -42,6 +41,11 @@
                 throw SegmentAnythingError.bundle(
                     "Core ML cannot load \(graph.file): \(error.localizedDescription)")
             }
+        }
+
+        /// Where the compiled form of a graph is kept.
+        public func compiled(_ graph: GraphFile, of manifest: Manifest) -> URL {
+            cache.appendingPathComponent(manifest.contentHash).appendingPathComponent("\(graph.name).mlmodelc")
         }
 
         private func load(_ graph: GraphFile, _ compiled: URL) async throws -> CoreMLGraph {

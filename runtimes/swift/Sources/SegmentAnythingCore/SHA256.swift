@@ -1,14 +1,14 @@
 import Foundation
 
 /// Hashes bytes: sha256 in hex.
-func sha256(_ data: Data) -> String {
+public func sha256(_ data: Data) -> String {
     var hash = SHA256()
     hash.update(data)
     return hash.finish()
 }
 
 /// FIPS 180-4. Foundation has none, and CryptoKit is Apple's alone.
-struct SHA256 {
+public struct SHA256 {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab,
         0x5be0_cd19,
@@ -16,7 +16,9 @@ struct SHA256 {
     private var rest: [UInt8] = []
     private var length: UInt64 = 0
 
-    mutating func update(_ data: Data) {
+    public init() {}
+
+    public mutating func update(_ data: Data) {
         length += UInt64(data.count)
         rest.append(contentsOf: data)
         let whole = rest.count / 64 * 64
@@ -27,7 +29,7 @@ struct SHA256 {
         rest.removeFirst(whole)
     }
 
-    mutating func finish() -> String {
+    public mutating func finish() -> String {
         let bits = length * 8
         rest.append(0x80)
         rest.append(contentsOf: [UInt8](repeating: 0, count: (120 - rest.count % 64) % 64))

@@ -20,9 +20,9 @@ from android_harness.errors import (
     OfflineError,
     ServerVersionError,
     UnauthorizedError,
-    UnusableError,
 )
 from exporter.errors import DeviceError, RequestError
+from runtimes.remote.errors import UnusableError
 
 
 def program(folder: Path, text: str, name: str = "adb") -> Path:

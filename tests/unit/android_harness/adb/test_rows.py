@@ -10,14 +10,9 @@ from android_harness.adb.connection import Connection
 from android_harness.adb.program import Adb
 from android_harness.adb.rows import AdbRow, parse_rows
 from android_harness.devices import android
-from android_harness.errors import (
-    AmbiguousError,
-    OfflineError,
-    UnauthorizedError,
-    UnknownDeviceError,
-    UnusableError,
-)
-from android_harness.lock import lock_file
+from android_harness.errors import OfflineError, UnauthorizedError
+from runtimes.remote.errors import AmbiguousError, UnknownDeviceError, UnusableError
+from runtimes.remote.lock import lock_file
 
 SAMPLES = Path(__file__).parent / "samples"
 WIRELESS = "adb-14141FDF600081-QXjCrW (2)._adb-tls-connect._tcp"

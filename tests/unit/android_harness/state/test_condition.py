@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from android_harness.adb import sections
-from android_harness.errors import UnusableError
 from android_harness.state import battery, condition, facts, thermal, topology
 from exporter.errors import RequestError, TooHotError
 from runtimes.device import Cluster, Condition, Temperature, ThermalStatus, core_numbers
 from runtimes.remote import cooling
+from runtimes.remote.errors import UnusableError
 from tests.fakes.system import sample
 
 PIXEL = sample("getprop-pixel-like-phone.txt")

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from exporter.bundle.folder import Bundle
-from exporter.bundle.preprocess import Bools
+from tests.unit.runtimes import segment_kit
+from tests.unit.runtimes.segment_kit import ROOT
 
-ROOT = Path(__file__).parents[4]
 PACKAGE = ROOT / "runtimes" / "swift"
 SCRATCH = ROOT / "build" / "swift"
 STRICT = ("-Xswiftc", "-warnings-as-errors")
-MINUTES = 5
-AGREE = 0.9999
-"""The least share of equal pixels; all have been equal so far."""
 
 
 def require_swift() -> None:
@@ -36,30 +28,9 @@ def require_swift() -> None:
         pytest.skip("zlib's header is missing: apt-get install zlib1g-dev")
 
 
-def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run(*words: object) -> subprocess.CompletedProcess[str]:
     """Run a program in the package's folder."""
-    environment = {**os.environ, "SAM_ONNXRUNTIME": str(onnxruntime())}
-    return subprocess.run(
-        [str(word) for word in words],
-        cwd=PACKAGE,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60 * MINUTES,
-        **options,
-    )
-
-
-def onnxruntime() -> Path:
-    """The library of the installed wheel."""
-    found = importlib.util.find_spec("onnxruntime")
-    if found is None or found.origin is None:
-        pytest.skip("onnxruntime is missing: pip install 'sam-export[run-onnx]'")
-    libraries = sorted((Path(found.origin).parent / "capi").glob("libonnxruntime.*[0-9]*"))
-    if not libraries:
-        pytest.skip("the onnxruntime wheel has no library of its own")
-    return libraries[0]
+    return segment_kit.run(*words, cwd=PACKAGE)
 
 
 def swift(verb: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -90,19 +61,3 @@ class StandIn:
 def sources(target: str) -> list[Path]:
     """The files of a target."""
     return sorted((PACKAGE / "Sources" / target).glob("*.swift"))
-
-
-def compare(built: Path, bundle: Bundle, words: Sequence[object], expected: Bools) -> None:
-    """Run `sam-segment` and compare its masks (K, H, W)."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ran = run(built, bundle.path, *words, "--mask", folder / "mask.png")
-        assert ran.returncode == 0, ran.stderr
-        files = [folder / f"mask_{i}.png" for i in range(len(expected))]
-        files = files if len(files) > 1 else [folder / "mask.png"]
-        assert sorted(files) == sorted(folder.iterdir())
-        found = np.stack([np.asarray(Image.open(file)) for file in files])
-    assert found.shape == expected.shape
-    np.testing.assert_array_equal(found, np.where(found > 0, 255, 0))
-    share = np.mean((found == 255) == expected)
-    assert share >= AGREE, f"{share:.6f} of the pixels agree"

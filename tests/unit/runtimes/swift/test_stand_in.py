@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.app_code import pages_of
 from tests.unit.runtimes.swift.swift_kit import PACKAGE, StandIn, require_swift, sources
 
 HERE = Path(__file__).parent / "standin"
@@ -36,6 +37,20 @@ def test_the_readme_shows_what_is_checked_here() -> None:
 
 def test_what_an_app_writes_is_right(standin: StandIn) -> None:
     assert standin.check([HERE / "App.swift"]) == ""
+
+
+def test_what_a_bundle_tells_an_app_to_write_is_right(standin: StandIn, tmp_path: Path) -> None:
+    shown = pages_of("coreml")["swift"].partition("```swift\n")[2].partition("```")[0]
+    imports, _, lines = shown.partition("\n\n")
+    app = tmp_path / "App.swift"
+    app.write_text(
+        f"import CoreGraphics\nimport Foundation\nimport UIKit\n{imports}\n"
+        "@MainActor func segment(_ photo: UIImage, _ tap: CGPoint) async throws -> CGImage? {\n"
+        f"{lines}    return cutOut\n}}\n"
+    )
+    assert standin.check([app]) == ""
+    app.write_text(app.read_text().replace("setImage(photo)", "setImage(tap)"))
+    assert "cannot convert" in standin.check([app]) or "no exact matches" in standin.check([app])
 
 
 @pytest.mark.parametrize(

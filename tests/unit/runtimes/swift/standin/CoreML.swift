@@ -48,3 +48,42 @@ public final class MLModel {
     ) async throws -> MLModel { fatalError() }
     public func prediction(from input: any MLFeatureProvider) throws -> any MLFeatureProvider { fatalError() }
 }
+
+public enum MLComputeDevice {
+    case cpu(MLCPUComputeDevice), gpu(MLGPUComputeDevice), neuralEngine(MLNeuralEngineComputeDevice)
+}
+public final class MLCPUComputeDevice {}
+public final class MLGPUComputeDevice {}
+public final class MLNeuralEngineComputeDevice {}
+
+@available(macOS 14.4, iOS 17.4, *)
+public final class MLComputePlan {
+    public struct DeviceUsage {
+        public let supported: [MLComputeDevice]
+        public let preferred: MLComputeDevice
+    }
+    public struct Cost { public let weight: Double }
+    fileprivate init() {}
+    public let modelStructure: MLModelStructure = .unsupported
+    public class func load(
+        contentsOf url: URL, configuration: MLModelConfiguration
+    ) async throws -> MLComputePlan { fatalError() }
+    public func deviceUsage(for operation: MLModelStructure.Program.Operation) -> DeviceUsage? { nil }
+    public func estimatedCost(of operation: MLModelStructure.Program.Operation) -> Cost? { nil }
+}
+
+@available(macOS 14.4, iOS 17.4, *)
+public enum MLModelStructure {
+    public struct Program {
+        public struct NamedValueType { public let name: String }
+        public struct Operation {
+            public let operatorName: String
+            public let outputs: [NamedValueType]
+            public let blocks: [Block]
+        }
+        public struct Block { public let operations: [Operation] }
+        public struct Function { public let block: Block }
+        public let functions: [String: Function]
+    }
+    case program(Program), unsupported
+}

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from android_harness.errors import BusyError
 from exporter.bundle.claim import claim, lock_of
 from exporter.errors import RequestError
+from runtimes.remote.errors import BusyError
 
 _LONGEST = 100
 """Letters of a serial in the name of its lock; a file's name holds 255 bytes."""

@@ -1,0 +1,141 @@
+"""What an app adds to its project: the source that runs a bundle, and a page that says how.
+
+It stands beside the bundle's own files and is none of them: the manifest lists neither, and an app
+may leave them out. `app.PACKAGE.md` in a target's folder names a package, a folder of `runtimes/`,
+and says how an app uses the target's bundles with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.bundle.folder import PAGE
+from exporter.errors import LoweringError
+
+if TYPE_CHECKING:
+    from exporter.bundle.manifest import Manifest
+
+HERE = Path(__file__).parent
+RUNTIMES = HERE.parents[1] / "runtimes"
+"""Their sources are copied, never imported."""
+TARGETS = HERE.parent / "targets"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A language's package, as an app takes it.
+
+    Attributes:
+        sources: what is copied, as patterns below its folder in `runtimes/`.
+        project: its project file here, which names what is copied and nothing else.
+    """
+
+    sources: tuple[str, ...]
+    project: str
+
+
+PACKAGES = {
+    "swift": Package(
+        ("Sources/SegmentAnythingCore/*.swift", "Sources/SegmentAnything/*.swift"),
+        "Package.swift",
+    ),
+    "kotlin": Package(
+        (
+            "build.gradle.kts",
+            *("core/build.gradle.kts", "core/src/main/**/*"),
+            *("android/build.gradle.kts", "android/src/main/**/*"),
+        ),
+        "settings.gradle.kts",
+    ),
+}
+"""By the names of `exporter.bundle.folder.APP_CODE`."""
+
+
+def put_app_code(folder: Path, manifest: Manifest, bundle: str) -> None:
+    """Write the app's source and the page beside a bundle's files, if its target has any.
+
+    Args:
+        folder: the bundle's, or what becomes one.
+        manifest: with its graphs and figures.
+        bundle: name of its final folder.
+
+    Raises:
+        LoweringError: the source is missing from the installation.
+    """
+    pages = pages_of(manifest.target)
+    for package in pages:
+        _copy(package, folder / package)
+    if pages:
+        (folder / PAGE).write_bytes(page(manifest, bundle).encode())
+
+
+def pages_of(target: str) -> dict[str, str]:
+    """Read how an app uses a target's bundles: package -> Markdown; empty if it does not say."""
+    files = sorted((TARGETS / target).glob("app.*.md"))
+    return {file.name.split(".")[1]: file.read_text(encoding="utf-8").strip() for file in files}
+
+
+def _copy(package: str, out: Path) -> None:
+    names = [*app_sources(package)]
+    if not names:
+        raise LoweringError(
+            f"runtimes/{package} is missing from this installation: install sam-export again, or "
+            "give --no-glue"
+        )
+    for name in names:
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((RUNTIMES / package / name).read_bytes())
+    project = PACKAGES[package].project
+    (out / project).write_bytes((HERE / project).read_bytes())
+
+
+def app_sources(package: str) -> Iterator[str]:
+    """List a package's files that an app needs, posix, below its folder in `runtimes/`."""
+    root, patterns = RUNTIMES / package, PACKAGES[package].sources
+    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return (path.relative_to(root).as_posix() for path in sorted(found))
+
+
+def page(manifest: Manifest, bundle: str) -> str:
+    """Write the bundle's README: what it is, how an app uses it, its licence and sizes.
+
+    Args:
+        manifest: with its graphs.
+        bundle: name of its folder.
+    """
+    licence, source = manifest.licence, manifest.source
+    use = "" if licence.commercial_use else " **No commercial use.**"
+    pages = pages_of(manifest.target)
+    sources = " and ".join(f"`{package}/`" for package in pages)
+    files = [f"| `{g.file}` | {g.spec.name} | {g.bytes / 1e6:.2f} MB |" for g in manifest.graphs]
+    warning = "**Degraded: its masks miss their floors (`manifest.json`, `parity`).**\n\n"
+    return "\n".join(
+        [
+            f"# {manifest.variant}, {manifest.target}, {manifest.precision}",
+            "",
+            f"{warning if manifest.degraded else ''}"
+            f"A Segment Anything bundle for {manifest.platform}. `manifest.json` is the contract: "
+            "tensors, preprocessing, prompts, mask rule, parity with the published network.",
+            "",
+            "| file | graph | size |",
+            "| --- | --- | --- |",
+            *files,
+            "",
+            "\n\n".join(pages.values()).replace("BUNDLE", bundle),
+            "",
+            "## Licence of the weights",
+            "",
+            f"[{licence.name}]({licence.url}).{use} {source.repository}",
+            "",
+            "## Check",
+            "",
+            f"`sam-run --check {bundle}` verifies every file, and runs the graphs against the "
+            f"published network's outputs. {sources} and this page are not part of what is "
+            "verified: leave them out of what the app ships, if you like.",
+            "",
+        ]
+    )

@@ -1,0 +1,112 @@
+"""Programs -> one .aimodel: equal jobs give equal bytes, and its metadata says what it is.
+
+image_encoder.aimodel + mask_decoder.aimodel   ->   segment_anything.aimodel
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.bundle.manifest import GraphFile, Manifest
+
+if TYPE_CHECKING:
+    from exporter.targets import Joining, Lowering
+
+NAME = "segment_anything.aimodel"
+CONSTANT = "coreai.constant"
+ALIGNMENT = 64
+"""Of constants in the file, in bytes."""
+
+
+def save(program: Any, work: Lowering) -> GraphFile:
+    """Write a program as `GRAPH.aimodel`, a part of the bundle's file."""
+    from coreai.runtime import AIModelAssetMetadata
+
+    spec = work.graph.spec
+    path = work.folder / f"{spec.name}.aimodel"
+    program.save_asset(path, AIModelAssetMetadata())
+    return GraphFile(spec, path.name, _size(path), signature=spec.name)
+
+
+def join(work: Joining) -> tuple[GraphFile, ...]:
+    """Write NAME, with a function for each graph, and return the graphs' new entries."""
+    from coreai.authoring.asset import AIModelAsset
+    from coreai.authoring.context import Context
+    from coreai.runtime import AIModelAssetMetadata
+
+    # Nothing public joins programs. Constants belong to a context, so all are read into one.
+    with Context()._mlir_context:
+        first, *others = [AIModelAsset.load(work.parts / f.file).program for f in work.files]
+        functions = first._module._mlir_module.body
+        for other in others:
+            for operation in other._module._mlir_module.body.operations:
+                functions.append(operation.clone())
+        name_constants(first._module._mlir_module)
+        first.save_asset(work.folder / NAME, AIModelAssetMetadata())
+    _write_metadata(work.folder / NAME / "metadata.json", work.manifest)
+    return tuple(_entries(work.files, _size(work.folder / NAME)))
+
+
+def name_constants(module: Any) -> None:
+    """Number the constants in the order they stand; the compiler names them anew in each run."""
+    from coreai._compiler._mlir_libs._coreaiIR import _bindings
+    from coreai._compiler.ir import DenseResourceElementsAttr, WalkResult
+
+    found: list[Any] = []
+
+    def look(operation: Any) -> Any:
+        if operation.name == CONSTANT and "dense_resource" in str(operation.attributes["value"]):
+            found.append(operation)
+        return WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    for place, constant in enumerate(found):
+        kind = constant.results[0].type
+        values = np.zeros(math.ceil(math.prod(kind.shape) * kind.element_type.width / 8), np.uint8)
+        _bindings.compiler.copy_constant_value_to_array(
+            constant_op=constant.opview, destination=values
+        )
+        constant.attributes["value"] = DenseResourceElementsAttr.get_from_buffer(
+            values, f"constant_{place}", kind, alignment=ALIGNMENT
+        )
+
+
+def _entries(files: tuple[GraphFile, ...], size: int) -> Iterator[GraphFile]:
+    """Share the file's size out among its graphs: the last has what the others leave."""
+    for file in files[:-1]:
+        yield dataclasses.replace(file, file=NAME)
+        size -= file.bytes
+    yield dataclasses.replace(files[-1], file=NAME, bytes=size)
+
+
+def _write_metadata(path: Path, manifest: Manifest) -> None:
+    """Say what the file is, and leave out the date."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    source = manifest.source
+    data |= {
+        "author": "sam-export",
+        "license": f"{manifest.licence.name} {manifest.licence.url}".strip(),
+        "description": f"{manifest.variant}, {manifest.precision}",
+        "creatorDefinedMetadata": {
+            "variant": manifest.variant,
+            "precision": manifest.precision,
+            "repository": source.repository,
+            "checkpoint": source.checkpoint,
+            "checkpoint_sha256": source.sha256,
+            "sam-export": manifest.tools["sam-export"],
+        },
+    }
+    del data["creationDate"]
+    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

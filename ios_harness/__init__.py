@@ -1,0 +1,1 @@
+"""Run a bundle on Apple's systems: phones and simulators through a small app, this Mac itself."""

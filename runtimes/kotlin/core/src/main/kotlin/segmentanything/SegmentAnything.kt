@@ -1,0 +1,218 @@
+package segmentanything
+
+import java.io.File
+import java.util.concurrent.CancellationException
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.sync.Mutex
+import kotlinx.coroutines.sync.withLock
+import kotlinx.coroutines.withContext
+
+/**
+ * A bundle as an app uses it: an image once, then prompts.
+ *
+ * Safe to use from any coroutine and thread; the work is done on [dispatcher], never on the caller's
+ * thread. An image is encoded once and clicked many times; a click while an image is being encoded waits
+ * for it, and a new image cancels the one before. Close it when no more clicks come.
+ *
+ * The graphs are loaded by the first [setImage], or by [load]. [verify] compares the bundle's files with
+ * their hashes, on the thread that constructs this: do it off the main thread for a large one. Throws
+ * [SegmentAnythingError.Bundle] if the bundle is not as it was exported, [SegmentAnythingError.Request] if
+ * it is for another engine.
+ */
+class SegmentAnything(
+    folder: File,
+    private val engine: Engine,
+    verify: Boolean = true,
+    private val dispatcher: CoroutineDispatcher = Dispatchers.Default,
+) : AutoCloseable {
+    val bundle = Bundle(folder, verify)
+    private val running = Mutex() // the graphs run one at a time
+    private val changed = Any() // guards the image and whether this is closed
+    private var image: Image? = null
+    private var graphs: Graphs? = null // guarded by `running`
+
+    @Volatile private var closed = false
+
+    init {
+        if (bundle.manifest.target != engine.target) {
+            throw SegmentAnythingError.Request(
+                "this engine runs ${engine.target} bundles, not ${printable(bundle.manifest.target)}: " +
+                    "export with --target ${engine.target}"
+            )
+        }
+    }
+
+    /** Loads the graphs ahead of the first image. */
+    suspend fun load() {
+        alone { loaded() }
+    }
+
+    /**
+     * Takes an image; every later prompt is on it.
+     *
+     * Throws [CancellationException] if a later image replaced it, or its coroutine was cancelled;
+     * [SegmentAnythingError.Bundle] if a graph cannot be loaded or run.
+     */
+    suspend fun setImage(picture: Picture) = setImage { picture }
+
+    /** Does as the other `setImage`, for a picture that is decoded off the caller's thread. */
+    suspend fun setImage(decode: () -> Picture) {
+        val mine = Image()
+        replace(mine)
+        try {
+            alone {
+                if (mine.isDropped) throw replaced()
+                val scene = loaded().encode(decode())
+                if (!mine.finish(scene)) {
+                    scene.close()
+                    throw replaced()
+                }
+            }
+        } catch (fault: Throwable) {
+            synchronized(changed) { if (image === mine) image = null }
+            mine.drop()
+            throw fault
+        }
+    }
+
+    /**
+     * Predicts the masks of one prompt set on the image that was set; waits while one is being encoded.
+     *
+     * [points] and [box] are in pixels of the image; a point a pixel outside is taken to the edge, a box is
+     * cut to it. [labels] are 1 foreground, 0 background, one for each point. [mask] is an earlier mask's
+     * `lowResMasks`. With [multimask], every candidate in token order instead of one.
+     *
+     * Throws [SegmentAnythingError.Request] if no image was set, [SegmentAnythingError.Prompt] if the bundle
+     * cannot take these prompts.
+     */
+    suspend fun predict(
+        points: List<Point> = emptyList(),
+        labels: List<Int> = emptyList(),
+        box: Box? = null,
+        mask: Tensor? = null,
+        multimask: Boolean = false,
+    ): List<Mask> = predict(Prompts(points, labels, box), mask, multimask)
+
+    /** Does as the other `predict`, for prompts that are already a [Prompts]. */
+    suspend fun predict(prompts: Prompts, mask: Tensor? = null, multimask: Boolean = false): List<Mask> {
+        val (image, scene) = encoded()
+        try {
+            return alone { loaded().decode(scene, prompts, mask, multimask) }
+        } finally {
+            image.release()
+        }
+    }
+
+    /** Size of the image that was set, null before. */
+    val imageSize: Size? get() = synchronized(changed) { image }?.size
+
+    /** Releases the graphs and the image, after the call that is running; later calls are refused. */
+    override fun close() {
+        synchronized(changed) {
+            closed = true
+            image.also { image = null }
+        }?.drop()
+        releaseIfFree()
+    }
+
+    private fun loaded(): Graphs {
+        if (closed) throw closedError()
+        return graphs ?: Graphs(bundle, engine).also { graphs = it }
+    }
+
+    /** Runs something that uses the graphs, when nobody else does. */
+    private suspend fun <T> alone(work: () -> T): T =
+        try {
+            withContext(dispatcher) { running.withLock { work() } }
+        } finally {
+            // Whoever holds the graphs while this is closed has to release them.
+            if (closed) releaseIfFree()
+        }
+
+    private fun releaseIfFree() {
+        if (!running.tryLock()) return
+        try {
+            graphs?.close()
+            graphs = null
+        } finally {
+            running.unlock()
+        }
+    }
+
+    private fun replace(new: Image) {
+        synchronized(changed) {
+            if (closed) throw closedError()
+            image.also { image = new }
+        }?.drop()
+    }
+
+    /** Waits for the newest image, and keeps its scene from being closed. */
+    private suspend fun encoded(): Pair<Image, Scene> {
+        while (true) {
+            val newest = synchronized(changed) { image }
+                ?: throw if (closed) closedError() else noImage()
+            try {
+                newest.await()
+            } catch (_: CancellationException) {
+                // Either this click was cancelled, or the image was and another may have come.
+                currentCoroutineContext().ensureActive()
+                continue
+            }
+            newest.use()?.let { return newest to it }
+        }
+    }
+
+    private fun noImage() = SegmentAnythingError.Request("no image: call setImage before predict")
+
+    private fun closedError() = SegmentAnythingError.Request("this SegmentAnything is closed: make another")
+
+    private fun replaced() = CancellationException("a later image replaced this one")
+}
+
+/** An image that is being encoded or is; its scene is closed when it was dropped and no click uses it. */
+private class Image {
+    private val encoded = CompletableDeferred<Unit>()
+    private var scene: Scene? = null
+    private var users = 1 // whoever set it, and each click
+    private var dropped = false
+
+    val size: Size? @Synchronized get() = scene?.frame?.original
+
+    val isDropped: Boolean @Synchronized get() = dropped
+
+    /** Waits until it is encoded. Throws [CancellationException] if it was dropped before. */
+    suspend fun await() = encoded.await()
+
+    /** Takes the scene, unless this was dropped. */
+    @Synchronized
+    fun finish(made: Scene): Boolean {
+        if (dropped) return false
+        scene = made
+        return encoded.complete(Unit)
+    }
+
+    /** Keeps the scene open until [release]; null if it is closed. */
+    @Synchronized
+    fun use(): Scene? = scene?.also { users++ }
+
+    @Synchronized
+    fun release() {
+        users--
+        if (users > 0) return
+        scene?.close()
+        scene = null
+    }
+
+    /** Ends it for whoever set it; clicks that use it go on. */
+    @Synchronized
+    fun drop() {
+        if (dropped) return
+        dropped = true
+        encoded.cancel()
+        release()
+    }
+}

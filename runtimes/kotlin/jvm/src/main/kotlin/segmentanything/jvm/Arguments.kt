@@ -1,0 +1,122 @@
+package segmentanything.jvm
+
+import java.io.File
+import java.io.IOException
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import segmentanything.Box
+import segmentanything.Point
+import segmentanything.Prompts
+import segmentanything.SegmentAnythingError
+import segmentanything.Tensor
+import segmentanything.printable
+
+internal val USAGE = """
+    usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
+                       [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
+                       [--times N]
+
+    Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
+    LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --times repeats both steps and prints their median times: of this computer, not of a phone.
+""".trimIndent()
+
+/** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
+internal class Arguments(words: List<String>) {
+    val bundle: File
+    val picture: File
+    var prompts = Prompts()
+        private set
+    var multimask = false
+        private set
+    var maskInput: File? = null
+        private set
+    var mask: File? = null
+        private set
+    var library: String? = null
+        private set
+    var threads = 2
+        private set
+    var times = 0
+        private set
+
+    init {
+        val places = mutableListOf<String>()
+        val waiting = ArrayDeque(words)
+        while (waiting.isNotEmpty()) {
+            val word = waiting.removeFirst()
+            if (word.startsWith("--")) take(word, waiting) else places += word
+        }
+        if (places.size != 2) throw wrong("give a BUNDLE and a PICTURE")
+        bundle = File(places[0])
+        picture = File(places[1])
+    }
+
+    private fun take(option: String, waiting: ArrayDeque<String>) {
+        val value = { waiting.removeFirstOrNull() ?: throw wrong("$option needs a value") }
+        when (option) {
+            "--point" -> addPoint(value())
+            "--box" -> addBox(value())
+            "--multimask" -> multimask = true
+            "--mask-input" -> maskInput = File(value())
+            "--mask" -> mask = File(value())
+            "--onnxruntime" -> library = value()
+            "--threads" -> threads = value().toIntOrNull() ?: throw wrong("--threads takes a number")
+            "--times" -> times = value().toIntOrNull()?.takeIf { it in 1..10_000 }
+                ?: throw wrong("--times takes a number from 1 to 10000")
+            else -> throw wrong("there is no option $option")
+        }
+    }
+
+    private fun addPoint(text: String) {
+        val numbers = split(text)
+        if (numbers.size !in 2..3 || numbers.getOrElse(2) { 1.0 } !in setOf(0.0, 1.0)) {
+            throw wrong("a point is X,Y or X,Y,LABEL with a LABEL of 0 or 1, not $text")
+        }
+        val label = numbers.getOrElse(2) { 1.0 }.toInt()
+        val point = Point(numbers[0], numbers[1])
+        prompts = prompts.copy(points = prompts.points + point, labels = prompts.labels + label)
+    }
+
+    private fun addBox(text: String) {
+        val numbers = split(text)
+        if (numbers.size != 4 || prompts.box != null) {
+            throw wrong("a box is X0,Y0,X1,Y1, given once, not $text")
+        }
+        prompts = prompts.copy(box = Box(numbers[0], numbers[1], numbers[2], numbers[3]))
+    }
+}
+
+private fun split(text: String): List<Double> = text.split(",").map { part ->
+    part.toDoubleOrNull()?.takeIf { it.isFinite() } ?: throw wrong("$text is not numbers")
+}
+
+private fun wrong(text: String) =
+    SegmentAnythingError.Request("${printable(text, 1000)}; see sam-segment --help")
+
+/** How an array that numpy saved begins; its version is 1. */
+private val NUMPY = byteArrayOf(0x93.toByte()) + "NUMPY\u0001".toByteArray()
+
+/** Reads an array of float32 that numpy saved, (h, w) or (1, h, w): one mask of `sam-run --save-logits`. */
+internal fun readLogits(file: File): Tensor {
+    val fault = SegmentAnythingError.Prompt(
+        "${printable(file.path, 1000)} is no array of numpy: float32, (1, h, w)"
+    )
+    val buffer = try {
+        ByteBuffer.wrap(file.readBytes()).order(ByteOrder.LITTLE_ENDIAN)
+    } catch (_: IOException) {
+        throw fault
+    }
+    if (buffer.limit() < 10 || !NUMPY.contentEquals(buffer.array().copyOf(NUMPY.size))) throw fault
+    val end = 10 + (buffer.getShort(8).toInt() and 0xffff)
+    if (end > buffer.limit()) throw fault
+    val header = buffer.array().decodeToString(10, end)
+    if ("'<f4'" !in header || "'fortran_order': False" !in header) throw fault
+    val sides = header.substringAfter("(").substringBefore(")").split(",").map(String::trim)
+        .filter(String::isNotEmpty).map { it.toIntOrNull() ?: throw fault }
+    if (sides.any { it !in 1..MOST_SIDE }) throw fault
+    val count = sides.fold(1L) { count, side -> minOf(count, MOST_PIXELS) * side }
+    if (sides.size !in 1..3 || (buffer.limit() - end) / 4 < count) throw fault
+    buffer.position(end)
+    return Tensor(sides, FloatArray(count.toInt()).also(buffer.asFloatBuffer()::get))
+}

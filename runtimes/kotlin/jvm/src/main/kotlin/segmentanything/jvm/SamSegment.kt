@@ -1,0 +1,57 @@
+package segmentanything.jvm
+
+import java.io.File
+import java.util.Locale
+import kotlin.system.exitProcess
+import kotlinx.coroutines.runBlocking
+import segmentanything.SegmentAnything
+import segmentanything.SegmentAnythingError
+import segmentanything.Tensor
+
+/** `sam-segment`: the example to copy. It sets an image once, predicts, and writes the masks. */
+fun main(words: Array<String>) {
+    if ("--help" in words) return println(USAGE)
+    try {
+        runBlocking { segment(Arguments(words.toList())) }
+    } catch (error: SegmentAnythingError) {
+        System.err.println("sam-segment: error: ${error.message}")
+        exitProcess(2)
+    }
+}
+
+private suspend fun segment(asked: Arguments) {
+    val engine = OnnxRuntimeEngine(asked.library, asked.threads)
+    val earlier = asked.maskInput?.let(::readLogits)
+    SegmentAnything(asked.bundle, engine).use { sam ->
+        sam.setImage(readPicture(asked.picture))
+        val masks = sam.predict(asked.prompts, earlier, asked.multimask)
+        for ((at, mask) in masks.withIndex()) {
+            println("mask $at: ${"%.3f".format(Locale.ROOT, mask.score)}, ${mask.area} pixels")
+            val file = asked.mask?.let { if (masks.size == 1) it else numbered(it, at) } ?: continue
+            writeMask(mask, file)
+            println(file.path)
+        }
+        if (asked.times > 0) time(sam, asked, earlier)
+    }
+}
+
+private suspend fun time(sam: SegmentAnything, asked: Arguments, earlier: Tensor?) {
+    val picture = readPicture(asked.picture)
+    val images = mutableListOf<Long>()
+    val clicks = mutableListOf<Long>()
+    repeat(asked.times) {
+        val start = System.nanoTime()
+        sam.setImage(picture)
+        val encoded = System.nanoTime()
+        sam.predict(asked.prompts, earlier, asked.multimask)
+        images += encoded - start
+        clicks += System.nanoTime() - encoded
+    }
+    println("setImage ${median(images)} ms, predict ${median(clicks)} ms: medians of ${asked.times} here")
+}
+
+private fun median(times: List<Long>): String =
+    "%.2f".format(Locale.ROOT, times.sorted()[times.size / 2] / 1e6)
+
+private fun numbered(file: File, at: Int): File =
+    file.resolveSibling("${file.nameWithoutExtension}_$at.${file.extension}")

@@ -1,0 +1,79 @@
+"""Core AI files: a function of the program for each graph. They name no modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+from exporter.bundle.manifest import GraphFile
+from exporter.errors import BundleError
+from runtimes.lint import Network, Operation, Reader, Value
+
+KINDS = {
+    "batch_matmul": "matmul",
+    "sdpa": "attention",
+    "sdpa_maskless": "attention",
+    "hardswish": "hard_swish",
+}
+TYPES = {"f16": "float16", "f32": "float32", "si32": "int32", "i32": "int32"}
+_PREFIX = re.compile(r"^coreai\.(decomposable\.)?(broadcasting_)?")
+_CALLS = "coreai.invoke"
+_CALLED = re.compile(r"@(?P<name>\w+)_[a-z]{8}\b")
+"""An inner function: the converter tells those of equal name apart by eight letters."""
+
+
+def read(path: Path, graph: GraphFile) -> Network:
+    """Read the function of a graph; what is computed of constants alone is a constant."""
+    from coreai.authoring import AIModelAsset
+
+    program = AIModelAsset.load(path).program  # its operations live no longer than this
+    functions = program._module._mlir_module.body.operations
+    named = {f.attributes["sym_name"].value: f.operation for f in functions}
+    if graph.spec.name not in named:
+        raise BundleError(f"{path} has no function {graph.spec.name}; export the bundle again")
+    block = named[graph.spec.name].regions[0].blocks[0]
+    names = {argument: f"input{at}" for at, argument in enumerate(block.arguments)}
+    values = {name: _value(name, argument.type) for argument, name in names.items()}
+    operations = []
+    for at, each in enumerate(block.operations):
+        given = [names[operand] for operand in each.operation.operands if operand in names]
+        if not given:
+            continue
+        outputs = []
+        for place, result in enumerate(each.operation.results):
+            names[result] = f"v{at}.{place}"
+            values[names[result]] = _value(names[result], result.type)
+            outputs.append(values[names[result]])
+        if outputs:
+            kind = _kind(each, constants=len(given) < len(each.operation.operands))
+            operations.append(Operation(kind, f"#{at}", tuple(given), tuple(outputs)))
+    return Network(tuple(operations), values)
+
+
+def _kind(operation: Any, *, constants: bool) -> str:
+    inner = operation.operation
+    called = _CALLED.search(str(inner.attributes["callee"])) if _CALLS in inner.name else None
+    kind = called["name"] if called else _PREFIX.sub("", inner.name)
+    kind = KINDS.get(kind, kind)
+    return "linear" if kind == "matmul" and constants else kind
+
+
+def _value(name: str, kind: Any) -> Value:
+    from coreai._compiler.ir import RankedTensorType
+
+    if not isinstance(kind, RankedTensorType):
+        return Value(name, (), str(kind))
+    sides = tuple(-1 if kind.is_dynamic_dim(at) else side for at, side in enumerate(kind.shape))
+    spelt = str(kind.element_type)
+    return Value(name, sides, TYPES.get(spelt, spelt))
+
+
+def _missing() -> str | None:
+    if importlib.util.find_spec("coreai") is None:
+        return "pip install 'sam-export[coreai]'"
+    return None
+
+
+READER = Reader(read, _missing, apple=True)

@@ -1,0 +1,24 @@
+package app
+
+import android.content.Context
+import android.graphics.Bitmap
+import com.google.ai.edge.litert.Accelerator
+import segmentanything.Point
+import segmentanything.SegmentAnything
+import segmentanything.android.LiteRtEngine
+import segmentanything.android.bitmap
+import segmentanything.android.bundleFromAssets
+import segmentanything.android.setImage
+
+class App(private val context: Context) {
+    suspend fun overlays(photo: Bitmap, tap: Point): List<Bitmap> {
+        val bundle = bundleFromAssets(context, "demo-tflite-fp16")           // or a folder of the app's files
+        val sam = SegmentAnything(bundle, LiteRtEngine(Accelerator.GPU))     // reads and verifies it
+        sam.setImage(photo)                                                  // once; a Bitmap, off the main thread
+        val masks = sam.predict(listOf(tap), listOf(1))                      // in pixels of the photo, milliseconds
+        val outline = masks[0].polygon(tolerance = 1.0)                      // also boundingBox, iouPrediction, bitmap()
+        val refined = sam.predict(listOf(tap), listOf(1), mask = masks[0].lowResMasks)
+        sam.close()
+        return if (outline.isEmpty()) emptyList() else listOf(masks[0].bitmap(), refined[0].bitmap())
+    }
+}

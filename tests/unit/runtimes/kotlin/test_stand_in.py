@@ -1,0 +1,73 @@
+"""The part for Android is type-checked against declarations that catch a wrong call."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+
+from exporter.app_code import pages_of
+from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, type_check
+
+HERE = Path(__file__).parent / "standin"
+DECLARED = (HERE / "java", HERE / "LiteRt.kt")
+ANDROID = PACKAGE / "android/src/main/kotlin"
+WRONG = (
+    ("Bitmaps", "made.setPixels(colours, 0, ", "made.setPixels(colours, ", "no value passed"),
+    ("Bitmaps", "Bitmap.Config.HARDWARE", "Bitmap.Config.GPU", "'GPU'"),
+    ("Assets", "context.noBackupFilesDir", "context.noBackupDir", "'noBackupDir'"),
+    ("LiteRtEngine", ".writeFloat(", ".writeFloats(", "'writeFloats'"),
+    ("LiteRtEngine", "createInputBuffer(it.name,", "createInputBuffer(0,", "actual type is 'Int'"),
+    ("OnnxRuntimeEngine", "addConfigEntry(", "addConfig(", "'addConfig'"),
+    (
+        "OnnxRuntimeEngine",
+        "FloatBuffer.wrap(tensor.values), shape",
+        "tensor.values, shape",
+        "'FloatArray'",
+    ),
+    ("App", "Accelerator.GPU", "Accelerator.FAST", "'FAST'"),
+    ("App", "suspend fun overlays", "fun overlays", "only be called from a coroutine"),
+)
+
+
+def test_the_readme_shows_what_is_checked_here() -> None:
+    readme = (PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("```kotlin\n")[2].partition("```")[0]
+    body = (HERE / "App.kt").read_text().partition("List<Bitmap> {\n")[2].partition("\n    }\n")[0]
+    app = textwrap.dedent(body)
+    assert shown
+    assert shown in app
+
+
+def test_what_an_app_writes_is_right(built, tmp_path) -> None:
+    assert type_check([*DECLARED, HERE / "App.kt", ANDROID], tmp_path) == ""
+
+
+def test_what_a_bundle_tells_an_app_to_write_is_right(built, tmp_path) -> None:
+    files = []
+    for target in ("onnx", "tflite"):
+        shown = pages_of(target)["kotlin"].partition("```kotlin\n")[2].partition("```")[0]
+        imports, _, lines = shown.partition("\n\n")
+        app = tmp_path / f"{target}.kt"
+        app.write_text(
+            f"package {target}\nimport android.content.Context\nimport android.graphics.Bitmap\n"
+            f"import segmentanything.Point\n{imports}\n"
+            "suspend fun segment(context: Context, photo: Bitmap, tap: Point): Bitmap {\n"
+            f"{lines}return overlay\n}}\n"
+        )
+        files.append(app)
+    assert type_check([*DECLARED, *files, ANDROID], tmp_path) == ""
+
+
+def test_every_wrong_call_is_caught(built, tmp_path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(ANDROID, changed)
+    shutil.copy(HERE / "App.kt", changed)
+    for name, right, wrong, _ in WRONG:
+        (file,) = changed.rglob(f"{name}.kt")
+        text = file.read_text()
+        assert text.count(right) == 1
+        file.write_text(text.replace(right, wrong))
+    lines = type_check([*DECLARED, changed], tmp_path).splitlines()
+    for name, _, _, says in WRONG:
+        assert [line for line in lines if f"{name}.kt:" in line and says in line], (name, says)

@@ -1,0 +1,42 @@
+"""A damaged .aimodel is refused before a runtime opens it, which needs no runtime."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from exporter.errors import BundleError
+from runtimes.engines.coreai import _require_sound
+
+CHANGES = {
+    "cut short": (lambda a: (a / "main.mlirb").write_bytes(b"prog"), "was changed or cut short"),
+    "another hash": (
+        lambda a: (a / "main.hash").write_bytes(bytes(32)),
+        "was changed or cut short",
+    ),
+    "no program": (lambda a: (a / "main.mlirb").unlink(), "is no .aimodel"),
+    "no hash": (lambda a: (a / "main.hash").unlink(), "is no .aimodel"),
+}
+
+
+def sound(folder):
+    folder.mkdir()
+    (folder / "main.mlirb").write_bytes(b"program")
+    (folder / "main.hash").write_bytes(hashlib.sha256(b"program").digest())
+    return folder
+
+
+def test_a_sound_file_passes(tmp_path):
+    _require_sound(sound(tmp_path / "a.aimodel"))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path, name):
+    path = sound(tmp_path / "a.aimodel")
+    change, said = CHANGES[name]
+    change(path)
+    with pytest.raises(BundleError, match=said) as error:
+        _require_sound(path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("copy or export the bundle again")
