@@ -39,41 +39,54 @@ _SHOWN = 6
 def choose(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> Checkpoint:
     """Return the checkpoint with the tensors that fit one of the candidates, under plain names.
 
+    Of several sets that fit, the first is taken, and a remark names the others.
+
     Returns:
-        The same one if it fits as it is, or if nothing in it fits.
+        The same one if nothing in it fits.
     """
     known, renames = list(candidates), Renames()
-    if _fits(checkpoint, known, renames):
-        return checkpoint
-    found: list[tuple[str, Checkpoint]] = []
+    found: dict[int, tuple[str, Checkpoint]] = {}
     for place, tensors in (checkpoint.sets or {"": checkpoint.tensors}).items():
-        chosen = _unwrapped(checkpoint, tensors, known, renames)
+        chosen: Checkpoint | None = dataclasses.replace(checkpoint, tensors=dict(tensors))
+        if chosen is not None and not _fits(chosen, known, renames):
+            chosen = _unwrapped(checkpoint, tensors, known, renames)
         if chosen is not None:
-            found.append((place, chosen))
+            # A set may be a part of one above it; the place further down says more.
+            found[next(iter(chosen.tensors.values())).data_ptr()] = (place, chosen)
     if not found:
         return checkpoint
-    (place, first), *others = found
+    (place, first), *others = found.values()
     said = list(first.remarks)
     if others:
-        names = ", ".join(printable(other, 60) or "its top" for other, _ in others)
+        names = " and ".join(printable(other, 60) or "its top" for other, _ in others)
         said.append(
             f"took {printable(place, 60) or 'its top'}; it holds such tensors in {names} too"
         )
     return dataclasses.replace(first, remarks=tuple(said))
 
 
-def require_constants(checkpoint: Checkpoint, variant: Variant) -> None:
-    """CheckpointError if a file's own mean and deviation differ from those of the variant's graph.
+def check_constants(checkpoint: Checkpoint, variant: Variant) -> Iterator[str]:
+    """Compare a file's own mean and deviation with those of the variant's graph.
 
-    Zeros and ones say that something else normalises, and pass.
+    Yields:
+        A warning for each that is all zeros or ones: something else normalised the pictures.
+
+    Raises:
+        CheckpointError: other numbers differ.
     """
     rule = variant.preprocess
     for name, tensor in checkpoint.constants.items():
         wanted, plain = (rule.mean, 0.0) if name.endswith("mean") else (rule.std, 1.0)
         held = [float(value) for value in tensor.flatten()[:4]]
         scales = (1.0, 255.0)
-        same = any(_close([value * scale for value in held], wanted) for scale in scales)
-        if not same and any(value != plain for value in held):
+        if any(_close([value * scale for value in held], wanted) for scale in scales):
+            continue
+        if all(value == plain for value in held):
+            yield (
+                f"{printable(name, 80)} is {plain:.0f} in the file; {variant.name}'s own is in the "
+                "graph: right only if pictures were normalised so before the network in training"
+            )
+        else:
             raise CheckpointError(
                 f"{checkpoint.path} was trained with {printable(name, 80)} "
                 f"{[round(value, 4) for value in held]}, and {variant.name} has "

@@ -54,14 +54,13 @@ def obtain(
     apart = read_checkpoint(second.path, second.sha256) if second is not None else None
 
     # Both bring torch: a bad file is refused before.
-    from exporter.checkpoints.choose import choose, require_constants
+    from exporter.checkpoints.choose import check_constants, choose
     from exporter.checkpoints.fit import load_strict
 
     if not isinstance(checkpoint, Checkpoint):
         first = choose(first, [variant])
-    for remark in first.remarks:
+    for remark in (*first.remarks, *check_constants(first, variant)):
         report(f"{printable(first.path.name)}: {remark}")
-    require_constants(first, variant)
     network, layout = load_strict(variant, first, apart)
     return network, Source(
         repository=variant.repository,
