@@ -52,7 +52,8 @@ def choose(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> Checkpoint:
             chosen = _unwrapped(checkpoint, tensors, known, renames)
         if chosen is not None:
             # A set may be a part of one above it; the place further down says more.
-            found[next(iter(chosen.tensors.values())).data_ptr()] = (place, chosen)
+            key = next(iter(chosen.tensors.values())).data_ptr()
+            found[key] = max(found.get(key, (place, chosen)), (place, chosen), key=_depth)
     if not found:
         return checkpoint
     (place, first), *others = found.values()
@@ -63,6 +64,10 @@ def choose(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> Checkpoint:
             f"took {printable(place, 60) or 'its top'}; it holds such tensors in {names} too"
         )
     return dataclasses.replace(first, remarks=tuple(said))
+
+
+def _depth(found: tuple[str, Checkpoint]) -> int:
+    return len(found[0])
 
 
 def check_constants(checkpoint: Checkpoint, variant: Variant) -> Iterator[str]:

@@ -155,6 +155,6 @@ def test_recognition_of_a_file_with_many_tensors_is_quick(tmp_path):
     names = (f"a{i % 7}.b{i % 5}.c{i % 3}.d{i}.weight" for i in range(30_000))
     found = Checkpoint(tmp_path / "x", "", {name: torch.ones(1) for name in names})
     choose(found, variants().values())  # builds the variants' tables once
-    start = time.perf_counter()
+    start = time.process_time()
     assert choose(found, variants().values()) is found
-    assert time.perf_counter() - start < 10, "took seconds more than the second it should"
+    assert time.process_time() - start < 3  # a second, on a machine that does other work too
