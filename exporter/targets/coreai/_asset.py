@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 NAME = "segment_anything.aimodel"
 CONSTANT = "coreai.constant"
-ALIGNMENT = 64
-"""Of constants in the file, in bytes."""
 
 
 def save(program: Any, work: Lowering) -> GraphFile:
@@ -69,12 +67,14 @@ def name_constants(module: Any) -> None:
     module.operation.walk(look)
     for place, constant in enumerate(found):
         kind = constant.results[0].type
-        values = np.zeros(math.ceil(math.prod(kind.shape) * kind.element_type.width / 8), np.uint8)
+        width = kind.element_type.width
+        values = np.zeros(math.ceil(math.prod(kind.shape) * width / 8), np.uint8)
         _bindings.compiler.copy_constant_value_to_array(
             constant_op=constant.opview, destination=values
         )
+        # Not wider than a value: a reader refuses the file if its buffer lies less well.
         constant.attributes["value"] = DenseResourceElementsAttr.get_from_buffer(
-            values, f"constant_{place}", kind, alignment=ALIGNMENT
+            values, f"constant_{place}", kind, alignment=max(1, width // 8)
         )
 
 
