@@ -19,7 +19,7 @@ from exporter.bundle.manifest import GraphFile, Manifest
 if TYPE_CHECKING:
     from exporter.targets import Joining, Lowering
 
-NAME = "segment_anything.aimodel"
+NAME, METADATA = "segment_anything.aimodel", "metadata.json"
 CONSTANT = "coreai.constant"
 
 
@@ -29,7 +29,11 @@ def save(program: Any, work: Lowering) -> GraphFile:
 
     spec = work.graph.spec
     path = work.folder / f"{spec.name}.aimodel"
+    module = program._module._mlir_module
+    with module.context:
+        _name_constants(module, spec.name)
     program.save_asset(path, AIModelAssetMetadata())
+    _write_metadata(path / METADATA, {})
     return GraphFile(spec, path.name, _size(path), signature=spec.name)
 
 
@@ -46,14 +50,16 @@ def join(work: Joining) -> tuple[GraphFile, ...]:
         for other in others:
             for operation in other._module._mlir_module.body.operations:
                 functions.append(operation.clone())
-        name_constants(first._module._mlir_module)
         first.save_asset(work.folder / NAME, AIModelAssetMetadata())
-    _write_metadata(work.folder / NAME / "metadata.json", work.manifest)
+    _write_metadata(work.folder / NAME / METADATA, _about(work.manifest))
     return tuple(_entries(work.files, _size(work.folder / NAME)))
 
 
-def name_constants(module: Any) -> None:
-    """Number the constants in the order they stand; the compiler names them anew in each run."""
+def _name_constants(module: Any, graph: str) -> None:
+    """Number the constants in the order they stand; the compiler names them anew in each run.
+
+    Names hold the graph's: if two graphs of a file had one in common, both would get one's values.
+    """
     from coreai._compiler._mlir_libs._coreaiIR import _bindings
     from coreai._compiler.ir import DenseResourceElementsAttr, WalkResult
 
@@ -74,7 +80,7 @@ def name_constants(module: Any) -> None:
         )
         # Not wider than a value: a reader refuses the file if its buffer lies less well.
         constant.attributes["value"] = DenseResourceElementsAttr.get_from_buffer(
-            values, f"constant_{place}", kind, alignment=max(1, width // 8)
+            values, f"{graph}_{place}", kind, alignment=max(1, width // 8)
         )
 
 
@@ -86,11 +92,10 @@ def _entries(files: tuple[GraphFile, ...], size: int) -> Iterator[GraphFile]:
     yield dataclasses.replace(files[-1], file=NAME, bytes=size)
 
 
-def _write_metadata(path: Path, manifest: Manifest) -> None:
-    """Say what the file is, and leave out the date."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+def _about(manifest: Manifest) -> dict[str, Any]:
+    """Say what the file is."""
     source = manifest.source
-    data |= {
+    return {
         "author": "sam-export",
         "license": f"{manifest.licence.name} {manifest.licence.url}".strip(),
         "description": f"{manifest.variant}, {manifest.precision}",
@@ -103,6 +108,11 @@ def _write_metadata(path: Path, manifest: Manifest) -> None:
             "sam-export": manifest.tools["sam-export"],
         },
     }
+
+
+def _write_metadata(path: Path, about: dict[str, Any]) -> None:
+    """Add to a file's metadata, and leave out the date."""
+    data = json.loads(path.read_text(encoding="utf-8")) | about
     del data["creationDate"]
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
     path.write_text(text, encoding="utf-8", newline="\n")
