@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint apps bench bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +75,9 @@ counts: $(READY)  ## count multiply-accumulates again, for --list and the README
 
 golden-vectors: $(READY)  ## the host's steps as files for the tests of every language; commits say what changed
 	$(BIN)/python -m runtimes.golden_vectors
+
+apps: $(READY)  ## Swift's and Kotlin's masks beside sam-run's on bundles: ARGS='BUNDLE... --write'; needs swift, java
+	$(BIN)/python -m tests.unit.runtimes.app_bundles $(ARGS)
 
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \

@@ -92,7 +92,7 @@ class IosDevice:
 
     @contextmanager
     def _opened(self, method: Method) -> Iterator[Bench]:
-        _check_method(method)
+        check_method(method)
         with locked(self.transport.identity.udid):
             try:
                 with self._undone():
@@ -146,7 +146,8 @@ def listed_row(transport: Transport, name: str, device_class: str) -> Listed:
     return Listed(name, facts, None)
 
 
-def _check_method(method: Method) -> None:
+def check_method(method: Method) -> None:
+    """RequestError for a way, unit, core or mode that an Apple device does not have."""
     if method.way not in (AUTO, *WAYS):
         raise RequestError(
             f"an Apple device has no way {method.way!r}; choose from {', '.join((AUTO, *WAYS))}"

@@ -19,7 +19,7 @@ from exporter import child
 from runtimes.device import Placed
 from runtimes.engines.coreml import NAMES
 
-_UNITS = {
+UNIT_OF = {
     "MLNeuralEngineComputeDevice": "neural engine",
     "MLGPUComputeDevice": "gpu",
     "MLCPUComputeDevice": "cpu",
@@ -54,7 +54,7 @@ def _of_block(plan: Any, block: Any) -> Iterator[Placed]:
             yield Placed(
                 name=operation.outputs[0].name if operation.outputs else "",
                 operation=operation.operator_name,
-                unit=_UNITS.get(preferred, "cpu"),
+                unit=UNIT_OF.get(preferred, "cpu"),
                 cost=None if cost is None else cost.weight,
             )
         for inner in operation.blocks:

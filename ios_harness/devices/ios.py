@@ -1,21 +1,92 @@
-"""A phone or tablet from a Mac: Xcode's `devicectl`, by cable or Wi-Fi."""
+"""A phone or tablet from a Mac: Xcode's `devicectl`, by cable or Wi-Fi.
+
+Our runner measures on it, or coremltools' own (`--way coremltools`), which is taken if ours is not
+on the phone and was not given.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 
 from exporter.errors import RequestError, SamExportError
 from ios_harness import xcdevice
-from ios_harness.device import OPTIONS, UNITS, WAYS, IosDevice, choose, listed_row
-from ios_harness.device_class import judge_row, listed_facts
+from ios_harness.device import (
+    OPTIONS,
+    UNITS,
+    WAYS,
+    IosDevice,
+    check_method,
+    choose,
+    listed_row,
+)
+from ios_harness.device_class import judge, judge_row, listed_facts
 from ios_harness.devicectl import Row, find_xcrun, problem_of, rows
-from ios_harness.errors import NoXcodeError
+from ios_harness.errors import NoRunnerError, NoXcodeError
+from ios_harness.modelrunner_bench import TEAM, ModelRunnerBench, missing, use_team
+from ios_harness.modelrunner_bench import WAY as COREMLTOOLS
 from ios_harness.program import Program
-from ios_harness.transports import Identity
+from ios_harness.transports import NO_RUNNER, Identity, runner_app
 from ios_harness.transports.coredevice import CoreDevice
-from runtimes.device import PHONE, DeviceKind, Listed
+from runtimes.device import AUTO, PHONE, Bench, DeviceFacts, DeviceKind, KindOption, Listed, Method
+from runtimes.remote.lock import locked
 
 NAME = "ios"
+TEAM_OPTION = KindOption(
+    "team",
+    "TEAM",
+    "the Apple development team that signs coremltools' runner, for --way coremltools "
+    f"(default: ${TEAM})",
+    use_team,
+)
+
+
+class Phone(IosDevice):
+    """A phone that our runner or coremltools' measures on. See `Device`."""
+
+    def facts(self) -> DeviceFacts:
+        """Read what our runner tells; what the listing tells if coremltools' is to measure."""
+        if self._has_coremltools_alone():
+            return self._listed()
+        try:
+            return super().facts()
+        except NoRunnerError as error:
+            raise NoRunnerError(
+                f"{error}; --way {COREMLTOOLS} does without it, but {missing()}"
+            ) from None
+
+    def open(self, method: Method) -> AbstractContextManager[Bench]:
+        """See `Device`. RequestError if coremltools' runner is asked for and cannot be used."""
+        if method.way == COREMLTOOLS:
+            problem = missing()
+            if problem:
+                raise RequestError(f"--way {COREMLTOOLS}: {problem}")
+            return self._by_coremltools(method)
+        if method.way == AUTO and self._has_coremltools_alone():
+            return self._by_coremltools(method)
+        return super().open(method)
+
+    def _has_coremltools_alone(self) -> bool:
+        """Tell whether our runner is not there, and coremltools' can be."""
+        if runner_app() is not None or missing():
+            return False
+        self.transport.demand_ready()
+        return not self.transport.is_installed()
+
+    def _listed(self) -> DeviceFacts:
+        identity = self.transport.identity
+        evidence = {"kind": "device", "model": identity.model, "system": identity.system}
+        found, reason = judge(evidence)
+        facts = listed_facts(identity, self.name, found)
+        return replace(facts, evidence=evidence, class_reason=reason)
+
+    @contextmanager
+    def _by_coremltools(self, method: Method) -> Iterator[Bench]:
+        check_method(replace(method, way=AUTO))
+        with locked(self.transport.identity.udid):
+            wake = self.transport.demand_ready
+            yield ModelRunnerBench(self.transport.identity.udid, self._listed(), method, wake)
 
 
 def find(identifier: str) -> IosDevice:
@@ -32,7 +103,7 @@ def find(identifier: str) -> IosDevice:
             if identifier in ("", old.udid, old.name):
                 raise RequestError(f"{NAME}:{old.udid}: {problem}") from None
         raise
-    return IosDevice(CoreDevice(xcrun, row), _name(row))
+    return Phone(CoreDevice(xcrun, row), _name(row))
 
 
 def listed() -> tuple[Listed, ...]:
@@ -62,7 +133,9 @@ def _listed(xcrun: Program, row: Row) -> Listed:
     problem = problem_of(row)
     if problem:
         return Listed(_name(row), listed_facts(row.identity, _name(row), PHONE), None, problem)
-    return listed_row(CoreDevice(xcrun, row), _name(row), PHONE)
+    found = listed_row(CoreDevice(xcrun, row), _name(row), PHONE)
+    # coremltools' runner, which can be had, does as well.
+    return replace(found, problem="") if found.problem == NO_RUNNER and not missing() else found
 
 
 def _old_phones(xcrun: Program) -> tuple[tuple[Identity, str], ...]:
@@ -81,10 +154,10 @@ KIND = DeviceKind(
     find=find,
     listed=listed,
     clean=clean,
-    ways=WAYS,
+    ways=(*WAYS, COREMLTOOLS),
     delegates=UNITS,
     delegate=UNITS[0],
-    options=OPTIONS,
+    options=(*OPTIONS, TEAM_OPTION),
     knows=knows,
     class_of=judge_row,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.fakes.apple.world import WORLD, World
@@ -25,6 +26,8 @@ def put_program(folder: Path, name: str) -> None:
 def look_at(world: World, programs: Path, monkeypatch) -> None:
     """From here on, this process meets these programs and no others of their names."""
     monkeypatch.setenv(WORLD, str(world.folder))
+    # The lock of a device: the same simulated phone may be another's too.
+    monkeypatch.setattr(tempfile, "tempdir", str(world.folder.parent))
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     for name in ("SAM_EXPORT_IOS_RUNNER", "SAM_EXPORT_IOS_RUNNER_ID"):
         monkeypatch.delenv(name, raising=False)

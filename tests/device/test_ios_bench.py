@@ -43,7 +43,6 @@ def world(tmp_path, monkeypatch) -> World:
     monkeypatch.setenv("SAM_FAKE_RUNNER", str(runner))
     monkeypatch.setenv("SAM_ONNXRUNTIME", str(onnxruntime()))
     monkeypatch.setenv("SAM_EXPORT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(exchange, "LOG_SECONDS", 0.0)
     for module in (coredevice, usbmux, simulators):
         monkeypatch.setattr(module, "GRACE", 2.0)

@@ -3,11 +3,14 @@
     python -m tests.fakes.signals --times 300                        SIGTERM, every command
     python -m tests.fakes.signals --times 300 --signal KILL --command export
     python -m tests.fakes.signals --bundles demo-output              sam-run and sam-bench on these
+    python -m tests.fakes.signals --times 60 --signal INT --command iphone
 
 Each time a command is started and gets the signal after a time drawn evenly from its whole run, the
 start and the end of the interpreter included. Counted is how it ended; a fault is anything but the
 signal's status (143 for SIGTERM), a word more than our one line, a file left over, and a command
-that goes on. After the exports, one more is made and checked. Exit status 1 if there was a fault.
+that goes on; on a fake phone or simulator (which take Swift), also a runner that goes on and a
+simulator that stays booted. After the exports, one more is made and checked. Exit status 1 if there
+was a fault.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +29,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.device.ios_kit import put_program
+from tests.fakes.apple.world import WORLD, FakeDevice, World
+from tests.ios_runner import built_runner
+from tests.unit.runtimes.segment_kit import onnxruntime
 from tests.unit.tiny_bundle import build
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("export", "run", "bench")
+APPLE = ("iphone", "simulator")
+"""sam-bench on a fake device."""
+COMMANDS = ("export", "run", "bench", *APPLE)
 _START = "import sys; from exporter.start import sam_{0}; sys.exit(sam_{0}())"
 """As the scripts do that an installation makes."""
 TAIL_S = 0.5
@@ -51,6 +61,7 @@ class Place:
 
     folder: Path
     bundles: tuple[Path, ...]
+    world: World | None = None
 
     @property
     def output(self) -> Path:
@@ -67,7 +78,31 @@ class Place:
             "export": ["--target", "onnx", "--force", "--quiet", "--output", str(self.output)],
             "run": [bundle, picture, "--point", "9,9", "-o", overlay],
             "bench": [bundle, "--device", "host", "--store", store, *quick],
+            "iphone": [bundle, "--device", "ios", "--store", store, *quick],
+            "simulator": [bundle, "--device", "simulator", "--store", store, *quick],
         }[command]
+
+    def environment(self) -> dict[str, str]:
+        """Variables that the fake programs need; none without them."""
+        if self.world is None:
+            return {}
+        return {
+            WORLD: str(self.world.folder),
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
+            "SAM_FAKE_RUNNER": str(built_runner()),
+            "SAM_ONNXRUNTIME": str(onnxruntime()),
+            "SAM_EXPORT_CACHE": str(self.folder / "cache"),
+            "TMPDIR": str(self.folder),
+        }
+
+    def go_on(self) -> list[str]:
+        """Devices on which something of ours goes on."""
+        devices = self.world.devices() if self.world else []
+        return [
+            d.name
+            for d in devices
+            if self.world.running(d.udid) or (d.kind == "simulator" and d.booted)
+        ]
 
     def left_over(self) -> list[str]:
         """Files that nobody asked for."""
@@ -78,15 +113,20 @@ class Place:
         )
 
 
-def start(command: str, words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+def start(command: str, words: Sequence[str], place: Place) -> subprocess.Popen[str]:
     """Start a command in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", _START.format(command), *words],
+        [sys.executable, "-c", _START.format("bench" if command in APPLE else command), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=place.folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            **place.environment(),
+        },
         start_new_session=True,
     )
 
@@ -96,7 +136,7 @@ def duration_s(command: str, place: Place, times: int = 3) -> float:
     spans = []
     for number in range(times):
         begin = time.perf_counter()
-        process = start(command, place.words(command, number), place.folder)
+        process = start(command, place.words(command, number), place)
         out, said = process.communicate(timeout=_DEADLINE_S)
         assert process.returncode == 0, (command, out, said)
         spans.append(time.perf_counter() - begin)
@@ -105,7 +145,7 @@ def duration_s(command: str, place: Place, times: int = 3) -> float:
 
 def stop(command: str, words: Sequence[str], place: Place, delay: float, number: int) -> list[str]:
     """Run a command, send it a signal; how it ended, seconds until then, and what is wrong."""
-    process = start(command, words, place.folder)
+    process = start(command, words, place)
     time.sleep(delay)
     late = process.poll() is not None
     process.send_signal(number)
@@ -117,7 +157,16 @@ def stop(command: str, words: Sequence[str], place: Place, delay: float, number:
         out, said = process.communicate()
         return ["went on", f"{_DEADLINE_S}", f"went on: {said}"]
     span = time.perf_counter() - sent
+    if number == signal.SIGINT and _before_us(said):
+        return ["by Python, which was starting", f"{span:.3f}", ""]
     return [*_judged(process.returncode, late, span, number), _wrong(out + said, number)]
+
+
+def _before_us(said: str) -> bool:
+    """Whether Ctrl-C came while the interpreter started, which is not ours to catch."""
+    places = [line.strip() for line in said.splitlines() if line.strip().startswith("File ")]
+    ours = [place for place in places if not place.startswith(('File "<frozen ', 'File "<string>'))]
+    return bool(places) and not ours and said.rstrip().endswith("KeyboardInterrupt")
 
 
 def _judged(status: int, late: bool, span: float, number: int) -> tuple[str, str]:
@@ -154,10 +203,21 @@ def run(
         left = place.left_over() if number != signal.SIGKILL else []
         # A journal is kept on purpose: the same command goes on with it.
         left = [name for name in left if not name.endswith(".jsonl.partial")]
+        left += place.go_on() if number != signal.SIGKILL else []
         if "FAULT" in how or wrong or left or how == "went on":
             tally.faults.append(f"{case}: {how}; {wrong}; left over: {left}")
             print(tally.faults[-1], flush=True)  # noqa: T201
     return tally
+
+
+def apple_world(folder: Path) -> World:
+    """A phone and a simulator that is shut down, with the program that reaches them."""
+    world = World(folder / "apple")
+    world.folder.mkdir()
+    world.add(FakeDevice())
+    world.add(FakeDevice(udid="38C2AD9E", name="simulator", kind="simulator", booted=False))
+    put_program(folder / "bin", "xcrun")
+    return world
 
 
 def _check_last(place: Place) -> list[str]:
@@ -167,7 +227,7 @@ def _check_last(place: Place) -> list[str]:
         ("export", place.words("export", 0)),
         ("run", ["--check", str(place.output / "demo-onnx-fp16")]),
     ):
-        process = start(command, words, place.folder)
+        process = start(command, words, place)
         _, said = process.communicate(timeout=_DEADLINE_S)
         if process.returncode != 0:
             faults.append(f"afterwards sam-{command} ended with {process.returncode}: {said}")
@@ -184,14 +244,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     number, faults = signal.Signals[f"SIG{given.signal}"], 0
-    for command in COMMANDS if given.command == "all" else (given.command,):
+    every = COMMANDS if shutil.which("swift") else COMMANDS[: -len(APPLE)]
+    for command in every if given.command == "all" else (given.command,):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if given.bundles is None:
                 build(folder / "tiny")
             found = [folder / "tiny"] if given.bundles is None else given.bundles.iterdir()
             bundles = tuple(sorted(p.resolve() for p in found if (p / "manifest.json").is_file()))
-            place = Place(folder, bundles)
+            place = Place(folder, bundles, apple_world(folder) if command in APPLE else None)
             tally = run(command, place, given.times, number, given.seed)
             last = _check_last(place) if command == "export" else []
         counts = ", ".join(f"{count} {how}" for how, count in tally.ended.most_common())

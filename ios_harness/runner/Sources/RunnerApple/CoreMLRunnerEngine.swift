@@ -34,9 +34,9 @@
             try await engine.open(graph, at: url, of: manifest)
         }
 
-        public func forget(_ manifest: Manifest) throws -> Bool {
-            guard let graph = manifest.graphs.first else { return false }
-            let folder = engine.compiled(graph, of: manifest).deletingLastPathComponent()
+        /// This graph alone: a session that follows finds the others compiled, as an app does.
+        public func forget(_ graph: GraphFile, of manifest: Manifest) throws -> Bool {
+            let folder = engine.compiled(graph, of: manifest)
             if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
             return true
         }

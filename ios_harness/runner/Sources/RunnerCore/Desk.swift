@@ -198,7 +198,7 @@ private final class Stages: @unchecked Sendable {
         lock.withLock {
             guard stage != text else { return }
             text = stage
-            try? Data(stage.utf8).write(to: url)
+            try? Data(stage.utf8).write(to: url, options: .atomic)  // a crash leaves the last word whole
         }
     }
 }

@@ -51,7 +51,7 @@ struct Runner {
         let graph = job.graphs[0]
         let inputs = try self.inputs(graph, graph.cases[0], [:])
         let (manifest, _) = try bundle(graph)
-        if try engine.forget(manifest) {
+        if try engine.forget(file(graph, manifest), of: manifest) {
             // On a new phone the first load compiles; an app's every later one does not.
             let (_, cold) = try await load(graph)
             measured.coldLoadNs = cold

@@ -4,9 +4,11 @@ import SegmentAnythingCore
 let usage = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
+                       [--times N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --times repeats both steps and prints their median times: of this computer, not of a phone.
     """
 
 /// What the command was asked for.
@@ -19,6 +21,7 @@ struct Arguments {
     var mask: URL?
     var library: String?
     var threads = 2
+    var times = 0
 
     /// Parses words. Throws `SegmentAnythingError.request`, which names the wrong one.
     init(_ words: [String]) throws {
@@ -39,6 +42,11 @@ struct Arguments {
             case "--threads":
                 guard let number = Int(try value(word)) else { throw wrong("--threads takes a number") }
                 threads = number
+            case "--times":
+                guard let number = Int(try value(word)), 1...10_000 ~= number else {
+                    throw wrong("--times takes a number from 1 to 10000")
+                }
+                times = number
             case _ where word.hasPrefix("--"): throw wrong("there is no option \(word)")
             default: places.append(word)
             }

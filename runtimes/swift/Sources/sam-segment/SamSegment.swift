@@ -35,6 +35,26 @@ struct SamSegment {
             try writeMask(mask, to: file)
             print(file.path)
         }
+        if asked.times > 0 { try await time(sam, asked, earlier) }
+    }
+
+    private static func time(_ sam: SegmentAnything, _ asked: Arguments, _ earlier: Tensor?) async throws {
+        let picture = try readPicture(asked.picture)
+        var (images, clicks): ([Duration], [Duration]) = ([], [])
+        let clock = ContinuousClock()
+        for _ in 0..<asked.times {
+            images.append(try await clock.measure { try await sam.setImage(picture) })
+            clicks.append(
+                try clock.measure {
+                    _ = try sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
+                })
+        }
+        print("setImage \(median(images)) ms, predict \(median(clicks)) ms: medians of \(asked.times) here")
+    }
+
+    private static func median(_ times: [Duration]) -> String {
+        let (seconds, atto) = times.sorted()[times.count / 2].components
+        return String(format: "%.2f", Double(seconds) * 1e3 + Double(atto) * 1e-15)
     }
 
     private static func numbered(_ url: URL, _ at: Int) -> URL {

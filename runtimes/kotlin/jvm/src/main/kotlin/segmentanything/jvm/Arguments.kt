@@ -14,9 +14,11 @@ import segmentanything.printable
 internal val USAGE = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
+                       [--times N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --times repeats both steps and prints their median times: of this computer, not of a phone.
 """.trimIndent()
 
 /** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
@@ -34,6 +36,8 @@ internal class Arguments(words: List<String>) {
     var library: String? = null
         private set
     var threads = 2
+        private set
+    var times = 0
         private set
 
     init {
@@ -58,6 +62,8 @@ internal class Arguments(words: List<String>) {
             "--mask" -> mask = File(value())
             "--onnxruntime" -> library = value()
             "--threads" -> threads = value().toIntOrNull() ?: throw wrong("--threads takes a number")
+            "--times" -> times = value().toIntOrNull()?.takeIf { it in 1..10_000 }
+                ?: throw wrong("--times takes a number from 1 to 10000")
             else -> throw wrong("there is no option $option")
         }
     }

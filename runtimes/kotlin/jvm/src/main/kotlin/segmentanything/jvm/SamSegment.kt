@@ -6,6 +6,7 @@ import kotlin.system.exitProcess
 import kotlinx.coroutines.runBlocking
 import segmentanything.SegmentAnything
 import segmentanything.SegmentAnythingError
+import segmentanything.Tensor
 
 /** `sam-segment`: the example to copy. It sets an image once, predicts, and writes the masks. */
 fun main(words: Array<String>) {
@@ -30,8 +31,27 @@ private suspend fun segment(asked: Arguments) {
             writeMask(mask, file)
             println(file.path)
         }
+        if (asked.times > 0) time(sam, asked, earlier)
     }
 }
+
+private suspend fun time(sam: SegmentAnything, asked: Arguments, earlier: Tensor?) {
+    val picture = readPicture(asked.picture)
+    val images = mutableListOf<Long>()
+    val clicks = mutableListOf<Long>()
+    repeat(asked.times) {
+        val start = System.nanoTime()
+        sam.setImage(picture)
+        val encoded = System.nanoTime()
+        sam.predict(asked.prompts, earlier, asked.multimask)
+        images += encoded - start
+        clicks += System.nanoTime() - encoded
+    }
+    println("setImage ${median(images)} ms, predict ${median(clicks)} ms: medians of ${asked.times} here")
+}
+
+private fun median(times: List<Long>): String =
+    "%.2f".format(Locale.ROOT, times.sorted()[times.size / 2] / 1e6)
 
 private fun numbered(file: File, at: Int): File =
     file.resolveSibling("${file.nameWithoutExtension}_$at.${file.extension}")
