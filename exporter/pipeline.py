@@ -42,7 +42,7 @@ from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant
+from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,8 +143,11 @@ def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
 
-    from exporter.checkpoints.recognise import recognise  # brings torch, after the file is sound
+    # Both bring torch, after the file is sound.
+    from exporter.checkpoints.choose import choose
+    from exporter.checkpoints.recognise import recognise
 
+    checkpoint = choose(checkpoint, variants().values())
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint

@@ -53,10 +53,23 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Contents:
-    """The tensors that a file describes, by name, and the bytes of each storage, by key."""
+    """What a file describes.
 
-    tensors: Mapping[str, StoredTensor]
+    Attributes:
+        sets: its sets of tensors by name, each under its place in the file: `state_dict`; the one
+            that a loader would take comes first, and one at the top is called "".
+        storages: the bytes of each storage, by key.
+        skipped: what else is there and was not read, as `took (datetime.timedelta)`.
+    """
+
+    sets: Mapping[str, Mapping[str, StoredTensor]]
     storages: Mapping[str, memoryview]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> Mapping[str, StoredTensor]:
+        """The first set."""
+        return next(iter(self.sets.values()))
 
 
 def contiguous(key: str, dtype: str, shape: tuple[int, ...]) -> StoredTensor:
@@ -80,11 +93,15 @@ def check(contents: Contents, size: int) -> None:
     Raises:
         CheckpointError: for the first fault; it names the tensor.
     """
-    total = 0
-    for name, tensor in contents.tensors.items():
-        check_name(name)
-        _check_view(name, tensor, contents.storages)
-        total += max(ITEM_BYTES.get(tensor.dtype, 4), 4) * math.prod(tensor.shape)
+    total, seen = 0, set[int]()
+    for tensors in contents.sets.values():
+        for name, tensor in tensors.items():
+            check_name(name)
+            if len(contents.sets) > 1 and id(tensor) in seen:  # one set is a part of another
+                continue
+            seen.add(id(tensor))
+            _check_view(name, tensor, contents.storages)
+            total += max(ITEM_BYTES.get(tensor.dtype, 4), 4) * math.prod(tensor.shape)
     # Names may share bytes, but only as tied weights do.
     if total > min(MOST_BYTES, 8 * size):
         raise CheckpointError(f"describes {total} bytes of tensors in {size} bytes; not read")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Source
 from exporter.errors import RequestError
+from exporter.printable import printable
 from exporter.progress import Progress
 from exporter.variants import Published, Variant
 
@@ -52,8 +53,14 @@ def obtain(
         first = read_checkpoint(file.path, file.sha256)
     apart = read_checkpoint(second.path, second.sha256) if second is not None else None
 
-    from exporter.checkpoints.fit import load_strict  # brings torch: a bad file is refused before
+    # Both bring torch: a bad file is refused before.
+    from exporter.checkpoints.choose import check_constants, choose
+    from exporter.checkpoints.fit import load_strict
 
+    if not isinstance(checkpoint, Checkpoint):
+        first = choose(first, [variant])
+    for remark in (*first.remarks, *check_constants(first, variant)):
+        report(f"{printable(first.path.name)}: {remark}")
     network, layout = load_strict(variant, first, apart)
     return network, Source(
         repository=variant.repository,

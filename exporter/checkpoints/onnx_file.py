@@ -78,7 +78,7 @@ def read_onnx_file(data: mmap.mmap) -> Contents:
         tensors[name] = contiguous(name, dtype, tuple(tensor.sides))
     if not tensors:
         raise CheckpointError("is an ONNX file without weights")
-    return Contents(tensors, storages)
+    return Contents({"": tensors}, storages)
 
 
 def _messages(whole: Message, wanted: int, budget: Budget) -> Iterator[Message]:

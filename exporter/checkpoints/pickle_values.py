@@ -1,8 +1,10 @@
 """The values a pickle may describe, and the few calls it may ask for.
 
-Each call a checkpoint needs is answered by a function of this file that makes a description; any
-other is refused by name. Nothing here imports or runs anything that a file names, and nothing is
-made into text before its type is known: a key may be a tuple of a thousand levels.
+Each call a checkpoint needs is answered by a function of this file that makes a description. Any
+other leaves a `Record` of its name, which nothing reads: a trainer pickles what it likes beside the
+weights. A call that no trainer needs and that would run code or reach the system is refused by
+name. Nothing here imports or runs anything that a file names, and nothing is made into text before
+its type is known: a key may be a tuple of a thousand levels.
 """
 
 from __future__ import annotations
@@ -209,32 +211,37 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "copyreg.__newobj__": describe_object,
 }
 
-# Settings that training code leaves in a file; nothing reads their value.
-_SETTINGS = {
-    "torch.device",
-    "torch.serialization._get_layout",
-    "_codecs.encode",
-    "builtins.bytearray",
-    "builtins.complex",
-    "builtins.slice",
-    "builtins.range",
-    "functools.partial",
-    "datetime.datetime",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-    "pathlib.PurePosixPath",
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.core.numeric._frombuffer",
-    "numpy._core.numeric._frombuffer",
+_PLAIN = {
+    *(f"builtins.{name}" for name in ("bytearray", "bytes", "complex", "dict", "list", "object")),
+    *("builtins.range", "builtins.slice", "io.BytesIO", "io.StringIO", "operator.itemgetter"),
+    *("types.MappingProxyType", "types.SimpleNamespace"),
 }
+"""Types of the modules below that training code leaves in a file."""
+_HOSTILE = {
+    *("_frozen_importlib", "_io", "_posixsubprocess", "_thread", "_winapi", "asyncio", "bdb"),
+    *("builtins", "cloudpickle", "code", "codeop", "commands", "cProfile", "ctypes", "dill", "gc"),
+    *("http", "imp", "importlib", "inspect", "io", "joblib", "linecache", "marshal", "mmap"),
+    *("msvcrt", "multiprocessing", "nt", "operator", "_operator", "os", "pdb", "pickle", "_pickle"),
+    *("pip", "pkgutil", "platform", "posix", "profile", "pty", "pydoc", "requests", "runpy"),
+    *(
+        "setuptools",
+        "shutil",
+        "signal",
+        "smtplib",
+        "socket",
+        "ssl",
+        "subprocess",
+        "sys",
+        "tempfile",
+    ),
+    *("threading", "timeit", "trace", "types", "urllib", "webbrowser", "winreg"),
+}
+"""Modules by which a pickle runs code, or reaches files, processes and the network."""
+_HOSTILE_CALLS = {"torch.load", "torch.hub", "torch.jit", "torch._dynamo", "numpy.load"}
 
 
 def call(function: Any, args: Any, budget: Budget) -> Any:
-    """Describe the result of a call. CheckpointError if no checkpoint needs that call."""
+    """Describe the result of a call. CheckpointError if it would run code or reach the system."""
     name = function.name if isinstance(function, Reference) else type(function).__name__
     if isinstance(function, Reference):
         budget.contain()
@@ -242,9 +249,17 @@ def call(function: Any, args: Any, budget: Budget) -> Any:
             if not isinstance(args, tuple) or len(args) > _MOST_ARGUMENTS:
                 raise TypeError("a call with impossible arguments")
             return _CALLS[name](budget, *args)
-        if name in _SETTINGS:
+        if not _is_hostile(name):
             return Record(name)
     raise CheckpointError(
         f"asks to run {printable(name, 100)}; nothing was executed. "
         "Use the checkpoint that its authors publish, or one saved as a state dict"
     )
+
+
+def _is_hostile(name: str) -> bool:
+    """Tell whether a call by this dotted name would run code or reach the system."""
+    if name in _PLAIN:
+        return False
+    module, *_rest = name.split(".", 1)
+    return module in _HOSTILE or name.startswith(tuple(_HOSTILE_CALLS))

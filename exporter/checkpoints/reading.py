@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,17 @@ from exporter.printable import LINE, printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DTYPES = ("float32", "float16", "bfloat16", "int64", "int32")
+_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32")
+
+_ARCHIVES = (
+    (b"\x1f\x8b", "packed with gzip, maybe a .tar.gz"),
+    (b"BZh", "packed with bzip2"),
+    (b"\xfd7zXZ\x00", "packed with xz"),
+    (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+)
+"""First bytes of what a checkpoint comes packed in."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,17 @@ class Checkpoint:
         path: the file or folder it was read from.
         sha256: of the file; of several shards, of the lines `sha256sum` prints for them.
         tensors: float32, or whole numbers where published so.
+        sets: every set of tensors in the file by its place there, if there are several.
+        remarks: what was done to the tensors, or left out, each in some words.
+        constants: `pixel_mean` and `pixel_std`, if the file has them as tensors.
     """
 
     path: Path
     sha256: str
     tensors: dict[str, Tensor]
+    sets: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
@@ -58,13 +74,18 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
     """
     files, expected = weight_files(path)
     tensors: dict[str, Tensor] = {}
+    sets: dict[str, dict[str, Tensor]] = {}
+    remarks: dict[str, None] = {}
     digests, size = [], 0
     for file in files:
         with open_file(file) as opened:
             size += len(opened.data)
             if size > MOST_BYTES:
                 raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
-            _add(tensors, opened)
+            contents = _add(tensors, opened)
+            remarks |= dict.fromkeys(_remarks(contents))
+            if len(files) == 1:
+                sets = _sets(contents, tensors)
             digests.append((file.name, opened.sha256()))
     if expected is not None and expected != tensors.keys():
         odd = printable(", ".join(sorted(expected ^ tensors.keys())[:3]))
@@ -74,10 +95,30 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
         raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return Checkpoint(path, digest, tensors)
+    return Checkpoint(path, digest, tensors, sets, tuple(remarks))
 
 
-def _add(tensors: dict[str, Tensor], opened: OpenFile) -> None:
+def _remarks(contents: Contents) -> Iterator[str]:
+    if any(spec.dtype == "float64" for spec in contents.tensors.values()):
+        yield "its float64 values are rounded to float32"
+    if contents.skipped:
+        yield f"skipped unread: {', '.join(contents.skipped)}"
+
+
+def _sets(contents: Contents, first: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Make the tensors of every set; one that holds what no network does is left out."""
+    places = list(contents.sets)
+    sets = {places[0]: first}
+    for place in places[1:]:
+        try:
+            tensors = contents.sets[place]
+            sets[place] = dict(_tensors(Contents({place: tensors}, contents.storages)))
+        except CheckpointError:  # an optimiser's, say
+            continue
+    return sets if len(sets) > 1 else {}
+
+
+def _add(tensors: dict[str, Tensor], opened: OpenFile) -> Contents:
     """Add an open file's tensors to those of the shards before it."""
     try:
         contents = _describe(opened.data)
@@ -85,6 +126,7 @@ def _add(tensors: dict[str, Tensor], opened: OpenFile) -> None:
         if twice := sorted(contents.tensors.keys() & tensors.keys()):
             raise CheckpointError(f"repeats tensor {twice[0]} of another shard")
         tensors.update(_tensors(contents))
+        return contents
     except CheckpointError as error:
         raise CheckpointError(f"{opened.path} {printable(str(error), LINE)}") from error
 
@@ -102,9 +144,19 @@ def _describe(data: mmap.mmap) -> Contents:
         raise CheckpointError("is a Git LFS pointer, not the file: run `git lfs pull`")
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
+    _refuse_archive(data)
     raise CheckpointError(
         "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
     )
+
+
+def _refuse_archive(data: mmap.mmap) -> None:
+    """CheckpointError if the file is a checkpoint's packing."""
+    named = next((name for magic, name in _ARCHIVES if data[: len(magic)] == magic), "")
+    if not named and data[257:262] == b"ustar":
+        named = "a tar archive"
+    if named:
+        raise CheckpointError(f"is {named}: unpack it and give the checkpoint inside")
 
 
 def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:

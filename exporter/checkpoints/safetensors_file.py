@@ -73,7 +73,7 @@ def _contents(header: dict[str, Any], data: mmap.mmap, start: int) -> Contents:
         reached = end
         storages[name] = memoryview(data)[start + begin : start + end]
         tensors[name] = contiguous(name, dtype, shape)
-    return Contents({name: tensors[name] for name in header}, storages)
+    return Contents({"": {name: tensors[name] for name in header}}, storages)
 
 
 def _fields(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:

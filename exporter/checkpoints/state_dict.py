@@ -1,4 +1,9 @@
-"""Find the tensors of a state dict or a pickled module among the values of a pickle."""
+"""Find the tensors of state dicts and pickled modules among the values of a pickle.
+
+Training code keeps weights under names of its own, often beside their moving average, the
+optimiser's state and whatever else it needed. Every dictionary of tensors is a set of its own;
+which one is the network's is told by its tensors, in `exporter.checkpoints.choose`.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +12,33 @@ from typing import Any
 
 from exporter.checkpoints.budget import LONGEST_NAME, Budget
 from exporter.checkpoints.contents import Storage, StoredTensor
-from exporter.checkpoints.pickle_values import Record
+from exporter.checkpoints.pickle_values import Record, Reference
 from exporter.errors import CheckpointError
+from exporter.printable import printable
 
 _CONTAINERS = ("model", "state_dict", "model_state", "model_state_dict")
 _MOST_MODULES = 50_000
 _CHILD = 4
 """What a module inside another costs, in copies."""
 _MOST_LEVELS = 64
+_MOST_HOLDERS = 1000
+"""Dictionaries and objects that are looked into for sets."""
+_DEEPEST_SET = 4
+_MOST_SETS = 32
+_MOST_SKIPPED = 20
+
+Sets = dict[str, dict[str, StoredTensor]]
 
 
-def flatten(value: Any, budget: Budget) -> dict[str, StoredTensor]:
-    """Collect tensors by their `state_dict` names.
+def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...]]:
+    """Collect every set of tensors by their `state_dict` names.
 
     Args:
         value: of a pickle.
         budget: of the file; a tensor that is met costs a copy, however often it is shared.
+
+    Returns:
+        The sets by their place in the value, and what lies beside them and is no tensor.
 
     Raises:
         CheckpointError: there are none, or a few objects mean more than the budget allows.
@@ -30,28 +46,66 @@ def flatten(value: Any, budget: Budget) -> dict[str, StoredTensor]:
     held = value
     if isinstance(held, dict) and isinstance(held.get("ema"), Record):
         held = held["ema"]  # ultralytics: the averaged module; their loader prefers it too
-    elif isinstance(held, dict):
-        held = next((held[c] for c in _CONTAINERS if isinstance(held.get(c), dict | Record)), held)
-    if isinstance(held, Record) and "_modules" in held.state:
-        tensors = dict(_module_tensors(held, budget))
-    else:
-        items = held.state if isinstance(held, Record) else held
-        tensors = _state_dict(items, budget) if isinstance(items, dict) else {}
-    if not tensors:
+    sets: Sets = {}
+    skipped: list[str] = []
+    waiting, seen = [("", held)], set[int]()
+    while waiting and len(seen) < _MOST_HOLDERS and len(sets) < _MOST_SETS:
+        place, holder = waiting.pop(0)
+        if id(holder) in seen:
+            continue
+        seen.add(id(holder))
+        if isinstance(holder, Record) and "_modules" in holder.state:
+            found = dict(_module_tensors(holder, budget))
+        else:
+            items = holder.state if isinstance(holder, Record) else holder
+            if not isinstance(items, dict):
+                continue
+            found = dict(_tensors_of(items, "", budget))
+            inner = list(_holders(items, place))
+            found = found or _joined(inner, budget)
+            waiting += inner if place.count(".") + 1 < _DEEPEST_SET else []
+            skipped += _others(items, place)
+        if found:
+            sets[place] = found
+    if not sets:
         raise CheckpointError("holds no tensors under names; a state dict is expected")
-    return tensors
+    first = [place for place in _CONTAINERS if place in sets]
+    return {p: sets[p] for p in (*first, *sets)}, tuple(skipped[:_MOST_SKIPPED])
 
 
-def _state_dict(items: Mapping[Any, Any], budget: Budget) -> dict[str, StoredTensor]:
-    found = dict(_tensors_of(items, "", budget))
-    if found:
-        return found
-    # Several state dicts in one file, under the names of their modules.
+def _holders(items: Mapping[Any, Any], place: str) -> Iterator[tuple[str, Any]]:
+    """List what may hold a set, the usual names first."""
+    names = [name for name in items if isinstance(name, str)]
+    for name in sorted(names, key=lambda name: name not in _CONTAINERS):
+        if isinstance(items[name], dict | Record):
+            yield f"{place}.{_part(name)}".lstrip("."), items[name]
+
+
+def _joined(inner: list[tuple[str, Any]], budget: Budget) -> dict[str, StoredTensor]:
+    """Join several state dicts that lie in one file under the names of their modules."""
     tensors: dict[str, StoredTensor] = {}
-    for key, held in items.items():
-        if isinstance(key, str) and isinstance(held, dict):
-            tensors.update(_tensors_of(held, f"{_part(key)}.", budget))
+    dicts = [(place, held) for place, held in inner if isinstance(held, dict)]
+    if len(dicts) < 2:  # one is a set of its own
+        return tensors
+    for place, held in dicts:
+        tensors.update(_tensors_of(held, f"{place.rpartition('.')[2]}.", budget))
     return tensors
+
+
+def _others(items: Mapping[Any, Any], place: str) -> Iterator[str]:
+    """Name the objects without tensors that lie beside a set."""
+    for name, held in items.items():
+        if isinstance(name, str) and isinstance(held, Record | Reference):
+            kind = held.kind if isinstance(held, Record) else held.name
+            if not isinstance(held, Record) or not held.state:
+                where = f"{place}.{name[:60]}".lstrip(".")
+                yield f"{printable(where, 60)} ({printable(kind, 60)})"
+
+
+def flatten(value: Any, budget: Budget) -> dict[str, StoredTensor]:
+    """Collect the first of `tensor_sets`."""
+    sets, _skipped = tensor_sets(value, budget)
+    return next(iter(sets.values()))
 
 
 def _tensors_of(

@@ -14,7 +14,7 @@ from exporter.checkpoints.budget import Budget
 from exporter.checkpoints.contents import ITEM_BYTES, Contents
 from exporter.checkpoints.pickle_values import storage_key
 from exporter.checkpoints.pickled import read_pickle
-from exporter.checkpoints.state_dict import flatten, storages_of
+from exporter.checkpoints.state_dict import storages_of, tensor_sets
 from exporter.checkpoints.zip_directory import LOCAL, Entry, content, entries
 from exporter.errors import CheckpointError
 from exporter.printable import printable
@@ -31,7 +31,8 @@ def read_torch_file(data: mmap.mmap) -> Contents:
     budget = Budget(len(data))
     read = _read_zip if data[:4] == LOCAL else _read_legacy
     value, storages = read(data, budget)
-    return Contents(flatten(value, budget), storages)
+    sets, skipped = tensor_sets(value, budget)
+    return Contents(sets, storages, skipped)
 
 
 def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
