@@ -64,6 +64,7 @@ def _name_constants(module: Any, graph: str) -> None:
     from coreai._compiler.ir import DenseResourceElementsAttr, WalkResult
 
     found: list[Any] = []
+    bindings: Any = _bindings
 
     def look(operation: Any) -> Any:
         if operation.name == CONSTANT and "dense_resource" in str(operation.attributes["value"]):
@@ -75,7 +76,7 @@ def _name_constants(module: Any, graph: str) -> None:
         kind = constant.results[0].type
         width = kind.element_type.width
         values = np.zeros(math.ceil(math.prod(kind.shape) * width / 8), np.uint8)
-        _bindings.compiler.copy_constant_value_to_array(
+        bindings.compiler.copy_constant_value_to_array(
             constant_op=constant.opview, destination=values
         )
         # Not wider than a value: a reader refuses the file if its buffer lies less well.
