@@ -97,7 +97,7 @@ def _export(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
     job = Job(
-        targets=_targets(arguments.target or ["coreml"]),
+        targets=_targets(arguments.target or ["coreml"], arguments.precision),
         precision=arguments.precision,
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
@@ -145,14 +145,23 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _targets(given: Sequence[str]) -> tuple[str, ...]:
-    """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`."""
+def _targets(given: Sequence[str], precision: str) -> tuple[str, ...]:
+    """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`.
+
+    A word for several targets leaves out those that do not have the precision.
+    """
     names = [name.strip() for each in given for name in each.split(",")]
     groups = targets.groups()
     for name in names:
         if name not in (*targets.names(), *groups):
             raise unknown("target", name, (*targets.names(), *groups), aliases=targets.ALIASES)
-    return tuple(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
+    able = {
+        word: tuple(one for one in members if precision in targets.load_target(one).lowers)
+        for word, members in groups.items()
+    }
+    # If none has it, it may be no precision at all, which is refused with those there are.
+    found = (able.get(name) or groups.get(name, (name,)) for name in names)
+    return tuple(dict.fromkeys(one for several in found for one in several))
 
 
 def summary(bundle: Bundle) -> str:

@@ -71,7 +71,8 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    path, decoder = _path(job.checkpoint), _path(job.decoder_checkpoint)
+    path = Path(job.checkpoint) if job.checkpoint else None
+    decoder = Path(job.decoder_checkpoint) if job.decoder_checkpoint else None
     checkpoint: Checkpoint | Path | None = path
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
@@ -130,10 +131,6 @@ def export_network(
             compensations = _compensations(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
-
-
-def _path(given: Path | str | None) -> Path | None:
-    return None if given is None else Path(given)
 
 
 def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:

@@ -70,7 +70,7 @@ def test_list_as_json_has_every_field(capfd):
             "targets",
             "precisions",
         }
-        assert row["targets"] == ["coreml", "onnx", "tflite"]
+        assert row["targets"] == ["coreai", "coreml", "onnx", "tflite"]
         assert row["precisions"] == list(precision_names())
         assert row["parameters"] > 0
         assert row["url"].startswith("https://") or row["name"] == "demo"

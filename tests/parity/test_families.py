@@ -22,7 +22,9 @@ from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import PLAIN, MatrixJob
 from profiles.lab.matrix.processes import ProcessEnd
 
-TURNS = [(t, p) for p in PLAIN for t in target_names()]
+# Core AI's reference runtime takes 10 to 70 s for a run of these encoders in float32, and 40 times
+# that in half precision: its own tests have the demo.
+TURNS = [(t, p) for p in PLAIN for t in target_names() if t != "coreai"]
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
 
 pytestmark = pytest.mark.parity

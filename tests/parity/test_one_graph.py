@@ -62,7 +62,7 @@ def _inputs(graph: Graph) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("target", names())
+@pytest.mark.parametrize("target", [name for name in names() if name != "coreai"])  # too slow
 def test_lowered(graph: Graph, target: str, precision: str, tmp_path: Path) -> None:
     file = load_target(target).lower(graph, load_precision(precision), tmp_path, Options())
     kind = choose_engine(target)

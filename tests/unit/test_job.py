@@ -21,7 +21,7 @@ from exporter.variants import load_variant
 
 WRONG = [
     (lambda: Job("onnx"), "Job.targets is a tuple of names, as ('onnx',), not 'onnx'"),
-    (lambda: Job(()), "Job.targets is empty; choose from coreml, onnx, tflite"),
+    (lambda: Job(()), "Job.targets is empty; choose from coreai, coreml, onnx, tflite"),
     (lambda: Job((1,)), "Job.targets is a tuple of names, as ('onnx',), not (1,)"),
     (lambda: Job(("onnx",), 16), "Job.precision is a str, not 16"),
     (lambda: Job(("onnx",), variant=Path("demo")), "Job.variant is a str or None, not "),
@@ -136,8 +136,8 @@ def test_several_targets_without_their_toolkits_name_one_extra(monkeypatch):
     with pytest.raises(RequestError) as error:
         formats(Job(targets.names()))
     assert str(error.value) == (
-        "--target coreml, onnx, tflite need no-such-coreml, no-such-onnx, no-such-tflite: "
-        "pip install 'sam-export[all]'"
+        "--target coreai, coreml, onnx, tflite need no-such-coreai, no-such-coreml, no-such-onnx, "
+        "no-such-tflite: pip install 'sam-export[all]'"
     )
     with pytest.raises(RequestError, match=r"need no-such-onnx, no-such-coreml: .*\[onnx,coreml\]"):
         formats(Job(("onnx", "coreml")))

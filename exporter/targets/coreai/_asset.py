@@ -19,10 +19,8 @@ from exporter.bundle.manifest import GraphFile, Manifest
 if TYPE_CHECKING:
     from exporter.targets import Joining, Lowering
 
-NAME = "segment_anything.aimodel"
+NAME, METADATA = "segment_anything.aimodel", "metadata.json"
 CONSTANT = "coreai.constant"
-ALIGNMENT = 64
-"""Of constants in the file, in bytes."""
 
 
 def save(program: Any, work: Lowering) -> GraphFile:
@@ -31,7 +29,11 @@ def save(program: Any, work: Lowering) -> GraphFile:
 
     spec = work.graph.spec
     path = work.folder / f"{spec.name}.aimodel"
+    module = program._module._mlir_module
+    with module.context:
+        _name_constants(module, spec.name)
     program.save_asset(path, AIModelAssetMetadata())
+    _write_metadata(path / METADATA, {})
     return GraphFile(spec, path.name, _size(path), signature=spec.name)
 
 
@@ -48,18 +50,21 @@ def join(work: Joining) -> tuple[GraphFile, ...]:
         for other in others:
             for operation in other._module._mlir_module.body.operations:
                 functions.append(operation.clone())
-        name_constants(first._module._mlir_module)
         first.save_asset(work.folder / NAME, AIModelAssetMetadata())
-    _write_metadata(work.folder / NAME / "metadata.json", work.manifest)
+    _write_metadata(work.folder / NAME / METADATA, _about(work.manifest))
     return tuple(_entries(work.files, _size(work.folder / NAME)))
 
 
-def name_constants(module: Any) -> None:
-    """Number the constants in the order they stand; the compiler names them anew in each run."""
+def _name_constants(module: Any, graph: str) -> None:
+    """Number the constants in the order they stand; the compiler names them anew in each run.
+
+    Names hold the graph's: if two graphs of a file had one in common, both would get one's values.
+    """
     from coreai._compiler._mlir_libs._coreaiIR import _bindings
     from coreai._compiler.ir import DenseResourceElementsAttr, WalkResult
 
     found: list[Any] = []
+    bindings: Any = _bindings
 
     def look(operation: Any) -> Any:
         if operation.name == CONSTANT and "dense_resource" in str(operation.attributes["value"]):
@@ -69,12 +74,14 @@ def name_constants(module: Any) -> None:
     module.operation.walk(look)
     for place, constant in enumerate(found):
         kind = constant.results[0].type
-        values = np.zeros(math.ceil(math.prod(kind.shape) * kind.element_type.width / 8), np.uint8)
-        _bindings.compiler.copy_constant_value_to_array(
+        width = kind.element_type.width
+        values = np.zeros(math.ceil(math.prod(kind.shape) * width / 8), np.uint8)
+        bindings.compiler.copy_constant_value_to_array(
             constant_op=constant.opview, destination=values
         )
+        # Not wider than a value: a reader refuses the file if its buffer lies less well.
         constant.attributes["value"] = DenseResourceElementsAttr.get_from_buffer(
-            values, f"constant_{place}", kind, alignment=ALIGNMENT
+            values, f"{graph}_{place}", kind, alignment=max(1, width // 8)
         )
 
 
@@ -86,11 +93,10 @@ def _entries(files: tuple[GraphFile, ...], size: int) -> Iterator[GraphFile]:
     yield dataclasses.replace(files[-1], file=NAME, bytes=size)
 
 
-def _write_metadata(path: Path, manifest: Manifest) -> None:
-    """Say what the file is, and leave out the date."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+def _about(manifest: Manifest) -> dict[str, Any]:
+    """Say what the file is."""
     source = manifest.source
-    data |= {
+    return {
         "author": "sam-export",
         "license": f"{manifest.licence.name} {manifest.licence.url}".strip(),
         "description": f"{manifest.variant}, {manifest.precision}",
@@ -103,6 +109,11 @@ def _write_metadata(path: Path, manifest: Manifest) -> None:
             "sam-export": manifest.tools["sam-export"],
         },
     }
+
+
+def _write_metadata(path: Path, about: dict[str, Any]) -> None:
+    """Add to a file's metadata, and leave out the date."""
+    data = json.loads(path.read_text(encoding="utf-8")) | about
     del data["creationDate"]
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -22,10 +22,11 @@ def folder(tmp_path):
     return made
 
 
-def test_every_target_says_how_an_app_uses_it() -> None:
+def test_every_target_that_our_packages_run_says_how_an_app_uses_it() -> None:
     assert {package for name in targets.names() for package in pages_of(name)} == set(PACKAGES)
     assert set(PACKAGES) == set(APP_CODE)
-    assert all(pages_of(name) for name in targets.names())
+    # The Swift package has no engine for Core AI.
+    assert [name for name in targets.names() if not pages_of(name)] == ["coreai"]
     assert pages_of("nonsense") == {}
 
 

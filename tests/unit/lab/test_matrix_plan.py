@@ -42,7 +42,7 @@ def test_a_part_of_the_matrix():
     assert jobs.plan(["demo"], ["onnx"], ["fp16"]) == [MatrixJob("demo", "onnx", "fp16")]
     with pytest.raises(RequestError, match="unknown variant 'nosam'"):
         jobs.plan(["nosam"])
-    with pytest.raises(RequestError, match="unknown target 'tensorrt'; choose from coreml"):
+    with pytest.raises(RequestError, match="unknown target 'tensorrt'; choose from coreai, coreml"):
         jobs.plan([], ["tensorrt"])
 
 

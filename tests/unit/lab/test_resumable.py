@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from exporter import targets
 from profiles.lab import resumable, steps
 from profiles.lab.matrix import __main__ as matrix
 from profiles.lab.matrix import sources
@@ -46,7 +47,12 @@ class Work:
         return self.kind(self.command._parser().parse_args(given), lambda line: None)
 
 
-DEMOS = [f"demo-{t}-{p}" for t in ("coreml", "tflite", "onnx") for p in PRECISIONS]
+DEMOS = [
+    f"demo-{target}-{precision}"
+    for target in targets.names()
+    for precision in PRECISIONS
+    if precision in targets.load_target(target).lowers
+]
 
 
 @pytest.fixture(params=["matrix", "precision", "simplify"])

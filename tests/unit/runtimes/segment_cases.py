@@ -64,6 +64,7 @@ REFUSED: tuple[tuple[list[str], str], ...] = (
     (["{picture}", "--box", "1,2,3"], "a box is X0,Y0,X1,Y1"),
     (["{picture}", "--point", "5,5", "--mask-input", "{picture}"], "is no array of numpy"),
     (["{picture}", "--points", "5,5"], "there is no option --points"),
+    (["{picture}", "--point", "5,5", "--times", "0"], "--times takes a number from 1 to 10000"),
     (["/nowhere.png", "--point", "5,5"], "/nowhere.png is missing"),
     ([], "give a BUNDLE and a PICTURE"),
     (["{picture}", "--onnxruntime", "/nowhere.so"], "cannot open ONNX Runtime"),
