@@ -233,7 +233,8 @@ def _parser() -> Parser:
         "--target",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(targets.names())} or all; repeatable (default: coreml)",
+        help=f"{', '.join(targets.names())}, apple (coreml and coreai) or all (but coreai, whose "
+        "check takes long); repeatable (default: coreml)",
     )
     kept = ", ".join(precision.names())
     add("--precision", default="fp16", help=f"{kept}; --list says what each is (default: fp16)")

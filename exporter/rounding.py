@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from exporter.calibration import Range
-from exporter.precision import Precision
-
-BLOCK = 32
-"""Weights of a linear layer that share a scale in 4 bits."""
+from exporter.precision import BLOCK, Precision
 
 
 @dataclass

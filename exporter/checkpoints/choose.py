@@ -47,9 +47,9 @@ def choose(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> Checkpoint:
     known, renames = list(candidates), Renames()
     found: dict[int, tuple[str, Checkpoint]] = {}
     for place, tensors in (checkpoint.sets or {"": checkpoint.tensors}).items():
-        chosen: Checkpoint | None = dataclasses.replace(checkpoint, tensors=dict(tensors))
-        if chosen is not None and not _fits(chosen, known, renames):
-            chosen = _unwrapped(checkpoint, tensors, known, renames)
+        plain = dataclasses.replace(checkpoint, tensors=dict(tensors))
+        fits = _fits(plain, known, renames)
+        chosen = plain if fits else _unwrapped(checkpoint, tensors, known, renames)
         if chosen is not None:
             # A set may be a part of one above it; the place further down says more.
             key = next(iter(chosen.tensors.values())).data_ptr()
@@ -148,8 +148,8 @@ def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _prefixes(names: Iterable[str]) -> Iterator[str]:
     """List the prefixes that hold a good share of the names, the shortest first."""
     yield ""
-    level, total, given = [("", list(names))], 0, 1
-    total = len(level[0][1])
+    every = list(names)
+    level, total, given = [("", every)], len(every), 1
     for _ in range(_DEEPEST):
         deeper = []
         for prefix, group in level:

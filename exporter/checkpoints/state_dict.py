@@ -102,12 +102,6 @@ def _others(items: Mapping[Any, Any], place: str) -> Iterator[str]:
                 yield f"{printable(where, 60)} ({printable(kind, 60)})"
 
 
-def flatten(value: Any, budget: Budget) -> dict[str, StoredTensor]:
-    """Collect the first of `tensor_sets`."""
-    sets, _skipped = tensor_sets(value, budget)
-    return next(iter(sets.values()))
-
-
 def _tensors_of(
     items: Mapping[Any, Any], prefix: str, budget: Budget
 ) -> Iterator[tuple[str, StoredTensor]]:

@@ -23,6 +23,8 @@ ALIASES = {
 }  # fmt: skip
 
 Number = Literal["float32", "float16", "int8", "int4"]
+BLOCK = 32
+"""Weights of a linear layer in 4 bits that share a scale, unless another number is asked for."""
 
 
 @dataclass(frozen=True)

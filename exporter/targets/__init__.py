@@ -21,6 +21,7 @@ from exporter import catalog
 from exporter.bundle.rules import Interpolation, Preprocess
 from exporter.calibration import Pictures, Range, Task, find_ranges
 from exporter.errors import RequestError
+from exporter.precision import BLOCK
 from exporter.printable import quote
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ BLOCKS = (16, 32, 64)
 """Weights that share a scale."""
 FINE = 4
 """Pixels of the input a side, up to which a position counts as fine."""
-BLOCK = 32
-"""The usual number of them."""
 OPSETS = (17, 18, 19, 20)
 """Of ONNX. 17 is the first with layer normalisation, 20 the first with GELU."""
 ALIASES = {
@@ -216,6 +215,7 @@ class Target:
             then its share of the file, and its `signature` the function to call.
         modules: distribution -> its module, if that is not called alike.
         unavailable: why its toolkit cannot be installed on this machine; empty if it can.
+        by_name: whether `all` leaves it out, because checking a bundle may take hours.
     """
 
     name: str
@@ -230,6 +230,7 @@ class Target:
     join: Callable[[Joining], tuple[GraphFile, ...]] | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
     unavailable: Callable[[], str] = lambda: ""
+    by_name: bool = False
 
     def lower(
         self,
@@ -303,7 +304,7 @@ def require_toolkits(asked: Sequence[Target]) -> None:
         reason = target.unavailable() if target.name in lame else ""
         if reason:
             raise RequestError(f"--target {target.name} cannot be exported here: {reason}")
-    every = len(lame) > 1 and set(lame) == set(names())
+    every = len(lame) > 1 and set(lame) >= set(groups()["all"])
     owners = dict.fromkeys(target.extra for target in asked if target.name in lame)
     extras = "all" if every else ",".join(owners)
     packages = ", ".join(dict.fromkeys(name for missing in lame.values() for name in missing))
@@ -369,10 +370,11 @@ def names() -> tuple[str, ...]:
 def groups() -> dict[str, tuple[str, ...]]:
     """List the words that mean several targets: word -> targets.
 
-    `all` leaves out those whose toolkit cannot be installed on this machine.
+    `all` leaves out those that are asked for by name, and those whose toolkit cannot be installed
+    on this machine.
     """
     every = [load_target(name) for name in names()]
-    found = {"all": tuple(each.name for each in every if not each.unavailable())}
+    found = {"all": tuple(t.name for t in every if not (t.by_name or t.unavailable()))}
     for target in every:
         for group in target.groups:
             found[group] = (*found.get(group, ()), target.name)

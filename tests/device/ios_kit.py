@@ -6,7 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fakes.apple.world import WORLD, World
+from tests.fakes.apple.world import WORLD, FakeDevice, World
+from tests.ios_runner import built_runner
+from tests.unit.runtimes.segment_kit import onnxruntime
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.1", "--repeats", "1", "--threads", "1")
@@ -31,6 +33,21 @@ def look_at(world: World, programs: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     for name in ("SAM_EXPORT_IOS_RUNNER", "SAM_EXPORT_IOS_RUNNER_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+def phone_world(tmp_path: Path, monkeypatch) -> World:
+    """A world with one phone, which runs the Linux build of the runner; both programs are here."""
+    runner = built_runner()
+    world = World(tmp_path / "apple")
+    world.folder.mkdir()
+    world.add(FakeDevice())
+    for name in ("xcrun", "pymobiledevice3"):
+        put_program(tmp_path / "bin", name)
+    look_at(world, tmp_path / "bin", monkeypatch)
+    monkeypatch.setenv("SAM_FAKE_RUNNER", str(runner))
+    monkeypatch.setenv("SAM_ONNXRUNTIME", str(onnxruntime()))
+    monkeypatch.setenv("SAM_EXPORT_CACHE", str(tmp_path / "cache"))
+    return world
 
 
 def only_line(capsys) -> str:

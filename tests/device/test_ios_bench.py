@@ -19,10 +19,8 @@ from ios_harness.transports import simulator as simulators
 from profiles import cli
 from profiles.numbers.summary import summarise
 from profiles.store import Store
-from tests.device.ios_kit import SHORT, look_at, only_line, put_program
+from tests.device.ios_kit import SHORT, only_line, phone_world
 from tests.fakes.apple.world import UDID, FakeDevice, World
-from tests.ios_runner import built_runner
-from tests.unit.runtimes.segment_kit import onnxruntime
 from tests.unit.tiny_bundle import Recipe, build, seal
 
 IOS, USB = f"ios:{UDID}", f"pymobiledevice3:{UDID}"
@@ -33,16 +31,7 @@ PROVISION = "A valid provisioning profile for this executable was not found."
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
     """A phone; both programs are here."""
-    runner = built_runner()
-    world = World(tmp_path / "apple")
-    world.folder.mkdir()
-    world.add(FakeDevice())
-    for name in ("xcrun", "pymobiledevice3"):
-        put_program(tmp_path / "bin", name)
-    look_at(world, tmp_path / "bin", monkeypatch)
-    monkeypatch.setenv("SAM_FAKE_RUNNER", str(runner))
-    monkeypatch.setenv("SAM_ONNXRUNTIME", str(onnxruntime()))
-    monkeypatch.setenv("SAM_EXPORT_CACHE", str(tmp_path / "cache"))
+    world = phone_world(tmp_path, monkeypatch)
     monkeypatch.setattr(exchange, "LOG_SECONDS", 0.0)
     for module in (coredevice, usbmux, simulators):
         monkeypatch.setattr(module, "GRACE", 2.0)

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from profiles import cli
-from tests.device.ios_kit import ROOT, SHORT, look_at, only_line, put_program
-from tests.fakes.apple.world import UDID, FakeDevice, World
-from tests.ios_runner import built_runner
-from tests.unit.runtimes.segment_kit import onnxruntime
+from tests.device.ios_kit import ROOT, SHORT, only_line, phone_world
+from tests.fakes.apple.world import UDID, World
 
 IOS, USB = f"ios:{UDID}", f"pymobiledevice3:{UDID}"
 CASES = ROOT / "runtimes" / "golden_vectors" / "cases"
@@ -26,17 +24,7 @@ REFUSED = [
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
     """A phone; both programs are here."""
-    runner = built_runner()
-    world = World(tmp_path / "apple")
-    world.folder.mkdir()
-    world.add(FakeDevice())
-    for name in ("xcrun", "pymobiledevice3"):
-        put_program(tmp_path / "bin", name)
-    look_at(world, tmp_path / "bin", monkeypatch)
-    monkeypatch.setenv("SAM_FAKE_RUNNER", str(runner))
-    monkeypatch.setenv("SAM_ONNXRUNTIME", str(onnxruntime()))
-    monkeypatch.setenv("SAM_EXPORT_CACHE", str(tmp_path / "cache"))
-    return world
+    return phone_world(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.targets import names as target_names
+from exporter.targets import groups
 from exporter.variants import DEFAULT, families, load_variant, variants
 from profiles.lab import steps
 from profiles.lab.bench.cost import Usage
@@ -22,9 +22,7 @@ from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import PLAIN, MatrixJob
 from profiles.lab.matrix.processes import ProcessEnd
 
-# Core AI's reference runtime takes 10 to 70 s for a run of these encoders in float32, and 40 times
-# that in half precision: its own tests have the demo.
-TURNS = [(t, p) for p in PLAIN for t in target_names() if t != "coreai"]
+TURNS = [(t, p) for p in PLAIN for t in groups()["all"]]
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
 
 pytestmark = pytest.mark.parity

@@ -14,7 +14,7 @@ from exporter.models.layers import freeze
 from exporter.models.squeeze_sam import SqueezeSam
 from exporter.models.yolov8_seg import YoloSize, Yolov8Seg
 from exporter.precision import load_precision
-from exporter.targets import Options, load_target, names
+from exporter.targets import Options, groups, load_target
 from exporter.variants import load_variant
 from profiles.lab.bench.operations import count
 from runtimes.engines import CheckedGraph, choose_engine, run_canonical
@@ -62,7 +62,7 @@ def _inputs(graph: Graph) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("target", [name for name in names() if name != "coreai"])  # too slow
+@pytest.mark.parametrize("target", groups()["all"])
 def test_lowered(graph: Graph, target: str, precision: str, tmp_path: Path) -> None:
     file = load_target(target).lower(graph, load_precision(precision), tmp_path, Options())
     kind = choose_engine(target)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from exporter.calibration import Range
-from exporter.precision import load_precision
-from exporter.rounding import BLOCK, Ranges, Rounding, round_values, round_weight
+from exporter.precision import BLOCK, load_precision
+from exporter.rounding import Ranges, Rounding, round_values, round_weight
 from tests.unit.small_networks import noise
 
 

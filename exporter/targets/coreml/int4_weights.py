@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
+from exporter.precision import BLOCK
 from exporter.targets import Lowering, Options
 from exporter.targets.coreml._compress import in_palette, lower_by, scaled, store
-
-BLOCK = 32
 
 
 def lower(work: Lowering) -> GraphFile:

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.precision import BLOCK
+
 Floats = npt.NDArray[np.float32]
 Form = Callable[[str, Floats], Iterator[Any]]
 """A constant's name and values -> initializers, then the nodes that widen it."""
 
 LEAST_BYTES = 1024
 """A smaller constant stays float32: the nodes that widen it take about what it would save."""
-BLOCK = 32
-"""Values that share a scale in 4 bits, along the axis that a product sums over."""
 LARGEST = float(np.finfo(np.float16).max)
 
 

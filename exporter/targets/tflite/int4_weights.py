@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
+from exporter.precision import BLOCK
 from exporter.targets import Lowering
 from exporter.targets.tflite import int8_weights
 from exporter.targets.tflite._quantise import ALL, lower_by, products
-
-BLOCK = 32
 
 
 def lower(work: Lowering) -> GraphFile:
@@ -31,7 +30,7 @@ def in_4_bits(quantiser: Any, path: Path) -> None:
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
 
     fully = TFLOperationName.FULLY_CONNECTED
-    quantiser.add_dynamic_config(ALL, fully, 4, QuantGranularity.BLOCKWISE_32)
+    quantiser.add_dynamic_config(ALL, fully, 4, QuantGranularity[f"BLOCKWISE_{BLOCK}"])
     for each in products(path, ["FULLY_CONNECTED"]):
         if each.weight[-1] % BLOCK:
             quantiser.add_dynamic_config(each.pattern, fully, 8)

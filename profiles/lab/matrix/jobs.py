@@ -37,7 +37,7 @@ class MatrixJob:
 def plan(
     only: Sequence[str] = (), target: Sequence[str] = (), precision: Sequence[str] = ()
 ) -> list[MatrixJob]:
-    """List the exports asked for; an empty sequence asks for all that the targets can keep.
+    """List the exports asked for; an empty sequence asks for all, of targets for `all`.
 
     A variant's exports follow one another. The first variant of each family comes first, so that a
     run that is stopped early has seen every network; the large ones come last, the smaller first.
@@ -46,8 +46,8 @@ def plan(
         RequestError: an unknown variant, target or precision; the message lists the choices.
     """
     chosen = [load_variant(name) for name in only] or list(variants().values())
-    formats = _choose("target", target, targets.names())
-    kept_in = _choose("precision", precision, PRECISIONS)
+    formats = _choose("target", target, targets.names(), targets.groups()["all"])
+    kept_in = _choose("precision", precision, PRECISIONS, PRECISIONS)
     return [
         MatrixJob(variant.name, to, kept)
         for variant in sort_variants(chosen)
@@ -72,8 +72,11 @@ def sort_variants(chosen: Iterable[Variant]) -> list[Variant]:
     return [*first, *others, *sorted(large, key=lambda variant: variant.parameters)]
 
 
-def _choose(kind: str, asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _choose(
+    kind: str, asked: Sequence[str], known: Sequence[str], usual: Sequence[str]
+) -> Sequence[str]:
+    """Return what is asked for, or the usual. RequestError if one is not known."""
     for name in asked:
         if name not in known:
             raise RequestError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
-    return [name for name in known if name in asked] if asked else known
+    return [name for name in known if name in asked] if asked else usual

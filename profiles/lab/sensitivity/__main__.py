@@ -29,10 +29,10 @@ from exporter.islands import COORDINATES, DECODER_PARTS
 from exporter.job import Job, settle
 from exporter.models.layers import freeze
 from exporter.pipeline import draft
-from exporter.precision import Precision, load_precision
+from exporter.precision import BLOCK, Precision, load_precision
 from exporter.products import Change, Product, named, products
 from exporter.progress import on_stderr, silent
-from exporter.rounding import BLOCK, Ranges, Rounding
+from exporter.rounding import Ranges, Rounding
 from exporter.samples import CALIBRATION_SEED, GATE_SEED
 from exporter.sensitivity import Bench
 from exporter.targets import FINE

@@ -20,7 +20,8 @@ from exporter.calibration import Range
 from exporter.graphs import Graph
 from exporter.models.mask_decoder import TwoWayTransformer
 from exporter.models.tiny_vit import Mlp, WindowAttention
-from exporter.rounding import BLOCK, round_values, round_weight
+from exporter.precision import BLOCK
+from exporter.rounding import round_values, round_weight
 
 KDE_POINTS, LEAST_HEIGHT, LEAST_DISTANCE = 128, 0.01, 32
 """PTQ4SAM's peak test: points of the density, height of a peak as a share of their sum, distance of

@@ -19,7 +19,7 @@ from exporter.checkpoints.contents import Storage, StoredTensor
 from exporter.checkpoints.files import open_file
 from exporter.checkpoints.pickle_values import Record, Reference
 from exporter.checkpoints.pickled import read_pickle
-from exporter.checkpoints.state_dict import flatten
+from exporter.checkpoints.state_dict import tensor_sets
 from exporter.checkpoints.torch_file import read_torch_file
 from exporter.errors import CheckpointError
 
@@ -69,7 +69,8 @@ def tensors_of(path):
 
 
 def flat(value):
-    return flatten(value, Budget(1000))
+    sets, _skipped = tensor_sets(value, Budget(1000))
+    return next(iter(sets.values()))
 
 
 @pytest.mark.parametrize("protocol", range(6))

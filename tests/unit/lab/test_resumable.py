@@ -49,7 +49,7 @@ class Work:
 
 DEMOS = [
     f"demo-{target}-{precision}"
-    for target in targets.names()
+    for target in targets.groups()["all"]
     for precision in PRECISIONS
     if precision in targets.load_target(target).lowers
 ]

@@ -9,7 +9,8 @@ import torch
 from exporter.calibration import Range
 from exporter.demo.network import build
 from exporter.models.layers import freeze
-from exporter.rounding import BLOCK, round_values, round_weight
+from exporter.precision import BLOCK
+from exporter.rounding import round_values, round_weight
 from exporter.variants import load_variant
 from profiles.lab.sensitivity import edits
 from profiles.lab.sensitivity.operations import RoundedAttention, RoundedNorms

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from exporter.precision import BLOCK
 from exporter.targets.onnx._linear import linear_nodes
 from exporter.targets.onnx._stored import (
-    BLOCK,
     Weights,
     fits_blocks,
     fits_half,
