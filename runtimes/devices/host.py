@@ -182,7 +182,7 @@ def _warmer(start: Condition, now: Condition) -> str:
 
 def _why(kind: EngineKind) -> str:
     return (
-        f"not timed: {kind.name} is a reference that no app uses, and its time says nothing of a "
+        f"not timed: {kind.name} is an interpreter that no app uses, and its time says nothing of a "
         "phone"
     )
 
