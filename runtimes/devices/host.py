@@ -182,8 +182,8 @@ def _warmer(start: Condition, now: Condition) -> str:
 
 def _why(kind: EngineKind) -> str:
     return (
-        f"not timed: {kind.name} is an interpreter that no app uses, and its time says nothing of a "
-        "phone"
+        f"not timed: {kind.name} is an interpreter that no app uses, and its time says nothing of "
+        "a phone"
     )
 
 
