@@ -78,8 +78,12 @@ def test_the_numbers_are_those_of_transformers(tmp_path):
         prompt_rule(variant, 1, SLOTS),
     )
     with torch.no_grad():
-        made = network.image_encoder(torch.from_numpy(noise))
-        embedded = dict(zip(("image_embeddings", "high_res_feats_0", "high_res_feats_1"), made))
+        coarse, fine, middle = network.image_encoder(torch.from_numpy(noise))
+        embedded = {
+            "image_embeddings": coarse,
+            "high_res_feats_0": fine,
+            "high_res_feats_1": middle,
+        }
         answer = Named(decoder)(
             **embedded,
             point_coords=torch.from_numpy(coords),
