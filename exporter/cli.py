@@ -102,6 +102,9 @@ def _export(arguments: argparse.Namespace) -> int:
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
         decoder_checkpoint=arguments.decoder_checkpoint,
+        encoder_checkpoint=arguments.encoder_checkpoint,
+        tensors=arguments.tensors or "",
+        ignore=tuple(arguments.ignore or ()),
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
@@ -223,12 +226,7 @@ def _parser() -> Parser:
     add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
-    add(
-        "--decoder-checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="the decoder's own file, for variants published in two files (default: as above)",
-    )
+    _add_files(parser)
     add(
         "--target",
         action="append",
@@ -302,6 +300,35 @@ def _parser() -> Parser:
     add("--quiet", action="store_true", help="no progress on stderr")
     add("--debug", action="store_true", help="a traceback with an error")
     return parser
+
+
+def _add_files(parser: Parser) -> None:
+    """Add the options that say what to take of files of one's own training."""
+    add = parser.add_argument
+    add(
+        "--decoder-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a mask decoder's own file, which replaces that of --checkpoint; or the second file "
+        "of a variant published in two (default: as above)",
+    )
+    add(
+        "--encoder-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="an image encoder's own file, which replaces that of --checkpoint",
+    )
+    add(
+        "--tensors",
+        metavar="NAME",
+        help="of a file that holds several sets of weights, as state_dict and ema: which",
+    )
+    add(
+        "--ignore",
+        action="append",
+        metavar="PATTERN",
+        help="leave these tensors of the file out, as 'classifier.*'; repeatable, and recorded",
+    )
 
 
 def _add_kept(parser: Parser) -> None:

@@ -45,7 +45,11 @@ class Job:
         variant: a name of `sam-export --list`; None for the one that the checkpoint's tensors fit,
             or without a checkpoint the embedded model.
         checkpoint: the file or folder, kept as a Path; None for the published or embedded one.
-        decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
+        decoder_checkpoint: the decoder's, if it is published apart; None for the published one. Or
+            one that replaces the mask decoder of the checkpoint.
+        encoder_checkpoint: one that replaces the image encoder of the checkpoint.
+        tensors: which set of the file to take, by its name or a part of it; empty for the only one.
+        ignore: patterns of tensors in the file to leave out, with `*` and `?`.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
@@ -70,6 +74,9 @@ class Job:
     variant: str | None = None
     checkpoint: Path | str | None = None
     decoder_checkpoint: Path | str | None = None
+    encoder_checkpoint: Path | str | None = None
+    tensors: str = ""
+    ignore: tuple[str, ...] = ()
     batch: int = 1
     slots: int | None = None
     score: Score = "iou_predictions"
@@ -84,13 +91,21 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
-        object.__setattr__(self, "keep_float", _patterns(self.keep_float))
+        for part in ("keep_float", "ignore"):
+            object.__setattr__(self, part, _patterns(part, getattr(self, part)))
+        _require("Job.tensors", self.tensors, str)
         _require("Job.quantize_decoder", self.quantize_decoder, bool)
         if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
+        for part in (
+            "checkpoint",
+            "decoder_checkpoint",
+            "encoder_checkpoint",
+            "recipe",
+            "calibration",
+        ):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         require_choice("Job.batch", self.batch, BATCHES)
@@ -169,12 +184,12 @@ def _number(place: str, value: Any) -> float:
     return float(_require(place, value, float, int))
 
 
-def _patterns(given: Any) -> tuple[str, ...]:
+def _patterns(part: str, given: Any) -> tuple[str, ...]:
     """Return the patterns, each once. RequestError if they are none."""
     named = isinstance(given, (tuple, list)) and all(isinstance(each, str) for each in given)
     if not named or not all(each and each.isprintable() and len(each) <= 200 for each in given):
         raise RequestError(
-            f"Job.keep_float is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
+            f"Job.{part} is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
         )
     return tuple(dict.fromkeys(given))
 

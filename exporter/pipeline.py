@@ -33,7 +33,7 @@ from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import Given, obtain
 from exporter.checks import Check, OnMiss, refuse
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
+    from exporter.checkpoints.wanted import Wanted
     from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
@@ -71,20 +72,19 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    path = Path(job.checkpoint) if job.checkpoint else None
-    decoder = Path(job.decoder_checkpoint) if job.decoder_checkpoint else None
-    checkpoint: Checkpoint | Path | None = path
+    given = given_files(job)
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
-    if job.variant is None and path is not None:
+    if job.variant is None and isinstance(given.checkpoint, Path):
         formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, report)
+        variant, checkpoint = _recognise(given.checkpoint, given.of_checkpoint, report)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
     else:
         variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, checkpoint, decoder, report)
+        network, source = obtain(variant, given, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -133,7 +133,16 @@ def export_network(
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
-def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
+def given_files(job: Job) -> Given:
+    """Collect the job's files, and what it says of their tensors."""
+    from exporter.checkpoints.wanted import Wanted
+
+    paths = (job.checkpoint, job.decoder_checkpoint, job.encoder_checkpoint)
+    checkpoint, decoder, encoder = (Path(path) if path else None for path in paths)
+    return Given(checkpoint, decoder, encoder, Wanted(job.tensors, job.ignore))
+
+
+def _recognise(path: Path, wanted: Wanted | None, report: Progress) -> tuple[Variant, Checkpoint]:
     """Read a checkpoint, once, and recognise its variant."""
     from exporter.checkpoints.reading import read_checkpoint
 
@@ -144,7 +153,7 @@ def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
     from exporter.checkpoints.choose import choose
     from exporter.checkpoints.recognise import recognise
 
-    checkpoint = choose(checkpoint, variants().values())
+    checkpoint = choose(checkpoint, variants().values(), wanted)
     variant = load_variant(recognise(checkpoint))
     report(f"{variant.name} fits {path}")
     return variant, checkpoint

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.bundle.manifest import Taken
 from exporter.checkpoints.contents import ITEM_BYTES, MOST_BYTES, Contents, StoredTensor, check
 from exporter.checkpoints.files import OpenFile, combined_digest, open_file, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
@@ -46,9 +47,11 @@ class Checkpoint:
         path: the file or folder it was read from.
         sha256: of the file; of several shards, of the lines `sha256sum` prints for them.
         tensors: float32, or whole numbers where published so.
-        sets: every set of tensors in the file by its place there, if there are several.
+        sets: every set of tensors in the file by its place there; none of several shards.
         remarks: what was done to the tensors, or left out, each in some words.
         constants: `pixel_mean` and `pixel_std`, if the file has them as tensors.
+        taken: what was done to the tensors, for the manifest.
+        texts: that lie beside the tensors, as a trainer's settings; some of them.
     """
 
     path: Path
@@ -57,6 +60,8 @@ class Checkpoint:
     sets: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    taken: Taken = field(default_factory=Taken)
+    texts: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
@@ -77,6 +82,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
     sets: dict[str, dict[str, Tensor]] = {}
     remarks: dict[str, None] = {}
     digests, size = [], 0
+    rounded: set[str] = set()
+    texts: list[str] = []
     for file in files:
         with open_file(file) as opened:
             size += len(opened.data)
@@ -84,6 +91,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
                 raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
             contents = _add(tensors, opened)
             remarks |= dict.fromkeys(_remarks(contents))
+            rounded |= {spec.dtype for spec in contents.tensors.values()} & {"float64"}
+            texts += contents.texts
             if len(files) == 1:
                 sets = _sets(contents, tensors)
             digests.append((file.name, opened.sha256()))
@@ -95,7 +104,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
         raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return Checkpoint(path, digest, tensors, sets, tuple(remarks))
+    taken = Taken(rounded=tuple(sorted(rounded)))
+    return Checkpoint(path, digest, tensors, sets, tuple(remarks), taken=taken, texts=tuple(texts))
 
 
 def _remarks(contents: Contents) -> Iterator[str]:
@@ -115,7 +125,7 @@ def _sets(contents: Contents, first: dict[str, Tensor]) -> dict[str, dict[str, T
             sets[place] = dict(_tensors(Contents({place: tensors}, contents.storages)))
         except CheckpointError:  # an optimiser's, say
             continue
-    return sets if len(sets) > 1 else {}
+    return sets
 
 
 def _add(tensors: dict[str, Tensor], opened: OpenFile) -> Contents:

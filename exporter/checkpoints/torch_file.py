@@ -31,8 +31,8 @@ def read_torch_file(data: mmap.mmap) -> Contents:
     budget = Budget(len(data))
     read = _read_zip if data[:4] == LOCAL else _read_legacy
     value, storages = read(data, budget)
-    sets, skipped = tensor_sets(value, budget)
-    return Contents(sets, storages, skipped)
+    sets, skipped, texts = tensor_sets(value, budget)
+    return Contents(sets, storages, skipped, texts)
 
 
 def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
