@@ -22,6 +22,7 @@ from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.listing import listing
 from exporter.picture_folder import DEFAULT_PICTURES
+from exporter.preparation import PREPARATIONS
 from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
 from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES, Options
@@ -105,6 +106,7 @@ def _export(arguments: argparse.Namespace) -> int:
         encoder_checkpoint=arguments.encoder_checkpoint,
         tensors=arguments.tensors or "",
         ignore=tuple(arguments.ignore or ()),
+        preprocess=arguments.preprocess or "",
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
@@ -328,6 +330,12 @@ def _add_files(parser: Parser) -> None:
         action="append",
         metavar="PATTERN",
         help="leave these tensors of the file out, as 'classifier.*'; repeatable, and recorded",
+    )
+    add(
+        "--preprocess",
+        metavar="NAME",
+        help=f"how pictures were prepared in training: {', '.join(PREPARATIONS)}; and fields after "
+        "it, as stretch,scale=picture,mean=0,std=255 (default: published)",
     )
 
 

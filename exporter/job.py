@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
+from exporter.preparation import prepare
 from exporter.printable import quote
 from exporter.targets import (
     Options,
@@ -50,6 +52,8 @@ class Job:
         encoder_checkpoint: one that replaces the image encoder of the checkpoint.
         tensors: which set of the file to take, by its name or a part of it; empty for the only one.
         ignore: patterns of tensors in the file to leave out, with `*` and `?`.
+        preprocess: how pictures were prepared in training, see `exporter.preparation`; empty for as
+            the variant is published.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
@@ -77,6 +81,7 @@ class Job:
     encoder_checkpoint: Path | str | None = None
     tensors: str = ""
     ignore: tuple[str, ...] = ()
+    preprocess: str = ""
     batch: int = 1
     slots: int | None = None
     score: Score = "iou_predictions"
@@ -94,6 +99,7 @@ class Job:
         for part in ("keep_float", "ignore"):
             object.__setattr__(self, part, _patterns(part, getattr(self, part)))
         _require("Job.tensors", self.tensors, str)
+        _require("Job.preprocess", self.preprocess, str)
         _require("Job.quantize_decoder", self.quantize_decoder, bool)
         if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
@@ -307,8 +313,11 @@ def settle(job: Job, variant: Variant) -> Order:
     asked, precision = formats(job)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
+    if job.preprocess:
+        preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
+        variant = dataclasses.replace(variant, preprocess=preprocess)
     few_bits, recipe = few_bits_of(job, precision)
-    options = job.options
+    options = _holding(variant, job.options)
     if job.quantize_decoder and not isinstance(variant.prompting, Slots):
         raise RequestError(
             f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
@@ -333,6 +342,13 @@ def settle(job: Job, variant: Variant) -> Order:
         few_bits,
         recipe,
     )
+
+
+def _holding(variant: Variant, options: Options) -> Options:
+    """Take a float image where bytes cannot hold what the preparation gives."""
+    if variant.preprocess.scale == "fixed":
+        return options
+    return dataclasses.replace(options, image_input="tensor")
 
 
 def prompt_rule(

@@ -84,7 +84,9 @@ def export(
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, given, report)
+        if order.options != job.options and order.options.image_input != job.options.image_input:
+            report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
+        network, source = obtain(order.variant, given, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -139,7 +141,8 @@ def given_files(job: Job) -> Given:
 
     paths = (job.checkpoint, job.decoder_checkpoint, job.encoder_checkpoint)
     checkpoint, decoder, encoder = (Path(path) if path else None for path in paths)
-    return Given(checkpoint, decoder, encoder, Wanted(job.tensors, job.ignore))
+    wanted = Wanted(job.tensors, job.ignore)
+    return Given(checkpoint, decoder, encoder, wanted, prepared=bool(job.preprocess))
 
 
 def _recognise(path: Path, wanted: Wanted | None, report: Progress) -> tuple[Variant, Checkpoint]:

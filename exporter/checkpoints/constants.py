@@ -42,6 +42,23 @@ def check_constants(checkpoint: Checkpoint, variant: Variant) -> Iterator[str]:
             )
 
 
+def require_known_preparation(files: Iterable[Checkpoint]) -> None:
+    """CheckpointError for a file that says it is MedSAM's: its tensors do not tell, and are SAM's.
+
+    MedSAM prepares pictures in another way (`exporter.preparation`). Its name is looked for in the
+    name of the file and of its folder, and in the texts beside the tensors.
+    """
+    for file in files:
+        path = file.path.absolute()
+        texts = (path.name, path.parent.name, *file.taken.place.split("."), *file.texts)
+        if any("medsam" in text.casefold().replace("-", "").replace("_", "") for text in texts):
+            raise CheckpointError(
+                f"{file.path} says that it is MedSAM's, which prepares pictures in another way "
+                "than SAM: give --preprocess medsam, or --preprocess sam if it was trained with "
+                "SAM's own"
+            )
+
+
 def _close(held: list[float], wanted: Iterable[float]) -> bool:
     return len(held) == 3 and all(
         abs(a - b) <= 0.01 * abs(b) for a, b in zip(held, wanted, strict=True)

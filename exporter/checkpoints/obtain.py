@@ -41,12 +41,14 @@ class Given:
             replaces the decoder of `checkpoint`.
         encoder: the image encoder's own, which replaces that of `checkpoint`.
         wanted: what to take of the files: of `decoder` and `encoder` if one is given.
+        prepared: whether the user says how pictures were prepared.
     """
 
     checkpoint: Checkpoint | Path | None = None
     decoder: Path | None = None
     encoder: Path | None = None
     wanted: Wanted | None = None
+    prepared: bool = False
 
     @property
     def of_checkpoint(self) -> Wanted | None:
@@ -79,7 +81,7 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
 
     # All bring torch: a bad file is refused before.
     from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.constants import check_constants
+    from exporter.checkpoints.constants import check_constants, require_known_preparation
     from exporter.checkpoints.fit import load_strict
 
     if not isinstance(given.checkpoint, Checkpoint):
@@ -87,6 +89,8 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
     for remark in (*first.remarks, *check_constants(first, variant)):
         report(f"{printable(first.path.name)}: {remark}")
     parts = _parts(variant, given, report)
+    if not given.prepared:
+        require_known_preparation([first, *(file for file, _state in parts.values())])
     replaced = {name: tensor for _file, state in parts.values() for name, tensor in state.items()}
     network, layout = load_strict(variant, first, apart, replaced)
     files = {"checkpoint": first, "decoder_checkpoint": apart}

@@ -18,6 +18,7 @@ from exporter.bundle.manifest import Taken
 from exporter.checkpoints.contents import ITEM_BYTES, MOST_BYTES, Contents, StoredTensor, check
 from exporter.checkpoints.files import OpenFile, combined_digest, open_file, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
+from exporter.checkpoints.packed import refuse_packed
 from exporter.checkpoints.safetensors_file import read_safetensors
 from exporter.checkpoints.torch_file import read_torch_file
 from exporter.errors import CheckpointError
@@ -27,16 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32")
-
-_ARCHIVES = (
-    (b"\x1f\x8b", "packed with gzip, maybe a .tar.gz"),
-    (b"BZh", "packed with bzip2"),
-    (b"\xfd7zXZ\x00", "packed with xz"),
-    (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-)
-"""First bytes of what a checkpoint comes packed in."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +145,10 @@ def _describe(data: mmap.mmap) -> Contents:
         raise CheckpointError("is a Git LFS pointer, not the file: run `git lfs pull`")
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
-    _refuse_archive(data)
+    refuse_packed(data)
     raise CheckpointError(
         "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
     )
-
-
-def _refuse_archive(data: mmap.mmap) -> None:
-    """CheckpointError if the file is a checkpoint's packing."""
-    named = next((name for magic, name in _ARCHIVES if data[: len(magic)] == magic), "")
-    if not named and data[257:262] == b"ustar":
-        named = "a tar archive"
-    if named:
-        raise CheckpointError(f"is {named}: unpack it and give the checkpoint inside")
 
 
 def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:

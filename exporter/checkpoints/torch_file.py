@@ -12,6 +12,7 @@ from typing import Any
 
 from exporter.checkpoints.budget import Budget
 from exporter.checkpoints.contents import ITEM_BYTES, Contents
+from exporter.checkpoints.packed import refuse_zip
 from exporter.checkpoints.pickle_values import storage_key
 from exporter.checkpoints.pickled import read_pickle
 from exporter.checkpoints.state_dict import storages_of, tensor_sets
@@ -37,8 +38,10 @@ def read_torch_file(data: mmap.mmap) -> Contents:
 
 def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
     found = entries(data, budget)
-    _check_entries(found, len(data))
     pickles = [name for name in found if name.rsplit("/", 1)[-1] == "data.pkl"]
+    if not pickles:
+        refuse_zip(found)
+    _check_entries(found, len(data))
     if len(pickles) != 1:
         raise CheckpointError("is a zip archive, but torch.save did not write it")
     prefix = pickles[0].removesuffix("data.pkl")

@@ -25,6 +25,7 @@ BY_STABILITY = replace(SAM, single=-1, multi=(0, 1, 2, 3), score="stability")
 SAM2 = replace(
     SAM, upscale="bilinear_once", stability=Stability(delta=4.0, least=0.9), logit_limit=12.0
 )
+MEDSAM = replace(SAM, upscale="sigmoid_bilinear_once")
 EFFICIENT_SAM = replace(SAM, single=-1, upscale="bicubic_once")
 NANO_SAM = replace(SAM, upscale="crop_bilinear")
 RULES: dict[str, tuple[Preprocess, MaskRule]] = {
@@ -34,6 +35,7 @@ RULES: dict[str, tuple[Preprocess, MaskRule]] = {
     "efficient_sam": (STRETCH, EFFICIENT_SAM),
     "nano_sam": (TRUNCATED, NANO_SAM),
     "framed": (FRAMED, replace(SAM, threshold=0.5)),
+    "medsam": (STRETCH, MEDSAM),
 }
 SIZES = ((1, 1), (90, 61), (37, 53), (70, 1))
 TOLERANCES = (0.0, 1.0, 2.5)

@@ -112,6 +112,8 @@ def test_a_part_alone_is_recognised(variant):
         (FORMS["in a class of one's own"], "mask decoder", "--decoder-checkpoint"),
         (lambda w: apart(w, ("image_encoder.",)), "image encoder", "--encoder-checkpoint"),
     ):
+        if words == "image encoder" and variant == "mobile_sam":
+            continue  # is MobileSAMv2's published file
         held = Checkpoint(Path("mine.pth"), "0" * 64, form(tensors))
         expected = rf"mine\.pth holds only the {words} of .*: give it with {option}, and"
         with pytest.raises(CheckpointError, match=expected):
