@@ -170,7 +170,7 @@ class MaskRule:
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
             straight to the original size, if the image was stretched. `sigmoid_bilinear_once`: the
             same of 2 / (1 + exp(-logit)) - 1, which is above 0 where the logit is. `bicubic_once`:
-            the same by cubic convolution (a = -0.75, four neighbours each way, edges clamped), which
+            the same by cubic convolution (a = -0.75, four neighbours each way, edges clamped): it
             is not antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
             longest) rows and columns of the original sides, then `bilinear` to the original size.
         low_res_size: side of `low_res_masks`.
