@@ -16,7 +16,7 @@ import exporter
 from exporter import child, command, precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.manifest import MOST_PICTURES
-from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.bundle.rules import BATCHES, SIDES, SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.closest import unknown
 from exporter.errors import RequestError
@@ -104,6 +104,7 @@ def _export(arguments: argparse.Namespace) -> int:
         decoder_checkpoint=arguments.decoder_checkpoint,
         batch=arguments.batch,
         slots=arguments.max_points,
+        input_size=arguments.input_size,
         score=arguments.score,
         options=_options(arguments),
         keep_float=tuple(arguments.keep_float or ()),
@@ -251,6 +252,13 @@ def _parser() -> Parser:
         default=1,
         metavar="B",
         help="prompt sets in one call",
+    )
+    add(
+        "--input-size",
+        type=whole_number(SIDES[0], SIDES[-1]),
+        metavar="N",
+        help="side of the square input in pixels (default: the side that the checkpoint's table of "
+        "positions is for, else the published one); half of it is a fourth of the work",
     )
     add(
         "--score",
