@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
-WORDS = {"compare": "profiles.accuracy.cli", "check": "runtimes.lint.cli"}
+WORDS = {
+    "inspect": "exporter.inspection.cli",
+    "compare": "profiles.accuracy.cli",
+    "check": "runtimes.lint.cli",
+}
 """First word -> its own command, by name: bundles are run there, and imports flow to here."""
 EXAMPLES = """examples:
   sam-export --target coreml                          the embedded demo model, for iOS
@@ -41,6 +45,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export inspect model_best.pth                   what a checkpoint is; exports nothing
   sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
   sam-export check bundles/demo-*                     graphs' forms that went wrong on phones
 
