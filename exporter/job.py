@@ -32,6 +32,8 @@ from exporter.variants import Slots, Variant, variants
 from exporter.variants._sizes import resize
 
 DEFAULT_SLOTS = 8
+PARITIES = ("usual", "literal")
+"""How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
 FLOORS_MODULE = "runtimes.measures"
 """Reached by name: imports flow from there to here."""
 
@@ -121,6 +123,7 @@ class Place:
         allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
             precision that is judged by masks.
         glue: put the source that an app runs it with, and a page that says how, beside the bundle.
+        parity: one of `PARITIES`.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -131,12 +134,14 @@ class Place:
     sign: Path | str | None = None
     allow_degraded: bool = False
     glue: bool = True
+    parity: str = PARITIES[0]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
         _require("Place.allow_degraded", self.allow_degraded, bool)
         _require("Place.glue", self.glue, bool)
+        require_choice("Place.parity", self.parity, PARITIES)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 

@@ -33,7 +33,7 @@ from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import obtain
-from exporter.checks import Check, OnMiss, refuse
+from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
@@ -249,10 +249,7 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
-        if bundle.manifest.degraded and not self.place.allow_degraded:
-            raise RequestError(
-                f"{folder} is degraded: give --allow-degraded to keep it, or --force to try again"
-            )
+        require_checked(bundle, self.place.parity, allow_degraded=self.place.allow_degraded)
         if self.signer is not None:
             sign(folder, self.signer)
         return bundle
@@ -321,7 +318,10 @@ class PendingBundle:
     def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
-        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        place = self.place
+        check = Check(
+            self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
+        )
         verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
         return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
 

@@ -93,7 +93,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of one graph output against the float32 torch golden, with its floor."""
+    """One measure of one graph output against the float32 torch golden, with its floor.
+
+    Attributes:
+        arithmetic: `float32` if the graph says half and was computed in float32 on the weights that
+            it stores, because the runtime's half arithmetic takes long; empty if as the file says.
+    """
 
     graph: Text
     output: Name
@@ -102,6 +107,7 @@ class Figure:
     unit: Text
     better: Literal["higher", "lower"]
     floor: Number | None
+    arithmetic: Text = ""
 
 
 @dataclass(frozen=True)

@@ -219,14 +219,7 @@ _PLAIN = {
 }
 """Types of the modules below that training code leaves in a file."""
 _HOSTILE = frozenset(
-    """
-    _frozen_importlib _io _posixsubprocess _thread _winapi asyncio bdb builtins cloudpickle
-    code codeop commands cProfile ctypes dill gc http imp importlib inspect io joblib
-    linecache marshal mmap msvcrt multiprocessing nt operator _operator os pdb pickle
-    _pickle pip pkgutil platform posix profile pty pydoc requests runpy setuptools shutil
-    signal smtplib socket ssl subprocess sys tempfile threading timeit trace types urllib
-    webbrowser winreg
-    """.split()
+    ["_frozen_importlib", "_io", "_posixsubprocess", "_thread", "_winapi", "asyncio", "bdb", "builtins", "cloudpickle", "code", "codeop", "commands", "cProfile", "ctypes", "dill", "gc", "http", "imp", "importlib", "inspect", "io", "joblib", "linecache", "marshal", "mmap", "msvcrt", "multiprocessing", "nt", "operator", "_operator", "os", "pdb", "pickle", "_pickle", "pip", "pkgutil", "platform", "posix", "profile", "pty", "pydoc", "requests", "runpy", "setuptools", "shutil", "signal", "smtplib", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "timeit", "trace", "types", "urllib", "webbrowser", "winreg"]
 )
 """Modules whose call in a pickle means harm, for a word about it: see `call`."""
 _HOSTILE_CALLS = {"torch.load", "torch.hub", "torch.jit", "torch._dynamo", "numpy.load"}
