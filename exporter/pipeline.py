@@ -76,11 +76,10 @@ def export(
     checkpoint: Checkpoint | Path | None = path
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
-    if job.variant is None and path is not None:
-        formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, report)
-    else:
-        variant = load_variant(job.variant or DEFAULT)
+    variant = load_variant(job.variant or DEFAULT)
+    if path is not None:
+        settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        variant, checkpoint = _read_own(path, variant if job.variant else None, report)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
@@ -133,21 +132,23 @@ def export_network(
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
-def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and recognise its variant."""
+def _read_own(path: Path, named: Variant | None, report: Progress) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once; recognise its variant if none is named, and adapt it to the file."""
     from exporter.checkpoints.reading import read_checkpoint
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
 
-    # Both bring torch, after the file is sound.
+    # These bring torch, after the file is sound.
+    from exporter.checkpoints.adapt import adapt
     from exporter.checkpoints.choose import choose
     from exporter.checkpoints.recognise import recognise
 
-    checkpoint = choose(checkpoint, variants().values())
-    variant = load_variant(recognise(checkpoint))
-    report(f"{variant.name} fits {path}")
-    return variant, checkpoint
+    checkpoint = choose(checkpoint, [named] if named else variants().values())
+    variant = named or load_variant(recognise(checkpoint))
+    if named is None:
+        report(f"{variant.name} fits {path}")
+    return adapt(variant, checkpoint, report)
 
 
 def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:

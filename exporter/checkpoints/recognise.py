@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from exporter.checkpoints.fit import Fit, Renames, best_fit, fits_decoder, guess_variants
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
@@ -36,7 +37,7 @@ def recognise(checkpoint: Checkpoint) -> str:
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
     """Make a test if a file can hold all of a variant's parameters; cheaper than building it."""
-    size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    size = sum(tensor.numel() for tensor in published_form(checkpoint.tensors).values())
 
     def could_be(variant: Variant) -> bool:
         whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
