@@ -21,6 +21,7 @@ from exporter.calibration import RANGE_KINDS
 from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.listing import listing
+from exporter.own_arguments import add_own
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import one_line, plain, printable
 from exporter.progress import on_stderr, silent
@@ -107,6 +108,9 @@ def _export(arguments: argparse.Namespace) -> int:
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
         decoder_checkpoint=arguments.decoder_checkpoint,
+        lora=arguments.lora,
+        lora_alpha=arguments.lora_alpha,
+        lora_blocks=arguments.lora_blocks,
         batch=arguments.batch,
         slots=arguments.max_points,
         score=arguments.score,
@@ -228,12 +232,7 @@ def _parser() -> Parser:
     add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
-    add(
-        "--decoder-checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="the decoder's own file, for variants published in two files (default: as above)",
-    )
+    add_own(parser)
     add(
         "--target",
         action="append",

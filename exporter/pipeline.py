@@ -33,7 +33,7 @@ from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import obtain, published_path, read_own
 from exporter.checks import Check, OnMiss, refuse
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
@@ -42,7 +42,7 @@ from exporter.progress import Progress, quiet, silent
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
+from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,9 +77,11 @@ def export(
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if path is not None:
+    if path is not None or job.lora is not None:
         settle(job, variant) if job.variant else formats(job)  # before a large file is read
-        variant, checkpoint = _read_own(path, variant if job.variant else None, report)
+        path = path or published_path(variant, report)
+        known = [variant] if job.variant or not job.checkpoint else variants().values()
+        variant, checkpoint = read_own(path, known, job.lora_options, report)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
@@ -130,25 +132,6 @@ def export_network(
             compensations = _compensations(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
-
-
-def _read_own(path: Path, named: Variant | None, report: Progress) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once; recognise its variant if none is named, and adapt it to the file."""
-    from exporter.checkpoints.reading import read_checkpoint
-
-    report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path)
-
-    # These bring torch, after the file is sound.
-    from exporter.checkpoints.adapt import adapt
-    from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.recognise import recognise
-
-    checkpoint = choose(checkpoint, [named] if named else variants().values())
-    variant = named or load_variant(recognise(checkpoint))
-    if named is None:
-        report(f"{variant.name} fits {path}")
-    return adapt(variant, checkpoint, report)
 
 
 def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:

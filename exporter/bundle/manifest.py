@@ -76,6 +76,9 @@ class Source:
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
+        adapter: file of a LoRA adapter that is folded into the weights; empty for none.
+        adapter_sha256: of that file; empty for none.
+        changes: how the network differs from the published one, each in some words.
     """
 
     repository: Text
@@ -85,6 +88,9 @@ class Source:
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""
+    adapter: Text = ""
+    adapter_sha256: MaybeSha256 = ""
+    changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
 
 
 @dataclass(frozen=True)

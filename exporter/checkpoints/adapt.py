@@ -1,26 +1,65 @@
-"""Make a variant as a checkpoint has it: other mask tokens than the published one's."""
+"""Make a variant as a checkpoint has it: LoRA folded in, other mask tokens than published."""
 
 from __future__ import annotations
 
+import dataclasses
+
+from exporter.checkpoints.lora_adapter import fold_adapter, fold_own, read_adapter
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.checkpoints.mask_tokens import PUBLISHED, count_mask_tokens, with_mask_tokens
 from exporter.checkpoints.reading import Checkpoint
+from exporter.errors import RequestError
+from exporter.printable import printable
 from exporter.progress import Progress
 from exporter.variants import Variant
 
 
-def adapt(variant: Variant, checkpoint: Checkpoint, report: Progress) -> tuple[Variant, Checkpoint]:
+def adapt(
+    variant: Variant, checkpoint: Checkpoint, options: LoraOptions, report: Progress
+) -> tuple[Variant, Checkpoint]:
     """Change the variant to what the checkpoint holds, and say how it differs.
 
     Args:
         variant: as published.
         checkpoint: with the network's tensors alone (`exporter.checkpoints.choose`).
+        options: an adapter for it, and what no file says of LoRA.
         report: called with each difference.
 
     Raises:
-        CheckpointError: the variant cannot be built so.
+        CheckpointError: the adapter does not fit, or the variant cannot be built so.
+        RequestError: an option of LoRA without LoRA.
     """
+    changes: list[str] = []
+    checkpoint = _with_lora(variant, checkpoint, options, changes)
     count = count_mask_tokens(checkpoint.tensors)
-    if count not in (None, PUBLISHED):
+    if count is not None and count != PUBLISHED:
         variant = with_mask_tokens(variant, count)
-        report(f"{variant.name}: {count} mask tokens, where {PUBLISHED} are published")
-    return variant, checkpoint
+        changes.append(f"mask tokens: {count}, published with {PUBLISHED}")
+    for change in changes:
+        report(f"{variant.name}: {change}")
+    return variant, dataclasses.replace(checkpoint, changes=tuple(changes))
+
+
+def _with_lora(
+    variant: Variant, checkpoint: Checkpoint, options: LoraOptions, changes: list[str]
+) -> Checkpoint:
+    own = fold_own(checkpoint, LoraOptions() if options.path else options)
+    if own is not None:
+        changes.append(own.said)
+        checkpoint = dataclasses.replace(checkpoint, tensors=own.tensors)
+    if options.path is None:
+        if own is None and (options.alpha is not None or options.blocks):
+            raise RequestError(
+                f"{printable(str(checkpoint.path))} holds no LoRA: leave out --lora-alpha and "
+                "--lora-blocks, or give the adapter with --lora"
+            )
+        return checkpoint
+    adapter = read_adapter(options.path)
+    folded = fold_adapter(variant, checkpoint, adapter, options)
+    changes.append(folded.said)
+    return dataclasses.replace(
+        checkpoint,
+        tensors=folded.tensors,
+        adapter=adapter.path.name,
+        adapter_sha256=adapter.sha256,
+    )

@@ -32,9 +32,25 @@ _HYPERNETWORK = re.compile(r"output_hypernetworks_mlps\.(\d{1,3})\.")
 _LAST_LAYER = re.compile(r"iou_prediction_head\.(?:layers\.2|proj_out|fc)\.(?:weight|bias)$")
 
 
+def is_token_table(name: str) -> bool:
+    """Tell whether a tensor has a row for each mask token."""
+    return _TOKENS.search(name) is not None
+
+
+def hypernetwork_of(name: str) -> int | None:
+    """Return the mask token whose hypernetwork a tensor is in; None if it is in none."""
+    match = _HYPERNETWORK.search(name)
+    return int(match[1]) if match else None
+
+
+def renumbered(name: str, index: int) -> str:
+    """Return the name of the same tensor in the hypernetwork of another mask token."""
+    return _HYPERNETWORK.sub(f"output_hypernetworks_mlps.{index}.", name, count=1)
+
+
 def count_mask_tokens(tensors: Mapping[str, Tensor]) -> int | None:
     """Count a decoder's mask tokens; None if there is none, or the three places disagree."""
-    tables = [name for name in tensors if _TOKENS.search(name) and tensors[name].ndim == 2]
+    tables = [name for name in tensors if is_token_table(name) and tensors[name].ndim == 2]
     if len(tables) != 1:
         return None
     count, prefix = len(tensors[tables[0]]), tables[0].removesuffix("mask_tokens.weight")
@@ -54,11 +70,10 @@ def with_published_tokens(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]
     for name, tensor in tensors.items():
         own = _HYPERNETWORK.search(name)
         if own is None:
-            rows = _TOKENS.search(name) or _LAST_LAYER.search(name)
+            rows = is_token_table(name) or _LAST_LAYER.search(name)
             shaped[name] = _published_rows(tensor) if rows else tensor
         elif int(own[1]) == 0:
-            head, tail = name[: own.start(1)], name[own.end(1) :]
-            shaped |= {f"{head}{index}{tail}": tensor for index in range(PUBLISHED)}
+            shaped |= {renumbered(name, index): tensor for index in range(PUBLISHED)}
     return shaped
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from exporter.checkpoints.lora import parse
 from exporter.checkpoints.mask_tokens import with_published_tokens
+from exporter.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,4 +19,11 @@ if TYPE_CHECKING:
 
 def published_form(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return tensors of the published names and shapes; the same ones if nothing was changed."""
-    return with_published_tokens(tensors)
+    return with_published_tokens(_without_lora(tensors))
+
+
+def _without_lora(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    try:
+        return parse(tensors).plain
+    except CheckpointError:  # said when it is folded, or by what is left unused
+        return tensors
