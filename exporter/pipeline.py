@@ -29,16 +29,17 @@ from exporter.bundle.manifest import (
     Source,
 )
 from exporter.bundle.recipe import RECIPE
-from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import obtain, published_path, read_own
-from exporter.checks import Check, OnMiss, refuse
+from exporter.checks import Check, OnMiss, refuse, require_checked
+from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
+from exporter.recording import compensations_of, record_goldens, rule_of, samples_of
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
-    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -86,6 +86,8 @@ def export(
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
         network, source = obtain(variant, checkpoint, decoder, report)
+        if {variant.published_size, order.variant.published_size} != {None}:
+            network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -125,57 +127,13 @@ def export_network(
         finished = [work.finished() for work in works]
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
-        keeping = settle_keeping(order, graphs, works[0].draft, _rule(order), report)
-        with _samples(order, graphs, report) as samples:
-            goldens = _record(order, graphs, report)
+        keeping = settle_keeping(order, graphs, works[0].draft, rule_of(order), report)
+        with samples_of(order, graphs, report) as samples:
+            goldens = record_goldens(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            compensations = _compensations(order, graphs, samples)
+            compensations = compensations_of(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
-
-
-def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
-    from exporter.goldens import record
-
-    report(f"{order.variant.name}: recording goldens in torch")
-    return record(graphs, _rule(order), order.mask)
-
-
-def _rule(order: Order) -> PromptRule | DrawnPrompts | None:
-    """How prompts reach the graphs."""
-    drawn = order.variant.prompting
-    return drawn.rule if isinstance(drawn, Drawn) else order.prompts
-
-
-def _samples(
-    order: Order, graphs: Sequence[Graph], report: Progress
-) -> AbstractContextManager[Samples | None]:
-    """Record the pictures that the precision is calibrated and judged on; None if it is not."""
-    from exporter.samples import Sampling, record_samples
-
-    precision = order.precision
-    if not precision.judged:
-        return nullcontext()
-    calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
-    if calibrated and order.chosen is None:
-        report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
-    sampling = Sampling(
-        _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
-    )
-    return record_samples(graphs, sampling, report)
-
-
-def _compensations(
-    order: Order, graphs: Sequence[Graph], samples: Samples | None
-) -> dict[str, Compensation]:
-    """Prepare the rounding of weights, for the graphs whose precision has it."""
-    from exporter.compensation import Compensation
-
-    return {
-        graph.spec.name: Compensation(graph, samples.calibration.files)
-        for graph in graphs
-        if samples is not None and order.precision_of(graph.spec).compensates
-    }
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -210,6 +168,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
+        published_size=variant.published_size,
     )
 
 
@@ -263,10 +222,7 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
-        if bundle.manifest.degraded and not self.place.allow_degraded:
-            raise RequestError(
-                f"{folder} is degraded: give --allow-degraded to keep it, or --force to try again"
-            )
+        require_checked(bundle, self.place.parity, allow_degraded=self.place.allow_degraded)
         if self.signer is not None:
             sign(folder, self.signer)
         return bundle
@@ -335,7 +291,10 @@ class PendingBundle:
     def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
-        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        place = self.place
+        check = Check(
+            self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
+        )
         verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
         return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
 

@@ -99,6 +99,7 @@ def with_mask_tokens(variant: Variant, count: int) -> Variant:
         mask=_rule(variant.mask, count),
         stability=None if stability is None else _rule(stability, count),
         layouts=tuple(_layout(layout, count) for layout in variant.layouts),
+        changed=True,
     )
 
 

@@ -33,7 +33,7 @@ class _File:
 def read_own(
     path: Path, known: Iterable[Variant], options: LoraOptions, report: Progress
 ) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once; recognise its variant and adapt that to the file.
+    """Read a checkpoint, once; recognise its variant, at the size of its tables, and adapt it.
 
     Args:
         path: the file or folder.
@@ -53,14 +53,17 @@ def read_own(
     from exporter.checkpoints.adapt import adapt
     from exporter.checkpoints.choose import choose
     from exporter.checkpoints.recognise import recognise
+    from exporter.checkpoints.resized import as_in_file
 
-    variants = {variant.name: variant for variant in known}
-    checkpoint = choose(checkpoint, variants.values())
-    if len(variants) == 1:
-        (variant,) = variants.values()
+    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
+    checkpoint = choose(checkpoint, sized.values())
+    if len(sized) == 1:
+        (variant,) = sized.values()
     else:
-        variant = variants[recognise(checkpoint)]
+        variant = sized[recognise(checkpoint, sized.values())]
         report(f"{variant.name} fits {path}")
+    if variant.published_size is not None:
+        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
     return adapt(variant, checkpoint, options, report)
 
 
@@ -114,6 +117,7 @@ def obtain(
         adapter=first.adapter,
         adapter_sha256=first.adapter_sha256,
         changes=first.changes,
+        trained_size=variant.preprocess.size if variant.sizes and variant.sizes.patch else None,
     )
 
 
