@@ -1,14 +1,20 @@
-"""Make a variant as a checkpoint has it: LoRA folded in, other mask tokens than published."""
+"""Make a variant as a checkpoint has it: LoRA folded in, adapters, other mask tokens."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from exporter.checkpoints.lora_adapter import fold_adapter, fold_own, read_adapter
+from exporter.checkpoints.adapters import Adapters, find_adapters, with_adapters
+from exporter.checkpoints.lora_adapter import (
+    fold_adapter,
+    fold_own,
+    read_adapter,
+    require_base,
+)
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.checkpoints.mask_tokens import PUBLISHED, count_mask_tokens, with_mask_tokens
 from exporter.checkpoints.reading import Checkpoint
-from exporter.errors import RequestError
+from exporter.errors import CheckpointError, RequestError
 from exporter.printable import printable
 from exporter.progress import Progress
 from exporter.variants import Variant
@@ -31,6 +37,10 @@ def adapt(
     """
     changes: list[str] = []
     checkpoint = _with_lora(variant, checkpoint, options, changes)
+    adapters = _adapters(checkpoint)
+    if adapters is not None:
+        variant = with_adapters(variant, adapters)
+        changes.append(str(adapters))
     count = count_mask_tokens(checkpoint.tensors)
     if count is not None and count != PUBLISHED:
         variant = with_mask_tokens(variant, count)
@@ -38,6 +48,19 @@ def adapt(
     for change in changes:
         report(f"{variant.name}: {change}")
     return variant, dataclasses.replace(checkpoint, changes=tuple(changes))
+
+
+def _adapters(checkpoint: Checkpoint) -> Adapters | None:
+    try:
+        return find_adapters(checkpoint.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{printable(str(checkpoint.path))} {error}") from None
+
+
+def require_known(checkpoint: Checkpoint) -> None:
+    """CheckpointError if a file has LoRA without its base, or LoRA or adapters of another kind."""
+    require_base(checkpoint)
+    _adapters(checkpoint)
 
 
 def _with_lora(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from exporter.checkpoints.adapters import without_adapters
 from exporter.checkpoints.lora import parse
 from exporter.checkpoints.mask_tokens import with_published_tokens
 from exporter.errors import CheckpointError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def published_form(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return tensors of the published names and shapes; the same ones if nothing was changed."""
-    return with_published_tokens(_without_lora(tensors))
+    return with_published_tokens(without_adapters(_without_lora(tensors)))
 
 
 def _without_lora(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from exporter.checkpoints.adapt import require_known
 from exporter.checkpoints.fit import Fit, Renames, best_fit, fits_decoder, guess_variants
-from exporter.checkpoints.lora_adapter import require_base
 from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
@@ -54,7 +54,7 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 
 
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
-    require_base(checkpoint)
+    require_known(checkpoint)
     tensors = checkpoint.tensors
     owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
     if owners:

@@ -9,6 +9,7 @@ import torch
 from exporter.bundle.masks import choose_tokens
 from exporter.checkpoints.adapt import adapt
 from exporter.checkpoints.fit import best_fit, guess_variants, load_strict
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.checkpoints.mask_tokens import MOST, count_mask_tokens, with_mask_tokens
 from exporter.demo.network import build
 from exporter.errors import CheckpointError
@@ -32,7 +33,7 @@ def test_a_published_variant_with_another_count(case, count):
     checkpoint = held(with_tokens(published(case), count))
     assert count_mask_tokens(checkpoint.tensors) == count
     assert CASES[case] in guess_variants(checkpoint, variants().values())
-    variant, _ = adapt(load_variant(CASES[case]), checkpoint, silent)
+    variant, _ = adapt(load_variant(CASES[case]), checkpoint, LoraOptions(), silent)
     assert variant.prompting.mask_tokens == count
     assert best_fit(variant, checkpoint.tensors).faults == 0
     assert max(variant.mask.multi, default=-1) == count - 1
@@ -42,7 +43,7 @@ def test_a_published_variant_with_another_count(case, count):
 def test_the_network_computes_what_the_published_decoder_of_that_count_does(count):
     network = build()
     tensors = with_tokens({n: t.clone() for n, t in network.state_dict().items()}, count)
-    variant, checkpoint = adapt(load_variant("demo"), held(tensors), silent)
+    variant, checkpoint = adapt(load_variant("demo"), held(tensors), LoraOptions(), silent)
     loaded, _ = load_strict(variant, checkpoint)
     image, position = (torch.randn(1, 576, 64, generator=_seed(i)) for i in (1, 2))
     prompts = torch.randn(1, 3, 64, generator=_seed(3))
