@@ -12,6 +12,7 @@ from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SIDES, SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.job import PARITIES
+from exporter.own_arguments import add_own
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import printable
 from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES
@@ -60,12 +61,7 @@ def parser() -> Parser:
     add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
-    add(
-        "--decoder-checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="the decoder's own file, for variants published in two files (default: as above)",
-    )
+    add_own(made)
     add(
         "--target",
         action="append",

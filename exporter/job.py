@@ -15,6 +15,7 @@ from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, LABELS, SIDES, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
 from exporter.picture_folder import ChosenPictures, choose_pictures
@@ -49,6 +50,9 @@ class Job:
             or without a checkpoint the embedded model.
         checkpoint: the file or folder, kept as a Path; None for the published or embedded one.
         decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
+        lora: an adapter's file or folder, kept as a Path: it is folded into the checkpoint.
+        lora_alpha: its `lora_alpha`, if no file says it.
+        lora_blocks: the blocks of the image encoder that a list of pairs is for; empty for all.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         input_size: side of the input in pixels; None for the one that the checkpoint's table of
@@ -75,6 +79,9 @@ class Job:
     variant: str | None = None
     checkpoint: Path | str | None = None
     decoder_checkpoint: Path | str | None = None
+    lora: Path | str | None = None
+    lora_alpha: float | None = None
+    lora_blocks: tuple[int, ...] = ()
     batch: int = 1
     slots: int | None = None
     input_size: int | None = None
@@ -96,9 +103,10 @@ class Job:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
+        for part in ("checkpoint", "decoder_checkpoint", "lora", "recipe", "calibration"):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
+        object.__setattr__(self, "lora_blocks", self.lora_options.blocks)
         require_choice("Job.batch", self.batch, BATCHES)
         if self.slots is not None:
             require_choice("Job.slots", self.slots, SLOTS)
@@ -110,6 +118,12 @@ class Job:
             counts = range(1, MOST_PICTURES + 1)
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
+
+    @property
+    def lora_options(self) -> LoraOptions:
+        """What it says of LoRA."""
+        path = None if self.lora is None else Path(self.lora)
+        return LoraOptions(path, self.lora_alpha, self.lora_blocks)
 
 
 @dataclass(frozen=True)

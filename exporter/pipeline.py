@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from exporter.bundle.recipe import RECIPE
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import obtain, published_path, read_own
 from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
@@ -43,7 +43,7 @@ from exporter.recording import compensations_of, record_goldens, rule_of, sample
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
+from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,12 +77,11 @@ def export(
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if path is not None and job.variant is None:
-        formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, variants().values(), report)
-    elif path is not None and variant.sizes is not None and variant.sizes.patch:
-        settle(job, variant)  # the same
-        variant, checkpoint = _recognise(path, [variant], report)
+    if path is not None or job.lora is not None:
+        settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        path = path or published_path(variant, report)
+        known = [variant] if job.variant or not job.checkpoint else variants().values()
+        variant, checkpoint = read_own(path, known, job.lora_options, report)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
@@ -135,32 +134,6 @@ def export_network(
             compensations = compensations_of(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
-
-
-def _recognise(
-    path: Path, known: Iterable[Variant], report: Progress
-) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and find which variant it is of, at the size its tables are for."""
-    from exporter.checkpoints.reading import read_checkpoint
-
-    report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path)
-
-    # These bring torch, after the file is sound.
-    from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.recognise import recognise
-    from exporter.checkpoints.resized import as_in_file
-
-    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
-    checkpoint = choose(checkpoint, sized.values())
-    if len(sized) == 1:
-        (variant,) = sized.values()
-    else:
-        variant = sized[recognise(checkpoint, sized.values())]
-        report(f"{variant.name} fits {path}")
-    if variant.published_size is not None:
-        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
-    return variant, checkpoint
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:

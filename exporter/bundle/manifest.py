@@ -77,6 +77,9 @@ class Source:
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
+        adapter: file of a LoRA adapter that is folded into the weights; empty for none.
+        adapter_sha256: of that file; empty for none.
+        changes: how the network differs from the published one, each in some words.
         trained_size: side of the input that the file's table of positions is for; it was
             interpolated for an input of another side. None if no tensor tells.
     """
@@ -88,6 +91,9 @@ class Source:
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""
+    adapter: Text = ""
+    adapter_sha256: MaybeSha256 = ""
+    changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     trained_size: Side | None = None
 
 

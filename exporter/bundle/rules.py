@@ -150,7 +150,9 @@ class MaskRule:
         threshold: a pixel belongs to the mask if its upscaled logit is above this.
         single: mask token for `multimask` false; -1 if the variant has none: then the best of
             `multi` by `score`.
-        multi: mask tokens for `multimask` true.
+        multi: mask tokens for `multimask` true, as many masks in this order. Published decoders
+            have four tokens: 0 for one mask, 1 to 3 for three. One of two tokens has the mask 1
+            here; one of a single token has no other, which is then `single` and `multi` too.
         upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
             straight to the original size, if the image was stretched. `bicubic_once`: the same

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Source
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.printable import printable
 from exporter.progress import Progress
@@ -26,6 +28,48 @@ class _File:
 
     path: Path
     sha256: str = ""
+
+
+def read_own(
+    path: Path, known: Iterable[Variant], options: LoraOptions, report: Progress
+) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once; recognise its variant, at the size of its tables, and adapt it.
+
+    Args:
+        path: the file or folder.
+        known: the variants that it may be; one alone is taken, whether or not it fits.
+        options: see `exporter.checkpoints.lora_options`.
+        report: called with each stage, and with what differs from the published network.
+
+    Raises:
+        CheckpointError: it cannot be read, is of no variant, or cannot be adapted.
+    """
+    from exporter.checkpoints.reading import read_checkpoint
+
+    report(f"reading {printable(path.name)}")
+    checkpoint = read_checkpoint(path)
+
+    # These bring torch, after the file is sound.
+    from exporter.checkpoints.adapt import adapt
+    from exporter.checkpoints.choose import choose
+    from exporter.checkpoints.recognise import recognise
+    from exporter.checkpoints.resized import as_in_file
+
+    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
+    checkpoint = choose(checkpoint, sized.values())
+    if len(sized) == 1:
+        (variant,) = sized.values()
+    else:
+        variant = sized[recognise(checkpoint, sized.values())]
+        report(f"{variant.name} fits {path}")
+    if variant.published_size is not None:
+        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
+    return adapt(variant, checkpoint, options, report)
+
+
+def published_path(variant: Variant, report: Progress) -> Path:
+    """Find the published checkpoint, or the embedded one. DownloadError if it cannot be fetched."""
+    return _published_file(variant, report).path
 
 
 def obtain(
@@ -70,6 +114,9 @@ def obtain(
         layout=layout.name,
         decoder_checkpoint=apart.path.name if apart is not None else "",
         decoder_sha256=apart.sha256 if apart is not None else "",
+        adapter=first.adapter,
+        adapter_sha256=first.adapter_sha256,
+        changes=first.changes,
         trained_size=variant.preprocess.size if variant.sizes and variant.sizes.patch else None,
     )
 

@@ -51,6 +51,9 @@ class Checkpoint:
             top.
         remarks: what was done to the tensors, or left out, each in some words.
         constants: `pixel_mean` and `pixel_std`, if the file has them as tensors.
+        changes: how the network differs from the published one, each in some words.
+        adapter: name of the file of an adapter that is folded in; empty for none.
+        adapter_sha256: of that file.
         container: what kind of file it is, in some words.
         bytes: of the files together.
         dtypes: as stored, of every set -> number of tensors.
@@ -62,6 +65,9 @@ class Checkpoint:
     sets: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    adapter: str = ""
+    adapter_sha256: str = ""
     container: str = ""
     bytes: int = 0
     dtypes: Mapping[str, int] = field(default_factory=dict)
@@ -105,17 +111,15 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
         raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    container = kind if len(files) == 1 else f"{len(files)} shards, each a {kind}"
     return Checkpoint(
         path,
         digest,
         tensors,
         sets,
         tuple(remarks),
-        {},
-        container,
-        size,
-        dict(sorted(dtypes.items())),
+        container=kind if len(files) == 1 else f"{len(files)} shards, each a {kind}",
+        bytes=size,
+        dtypes=dict(sorted(dtypes.items())),
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from exporter.checkpoints.adapt import require_known
 from exporter.checkpoints.fit import Fit, Renames, best_fit, fits_decoder, guess_variants
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
@@ -41,7 +43,7 @@ def recognise(checkpoint: Checkpoint, candidates: Iterable[Variant] | None = Non
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
     """Make a test if a file can hold all of a variant's parameters; cheaper than building it."""
-    size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    size = sum(tensor.numel() for tensor in published_form(checkpoint.tensors).values())
 
     def could_be(variant: Variant) -> bool:
         whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
@@ -52,6 +54,7 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 
 
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
+    require_known(checkpoint)
     tensors = checkpoint.tensors
     owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
     if owners:
