@@ -43,6 +43,16 @@ class Part:
     why: str
 
 
+HYPER_NETWORKS = Part(
+    "hyper-networks",
+    ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
+    "their outputs are the weights of the last product",
+)
+UPSCALING = Part(
+    "upscaling",
+    ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
+    "every pixel of a mask goes through its few weights",
+)
 DECODER_PARTS = (
     Part("prompt encoding", ("prompt_encoder",), "positions of a picture need more than 256 steps"),
     Part(
@@ -50,16 +60,8 @@ DECODER_PARTS = (
         ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
         "it ranks the masks, and an estimate that moves ranks others first",
     ),
-    Part(
-        "hyper-networks",
-        ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
-        "their outputs are the weights of the last product",
-    ),
-    Part(
-        "upscaling",
-        ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
-        "every pixel of a mask goes through its few weights",
-    ),
+    HYPER_NETWORKS,
+    UPSCALING,
 )
 """Of a decoder in few bits (`--quantize-decoder`), the same on every target."""
 
