@@ -43,6 +43,16 @@ class Part:
     why: str
 
 
+IMAGE_ATTENTION = Part(
+    "attention between tokens and image",
+    ("mask_decoder.transformer.*cross_attn*", "mask_decoder.transformer.final_attn*"),
+    "its sums go over thousands of pixels",
+)
+IOU_HEAD = Part(
+    "IoU head",
+    ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
+    "it ranks the masks, and an estimate that moves ranks others first",
+)
 HYPER_NETWORKS = Part(
     "hyper-networks",
     ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
@@ -55,11 +65,7 @@ UPSCALING = Part(
 )
 DECODER_PARTS = (
     Part("prompt encoding", ("prompt_encoder",), "positions of a picture need more than 256 steps"),
-    Part(
-        "IoU head",
-        ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
-        "it ranks the masks, and an estimate that moves ranks others first",
-    ),
+    IOU_HEAD,
     HYPER_NETWORKS,
     UPSCALING,
 )

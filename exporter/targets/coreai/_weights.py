@@ -9,7 +9,7 @@ The toolkit's own pass keeps a zero for every scale, and rounds by ranges that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
+from exporter.targets._look_up import LEAST_VALUES as LEAST_TABLE
+from exporter.targets._look_up import LookUp, look_up
 from exporter.targets._palette import cluster
 from exporter.targets.coreai._asset import save
-from exporter.targets.coreai._constants import constant, floats_of, zeros
+from exporter.targets.coreai._constants import CONSTANT, constant, floats_of, is_stored, zeros
 from exporter.targets.coreai._layers import Layer, layers
 from exporter.targets.coreai.fp16 import program_of
 
+WIDEN, LOOK_UP = "coreai.blockwise_shift_scale", "coreai.lut_to_dense"
 LEAST_VALUES = 1024
 """Up to so many, a weight stays float16: little is saved, and the first layers are among them."""
 GROUP = 16
@@ -37,6 +40,7 @@ def lower_by(work: Lowering, linear: Form) -> GraphFile:
     """Write `GRAPH.aimodel`: weights of linear layers in a form, of convolutions in 8 bits."""
     program = program_of(work)
     compress(program, work, linear)
+    compact(program)
     return save(program, work)
 
 
@@ -109,15 +113,13 @@ def _widened(steps: npt.NDArray[np.int8], scales: Floats, bits: int, layer: Laye
         zeros(scales.shape, whole),
         zeros(scales.shape, kind.element_type),
     ]
-    return _operation("coreai.blockwise_shift_scale", kind, operands)
+    return _operation(WIDEN, kind, operands)
 
 
 def in_palette(bits: int) -> Form:
     """Indices into a palette for each GROUP of output channels."""
 
     def form(layer: Layer, weight: Floats) -> Any:
-        from coreai._compiler import ir
-
         groups = max(1, weight.shape[layer.output] // GROUP)
         if weight.shape[layer.output] % groups:
             groups = 1
@@ -127,15 +129,63 @@ def in_palette(bits: int) -> Form:
         cut = [1] * weight.ndim
         cut[layer.output] = groups
         palettes = np.stack([palette for palette, _ in found]).reshape(*cut, 1 << bits, 1)
-        kind = layer.constant.results[0].type
-        operands = [
-            constant(np.concatenate(indices, layer.output), ir.IntegerType.get_unsigned(bits)),
-            constant(palettes, kind.element_type),
-            constant(np.array(0, np.int32), ir.IntegerType.get_signed(32)),
-        ]
-        return _operation("coreai.lut_to_dense", kind, operands)
+        return _looked_up(np.concatenate(indices, layer.output), palettes, layer.constant)
 
     return form
+
+
+def _looked_up(indices: npt.NDArray[np.uint8], palettes: Floats, stored: Any) -> Any:
+    """Put a look-up in a constant's place; `palettes` has two axes more, the last of side 1."""
+    from coreai._compiler import ir
+
+    kind = stored.results[0].type
+    bits = int(palettes.shape[-2]).bit_length() - 1
+    operands = [
+        constant(indices, ir.IntegerType.get_unsigned(bits)),
+        constant(palettes, kind.element_type),
+        zeros((), ir.IntegerType.get_signed(16)),
+    ]
+    return _operation(LOOK_UP, kind, operands)
+
+
+def _tables(program: Any) -> Iterator[tuple[Any, LookUp]]:
+    """Find constants of few distinct values, as attention's biases are."""
+    from coreai._compiler import ir
+
+    found: list[Any] = []
+
+    def look(operation: Any) -> Any:
+        if operation.name == CONSTANT and is_stored(operation):
+            found.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    program._module._mlir_module.operation.walk(look)
+    for stored in found:
+        kind = stored.results[0].type
+        floats = isinstance(kind.element_type, ir.F16Type | ir.F32Type)
+        if floats and math.prod(kind.shape) >= LEAST_TABLE:
+            table = look_up(floats_of(stored))
+            if table is not None:
+                yield stored, table
+
+
+def compact(program: Any) -> None:
+    """Store tables of few distinct values as such: the same values, in less of the file."""
+    from coreai._compiler import ir
+
+    with program._module._mlir_module.context, ir.Location.unknown():
+        for stored, table in list(_tables(program)):
+            shape = stored.results[0].type.shape
+            cut = [1] * len(shape)
+            cut[table.axis] = len(table.lut)
+            with ir.InsertionPoint(stored):
+                small = _looked_up(
+                    np.ascontiguousarray(np.broadcast_to(table.indices, shape)),
+                    table.lut.reshape(*cut, -1, 1),
+                    stored,
+                )
+            stored.results[0].replace_all_uses_with(small)
+            stored.erase()
 
 
 def _operation(name: str, kind: Any, operands: list[Any]) -> Any:
