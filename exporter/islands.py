@@ -53,6 +53,11 @@ IOU_HEAD = Part(
     ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
     "it ranks the masks, and an estimate that moves ranks others first",
 )
+LONG_SUMS = Part(
+    "second layer of each MLP",
+    ("mask_decoder.transformer.layers.*.mlp.lin2",),
+    "it sums over 2048 values",
+)
 HYPER_NETWORKS = Part(
     "hyper-networks",
     ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),

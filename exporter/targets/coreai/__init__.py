@@ -58,7 +58,4 @@ TARGET = Target(
     modules={"coreai-core": "coreai"},
     groups=("apple",),
     unavailable=_unavailable,
-    # A run of the demo's encoder (0.33 GMAC) in half takes the reference runtime 8.6 s of processor
-    # time, which makes 17 minutes of MobileSAM's (38 GMAC), and a check runs it several times.
-    by_name=True,
 )
