@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from exporter.bundle.folder import Bundle
     from exporter.bundle.manifest import Manifest
 
-WORDS = {"compare": "profiles.accuracy.cli", "check": "runtimes.lint.cli"}
+WORDS = {
+    "inspect": "exporter.inspection.cli",
+    "compare": "profiles.accuracy.cli",
+    "check": "runtimes.lint.cli",
+}
 """First word -> its own command, by name: bundles are run there, and imports flow to here."""
 
 
@@ -84,6 +88,7 @@ def _export(arguments: argparse.Namespace) -> int:
         decoder_checkpoint=arguments.decoder_checkpoint,
         batch=arguments.batch,
         slots=arguments.max_points,
+        input_size=arguments.input_size,
         score=arguments.score,
         options=_options(arguments),
         keep_float=tuple(arguments.keep_float or ()),

@@ -9,7 +9,7 @@ import exporter
 from exporter import precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.manifest import MOST_PICTURES
-from exporter.bundle.rules import BATCHES, SLOTS
+from exporter.bundle.rules import BATCHES, SIDES, SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.job import PARITIES
 from exporter.picture_folder import DEFAULT_PICTURES
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
   sam-export --list                                   every variant; --json for all its data
+  sam-export inspect model_best.pth                   what a checkpoint is; exports nothing
   sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
   sam-export check bundles/demo-*                     graphs' forms that went wrong on phones
 
@@ -87,6 +88,13 @@ def parser() -> Parser:
         default=1,
         metavar="B",
         help="prompt sets in one call",
+    )
+    add(
+        "--input-size",
+        type=whole_number(SIDES[0], SIDES[-1]),
+        metavar="N",
+        help="side of the square input in pixels (default: the side that the checkpoint's table of "
+        "positions is for, else the published one); half of it is a fourth of the work",
     )
     add(
         "--score",

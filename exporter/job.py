@@ -12,7 +12,7 @@ import exporter
 from exporter import targets
 from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
-from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, LABELS, SIDES, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
@@ -29,6 +29,7 @@ from exporter.targets import (
     require_toolkits,
 )
 from exporter.variants import Slots, Variant, variants
+from exporter.variants._sizes import resize
 
 DEFAULT_SLOTS = 8
 PARITIES = ("usual", "literal")
@@ -50,6 +51,8 @@ class Job:
         decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
+        input_size: side of the input in pixels; None for the one that the checkpoint's table of
+            positions is for, or the published one.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
         keep_float: patterns of what stays float in a precision of few bits, see
@@ -74,6 +77,7 @@ class Job:
     decoder_checkpoint: Path | str | None = None
     batch: int = 1
     slots: int | None = None
+    input_size: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
     keep_float: tuple[str, ...] = ()
@@ -98,6 +102,8 @@ class Job:
         require_choice("Job.batch", self.batch, BATCHES)
         if self.slots is not None:
             require_choice("Job.slots", self.slots, SLOTS)
+        if self.input_size is not None:
+            require_choice("Job.input_size", self.input_size, SIDES)
         require_choice("Job.score", self.score, get_args(Score))
         _require("Job.options", self.options, Options)
         if self.calibration_pictures is not None:
@@ -219,10 +225,16 @@ class Order:
         return (self.recipe or self.few_bits or FewBits()).quantize_decoder
 
     def bundle_name(self, target: Target) -> str:
-        """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4`."""
-        name = f"{self.variant.name}-{target.name}-{self.precision.name}"
-        storage = self.options.storage(target.reads)
-        return f"{name}-{storage}" if storage else name
+        """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4-512`."""
+        side = self.variant.preprocess.size if self.variant.published_size else ""
+        parts = (
+            self.variant.name,
+            target.name,
+            self.precision.name,
+            self.options.storage(target.reads),
+            str(side),
+        )
+        return "-".join(filter(None, parts))
 
 
 def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
@@ -291,10 +303,11 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots, score or decoder, the recipe
-            is of another, or there are no such pictures to calibrate on.
+        RequestError: see `formats`; or the variant has no such size, slots, score or decoder, the
+            recipe is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
+    variant = variant if job.input_size is None else resize(variant, job.input_size)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
     few_bits, recipe = few_bits_of(job, precision)

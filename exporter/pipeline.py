@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +29,17 @@ from exporter.bundle.manifest import (
     Source,
 )
 from exporter.bundle.recipe import RECIPE
-from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import obtain
 from exporter.checks import Check, OnMiss, refuse, require_checked
+from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
+from exporter.recording import compensations_of, record_goldens, rule_of, samples_of
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from exporter.budget import Network
     from exporter.checkpoints.reading import Checkpoint
-    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -76,15 +76,19 @@ def export(
     checkpoint: Checkpoint | Path | None = path
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
-    if job.variant is None and path is not None:
+    variant = load_variant(job.variant or DEFAULT)
+    if path is not None and job.variant is None:
         formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, report)
-    else:
-        variant = load_variant(job.variant or DEFAULT)
+        variant, checkpoint = _recognise(path, variants().values(), report)
+    elif path is not None and variant.sizes is not None and variant.sizes.patch:
+        settle(job, variant)  # the same
+        variant, checkpoint = _recognise(path, [variant], report)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
         network, source = obtain(variant, checkpoint, decoder, report)
+        if {variant.published_size, order.variant.published_size} != {None}:
+            network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -124,74 +128,39 @@ def export_network(
         finished = [work.finished() for work in works]
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
-        keeping = settle_keeping(order, graphs, works[0].draft, _rule(order), report)
-        with _samples(order, graphs, report) as samples:
-            goldens = _record(order, graphs, report)
+        keeping = settle_keeping(order, graphs, works[0].draft, rule_of(order), report)
+        with samples_of(order, graphs, report) as samples:
+            goldens = record_goldens(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            compensations = _compensations(order, graphs, samples)
+            compensations = compensations_of(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
-def _recognise(path: Path, report: Progress) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and recognise its variant."""
+def _recognise(
+    path: Path, known: Iterable[Variant], report: Progress
+) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once, and find which variant it is of, at the size its tables are for."""
     from exporter.checkpoints.reading import read_checkpoint
 
     report(f"reading {path.name}")
     checkpoint = read_checkpoint(path)
 
-    # Both bring torch, after the file is sound.
+    # These bring torch, after the file is sound.
     from exporter.checkpoints.choose import choose
     from exporter.checkpoints.recognise import recognise
+    from exporter.checkpoints.resized import as_in_file
 
-    checkpoint = choose(checkpoint, variants().values())
-    variant = load_variant(recognise(checkpoint))
-    report(f"{variant.name} fits {path}")
+    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
+    checkpoint = choose(checkpoint, sized.values())
+    if len(sized) == 1:
+        (variant,) = sized.values()
+    else:
+        variant = sized[recognise(checkpoint, sized.values())]
+        report(f"{variant.name} fits {path}")
+    if variant.published_size is not None:
+        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
     return variant, checkpoint
-
-
-def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
-    from exporter.goldens import record
-
-    report(f"{order.variant.name}: recording goldens in torch")
-    return record(graphs, _rule(order), order.mask)
-
-
-def _rule(order: Order) -> PromptRule | DrawnPrompts | None:
-    """How prompts reach the graphs."""
-    drawn = order.variant.prompting
-    return drawn.rule if isinstance(drawn, Drawn) else order.prompts
-
-
-def _samples(
-    order: Order, graphs: Sequence[Graph], report: Progress
-) -> AbstractContextManager[Samples | None]:
-    """Record the pictures that the precision is calibrated and judged on; None if it is not."""
-    from exporter.samples import Sampling, record_samples
-
-    precision = order.precision
-    if not precision.judged:
-        return nullcontext()
-    calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
-    if calibrated and order.chosen is None:
-        report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
-    sampling = Sampling(
-        _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
-    )
-    return record_samples(graphs, sampling, report)
-
-
-def _compensations(
-    order: Order, graphs: Sequence[Graph], samples: Samples | None
-) -> dict[str, Compensation]:
-    """Prepare the rounding of weights, for the graphs whose precision has it."""
-    from exporter.compensation import Compensation
-
-    return {
-        graph.spec.name: Compensation(graph, samples.calibration.files)
-        for graph in graphs
-        if samples is not None and order.precision_of(graph.spec).compensates
-    }
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -226,6 +195,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
+        published_size=variant.published_size,
     )
 
 

@@ -22,6 +22,7 @@ from exporter.bundle.ranges import (
     Number,
     Sha256,
     Share,
+    Side,
     Text,
 )
 from exporter.bundle.reading import decode, parse
@@ -76,6 +77,8 @@ class Source:
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
+        trained_size: side of the input that the file's table of positions is for; it was
+            interpolated for an input of another side. None if no tensor tells.
     """
 
     repository: Text
@@ -85,6 +88,7 @@ class Source:
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""
+    trained_size: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ class Manifest:
         degraded: whether figures under their floors were let pass (`--allow-degraded`).
         storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
             palettes, `block16` has a scale for each 16 weights; else empty.
+        published_size: side of the published network's input, in pixels, if this one's is another:
+            a departure from what was published; else None.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -204,6 +210,7 @@ class Manifest:
     calibration: Calibration | None = None
     degraded: bool = False
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""
+    published_size: Side | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

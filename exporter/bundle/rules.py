@@ -55,6 +55,8 @@ SLOTS = range(2, 65)
 """Slots of a prompt set that an export can be asked for; a variant may have fewer."""
 BATCHES = range(1, 65)
 """Prompt sets in one decoder call that an export can be asked for."""
+SIDES = range(32, 4097)
+"""Sides of the input, in pixels, that an export can be asked for; a variant has some of them."""
 
 
 @dataclass(frozen=True)

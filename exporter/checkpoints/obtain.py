@@ -70,6 +70,7 @@ def obtain(
         layout=layout.name,
         decoder_checkpoint=apart.path.name if apart is not None else "",
         decoder_sha256=apart.sha256 if apart is not None else "",
+        trained_size=variant.preprocess.size if variant.sizes and variant.sizes.patch else None,
     )
 
 

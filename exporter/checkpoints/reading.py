@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,9 +47,13 @@ class Checkpoint:
         path: the file or folder it was read from.
         sha256: of the file; of several shards, of the lines `sha256sum` prints for them.
         tensors: float32, or whole numbers where published so.
-        sets: every set of tensors in the file by its place there, if there are several.
+        sets: every set of tensors in the file by its place there; empty if there is one, at the
+            top.
         remarks: what was done to the tensors, or left out, each in some words.
         constants: `pixel_mean` and `pixel_std`, if the file has them as tensors.
+        container: what kind of file it is, in some words.
+        bytes: of the files together.
+        dtypes: as stored, of every set -> number of tensors.
     """
 
     path: Path
@@ -57,6 +62,9 @@ class Checkpoint:
     sets: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    container: str = ""
+    bytes: int = 0
+    dtypes: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
@@ -76,7 +84,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     sets: dict[str, dict[str, Tensor]] = {}
     remarks: dict[str, None] = {}
-    digests, size = [], 0
+    digests, size, kind = [], 0, ""
+    dtypes: Counter[str] = Counter()
     for file in files:
         with open_file(file) as opened:
             size += len(opened.data)
@@ -84,6 +93,7 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
                 raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
             contents = _add(tensors, opened)
             remarks |= dict.fromkeys(_remarks(contents))
+            kind, dtypes = _kind(opened.data), dtypes + _dtypes(contents)
             if len(files) == 1:
                 sets = _sets(contents, tensors)
             digests.append((file.name, opened.sha256()))
@@ -95,7 +105,33 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
         raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return Checkpoint(path, digest, tensors, sets, tuple(remarks))
+    container = kind if len(files) == 1 else f"{len(files)} shards, each a {kind}"
+    return Checkpoint(
+        path,
+        digest,
+        tensors,
+        sets,
+        tuple(remarks),
+        {},
+        container,
+        size,
+        dict(sorted(dtypes.items())),
+    )
+
+
+def _kind(data: mmap.mmap) -> str:
+    """Name the reader that `_describe` chooses."""
+    if data[8:9] == b"{":
+        return "safetensors file"
+    if data[:1] == b"\x08":
+        return "ONNX file"
+    return "torch file (zip)" if data[:2] == b"PK" else "torch file (before torch 1.6)"
+
+
+def _dtypes(contents: Contents) -> Counter[str]:
+    """Count the dtypes of every tensor once; one set may be a part of another."""
+    every = {id(each): each.dtype for held in contents.sets.values() for each in held.values()}
+    return Counter(every.values())
 
 
 def _remarks(contents: Contents) -> Iterator[str]:
@@ -115,7 +151,7 @@ def _sets(contents: Contents, first: dict[str, Tensor]) -> dict[str, dict[str, T
             sets[place] = dict(_tensors(Contents({place: tensors}, contents.storages)))
         except CheckpointError:  # an optimiser's, say
             continue
-    return sets if len(sets) > 1 else {}
+    return sets if len(sets) > 1 or places[0] else {}
 
 
 def _add(tensors: dict[str, Tensor], opened: OpenFile) -> Contents:

@@ -13,15 +13,20 @@ _MOST_COMPARED = 3000
 """Tensors of a file that is compared with every variant to name the nearest; none has so many."""
 
 
-def recognise(checkpoint: Checkpoint) -> str:
+def recognise(checkpoint: Checkpoint, candidates: Iterable[Variant] | None = None) -> str:
     """Name the one variant whose tensors these are.
+
+    Args:
+        checkpoint: already read.
+        candidates: the variants, at the size of the file; None for every one as it is published.
 
     Raises:
         CheckpointError: several variants have these names and shapes, or it is the decoder's file
             of a variant published in two; the message names them.
         CheckpointMismatch: none has; the message names the nearest variant and the differences.
     """
-    known, renames = variants().values(), Renames()
+    known = list(variants().values() if candidates is None else candidates)
+    renames = Renames()
     fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known), renames)
     if not fitting:
         raise _unknown(checkpoint, known, renames)
@@ -40,7 +45,8 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 
     def could_be(variant: Variant) -> bool:
         whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
-        return variant.parameters <= size or not whole
+        published = variant.published_size is None  # or the tables of positions differ
+        return variant.parameters <= size or not (whole and published)
 
     return could_be
 
