@@ -13,11 +13,13 @@ import exporter
 from exporter import targets
 from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
-from exporter.bundle.rules import BATCHES, LABELS, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, SIDES, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
+from exporter.host_rules import mask_rule, prompt_rule
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
 from exporter.preparation import prepare
@@ -30,9 +32,13 @@ from exporter.targets import (
     require_read,
     require_toolkits,
 )
-from exporter.variants import Slots, Variant, variants
+from exporter.variants import Slots, Variant
+from exporter.variants._sizes import resize
 
-DEFAULT_SLOTS = 8
+PARITIES = ("usual", "literal")
+"""How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
+_CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
+_PATHS = (*_CHECKPOINTS, "recipe", "calibration")
 FLOORS_MODULE = "runtimes.measures"
 """Reached by name: imports flow from there to here."""
 
@@ -54,8 +60,13 @@ class Job:
         ignore: patterns of tensors in the file to leave out, with `*` and `?`.
         preprocess: how pictures were prepared in training, see `exporter.preparation`; empty for as
             the variant is published.
+        lora: an adapter's file or folder, kept as a Path: it is folded into the checkpoint.
+        lora_alpha: its `lora_alpha`, if no file says it.
+        lora_blocks: the blocks of the image encoder that a list of pairs is for; empty for all.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
+        input_size: side of the input in pixels; None for the one that the checkpoint's table of
+            positions is for, or the published one.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
         keep_float: patterns of what stays float in a precision of few bits, see
@@ -82,8 +93,12 @@ class Job:
     tensors: str = ""
     ignore: tuple[str, ...] = ()
     preprocess: str = ""
+    lora: Path | str | None = None
+    lora_alpha: float | None = None
+    lora_blocks: tuple[int, ...] = ()
     batch: int = 1
     slots: int | None = None
+    input_size: int | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
     keep_float: tuple[str, ...] = ()
@@ -105,24 +120,27 @@ class Job:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in (
-            "checkpoint",
-            "decoder_checkpoint",
-            "encoder_checkpoint",
-            "recipe",
-            "calibration",
-        ):
+        for part in _PATHS:
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
+        object.__setattr__(self, "lora_blocks", self.lora_options.blocks)
         require_choice("Job.batch", self.batch, BATCHES)
         if self.slots is not None:
             require_choice("Job.slots", self.slots, SLOTS)
+        if self.input_size is not None:
+            require_choice("Job.input_size", self.input_size, SIDES)
         require_choice("Job.score", self.score, get_args(Score))
         _require("Job.options", self.options, Options)
         if self.calibration_pictures is not None:
             counts = range(1, MOST_PICTURES + 1)
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
+
+    @property
+    def lora_options(self) -> LoraOptions:
+        """What it says of LoRA."""
+        path = None if self.lora is None else Path(self.lora)
+        return LoraOptions(path, self.lora_alpha, self.lora_blocks)
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,7 @@ class Place:
         allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
             precision that is judged by masks.
         glue: put the source that an app runs it with, and a page that says how, beside the bundle.
+        parity: one of `PARITIES`.
 
     Raises:
         RequestError: a value is of the wrong type.
@@ -146,12 +165,14 @@ class Place:
     sign: Path | str | None = None
     allow_degraded: bool = False
     glue: bool = True
+    parity: str = PARITIES[0]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
         _require("Place.force", self.force, bool)
         _require("Place.allow_degraded", self.allow_degraded, bool)
         _require("Place.glue", self.glue, bool)
+        require_choice("Place.parity", self.parity, PARITIES)
         key = _require("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
@@ -235,10 +256,16 @@ class Order:
         return (self.recipe or self.few_bits or FewBits()).quantize_decoder
 
     def bundle_name(self, target: Target) -> str:
-        """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4`."""
-        name = f"{self.variant.name}-{target.name}-{self.precision.name}"
-        storage = self.options.storage(target.reads)
-        return f"{name}-{storage}" if storage else name
+        """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4-512`."""
+        side = self.variant.preprocess.size if self.variant.published_size else ""
+        parts = (
+            self.variant.name,
+            target.name,
+            self.precision.name,
+            self.options.storage(target.reads),
+            str(side),
+        )
+        return "-".join(filter(None, parts))
 
 
 def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
@@ -307,10 +334,11 @@ def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
     Raises:
-        RequestError: see `formats`; or the variant has no such slots, score or decoder, the recipe
-            is of another, or there are no such pictures to calibrate on.
+        RequestError: see `formats`; or the variant has no such size, slots, score or decoder, the
+            recipe is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
+    variant = variant if job.input_size is None else resize(variant, job.input_size)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
@@ -349,49 +377,3 @@ def _holding(variant: Variant, options: Options) -> Options:
     if variant.preprocess.scale == "fixed":
         return options
     return dataclasses.replace(options, image_input="tensor")
-
-
-def prompt_rule(
-    variant: Variant, batch: int = Job.batch, slots: int | None = Job.slots
-) -> PromptRule | None:
-    """Say how prompts fill the decoder's slots; None if the network has none.
-
-    Args:
-        variant: of which the decoder is.
-        batch: see `Job`.
-        slots: see `Job`.
-
-    Raises:
-        RequestError: it has no slots or fewer than are asked for.
-    """
-    rule = variant.prompting
-    if not isinstance(rule, Slots):
-        if (batch, slots) != (Job.batch, Job.slots):
-            raise RequestError(
-                f"{variant.name} has no prompt slots: leave out --batch and --max-points"
-            )
-        return None
-    most = rule.most or SLOTS[-1]
-    if slots is not None and slots > most:
-        raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
-    return PromptRule(
-        batch,
-        slots or min(DEFAULT_SLOTS, most),
-        LABELS,
-        pad_without_box=rule.pad_without_box,
-        pad_with_box=rule.pad_with_box,
-        most_slots=rule.most,
-    )
-
-
-def mask_rule(variant: Variant, score: Score = Job.score) -> MaskRule:
-    """Say how masks are chosen. RequestError if the variant has no such score."""
-    if score == variant.mask.score:
-        return variant.mask
-    if variant.stability is None or score != variant.stability.score:
-        able = [v.name for v in variants().values() if v.stability is not None]
-        raise RequestError(
-            f"{variant.name} cannot rank masks by {score}: its published code does not; "
-            f"--score stability is for {', '.join(able)}"
-        )
-    return variant.stability

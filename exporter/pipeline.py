@@ -29,16 +29,18 @@ from exporter.bundle.manifest import (
     Source,
 )
 from exporter.bundle.recipe import RECIPE
-from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import Given, obtain
-from exporter.checks import Check, OnMiss, refuse
+from exporter.checkpoints.obtain import Given, obtain, published_path, read_own
+from exporter.checkpoints.wanted import Wanted
+from exporter.checks import Check, OnMiss, refuse, require_checked
+from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
+from exporter.recording import compensations_of, record_goldens, rule_of, samples_of
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
@@ -48,9 +50,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from exporter.budget import Network
-    from exporter.checkpoints.reading import Checkpoint
-    from exporter.checkpoints.wanted import Wanted
-    from exporter.compensation import Compensation
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -75,18 +74,21 @@ def export(
     given = given_files(job)
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
-    if job.variant is None and isinstance(given.checkpoint, Path):
-        formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(given.checkpoint, given.of_checkpoint, report)
+    variant = load_variant(job.variant or DEFAULT)
+    if given.checkpoint is not None or job.lora is not None:
+        settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        known = [variant] if job.variant or not job.checkpoint else variants().values()
+        path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
+        variant, checkpoint = read_own(path, known, job.lora_options, given, report)
         given = dataclasses.replace(given, checkpoint=checkpoint)
-    else:
-        variant = load_variant(job.variant or DEFAULT)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        if order.options != job.options and order.options.image_input != job.options.image_input:
+        if order.options.image_input != job.options.image_input:
             report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
-        network, source = obtain(order.variant, given, report)
+        network, source = obtain(_prepared(variant, order), given, report)
+        if {variant.published_size, order.variant.published_size} != {None}:
+            network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -126,84 +128,31 @@ def export_network(
         finished = [work.finished() for work in works]
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
-        keeping = settle_keeping(order, graphs, works[0].draft, _rule(order), report)
-        with _samples(order, graphs, report) as samples:
-            goldens = _record(order, graphs, report)
+        keeping = settle_keeping(order, graphs, works[0].draft, rule_of(order), report)
+        with samples_of(order, graphs, report) as samples:
+            goldens = record_goldens(order, graphs, report)
             pairs = zip(works, finished, strict=True)
-            compensations = _compensations(order, graphs, samples)
+            compensations = compensations_of(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
 def given_files(job: Job) -> Given:
     """Collect the job's files, and what it says of their tensors."""
-    from exporter.checkpoints.wanted import Wanted
-
-    paths = (job.checkpoint, job.decoder_checkpoint, job.encoder_checkpoint)
-    checkpoint, decoder, encoder = (Path(path) if path else None for path in paths)
     wanted = Wanted(job.tensors, job.ignore)
-    return Given(checkpoint, decoder, encoder, wanted, prepared=bool(job.preprocess))
-
-
-def _recognise(path: Path, wanted: Wanted | None, report: Progress) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and recognise its variant."""
-    from exporter.checkpoints.reading import read_checkpoint
-
-    report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path)
-
-    # Both bring torch, after the file is sound.
-    from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.recognise import recognise
-
-    checkpoint = choose(checkpoint, variants().values(), wanted)
-    variant = load_variant(recognise(checkpoint))
-    report(f"{variant.name} fits {path}")
-    return variant, checkpoint
-
-
-def _record(order: Order, graphs: Sequence[Graph], report: Progress) -> Arrays:
-    from exporter.goldens import record
-
-    report(f"{order.variant.name}: recording goldens in torch")
-    return record(graphs, _rule(order), order.mask)
-
-
-def _rule(order: Order) -> PromptRule | DrawnPrompts | None:
-    """How prompts reach the graphs."""
-    drawn = order.variant.prompting
-    return drawn.rule if isinstance(drawn, Drawn) else order.prompts
-
-
-def _samples(
-    order: Order, graphs: Sequence[Graph], report: Progress
-) -> AbstractContextManager[Samples | None]:
-    """Record the pictures that the precision is calibrated and judged on; None if it is not."""
-    from exporter.samples import Sampling, record_samples
-
-    precision = order.precision
-    if not precision.judged:
-        return nullcontext()
-    calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
-    if calibrated and order.chosen is None:
-        report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
-    sampling = Sampling(
-        _rule(order), order.mask, order.variant.preprocess, calibrated, order.ranges, order.chosen
+    return Given(
+        Path(job.checkpoint) if job.checkpoint else None,
+        Path(job.decoder_checkpoint) if job.decoder_checkpoint else None,
+        Path(job.encoder_checkpoint) if job.encoder_checkpoint else None,
+        wanted,
+        prepared=bool(job.preprocess),
     )
-    return record_samples(graphs, sampling, report)
 
 
-def _compensations(
-    order: Order, graphs: Sequence[Graph], samples: Samples | None
-) -> dict[str, Compensation]:
-    """Prepare the rounding of weights, for the graphs whose precision has it."""
-    from exporter.compensation import Compensation
-
-    return {
-        graph.spec.name: Compensation(graph, samples.calibration.files)
-        for graph in graphs
-        if samples is not None and order.precision_of(graph.spec).compensates
-    }
+def _prepared(variant: Variant, order: Order) -> Variant:
+    """The variant at its file's size, with the preparation of pictures that was asked for."""
+    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
+    return dataclasses.replace(variant, preprocess=rule)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -238,6 +187,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
+        published_size=variant.published_size,
     )
 
 
@@ -291,10 +241,7 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
-        if bundle.manifest.degraded and not self.place.allow_degraded:
-            raise RequestError(
-                f"{folder} is degraded: give --allow-degraded to keep it, or --force to try again"
-            )
+        require_checked(bundle, self.place.parity, allow_degraded=self.place.allow_degraded)
         if self.signer is not None:
             sign(folder, self.signer)
         return bundle
@@ -363,7 +310,10 @@ class PendingBundle:
     def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
-        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        place = self.place
+        check = Check(
+            self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
+        )
         verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
         return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
 

@@ -22,6 +22,7 @@ from exporter.bundle.ranges import (
     Number,
     Sha256,
     Share,
+    Side,
     Text,
 )
 from exporter.bundle.reading import decode, parse
@@ -107,6 +108,11 @@ class Source:
             it has none.
         encoder_sha256: of that file; empty if it has none.
         taken: by the fields above that name a file: what was done to its tensors, if anything.
+        adapter: file of a LoRA adapter that is folded into the weights; empty for none.
+        adapter_sha256: of that file; empty for none.
+        changes: how the network differs from the published one, each in some words.
+        trained_size: side of the input that the file's table of positions is for; it was
+            interpolated for an input of another side. None if no tensor tells.
     """
 
     repository: Text
@@ -119,11 +125,20 @@ class Source:
     encoder_checkpoint: Text = ""
     encoder_sha256: MaybeSha256 = ""
     taken: Annotated[dict[Name, Taken], Meta(max_length=3)] = field(default_factory=dict)
+    adapter: Text = ""
+    adapter_sha256: MaybeSha256 = ""
+    changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    trained_size: Side | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of one graph output against the float32 torch golden, with its floor."""
+    """One measure of one graph output against the float32 torch golden, with its floor.
+
+    Attributes:
+        arithmetic: `float32` if the graph says half and was computed in float32 on the weights that
+            it stores, because the runtime's half arithmetic takes long; empty if as the file says.
+    """
 
     graph: Text
     output: Name
@@ -132,6 +147,7 @@ class Figure:
     unit: Text
     better: Literal["higher", "lower"]
     floor: Number | None
+    arithmetic: Text = ""
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,8 @@ class Manifest:
         degraded: whether figures under their floors were let pass (`--allow-degraded`).
         storage: of linear layers' weights, if it was chosen: `palette6` are 6-bit indices into
             palettes, `block16` has a scale for each 16 weights; else empty.
+        published_size: side of the published network's input, in pixels, if this one's is another:
+            a departure from what was published; else None.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -232,6 +250,7 @@ class Manifest:
     calibration: Calibration | None = None
     degraded: bool = False
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""
+    published_size: Side | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

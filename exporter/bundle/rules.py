@@ -63,6 +63,8 @@ SLOTS = range(2, 65)
 """Slots of a prompt set that an export can be asked for; a variant may have fewer."""
 BATCHES = range(1, 65)
 """Prompt sets in one decoder call that an export can be asked for."""
+SIDES = range(32, 4097)
+"""Sides of the input, in pixels, that an export can be asked for; a variant has some of them."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,9 @@ class MaskRule:
         threshold: a pixel belongs to the mask if its upscaled logit is above this.
         single: mask token for `multimask` false; -1 if the variant has none: then the best of
             `multi` by `score`.
-        multi: mask tokens for `multimask` true.
+        multi: mask tokens for `multimask` true, as many masks in this order. Published decoders
+            have four tokens: 0 for one mask, 1 to 3 for three. One of two tokens has the mask 1
+            here; one of a single token has no other, which is then `single` and `multi` too.
         upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
             straight to the original size, if the image was stretched. `sigmoid_bilinear_once`: the

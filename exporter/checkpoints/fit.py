@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.tables import Table, build_module, layout_table, table_of
 from exporter.errors import CheckpointError, CheckpointMismatch
@@ -176,28 +177,30 @@ def fits_decoder(
 ) -> bool:
     """Tell whether these are the second file of a variant that is published in two."""
     layouts = variant.decoder.layouts if variant.decoder is not None else ()
+    tensors = published_form(tensors) if layouts else tensors
     return any(_fits(layout, tensors, renames or Renames()) for layout in layouts)
 
 
 def guess_variants(
     checkpoint: Checkpoint, candidates: Iterable[Variant], renames: Renames | None = None
 ) -> list[str]:
-    """Name the variants whose tensors have exactly these names and shapes."""
+    """Name the variants whose tensors have exactly these names and shapes, in published form."""
     return fitting(checkpoint.tensors, candidates, renames)
 
 
 def fitting(
-    tensors: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
     candidates: Iterable[Variant],
     renames: Renames | None = None,
 ) -> list[str]:
-    """Name the variants whose tensors these are exactly.
+    """Name the variants whose tensors these are exactly, in published form.
 
     A layout for a part of the network counts only if no layout fits the whole file. A layout that
     takes its widths from the file, and so fits many files, counts only if no other layout fits.
     """
     renames = renames or Renames()
     ranks: dict[str, int] = {}
+    tensors = published_form(given)
     for variant in candidates:
         found = (la for la in variant.layouts if _fits(la, tensors, renames))
         if (layout := next(found, None)) is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Source, Taken
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.printable import printable
 from exporter.progress import Progress
@@ -56,6 +57,49 @@ class Given:
         return None if self.decoder or self.encoder else self.wanted
 
 
+def read_own(
+    path: Path, known: Iterable[Variant], options: LoraOptions, given: Given, report: Progress
+) -> tuple[Variant, Checkpoint]:
+    """Read a checkpoint, once; recognise its variant, at the size of its tables, and adapt it.
+
+    Args:
+        path: the file or folder.
+        known: the variants that it may be; one alone is taken, whether or not it fits.
+        options: see `exporter.checkpoints.lora_options`.
+        given: what else was given.
+        report: called with each stage, and with what differs from the published network.
+
+    Raises:
+        CheckpointError: it cannot be read, is of no variant, or cannot be adapted.
+    """
+    from exporter.checkpoints.reading import read_checkpoint
+
+    report(f"reading {printable(path.name)}")
+    checkpoint = read_checkpoint(path)
+
+    # These bring torch, after the file is sound.
+    from exporter.checkpoints.adapt import adapt
+    from exporter.checkpoints.choose import choose
+    from exporter.checkpoints.recognise import recognise
+    from exporter.checkpoints.resized import as_in_file
+
+    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
+    checkpoint = choose(checkpoint, sized.values(), given.of_checkpoint)
+    if len(sized) == 1:
+        (variant,) = sized.values()
+    else:
+        variant = sized[recognise(checkpoint, sized.values())]
+        report(f"{variant.name} fits {path}")
+    if variant.published_size is not None:
+        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
+    return adapt(variant, checkpoint, options, report)
+
+
+def published_path(variant: Variant, report: Progress) -> Path:
+    """Find the published checkpoint, or the embedded one. DownloadError if it cannot be fetched."""
+    return _published_file(variant, report).path
+
+
 def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module, Source]:
     """Load the network, not frozen; returns it and the origin of its weights.
 
@@ -93,12 +137,14 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
         require_known_preparation([first, *(file for file, _state in parts.values())])
     replaced = {name: tensor for _file, state in parts.values() for name, tensor in state.items()}
     network, layout = load_strict(variant, first, apart, replaced)
-    files = {"checkpoint": first, "decoder_checkpoint": apart}
+    files: dict[str, Checkpoint | None] = {"checkpoint": first, "decoder_checkpoint": apart}
     files |= {name: file for name, (file, _state) in parts.items()}
-    return network, _source(variant, layout.name, files)
+    return network, _source(variant, layout.name, first, files)
 
 
-def _source(variant: Variant, layout: str, files: Mapping[str, Checkpoint | None]) -> Source:
+def _source(
+    variant: Variant, layout: str, first: Checkpoint, files: Mapping[str, Checkpoint | None]
+) -> Source:
     names = {name: file.path.name for name, file in files.items() if file is not None}
     hashes = {name: file.sha256 for name, file in files.items() if file is not None}
     return Source(
@@ -112,6 +158,10 @@ def _source(variant: Variant, layout: str, files: Mapping[str, Checkpoint | None
         encoder_checkpoint=names.get("encoder_checkpoint", ""),
         encoder_sha256=hashes.get("encoder_checkpoint", ""),
         taken={n: file.taken for n, file in files.items() if file and file.taken != Taken()},
+        adapter=first.adapter,
+        adapter_sha256=first.adapter_sha256,
+        changes=first.changes,
+        trained_size=variant.preprocess.size if variant.sizes and variant.sizes.patch else None,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from exporter.checkpoints.adapt import require_known
 from exporter.checkpoints.choose import choose_by
 from exporter.checkpoints.fit import Renames, fits_decoder, guess_variants, settle
 from exporter.checkpoints.nearest import MOST_COMPARED, nearest
 from exporter.checkpoints.parts import OPTIONS, fits_part, part_of
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
@@ -15,15 +17,20 @@ from exporter.variants import Variant, variants
 _SHOWN = 4
 
 
-def recognise(checkpoint: Checkpoint) -> str:
+def recognise(checkpoint: Checkpoint, candidates: Iterable[Variant] | None = None) -> str:
     """Name the one variant whose tensors these are.
+
+    Args:
+        checkpoint: already read.
+        candidates: the variants, at the size of the file; None for every one as it is published.
 
     Raises:
         CheckpointError: several variants have these names and shapes, or it is the decoder's file
             of a variant published in two; the message names them.
         CheckpointMismatch: none has; the message names the nearest variant and the differences.
     """
-    known, renames = variants().values(), Renames()
+    known = list(variants().values() if candidates is None else candidates)
+    renames = Renames()
     fitting = guess_variants(checkpoint, filter(_large_enough(checkpoint), known), renames)
     if not fitting:
         raise _unknown(checkpoint, known, renames)
@@ -38,16 +45,18 @@ def recognise(checkpoint: Checkpoint) -> str:
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
     """Make a test if a file can hold all of a variant's parameters; cheaper than building it."""
-    size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    size = sum(tensor.numel() for tensor in published_form(checkpoint.tensors).values())
 
     def could_be(variant: Variant) -> bool:
         whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
-        return variant.parameters <= size or not whole
+        published = variant.published_size is None  # or the tables of positions differ
+        return variant.parameters <= size or not (whole and published)
 
     return could_be
 
 
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
+    require_known(checkpoint)
     tensors = checkpoint.tensors
     owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
     if owners:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -33,9 +34,11 @@ ENCODER = TinyViTSize(
 DECODER = DecoderSize(width=WIDTH, heads=4, mlp_width=256, iou_hidden=WIDTH)
 
 
-def build() -> Sam:
-    """Build the network, untrained: image (1, 3, 192, 192) -> embedding (1, 64, 24, 24)."""
-    return Sam(TinyViT(ENCODER), Geometry(IMAGE_SIZE, GRID), DECODER)
+def build(image_size: int = IMAGE_SIZE) -> Sam:
+    """Build the network, untrained: image (1, 3, S, S) -> embedding (1, 64, S / 8, S / 8)."""
+    grid = image_size * GRID // IMAGE_SIZE
+    encoder = TinyViT(dataclasses.replace(ENCODER, image_size=image_size))
+    return Sam(encoder, Geometry(image_size, grid), DECODER)
 
 
 def load(weights: Path = WEIGHTS) -> Sam:

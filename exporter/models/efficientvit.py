@@ -38,6 +38,8 @@ class EfficientViTSize:
         neck: the stages that the neck adds, in that order; the last has the embedding's size.
         aggregate: side of the depthwise kernel that makes attention's second scale.
         head: width of an attention head.
+        embedding: side of the embedding in cells, which the neck resizes to; None for that of the
+            neck's last stage.
     """
 
     image_size: int = 512
@@ -51,6 +53,7 @@ class EfficientViTSize:
     aggregate: int = 5
     head: int = 32
     out_width: int = 256
+    embedding: int | None = None
 
     def grid(self, stage: int) -> int:
         """Side of a stage's feature map: each stage halves it."""
@@ -112,7 +115,7 @@ class Neck(nn.Module):
 
     def __init__(self, size: EfficientViTSize) -> None:
         super().__init__()
-        out, side = size.out_width, size.grid(size.neck[-1])
+        out, side = size.out_width, size.embedding or size.grid(size.neck[-1])
         self.stages = size.neck
         inputs: list[nn.Module] = []
         for stage in size.neck:

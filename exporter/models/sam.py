@@ -25,6 +25,15 @@ class Geometry:
 
 
 SAM_GEOMETRY = Geometry()
+STRIDE = 16
+"""Pixels of the input for one cell of the embedding, in every family that follows SAM."""
+
+
+def geometry(image_size: int) -> Geometry:
+    """Make SAM's geometry for an input of another size."""
+    return Geometry(image_size, image_size // STRIDE)
+
+
 SAM_DECODER = DecoderSize()
 
 

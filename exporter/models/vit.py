@@ -87,8 +87,9 @@ SIZES = {
 """ViT-B, ViT-L and ViT-H of segment-anything (`segment_anything/build_sam.py`)."""
 
 
-LARGEST = BlockSize(heads=16, head=80, mlp=5120, window=64)
-"""ViT-H's widths. No pruned SAM exceeds them, so a file cannot ask for unlimited memory."""
+LARGEST = BlockSize(heads=16, head=80, mlp=5120, window=96)
+"""ViT-H's widths, and the grid of 1536 pixels. No pruned SAM exceeds them, so a file cannot ask for
+unlimited memory."""
 MOST_BLOCKS = 32
 
 
@@ -96,7 +97,8 @@ def size_of(shapes: Mapping[str, tuple[int, ...]]) -> ViTSize | None:
     """Read the size of a pruned or searched SAM ViT off its tensors' shapes.
 
     A relative-position table has one row for each distance, so 2 * side - 1 rows tell a block's
-    window, and its columns the width of a head; the number of heads follows.
+    window, and its columns the width of a head; the number of heads follows. The position table has
+    a row for each patch.
 
     Args:
         shapes: of the encoder's tensors by our names, without `image_encoder.`.
@@ -108,13 +110,16 @@ def size_of(shapes: Mapping[str, tuple[int, ...]]) -> ViTSize | None:
     depth = 0
     while f"blocks.{depth}.norm1.weight" in shapes:
         depth += 1
-    grid = ViTSize().grid
+    grid = (*shapes.get("pos_embed", ()), 0, 0)[1]
     blocks = [_block_size_of(shapes, f"blocks.{index}", grid) for index in range(depth)]
     known = tuple(block for block in blocks if block is not None)
     most = LARGEST.heads * LARGEST.head
-    if not 1 <= width <= most or not 1 <= depth <= MOST_BLOCKS or len(known) < depth:
+    small = 1 <= width <= most and 1 <= depth <= MOST_BLOCKS and 1 <= grid <= LARGEST.window
+    if not small or len(known) < depth:
         return None
-    return ViTSize(width, blocks=known, split_qkv="blocks.0.attn.q.weight" in shapes)
+    side = grid * ViTSize.patch
+    split = "blocks.0.attn.q.weight" in shapes
+    return ViTSize(width, image_size=side, blocks=known, split_qkv=split)
 
 
 def _block_size_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from exporter import catalog
 from exporter.bundle.manifest import Licence
@@ -34,9 +34,11 @@ class Layout:
         name: `segment-anything`, `hugging-face` ...
         rename: published name -> our module's name; None for a tensor that takes no part in
             segmenting (say which and why where the function is defined).
-        build: makes the untrained module in this layout's arithmetic, in evaluation mode.
+        build: makes the untrained module in this layout's arithmetic, in evaluation mode; of a
+            variant that has `sizes`, it takes the side of the input as `image_size`.
         build_for: the same if widths are read off the file: shapes by our names -> the module, or
-            None if they fit no such network. Bounded: the shapes come from an untrusted file.
+            None if they fit no such network. Bounded: the shapes come from an untrusted file. It
+            takes `image_size` too.
         marks: unused tensors (renamed to None) that must be present: they tell this variant from
             its twin.
         parts: prefixes of our names that a file of this layout holds; empty for all of them.
@@ -47,8 +49,8 @@ class Layout:
 
     name: str
     rename: Callable[[str], str | None]
-    build: Callable[[], nn.Module]
-    build_for: Callable[[Mapping[str, tuple[int, ...]]], nn.Module | None] | None = None
+    build: Callable[..., nn.Module]
+    build_for: Callable[..., nn.Module | None] | None = None
     marks: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     restore: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
@@ -121,6 +123,36 @@ class Slots:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Sides of the square input that a network can be built for, in pixels.
+
+    Attributes:
+        step: each is a multiple of it.
+        least: the smallest.
+        most: the largest.
+        patch: side of a patch, if the file has a position table (1, g, g, C) with a row for each
+            patch: its network then takes g patches a side. 0 if no tensor depends on the side.
+        positions: how the position table is resized.
+        frame: side of the square in which the published code keeps prompts and masks, whatever the
+            input; the embedding and the masks then keep their sizes. None if they follow the input.
+    """
+
+    step: int
+    least: int = 128
+    most: int = 2048
+    patch: int = 0
+    positions: Literal["bilinear", "bicubic"] = "bilinear"
+    frame: int | None = None
+
+    def __contains__(self, side: int) -> bool:
+        return self.least <= side <= self.most and side % self.step == 0
+
+    def __str__(self) -> str:
+        """As an error names them."""
+        return f"multiples of {self.step} from {self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
 class Detections:
     """One graph, once an image, that takes no prompt; the host chooses among its detections."""
 
@@ -155,6 +187,11 @@ class Variant:
         prompting: how it takes prompts, and so which graphs it has.
         decoder: None if `published` holds the decoder too.
         stability: the mask rule of `--score stability`; None if the published code has none.
+        sizes: of the input that it can be built for; None for the published one alone.
+        published_size: side of the published input, if this is the variant at another
+            (`exporter.variants._sizes`); else None.
+        changed: whether the network is another than the published one, its size aside
+            (`exporter.checkpoints.adapt`).
     """
 
     name: str
@@ -171,6 +208,9 @@ class Variant:
     prompting: Slots | Detections | Drawn = Slots()
     stability: MaskRule | None = None
     decoder: SecondFile | None = None
+    sizes: Sizes | None = None
+    published_size: int | None = None
+    changed: bool = False
 
     def row(self) -> dict[str, Any]:
         """Data for `--list --json`."""
@@ -180,6 +220,7 @@ class Variant:
             "summary": self.summary,
             "parameters": self.parameters,
             "input_size": self.preprocess.size,
+            "input_sizes": str(self.sizes or f"{self.preprocess.size} alone"),
             "licence": self.licence.name,
             "commercial_use": self.licence.commercial_use,
             "checkpoint": self.published.file,

@@ -11,18 +11,21 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule
-from exporter.variants import Layout, Published, Slots, Variant
+from exporter.variants import Layout, Published, Sizes, Slots, Variant
 from exporter.variants.sam import APACHE, PREPROCESS, published_names
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
 
 
-def build() -> Sam:
+SIZE = 192
+
+
+def build(image_size: int = SIZE) -> Sam:
     """Build the untrained network."""
     from exporter.demo import network
 
-    return network.build().eval()
+    return network.build(image_size).eval()
 
 
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=96)
@@ -33,7 +36,7 @@ VARIANTS = (
         family="demo",
         summary="embedded default, trained on generated scenes: for trying and testing",
         parameters=707_824,
-        preprocess=dataclasses.replace(PREPROCESS, size=192),
+        preprocess=dataclasses.replace(PREPROCESS, size=SIZE),
         mask=MASK,
         prompting=Slots(embedding=(1, 64, 24, 24)),
         licence=APACHE,
@@ -42,5 +45,6 @@ VARIANTS = (
         published=Published("demo.safetensors", ""),
         layouts=(Layout("segment-anything", published_names, build),),
         stability=dataclasses.replace(MASK, score="stability"),
+        sizes=Sizes(step=8, least=96, most=512),
     ),
 )

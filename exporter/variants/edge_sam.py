@@ -11,7 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Licence
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Sizes, Variant
 from exporter.variants.sam import MASK, PREPROCESS
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ def rename(name: str) -> str | None:
     return None if name.startswith(("fpn.", "rpn_head.")) else name
 
 
-def build() -> Sam:
-    """Build an untrained EdgeSAM."""
+def build(image_size: int = PREPROCESS.size) -> Sam:
+    """Build an untrained EdgeSAM; its last stage has a cell for each 32 pixels."""
     from exporter.models.repvit import EdgeRepViT
-    from exporter.models.sam import Sam
+    from exporter.models.sam import Sam, geometry
 
-    return Sam(EdgeRepViT()).eval()
+    shape = geometry(image_size)
+    return Sam(EdgeRepViT(grid=shape.grid), shape).eval()
 
 
 def _variant(name: str, summary: str) -> Variant:
@@ -55,6 +56,7 @@ def _variant(name: str, summary: str) -> Variant:
         published=Published(f"{name}.pth", f"{WEIGHTS}/{name}.pth"),
         layouts=(Layout("segment-anything", rename, build),),
         stability=STABILITY,
+        sizes=Sizes(step=32),
     )
 
 

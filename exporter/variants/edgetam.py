@@ -58,12 +58,13 @@ def _block(match: re.Match[str]) -> str:
     return str(first - 2 if what.endswith("pre_block") else first - 1)
 
 
-def build() -> Sam:
+def build(image_size: int = sam2.PREPROCESS.size) -> Sam:
     """Build an untrained EdgeTAM without its memory."""
     from exporter.models.edge_tam import EdgeTamTrunk
+    from exporter.models.sam import geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
-    return Sam2(Sam2Encoder(EdgeTamTrunk())).eval()
+    return Sam2(Sam2Encoder(EdgeTamTrunk()), geometry(image_size)).eval()
 
 
 VARIANTS = (
@@ -83,5 +84,6 @@ VARIANTS = (
             "https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints/edgetam.pt",
         ),
         layouts=(Layout("edgetam", rename, build),),
+        sizes=sam2.SIZES,
     ),
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess
-from exporter.variants import Layout, Published, Slots, Variant
+from exporter.variants import Layout, Published, Sizes, Slots, Variant
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def rename(name: str) -> str:
     return name
 
 
-def _build(row: _Row) -> EfficientSam:
+def _build(row: _Row, image_size: int = PREPROCESS.size) -> EfficientSam:
     from exporter.models.efficient_sam import EfficientSam
     from exporter.models.efficient_tam import SIZES
 
-    size = SIZES[row.word]
+    size = dataclasses.replace(SIZES[row.word], image_size=image_size)
     return EfficientSam(dataclasses.replace(size, global_blocks=tuple(range(size.depth)))).eval()
 
 
@@ -109,6 +109,9 @@ def _variant(row: _Row) -> Variant:
         paper="arXiv:2312.00863",
         published=_published(row),
         layouts=(Layout("efficient-sam", rename, functools.partial(_build, row)),),
+        # A setting of the published classes, which resize the position embedding to any grid; the
+        # published builders set 1024.
+        sizes=Sizes(step=16, most=1536),
     )
 
 

@@ -12,13 +12,15 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Slots, Variant, sam2
+from exporter.variants import Layout, Published, Sizes, Slots, Variant, sam2
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
 
 PATCH = 16
+SIZES = Sizes(step=PATCH)
+"""The position embedding of 14 x 14 places is resized to any grid."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def _build(row: _Row, image_size: int) -> Sam:
 def _variant(row: _Row, form: _Form) -> Variant:
     grid = form.image_size // PATCH
     file = f"efficienttam_{row.letter}{form.ending}.pt"
-    build = functools.partial(_build, row, form.image_size)
+    build = functools.partial(_build, row, image_size=form.image_size)
     return Variant(
         name=f"efficienttam_{row.letter}{form.ending}",
         family="efficienttam",
@@ -72,6 +74,7 @@ def _variant(row: _Row, form: _Form) -> Variant:
             file, f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file}"
         ),
         layouts=(Layout("efficienttam", sam2.rename, build),),
+        sizes=SIZES,
     )
 
 

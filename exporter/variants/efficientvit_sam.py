@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Sizes, Variant
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, published_names
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ _ROWS = (
 )
 
 
-def _size(row: _Row) -> EfficientViTSize:
+def _size(row: _Row, image_size: int) -> EfficientViTSize:
     from exporter.models.efficientvit import EfficientViTSize
 
-    large = EfficientViTSize(row.image_size, depths=row.depths, neck_depth=row.neck_depth)
+    large = EfficientViTSize(
+        image_size, depths=row.depths, neck_depth=row.neck_depth, embedding=GRID
+    )
     if len(row.depths) == len(large.widths):
         return large
     return dataclasses.replace(
@@ -57,19 +59,20 @@ def _size(row: _Row) -> EfficientViTSize:
     )
 
 
-def _build(row: _Row) -> Sam:
+def _build(row: _Row, image_size: int) -> Sam:
     from exporter.models.efficientvit import EfficientViT
     from exporter.models.mask_decoder import DecoderSize
     from exporter.models.sam import Geometry, Sam
 
     decoder = DecoderSize(layer_eps=1e-6, final_eps=1e-6)
-    geometry = Geometry(row.image_size, GRID, FRAME)
-    return Sam(EfficientViT(_size(row)), geometry, decoder).eval()
+    geometry = Geometry(image_size, GRID, FRAME)
+    return Sam(EfficientViT(_size(row, image_size)), geometry, decoder).eval()
 
 
 def _variant(row: _Row) -> Variant:
     frame = FRAME if row.image_size != FRAME else None
     file = f"efficientvit_sam_{row.name}.pt"
+    build = functools.partial(_build, row, image_size=row.image_size)
     return Variant(
         name=f"efficientvit_sam_{row.name}",
         family="efficientvit_sam",
@@ -83,7 +86,9 @@ def _variant(row: _Row) -> Variant:
         published=Published(
             file, f"https://huggingface.co/mit-han-lab/efficientvit-sam/resolve/main/{file}"
         ),
-        layouts=(Layout("efficientvit", published_names, functools.partial(_build, row)),),
+        layouts=(Layout("efficientvit", published_names, build),),
+        # The neck enlarges whatever it gets to 64 x 64. Each stage halves the map.
+        sizes=Sizes(step=2 ** len(row.depths), least=256, most=1024, frame=FRAME),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Licence
 from exporter.bundle.rules import DetectionRule, MaskRule, Preprocess
-from exporter.variants import Detections, Layout, Published, Variant
+from exporter.variants import Detections, Layout, Published, Sizes, Variant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,10 +62,11 @@ class _Row:
     file: str
 
 
-def _build(name: str) -> nn.Module:
+def _build(name: str, image_size: int = SIZE) -> nn.Module:
     from exporter.models.yolov8_seg import EXTRA_LARGE, YoloSize, Yolov8Seg
 
-    return Yolov8Seg(EXTRA_LARGE if name == "fastsam_x" else YoloSize()).eval()
+    size = EXTRA_LARGE if name == "fastsam_x" else YoloSize()
+    return Yolov8Seg(size, (image_size, image_size)).eval()
 
 
 def _variant(row: _Row) -> Variant:
@@ -87,6 +88,7 @@ def _variant(row: _Row) -> Variant:
             row.file, f"https://github.com/ultralytics/assets/releases/download/v8.3.0/{row.file}"
         ),
         layouts=(Layout("ultralytics", rename, build, marks=(BINS,)),),
+        sizes=Sizes(step=RULE.strides[-1]),
     )
 
 

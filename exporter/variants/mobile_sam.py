@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Sizes, Variant
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, STABLE
 
 if TYPE_CHECKING:
@@ -17,14 +17,17 @@ def rename(name: str) -> str | None:
     return None if name.startswith(unused) else name
 
 
-def build() -> Sam:
+def build(image_size: int = PREPROCESS.size) -> Sam:
     """Build an untrained MobileSAM (TinySAM has the same network)."""
-    from exporter.models.sam import Sam
+    from exporter.models.sam import Sam, geometry
     from exporter.models.tiny_vit import TinyViT, TinyViTSize
 
-    return Sam(TinyViT(TinyViTSize())).eval()
+    return Sam(TinyViT(TinyViTSize(image_size)), geometry(image_size)).eval()
 
 
+SIZES = Sizes(step=16)
+"""Of a TinyViT: a window's biases know nothing of the map around it, and a map is padded to whole
+windows."""
 LAYOUTS = (Layout("segment-anything", rename, build),)
 
 VARIANTS = (
@@ -44,5 +47,6 @@ VARIANTS = (
         ),
         layouts=LAYOUTS,
         stability=STABLE,
+        sizes=SIZES,
     ),
 )

@@ -15,6 +15,7 @@ from exporter.variants import (
     Layout,
     Published,
     SecondFile,
+    Sizes,
     Variant,
     mobile_sam,
     sam,
@@ -64,7 +65,9 @@ def _build_efficientvit() -> Sam:
     return Sam(HalvedEfficientViT(size)).eval()
 
 
-def _variant(name: str, parameters: int, encoder: str, file: str, layout: Layout) -> Variant:
+def _variant(
+    name: str, parameters: int, encoder: str, file: str, layout: Layout, sizes: Sizes | None = None
+) -> Variant:
     return Variant(
         name=f"mobilesam_v2_{name}",
         family="mobilesam_v2",
@@ -82,6 +85,7 @@ def _variant(name: str, parameters: int, encoder: str, file: str, layout: Layout
             # Any module with SAM's decoder will do: its encoder is ignored.
             (Layout("prompt-guided", decoder_names, mobile_sam.build, parts=DECODER_PARTS),),
         ),
+        sizes=sizes,
     )
 
 
@@ -98,6 +102,7 @@ VARIANTS = (
         "TinyViT-5M",
         "mobile_sam.pt",
         _layout(tiny_vit_names, mobile_sam.build),
+        mobile_sam.SIZES,
     ),
     _variant(
         "efficientvit_l2",
@@ -112,5 +117,6 @@ VARIANTS = (
         "SAM's ViT-H",
         "sam_vit_h.pt",
         _layout(encoder_names, _VIT_H.layouts[0].build),
+        sam.SIZES,
     ),
 )

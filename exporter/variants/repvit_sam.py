@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Sizes, Variant
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, STABLE, published_names
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
 
 
-def build() -> Sam:
-    """Build an untrained RepViT-SAM."""
+def build(image_size: int = PREPROCESS.size) -> Sam:
+    """Build an untrained RepViT-SAM; its encoder is convolutions alone, so of any size."""
     from exporter.models.repvit import RepViT
-    from exporter.models.sam import Sam
+    from exporter.models.sam import Sam, geometry
 
-    return Sam(RepViT()).eval()
+    return Sam(RepViT(), geometry(image_size)).eval()
 
 
 VARIANTS = (
@@ -40,5 +40,6 @@ VARIANTS = (
         ),
         layouts=(Layout("segment-anything", published_names, build),),
         stability=STABLE,
+        sizes=Sizes(step=16),
     ),
 )

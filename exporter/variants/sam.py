@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Licence
 from exporter.bundle.rules import MaskRule, Preprocess
-from exporter.variants import Layout, Published, Variant
+from exporter.variants import Layout, Published, Sizes, Variant
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -34,6 +34,8 @@ PREPROCESS = Preprocess(
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=256)
 STABLE = dataclasses.replace(MASK, score="stability")
 """`--use-stability-score` of segment-anything's ONNX export, which other projects adopted."""
+SIZES = Sizes(step=16, most=1536, patch=16)
+"""Of a ViT. At 1536 pixels a global block's attention has five times the weights of 1024."""
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
 
 
@@ -103,12 +105,13 @@ def hugging_face_names(name: str) -> str:
     return name
 
 
-def _build(size: str, layer_eps: float) -> Sam:
+def _build(size: str, layer_eps: float, image_size: int = PREPROCESS.size) -> Sam:
+    from exporter.models import vit
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Sam
-    from exporter.models.vit import SIZES, ViT
+    from exporter.models.sam import Sam, geometry
 
-    return Sam(ViT(SIZES[size]), decoder=DecoderSize(layer_eps=layer_eps)).eval()
+    encoder = vit.ViT(dataclasses.replace(vit.SIZES[size], image_size=image_size))
+    return Sam(encoder, geometry(image_size), DecoderSize(layer_eps=layer_eps)).eval()
 
 
 def _variant(row: _Row) -> Variant:
@@ -133,6 +136,7 @@ def _variant(row: _Row) -> Variant:
             Layout("hugging-face", hugging_face_names, functools.partial(_build, row.size, 1e-6)),
         ),
         stability=STABLE,
+        sizes=SIZES,
     )
 
 

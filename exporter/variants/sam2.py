@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess, Stability
-from exporter.variants import Layout, Published, Slots, Variant
+from exporter.variants import Layout, Published, Sizes, Slots, Variant
 from exporter.variants import _sam2_of_transformers as hub
 from exporter.variants.sam import APACHE, MEAN, STD
 
@@ -42,6 +42,9 @@ MASK = MaskRule(
     logit_limit=32.0,
 )
 PROMPTING = Slots(high_res=((1, 32, 256, 256), (1, 64, 128, 128)), pad_with_box=True)
+SIZES = Sizes(step=32)
+"""The position embedding is resized to the first stage's map, and another one fills it in windows
+of 8 x 8 cells of 4 pixels; `image_size` is a setting of the published models."""
 
 IMAGE_UNUSED = (
     "memory_attention.",  # looks at earlier frames
@@ -113,12 +116,13 @@ def hub_layouts(size: Mapping[str, int | tuple[int, ...]], release: str) -> tupl
     )
 
 
-def _build(size: Mapping[str, int | tuple[int, ...]]) -> Sam:
+def _build(size: Mapping[str, int | tuple[int, ...]], image_size: int = PREPROCESS.size) -> Sam:
     from exporter.models.hiera import Hiera, HieraSize
+    from exporter.models.sam import geometry
     from exporter.models.sam2 import Sam2, Sam2Encoder
 
-    trunk = HieraSize(**size)  # type: ignore[arg-type]
-    return Sam2(Sam2Encoder(Hiera(trunk))).eval()
+    trunk = HieraSize(**size, image_size=image_size)  # type: ignore[arg-type]
+    return Sam2(Sam2Encoder(Hiera(trunk)), geometry(image_size)).eval()
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def _variant(row: _Row, release: str, folder: str) -> Variant:
             file, f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/{file}"
         ),
         layouts=(layout, *hub_layouts(row.size, release)),
+        sizes=SIZES,
     )
 
 

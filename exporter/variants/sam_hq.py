@@ -11,12 +11,13 @@ The authors' option `hq_token_only` (the high-quality token's mask alone) is not
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Slots, Variant, mobile_sam
+from exporter.variants import Layout, Published, Sizes, Slots, Variant, mobile_sam, sam
 from exporter.variants.sam import APACHE, MASK, PREPROCESS, hugging_face_names
 
 if TYPE_CHECKING:
@@ -81,21 +82,24 @@ def light_names(name: str) -> str | None:
     return None if kept is None else published_names(kept)
 
 
-def _build(size: str) -> Sam:
+def _build(size: str, image_size: int = PREPROCESS.size) -> Sam:
+    from exporter.models.sam import geometry
     from exporter.models.sam_hq import HqSam, TappedViT
     from exporter.models.vit import SIZES
 
-    return HqSam(TappedViT(SIZES[size])).eval()
+    trunk = TappedViT(dataclasses.replace(SIZES[size], image_size=image_size))
+    return HqSam(trunk, geometry(image_size)).eval()
 
 
-def _build_light() -> Sam:
+def _build_light(image_size: int = PREPROCESS.size) -> Sam:
+    from exporter.models.sam import geometry
     from exporter.models.sam_hq import HqSam, TappedTinyViT
     from exporter.models.tiny_vit import TinyViTSize
 
-    return HqSam(TappedTinyViT(TinyViTSize())).eval()
+    return HqSam(TappedTinyViT(TinyViTSize(image_size)), geometry(image_size)).eval()
 
 
-def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
+def _variant(row: _Row, layouts: tuple[Layout, ...], sizes: Sizes) -> Variant:
     return Variant(
         name=row.name,
         family="sam_hq",
@@ -111,6 +115,7 @@ def _variant(row: _Row, layouts: tuple[Layout, ...]) -> Variant:
             row.file, f"https://huggingface.co/lkeab/hq-sam/resolve/main/{row.file}"
         ),
         layouts=layouts,
+        sizes=sizes,
     )
 
 
@@ -123,6 +128,6 @@ def _layouts(row: _Row) -> tuple[Layout, ...]:
 
 
 VARIANTS = (
-    *(_variant(row, _layouts(row)) for row in _ROWS),
-    _variant(_LIGHT, (Layout("segment-anything", light_names, _build_light),)),
+    *(_variant(row, _layouts(row), sam.SIZES) for row in _ROWS),
+    _variant(_LIGHT, (Layout("segment-anything", light_names, _build_light),), mobile_sam.SIZES),
 )

@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.variants import Layout, Published, Variant
-from exporter.variants.sam import APACHE, MASK, PREPROCESS, hugging_face_names, published_names
+from exporter.variants.sam import (
+    APACHE,
+    MASK,
+    PREPROCESS,
+    SIZES,
+    hugging_face_names,
+    published_names,
+)
 
 if TYPE_CHECKING:
     from exporter.models.sam import Sam
@@ -43,23 +50,27 @@ _ROWS = (_Row(50, 27_961_776, 384, 1536), _Row(77, 9_723_528, 168, 696))
 
 def _sam(size: ViTSize, layer_eps: float) -> Sam:
     from exporter.models.mask_decoder import DecoderSize
-    from exporter.models.sam import Sam
+    from exporter.models.sam import Sam, geometry
     from exporter.models.vit import ViT
 
-    return Sam(ViT(size), decoder=DecoderSize(layer_eps=layer_eps)).eval()
+    decoder = DecoderSize(layer_eps=layer_eps)
+    return Sam(ViT(size), geometry(size.image_size), decoder).eval()
 
 
-def _uniform(row: _Row, layer_eps: float) -> Sam:
+def _uniform(row: _Row, layer_eps: float, image_size: int = PREPROCESS.size) -> Sam:
     """ViT-B's blocks with its twelve heads, each narrower."""
     from exporter.models.vit import ViTSize
 
-    size = ViTSize(row.width)
+    size = ViTSize(row.width, image_size=image_size)
     blocks = tuple(dataclasses.replace(block, mlp=row.mlp) for block in size.block_sizes())
     return _sam(dataclasses.replace(size, blocks=blocks), layer_eps)
 
 
 def _as_in_file(
-    layer_eps: float, width: int | None, shapes: Mapping[str, tuple[int, ...]]
+    layer_eps: float,
+    width: int | None,
+    shapes: Mapping[str, tuple[int, ...]],
+    image_size: int = PREPROCESS.size,
 ) -> Sam | None:
     """Build the module with the widths of the file; None if its embedding's is not `width`."""
     from exporter.models.vit import size_of
@@ -67,7 +78,7 @@ def _as_in_file(
     size = size_of({n.removeprefix(ENCODER): s for n, s in shapes.items() if n.startswith(ENCODER)})
     if size is None or width not in (None, size.width):
         return None
-    return _sam(size, layer_eps)
+    return _sam(dataclasses.replace(size, image_size=image_size), layer_eps)
 
 
 def _variant(row: _Row) -> Variant:
@@ -95,6 +106,7 @@ def _variant(row: _Row) -> Variant:
             Layout("hugging-face", hugging_face_names, from_hub),
             Layout("slimsam-global", published_names, build, pruned),
         ),
+        sizes=SIZES,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from exporter.variants import Published, Variant
-from exporter.variants.mobile_sam import LAYOUTS
+from exporter.variants.mobile_sam import LAYOUTS, SIZES
 from exporter.variants.sam import APACHE, MASK, PREPROCESS
 
 VARIANTS = (
@@ -28,5 +28,6 @@ VARIANTS = (
             "https://github.com/xinghaochen/TinySAM/releases/download/3.0/tinysam_42.3.pth",
         ),
         layouts=LAYOUTS,
+        sizes=SIZES,
     ),
 )

@@ -9,7 +9,7 @@ from torch import nn
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.checkpoints.obtain import Given, obtain
 from exporter.graphs import graph_of, graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.norm_folding import folded
 from exporter.products import weight_paths
