@@ -61,6 +61,18 @@ class _Choice:
     constants: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
+class SeveralSets(CheckpointError):
+    """Several sets of tensors fit, called `names`, and none is chosen."""
+
+    def __init__(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        shown = " and ".join(printable(each, 60) or "its top" for each in names)
+        super().__init__(
+            f"{checkpoint.path} holds {len(names)} sets of tensors that fit, {shown}: say which "
+            "with --tensors NAME"
+        )
+
+
 def choose(
     checkpoint: Checkpoint, candidates: Iterable[Variant], wanted: Wanted | None = None
 ) -> Checkpoint:
@@ -121,11 +133,7 @@ def _pick(
         if not choices:
             raise _no_such_set(checkpoint, name, sets)
     if len(choices) > 1:
-        names = [each.name or "its top" for each in choices]
-        raise CheckpointError(
-            f"{checkpoint.path} holds {len(choices)} sets of tensors that fit, "
-            f"{' and '.join(printable(each, 60) for each in names)}: say which with --tensors NAME"
-        )
+        raise SeveralSets(checkpoint, [each.name for each in choices])
     return choices[0]
 
 
