@@ -46,6 +46,8 @@ RULES = {
 }
 SIZES = ((1, 1), (2, 1), (1, 70), (32, 32), (45, 31), (31, 45), (67, 100), (7, 5), (53, 128))
 LARGE = (151, 101)
+FEW, FEW_SIZES = ("spline", "medsam", "grey"), ((1, 70), (32, 32), (45, 31), (7, 5))
+"""Rules that share their parts with others, and the sizes they are tried with."""
 ROUNDED: tuple[Interpolation, ...] = ("float_bilinear", "float_bilinear_plain")
 """Interpolations whose sums are not whole numbers."""
 TOLERANCE = 1e-3
@@ -58,6 +60,8 @@ def preprocessing() -> Topic:
     for rule_name, rule in RULES.items():
         for at, (width, height) in enumerate((*SIZES, LARGE)):
             if (width, height) == LARGE and rule_name not in ("longest_side", "stretch"):
+                continue
+            if rule_name in FEW and (width, height) not in FEW_SIZES:
                 continue
             name = f"{rule_name} {width}x{height}"
             _add(topic, name, rule, (width, height), 10 + at, "NCHW")
