@@ -125,13 +125,12 @@ def describe(path: Path) -> Description:
 def describe_tensors(held: Checkpoint) -> Description:
     """Say what a checkpoint is that was read already."""
     # These bring torch: a bad file is refused before.
-    from exporter.checkpoints.choose import choose
     from exporter.checkpoints.fit import Renames, guess_variants
 
     known, renames = variants(), Renames()
-    chosen = choose(held, known.values())
+    chosen, problem, options = _chosen(held, known.values())
     names = guess_variants(chosen, known.values(), renames)
-    problem = "" if len(names) == 1 else _problem(chosen)
+    problem = problem or ("" if len(names) == 1 else _problem(chosen))
     chosen = chosen if names else _without_prefix(chosen)
     place, prefix = _origin(held, chosen)
     fitting = [known[name] for name in names]
@@ -157,8 +156,28 @@ def describe_tensors(held: Checkpoint) -> Description:
         remarks=tuple(printable(remark, LINE) for remark in chosen.remarks),
         licence=fitting[0].licence if fitting else None,
         problem=problem,
-        command=_command(held.path, names),
+        command=_command(held.path, names, options),
     )
+
+
+def _chosen(held: Checkpoint, known: Iterable[Variant]) -> tuple[Checkpoint, str, str]:
+    """Choose the network's tensors: of several sets the first; what an export has to be told."""
+    from exporter.checkpoints.choose import SeveralSets, choose
+    from exporter.checkpoints.constants import require_known_preparation
+    from exporter.checkpoints.wanted import Wanted
+
+    candidates = list(known)
+    try:
+        chosen, problem, options = choose(held, candidates), "", ""
+    except SeveralSets as several:
+        first = several.names[0]
+        chosen, problem = choose(held, candidates, Wanted(tensors=first)), str(several)
+        options = f" --tensors {shlex.quote(printable(first, LINE))}"
+    try:
+        require_known_preparation([chosen])
+    except CheckpointError as error:
+        problem, options = problem or str(error), f"{options} --preprocess medsam"
+    return chosen, printable(problem, LINE), options
 
 
 def _places(held: Checkpoint) -> Mapping[str, Mapping[str, Tensor]]:
@@ -231,8 +250,8 @@ def _input_size(tensors: Mapping[str, Tensor], fitting: list[Variant]) -> int | 
     return fitting[0].preprocess.size if fitting else None
 
 
-def _command(path: Path, names: list[str]) -> str:
+def _command(path: Path, names: list[str], options: str) -> str:
     if not names:
         return ""
     which = f" --variant {names[0]}" if len(names) > 1 else ""
-    return f"sam-export --checkpoint {shlex.quote(printable(str(path), LINE))}{which}"
+    return f"sam-export --checkpoint {shlex.quote(printable(str(path), LINE))}{which}{options}"
