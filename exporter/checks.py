@@ -86,7 +86,8 @@ class Check:
                 self.report(words)
                 given = [str(path) for path in pictures]
                 with heartbeat(self.report, words):
-                    answers.append(child.call(self._gate(folder), given, what="the gate"))
+                    command = [GATE_MODULE, str(folder), *self._arithmetic]
+                    answers.append(child.call(command, given, what="the gate"))
         except SamExportError as error:
             self.on_miss(f"{name}: the check did not finish: {error}")
             return Verdict((), degraded=True)
@@ -102,10 +103,11 @@ class Check:
 
     def _parity(self, folder: Path) -> list[str]:
         row = self.precision.floors
-        asked = [PARITY_MODULE, str(folder), "--json", "--arithmetic", self.parity]
+        asked = [PARITY_MODULE, str(folder), "--json", *self._arithmetic]
         return [*asked, *(["--floors", row] if row else [])]
 
-    def _gate(self, folder: Path) -> list[str]:
-        """Masks decide, of many pictures: float32 is enough, unless all is to be literal."""
-        quick = [] if self.parity == "usual" else ["--arithmetic", self.parity]
-        return [GATE_MODULE, str(folder), *quick]
+    @property
+    def _arithmetic(self) -> list[str]:
+        """Where masks of many pictures decide, half arithmetic is done in float32, unless asked."""
+        quick = self.precision.judged and self.parity == "usual"
+        return ["--arithmetic", "quick" if quick else self.parity]

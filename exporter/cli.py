@@ -17,7 +17,7 @@ from exporter.errors import RequestError
 from exporter.export_arguments import parser
 from exporter.listing import listing
 from exporter.printable import one_line, plain
-from exporter.progress import on_stderr, silent
+from exporter.progress import Progress, on_stderr, silent
 from exporter.targets import Options
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _export(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     report = silent if arguments.quiet else on_stderr()
     job = Job(
-        targets=_targets(arguments.target or ["coreml"], arguments.precision),
+        targets=_targets(arguments.target or ["coreml"], arguments.precision, report),
         precision=arguments.precision,
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
@@ -134,7 +134,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _targets(given: Sequence[str], precision: str) -> tuple[str, ...]:
+def _targets(given: Sequence[str], precision: str, report: Progress) -> tuple[str, ...]:
     """Targets asked for, each once: `--target coreml,onnx` and `--target coreml --target onnx`.
 
     A word for several targets leaves out those that do not have the precision.
@@ -148,6 +148,9 @@ def _targets(given: Sequence[str], precision: str) -> tuple[str, ...]:
         word: tuple(one for one in members if precision in targets.load_target(one).lowers)
         for word, members in groups.items()
     }
+    for name in targets.names() if "all" in names else ():
+        if reason := targets.load_target(name).unavailable():
+            report(f"--target all leaves out {name}: {reason}")
     # If none has it, it may be no precision at all, which is refused with those there are.
     found = (able.get(name) or groups.get(name, (name,)) for name in names)
     return tuple(dict.fromkeys(one for several in found for one in several))

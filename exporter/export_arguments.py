@@ -66,8 +66,8 @@ def parser() -> Parser:
         "--target",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(targets.names())}, apple (coreml and coreai) or all (but coreai, whose "
-        "check takes long); repeatable (default: coreml)",
+        help=f"{', '.join(targets.names())}, apple (coreml and coreai) or all; repeatable "
+        "(default: coreml)",
     )
     kept = ", ".join(precision.names())
     add("--precision", default="fp16", help=f"{kept}; --list says what each is (default: fp16)")
@@ -188,14 +188,14 @@ def _add_storage(parser: Parser) -> None:
         type=int,
         choices=PALETTES,
         help="store the weights of linear layers as indices of so many bits into a palette, for "
-        "--target coreml in int8-weights (6) or int4-weights (4 or 6)",
+        "--target coreml or coreai in int8-weights (6) or int4-weights (4 or 6)",
     )
     add(
         "--block",
         type=int,
         choices=BLOCKS,
-        help="weights of a linear layer that share a scale, for --target coreml in int8-weights or "
-        "int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
+        help="weights of a linear layer that share a scale, for --target coreml or coreai in "
+        "int8-weights or int4-weights (default: those of an output channel in 8 bits, 32 in 4)",
     )
 
 

@@ -305,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures as one line of JSON; the caller judges them."""
     parser = argparse.ArgumentParser("python -m runtimes.gate", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
-    parser.add_argument("--arithmetic", choices=get_args(Arithmetic), default="quick")
+    parser.add_argument("--arithmetic", choices=get_args(Arithmetic), default="usual")
     arguments = parser.parse_args(argv)
     folder = arguments.folder
 

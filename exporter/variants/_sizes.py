@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from exporter.bundle.rules import MaskRule
 from exporter.errors import RequestError
-from exporter.variants import Layout, Slots, Variant
+from exporter.variants import Layout, Slots, Variant, load_variant
 
 POSITIONS = "pos_embed"
 """Last part of the name of a ViT's position table, in every published layout."""
 
 
+@functools.cache  # a layout's table of tensors is remembered by the layout itself
 def resize(variant: Variant, side: int) -> Variant:
     """Return the variant for an input of `side` pixels; itself if it has that already.
 
@@ -25,8 +26,6 @@ def resize(variant: Variant, side: int) -> Variant:
         return variant
     sizes, published = variant.sizes, variant.published_size or now
     if side == published and not variant.changed:
-        from exporter.variants import load_variant
-
         return load_variant(variant.name)
     if sizes is None:
         raise RequestError(

@@ -74,6 +74,7 @@ class EngineKind:
         open: path, graph, threads -> a loaded graph.
         module: the toolkit, imported before a load is timed; its top package has `__version__`.
         interprets: no app would use this runtime, so its times say nothing of the bundle.
+        reference: it is the maker's own to compare with, which `sam-bench` does not time at all.
         literal: name of the engine that computes every number as the file says, however long it
             takes; empty if this one does.
         quick: name of the engine that computes in float32 what this one computes in half, which
@@ -86,6 +87,7 @@ class EngineKind:
     open: Callable[[Path, GraphFile, int], LoadedGraph]
     module: str = ""
     interprets: bool = False
+    reference: bool = False
     literal: str = ""
     quick: str = ""
 

@@ -169,6 +169,7 @@ ENGINE = EngineKind(
     missing=missing,
     open=_open,
     interprets=True,
+    reference=True,
     literal="coreai-literal",
     quick="coreai-float32",
 )

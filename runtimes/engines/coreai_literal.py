@@ -15,5 +15,10 @@ def _open(path: Path, graph: GraphFile, threads: int) -> CoreaiGraph:
 
 
 ENGINE = EngineKind(
-    name="coreai-literal", target="coreai", missing=missing, open=_open, interprets=True
+    name="coreai-literal",
+    target="coreai",
+    missing=missing,
+    open=_open,
+    interprets=True,
+    reference=True,
 )

@@ -37,7 +37,7 @@ private struct OnnxRunnerEngine: RunnerEngine {
         try await engine.open(graph, at: url, of: manifest)
     }
 
-    func forget(_ graph: GraphFile, of manifest: Manifest) throws -> Bool { false }
+    func forget(_ graph: GraphFile, at url: URL, of manifest: Manifest) throws -> Bool { false }
 
     func placement(_ graph: GraphFile, of manifest: Manifest) async -> [Placed] { [] }
 }
