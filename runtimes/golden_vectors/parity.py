@@ -16,6 +16,7 @@ from numpy.random import PCG64, Generator
 from exporter.bundle import travel
 from exporter.bundle.folder import read_manifest, seal
 from exporter.bundle.goldens import GOLDENS
+from exporter.bundle.manifest import MANIFEST
 from exporter.bundle.preprocess import Floats
 from runtimes.engines import LoadedGraph
 from runtimes.golden_vectors.answers import LOW, TOKENS
