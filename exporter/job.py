@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -286,11 +286,11 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
     require_read(job.options, asked)
     for target in asked:
         target.adapt(job.options, precision.name)
-    _require_calibrated(job, precision)
+    _require_calibrated(job, precision, asked)
     return asked, precision
 
 
-def _require_calibrated(job: Job, precision: Precision) -> None:
+def _require_calibrated(job: Job, precision: Precision, asked: Sequence[Target]) -> None:
     """RequestError for options of calibration that the precision does not read."""
     able = [each for each in precisions() if each.calibrated]
     ranging = [each for each in able if each.has_ranges]
@@ -306,6 +306,9 @@ def _require_calibrated(job: Job, precision: Precision) -> None:
                 f"{precision.name} {reason}: leave out {option}, which is for --precision "
                 f"{', '.join(each.name for each in readers)}"
             )
+    in_palettes = job.options.palette is not None and all("palette" in t.reads for t in asked)
+    if job.calibration is not None and in_palettes and not precision.has_ranges:
+        raise RequestError("a palette is found in the weights alone: leave out --calibration")
     if job.calibration_pictures is not None and job.calibration is None:
         raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")
 

@@ -73,7 +73,9 @@ class GatedConvolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C), H and W even -> the same shape."""
-        gate = self.channel(x.mean(dim=(1, 2), keepdim=True))
+        batch, _, _, channels = x.shape
+        # At rank 2: TFLite's converter has no linear layer of one cell at rank 4.
+        gate = self.channel(x.mean(dim=(1, 2))).reshape(batch, 1, 1, channels)
         made = self.spatial((x * gate).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         out: Tensor = self.norm(made + x)
         return out
