@@ -64,8 +64,10 @@ def _gzip_head(data: mmap.mmap) -> bytes:
 
 
 def _member(header: bytes) -> str:
-    """Read the first name of a tar archive."""
-    return header[:100].split(b"\0")[0].decode("utf-8", "replace")
+    """Read the first name of a tar archive; empty if it is a header for a long one."""
+    name, folder = header[:100].split(b"\0")[0], header[345:500].split(b"\0")[0]
+    path = folder + b"/" + name if folder else name
+    return "" if b"@" in name or b"PaxHeader" in name else path.decode("utf-8", "replace")
 
 
 def _packed(kind: str, member: str, command: str) -> CheckpointError:
