@@ -41,6 +41,8 @@ def adapt(
     if adapters is not None:
         variant = with_adapters(variant, adapters)
         changes.append(str(adapters))
+        if adapters.form.note:
+            report(f"{variant.name}: {adapters.form.note}")
     count = count_mask_tokens(checkpoint.tensors)
     if count is not None and count != PUBLISHED:
         variant = with_mask_tokens(variant, count)

@@ -306,6 +306,9 @@ def test_sam_lora_on_vit_b_takes_queries_and_values_of_every_block():
         lists[f"w_b_{index:03d}"] = torch.randn(768, 4, generator=numbers)
     folded = fold_adapter(load_variant("sam_vit_b"), held(base), held(lists), LoraOptions())
     assert folded.said == "LoRA of SAMed folded into 12 weights, rank 4, scale 1"
+    with_decoder = lists | {"mask_decoder.iou_token.weight": torch.ones(1, 256)}
+    told = fold_adapter(load_variant("sam_vit_b"), held(base), held(with_decoder), LoraOptions())
+    assert "1 tensors replaced; SAMed trains on pictures of 0..1, with no mean" in told.said
     for block in (0, 11):
         weight = folded.tensors[f"image_encoder.blocks.{block}.attn.qkv.weight"]
         parts = [
@@ -369,6 +372,10 @@ def test_what_is_no_lora_that_is_known_is_refused_with_its_names(tmp_path, train
             n: t for n, t in low.items() if not n.endswith("fc1.lora_B.weight")
         },
         "does not fit": low | {next(iter(low)): torch.ones(4, 5)},
+        r"\(2000, 3000\) and \(3000, 2000\)": {
+            "x.lora_A.weight": torch.ones(2000, 3000),
+            "x.lora_B.weight": torch.ones(3000, 2000),
+        },
         "several LoRA adapters": network.state_dict() | {"a.lora_A.other.weight": torch.ones(1, 2)},
         "lora_magnitude_vector": low | {"x.lora_magnitude_vector.default.weight": torch.ones(4)},
         "w_conv_0": {"w_a_000": torch.ones(1, 2), "w_conv_0": torch.ones(2)},

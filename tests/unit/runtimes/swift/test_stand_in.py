@@ -98,7 +98,12 @@ def test_what_a_bundle_tells_an_app_to_write_is_right(standin, tmp_path, target:
             "no member 'withUnsafeMutablePointer'",
         ),
         ("CoreAIEngine", "results.remove(spec.name)", "results[spec.name]", "no subscripts"),
-        ("CoreAIEngine", "models.hold(HeldModel(kept", "models.hold(HeldModel(url", "cannot convert"),
+        (
+            "CoreAIEngine",
+            "models.hold(HeldModel(kept",
+            "models.hold(HeldModel(url",
+            "cannot convert",
+        ),
         ("PixelBuffers", "(nil, pool, &made)", "(nil, &made)", "missing argument"),
         ("AppleImages", "image.imageOrientation)", "image.orientation)", "no member 'orientation'"),
     ],
