@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.arguments import Parser, whole_number
 from exporter.checkpoints.lora_options import MOST_ALPHA, MOST_BLOCKS
+from exporter.preparation import PREPARATIONS
 from exporter.printable import printable
 
 
@@ -18,7 +19,31 @@ def add_own(parser: Parser) -> None:
         "--decoder-checkpoint",
         type=Path,
         metavar="FILE",
-        help="the decoder's own file, for variants published in two files (default: as above)",
+        help="a mask decoder's own file, which replaces that of --checkpoint; or the second file "
+        "of a variant published in two (default: as above)",
+    )
+    add(
+        "--encoder-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="an image encoder's own file, which replaces that of --checkpoint",
+    )
+    add(
+        "--tensors",
+        metavar="NAME",
+        help="of a file that holds several sets of weights, as state_dict and ema: which",
+    )
+    add(
+        "--ignore",
+        action="append",
+        metavar="PATTERN",
+        help="leave these tensors of the file out, as 'classifier.*'; repeatable, and recorded",
+    )
+    add(
+        "--preprocess",
+        metavar="NAME",
+        help=f"how pictures were prepared in training: {', '.join(PREPARATIONS)}; and fields after "
+        "it, as stretch,scale=picture,mean=0,std=255 (default: published)",
     )
     add(
         "--lora",

@@ -32,7 +32,8 @@ from exporter.bundle.recipe import RECIPE
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain, published_path, read_own
+from exporter.checkpoints.obtain import Given, obtain, published_path, read_own
+from exporter.checkpoints.wanted import Wanted
 from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
@@ -43,13 +44,12 @@ from exporter.recording import compensations_of, record_goldens, rule_of, sample
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
+from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
 
 if TYPE_CHECKING:
     from torch import nn
 
     from exporter.budget import Network
-    from exporter.checkpoints.reading import Checkpoint
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -71,21 +71,22 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    path = Path(job.checkpoint) if job.checkpoint else None
-    decoder = Path(job.decoder_checkpoint) if job.decoder_checkpoint else None
-    checkpoint: Checkpoint | Path | None = path
+    given = given_files(job)
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if path is not None or job.lora is not None:
+    if given.checkpoint is not None or job.lora is not None:
         settle(job, variant) if job.variant else formats(job)  # before a large file is read
-        path = path or published_path(variant, report)
         known = [variant] if job.variant or not job.checkpoint else variants().values()
-        variant, checkpoint = read_own(path, known, job.lora_options, report)
+        path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
+        variant, checkpoint = read_own(path, known, job.lora_options, given, report)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, checkpoint, decoder, report)
+        if order.options.image_input != job.options.image_input:
+            report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
+        network, source = obtain(_prepared(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
@@ -134,6 +135,24 @@ def export_network(
             compensations = compensations_of(order, graphs, samples)
             made = Network(graphs, goldens, samples, keeping, compensations)
             return [bundle or work.write(made) for work, bundle in pairs]
+
+
+def given_files(job: Job) -> Given:
+    """Collect the job's files, and what it says of their tensors."""
+    wanted = Wanted(job.tensors, job.ignore)
+    return Given(
+        Path(job.checkpoint) if job.checkpoint else None,
+        Path(job.decoder_checkpoint) if job.decoder_checkpoint else None,
+        Path(job.encoder_checkpoint) if job.encoder_checkpoint else None,
+        wanted,
+        prepared=bool(job.preprocess),
+    )
+
+
+def _prepared(variant: Variant, order: Order) -> Variant:
+    """The variant at its file's size, with the preparation of pictures that was asked for."""
+    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
+    return dataclasses.replace(variant, preprocess=rule)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:

@@ -129,15 +129,14 @@ def describe(path: Path) -> Description:
 def describe_tensors(held: Checkpoint) -> Description:
     """Say what a checkpoint is that was read already."""
     # These bring torch: a bad file is refused before.
-    from exporter.checkpoints.choose import choose
     from exporter.checkpoints.fit import Renames, guess_variants
     from exporter.checkpoints.resized import as_in_file
 
     renames = Renames()
     known = {variant.name: variant for variant in as_in_file(held, variants().values())}
-    chosen = choose(held, known.values())
+    chosen, problem, options = _chosen(held, known.values())
     names = guess_variants(chosen, known.values(), renames)
-    problem = "" if len(names) == 1 else _problem(chosen, known.values())
+    problem = problem or ("" if len(names) == 1 else _problem(chosen, known.values()))
     chosen = chosen if names else _without_prefix(chosen)
     place, prefix = _origin(held, chosen)
     fitting = [known[name] for name in names]
@@ -167,8 +166,28 @@ def describe_tensors(held: Checkpoint) -> Description:
         remarks=tuple(printable(remark, LINE) for remark in chosen.remarks),
         licence=fitting[0].licence if fitting else None,
         problem="; ".join(filter(None, (problem, refused))),
-        command=_command(held.path, names, lora if refused or not names else ""),
+        command=_command(held.path, names, lora if refused or not names else "", options),
     )
+
+
+def _chosen(held: Checkpoint, known: Iterable[Variant]) -> tuple[Checkpoint, str, str]:
+    """Choose the network's tensors: of several sets the first; what an export has to be told."""
+    from exporter.checkpoints.choose import SeveralSets, choose
+    from exporter.checkpoints.constants import require_known_preparation
+    from exporter.checkpoints.wanted import Wanted
+
+    candidates = list(known)
+    try:
+        chosen, problem, options = choose(held, candidates), "", ""
+    except SeveralSets as several:
+        first = several.names[0]
+        chosen, problem = choose(held, candidates, Wanted(tensors=first)), str(several)
+        options = f" --tensors {shlex.quote(printable(first, LINE))}"
+    try:
+        require_known_preparation([chosen])
+    except CheckpointError as error:
+        problem, options = problem or str(error), f"{options} --preprocess medsam"
+    return chosen, printable(problem, LINE), options
 
 
 def _places(held: Checkpoint) -> Mapping[str, Mapping[str, Tensor]]:
@@ -272,11 +291,11 @@ def _changes(variant: Variant, chosen: Checkpoint) -> tuple[tuple[str, ...], str
     return adapted.changes, ""
 
 
-def _command(path: Path, names: list[str], lora: str) -> str:
+def _command(path: Path, names: list[str], lora: str, options: str) -> str:
     """Spell the command; with LoRA that needs more, what stands in capitals is the user's."""
     quoted = shlex.quote(printable(str(path), LINE))
     if not names:
         return f"sam-export --checkpoint BASE --lora {quoted}" if lora else ""
     which = f" --variant {names[0]}" if len(names) > 1 else ""
     alpha = " --lora-alpha A" if lora else ""
-    return f"sam-export --checkpoint {quoted}{which}{alpha}"
+    return f"sam-export --checkpoint {quoted}{which}{alpha}{options}"

@@ -25,6 +25,7 @@ BY_STABILITY = replace(SAM, single=-1, multi=(0, 1, 2, 3), score="stability")
 SAM2 = replace(
     SAM, upscale="bilinear_once", stability=Stability(delta=4.0, least=0.9), logit_limit=12.0
 )
+MEDSAM = replace(SAM, upscale="sigmoid_bilinear_once")
 EFFICIENT_SAM = replace(SAM, single=-1, upscale="bicubic_once")
 NANO_SAM = replace(SAM, upscale="crop_bilinear")
 RULES: dict[str, tuple[Preprocess, MaskRule]] = {
@@ -37,6 +38,7 @@ RULES: dict[str, tuple[Preprocess, MaskRule]] = {
     "one token": (LONGEST, replace(SAM, multi=(0,))),
     "two tokens": (STRETCH, replace(SAM2, multi=(1,))),
     "nine tokens": (LONGEST, replace(BY_STABILITY, multi=tuple(range(9)))),
+    "medsam": (STRETCH, MEDSAM),
 }
 SIZES = ((1, 1), (90, 61), (37, 53), (70, 1))
 TOLERANCES = (0.0, 1.0, 2.5)

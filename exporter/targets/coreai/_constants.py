@@ -72,12 +72,21 @@ def constant(values: Array, element: Any) -> Any:
     return ir.Operation.create(CONSTANT, results=[kind], attributes={"value": value}).results[0]
 
 
+def scalar(value: float, element: Any) -> Any:
+    """Add a constant of no axes, and return its one result."""
+    return _splat((), value, element)
+
+
 def zeros(shape: tuple[int, ...], element: Any) -> Any:
     """Add a constant of zeros, which takes next to no place, and return its one result."""
+    return _splat(shape, 0, element)
+
+
+def _splat(shape: tuple[int, ...], value: float, element: Any) -> Any:
     from coreai._compiler import ir
 
     kind = ir.RankedTensorType.get(shape, element)
     whole = isinstance(element, ir.IntegerType)
-    zero = ir.IntegerAttr.get(element, 0) if whole else ir.FloatAttr.get(element, 0.0)
-    value = ir.DenseElementsAttr.get_splat(kind, zero)
+    one = ir.IntegerAttr.get(element, int(value)) if whole else ir.FloatAttr.get(element, value)
+    value = ir.DenseElementsAttr.get_splat(kind, one)
     return ir.Operation.create(CONSTANT, results=[kind], attributes={"value": value}).results[0]

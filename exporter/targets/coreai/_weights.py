@@ -9,7 +9,7 @@ The toolkit's own pass keeps a zero for every scale, and rounds by ranges that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,9 @@ def compress(program: Any, work: Lowering, linear: Form) -> None:
     from coreai._compiler import ir
 
     found = list(layers(program))
-    stay = work.stays_float([each.shape for each in found], absorbs=False)
     chosen = {  # by the constant: layers may share one
         hash(layer.constant): layer
-        for layer, stays in zip(found, stay, strict=True)
+        for layer, stays in zip(found, kept(work, found), strict=True)
         if not stays and math.prod(layer.shape) >= LEAST_VALUES
     }
     with program._module._mlir_module.context, ir.Location.unknown():
@@ -62,6 +61,11 @@ def compress(program: Any, work: Lowering, linear: Form) -> None:
                 small = form(layer, floats_of(layer.constant))
             layer.constant.results[0].replace_all_uses_with(small)
             layer.constant.erase()
+
+
+def kept(work: Lowering, found: Sequence[Layer]) -> list[bool]:
+    """Tell which layers stay float."""
+    return work.stays_float([each.shape for each in found], absorbs=False)
 
 
 def scaled(bits: int, block: int | None = None) -> Form:

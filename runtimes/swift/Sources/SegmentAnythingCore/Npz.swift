@@ -34,12 +34,15 @@ public struct Npz: Sendable {
             throw SegmentAnythingError.bundle("the goldens have no \(printable(name)): export the bundle again")
         }
         do {
-            guard entry.count <= most * 8 + 65_546 else { throw UnpackFault(text: "is too large") }
-            return try data.withUnsafeBytes { bytes in
+            let fault = UnpackFault(text: "is too large")
+            guard entry.count <= most * 8 + 65_546 else { throw fault }  // before it is unpacked
+            let tensor = try data.withUnsafeBytes { bytes in
                 let packed = UnsafeRawBufferPointer(rebasing: bytes[entry.offset..<(entry.offset + entry.packed)])
                 guard entry.isDeflated else { return try Tensor(npy: packed) }
                 return try inflate(packed, count: entry.count).withUnsafeBytes { try Tensor(npy: $0) }
             }
+            guard tensor.values.count <= most else { throw fault }
+            return tensor
         } catch let fault as UnpackFault {
             throw SegmentAnythingError.bundle(
                 "the goldens' \(printable(name)) \(fault.text): copy or export the bundle again")

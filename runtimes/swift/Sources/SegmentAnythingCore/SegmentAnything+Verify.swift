@@ -24,18 +24,26 @@ extension SegmentAnything {
     public func verify(
         on placements: [Placement]? = nil, again: Bool = false, store: VerificationStore = .init()
     ) async throws -> Verification {
+        try await verify(on: placements, again: again, store: store, clock: monotonic)
+    }
+
+    func verify(
+        on placements: [Placement]?, again: Bool, store: VerificationStore,
+        clock: @escaping @Sendable () -> Double
+    ) async throws -> Verification {
         try await line.pass {
             let engine = current
             let asked = placements ?? engine.placements
             let engines = try asked.map { try engine.placed(on: $0) }
-            let found = try await tried(engines, again, store)
+            let found = try await tried(engines, again, store, clock)
             if let chosen = found.chosen { move(to: try engine.placed(on: chosen)) }
             return found
         }
     }
 
     private func tried(
-        _ engines: [any Engine], _ again: Bool, _ store: VerificationStore
+        _ engines: [any Engine], _ again: Bool, _ store: VerificationStore,
+        _ clock: @escaping @Sendable () -> Double
     ) async throws -> Verification {
         let manifest = bundle.manifest
         var record = again ? store.begin(manifest) : store.record(of: manifest) ?? store.begin(manifest)
@@ -46,7 +54,7 @@ extension SegmentAnything {
             return found
         }
         if let ended = record.trying { record.ends[ended.rawValue, default: 0] += 1 }
-        let check = try SelfCheck(bundle)
+        let check = try SelfCheck(bundle, clock: clock)
         unload()  // one form of the graphs in memory at a time
         for engine in engines where !known.contains(engine.placement) {
             try Task.checkCancellation()
