@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Form = Literal["PEFT", "SAMed", "finetune-SAM", "loralib"]
 Rows = Literal["all", "first", "middle", "last"]
 Scale = Callable[["Update"], float]
+MOST_RANK = 1024
+"""Bounds the products that a file can ask for; published ranks are 4 to 256."""
 
 _PEFT = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])(?:\.(?P<name>[^.]+))?\.weight$")
 _LORALIB = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])$")
@@ -194,7 +196,8 @@ def _joined(
 def _require_rank(named: str, down: Tensor, up: Tensor) -> None:
     shaped = down.ndim == up.ndim and down.ndim in (2, 4) and up.shape[2:] in ((), (1, 1))
     rank = len(down) if shaped else 0
-    if not shaped or up.shape[1] != rank or not 1 <= rank <= min(down.shape[1], len(up)):
+    most = min(down.shape[1], len(up), MOST_RANK) if shaped else 0
+    if not shaped or up.shape[1] != rank or not 1 <= rank <= most:
         raise CheckpointError(
             f"holds a LoRA pair that does not fit: {named}, {tuple(down.shape)} and "
             f"{tuple(up.shape)}"

@@ -99,6 +99,8 @@ def fold_adapter(
     moved = dataclasses.replace(parsed, updates=updates)
     folded = fold_parsed(tensors, moved, adapter.path, options)
     more = f", {len(whole)} tensors replaced" if whole else ""
+    if whole and parsed.listed:
+        more += "; SAMed trains on pictures of 0..1, with no mean, no deviation and no prompt"
     return Folded(folded.tensors, folded.said + more)
 
 
