@@ -37,6 +37,8 @@ MOST_RANK = 1024
 """Bounds the products that a file can ask for; published ranks are 4 to 256."""
 
 _PEFT = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])(?:\.(?P<name>[^.]+))?\.weight$")
+_PEFT_MODEL = "base_model.model."
+"""Stands before all names, or inside them if one part of the network was wrapped."""
 _LORALIB = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])$")
 _LIST = re.compile(r"^w_(?P<end>[ab])_(?P<index>\d{1,4})(?:\.weight)?$")
 _FUSED = re.compile(r"^(?P<layer>.+)\.linear_(?P<end>[ab])_(?P<part>[qkv])\.weight$")
@@ -118,7 +120,8 @@ def parse(tensors: Mapping[str, Tensor]) -> Parsed:
     ends: dict[tuple[str, str, str], dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
     adapters = set[str]()
-    for name, tensor in tensors.items():
+    for held, tensor in tensors.items():
+        name = held.replace(_PEFT_MODEL, "")
         key, end, adapter = _place(name)
         if key is None:
             plain[name] = tensor
