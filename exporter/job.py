@@ -17,6 +17,7 @@ from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
+from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
 from exporter.printable import quote
@@ -63,6 +64,7 @@ class Job:
         calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
+        evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -85,6 +87,7 @@ class Job:
     calibration: Path | str | None = None
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
+    evaluate: Path | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -94,7 +97,7 @@ class Job:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
+        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration", "evaluate"):
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         require_choice("Job.batch", self.batch, BATCHES)
@@ -195,6 +198,7 @@ class Order:
         chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
         few_bits: what is asked to stay float; None for the defaults.
         recipe: the one that was given, or None.
+        judged: the user's pictures to judge the bundles on, or None.
     """
 
     variant: Variant
@@ -207,6 +211,7 @@ class Order:
     chosen: ChosenPictures | None = None
     few_bits: FewBits | None = None
     recipe: Recipe | None = None
+    judged: JudgedPictures | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
@@ -330,6 +335,7 @@ def settle(job: Job, variant: Variant) -> Order:
         chosen,
         few_bits,
         recipe,
+        None if job.evaluate is None else find_judged(Path(job.evaluate)),
     )
 
 
