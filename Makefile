@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint apps bench bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint apps bench bench-apps bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ lint: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m profiles.lab.bench --write
 	$(MAKE) bench-host
+	$(MAKE) bench-apps
+
+bench-apps: $(READY)  ## preparing a picture and upscaling a mask in Swift and Kotlin beside Pillow and numpy; needs swift, java
+	$(BIN)/python -m tests.unit.runtimes.app_speed --write $(ARGS)
 
 signals: $(READY)  ## stop the commands at any moment and count how they end; ARGS='--times 300 --command run'
 	$(BIN)/python -m tests.fakes.signals $(ARGS)

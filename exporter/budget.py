@@ -112,11 +112,13 @@ def lower_within(
     if keeping.bar is None or samples is None:
         return lower(keeping.modules()), ()
     pictures = [str(path) for path in samples.gate]
+    # Trials are compared with each other; the bundle's own check follows.
+    command = [GATE_MODULE, str(folder), "--arithmetic", "quick"]
     made: list[Manifest] = []
 
     def measure(blocks: tuple[str, ...]) -> Measured:
         made.append(lower(keeping.modules(blocks)))
-        answer = child.call([GATE_MODULE, str(folder)], pictures, what="the gate")
+        answer = child.call(command, pictures, what="the gate")
         (iou,) = (f["value"] for f in answer["figures"] if f["measure"] == "mean_mask_iou")
         size = sum(graph.bytes for graph in made[-1].graphs)
         report(

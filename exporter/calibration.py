@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -114,6 +115,11 @@ def find_ranges(module: str, task: Task) -> dict[str, Range]:
         LoweringError: a range is missing or not finite.
     """
     given = child.call([module], task.to_data(), what="calibration", failure=LoweringError)
+    return require_ranges(task, given)
+
+
+def require_ranges(task: Task, given: Mapping[str, tuple[float, float]]) -> dict[str, Range]:
+    """Make ranges of what was seen, each a little wider; raises as `find_ranges` does."""
     ranges = {name: Range(*sides) for name, sides in given.items()}
     if ranges and all(each.low == each.high for each in ranges.values()):
         raise RequestError(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter import child
+from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.bundle.reading import parse
-from exporter.errors import ParityError, SamExportError
+from exporter.errors import ParityError, RequestError, SamExportError
 from exporter.precision import Precision
-from exporter.progress import Progress
+from exporter.progress import Progress, heartbeat
 
 OnMiss = Callable[[str], None]
 """Called with the floors that a bundle misses; raises to refuse the bundle."""
@@ -25,6 +26,19 @@ way."""
 def refuse(reason: str) -> None:
     """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
     raise ParityError(reason)
+
+
+def require_checked(bundle: Bundle, parity: str, *, allow_degraded: bool) -> None:
+    """RequestError if a finished bundle was checked less strictly than is asked for now."""
+    if parity == "literal" and any(figure.arithmetic for figure in bundle.manifest.parity):
+        raise RequestError(
+            f"{bundle.path} was not checked in its files' own arithmetic: give --force to make it "
+            "again"
+        )
+    if bundle.manifest.degraded and not allow_degraded:
+        raise RequestError(
+            f"{bundle.path} is degraded: give --allow-degraded to keep it, or --force to try again"
+        )
 
 
 @dataclass(frozen=True)
@@ -44,12 +58,14 @@ class Check:
         allow_degraded: let masks miss their floors, if the precision is judged by them.
         report: called with each stage.
         on_miss: called with the missed floors that are not allowed.
+        parity: one of `exporter.job.PARITIES`.
     """
 
     precision: Precision
     allow_degraded: bool
     report: Progress
     on_miss: OnMiss
+    parity: str = "usual"
 
     def run(self, folder: Path, name: str, pictures: Sequence[Path]) -> Verdict:
         """Run parity, and the gate if masks decide.
@@ -63,11 +79,15 @@ class Check:
             pictures: files of goldens for the gate.
         """
         try:
-            answers = [child.call(self._parity(folder), what="parity")]
+            with heartbeat(self.report, f"{name}: running the lowered graphs"):
+                answers = [child.call(self._parity(folder), what="parity")]
             if pictures:
-                self.report(f"{name}: comparing masks on {len(pictures)} pictures")
+                words = f"{name}: comparing masks on {len(pictures)} pictures"
+                self.report(words)
                 given = [str(path) for path in pictures]
-                answers.append(child.call([GATE_MODULE, str(folder)], given, what="the gate"))
+                with heartbeat(self.report, words):
+                    command = [GATE_MODULE, str(folder), *self._arithmetic]
+                    answers.append(child.call(command, given, what="the gate"))
         except SamExportError as error:
             self.on_miss(f"{name}: the check did not finish: {error}")
             return Verdict((), degraded=True)
@@ -83,4 +103,11 @@ class Check:
 
     def _parity(self, folder: Path) -> list[str]:
         row = self.precision.floors
-        return [PARITY_MODULE, str(folder), "--json", *(["--floors", row] if row else [])]
+        asked = [PARITY_MODULE, str(folder), "--json", *self._arithmetic]
+        return [*asked, *(["--floors", row] if row else [])]
+
+    @property
+    def _arithmetic(self) -> list[str]:
+        """Where masks of many pictures decide, half arithmetic is done in float32, unless asked."""
+        quick = self.precision.judged and self.parity == "usual"
+        return ["--arithmetic", "quick" if quick else self.parity]

@@ -43,23 +43,36 @@ class Part:
     why: str
 
 
+IMAGE_ATTENTION = Part(
+    "attention between tokens and image",
+    ("mask_decoder.transformer.*cross_attn*", "mask_decoder.transformer.final_attn*"),
+    "its sums go over thousands of pixels",
+)
+IOU_HEAD = Part(
+    "IoU head",
+    ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
+    "it ranks the masks, and an estimate that moves ranks others first",
+)
+LONG_SUMS = Part(
+    "second layer of each MLP",
+    ("mask_decoder.transformer.layers.*.mlp.lin2",),
+    "it sums over 2048 values",
+)
+HYPER_NETWORKS = Part(
+    "hyper-networks",
+    ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
+    "their outputs are the weights of the last product",
+)
+UPSCALING = Part(
+    "upscaling",
+    ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
+    "every pixel of a mask goes through its few weights",
+)
 DECODER_PARTS = (
     Part("prompt encoding", ("prompt_encoder",), "positions of a picture need more than 256 steps"),
-    Part(
-        "IoU head",
-        ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
-        "it ranks the masks, and an estimate that moves ranks others first",
-    ),
-    Part(
-        "hyper-networks",
-        ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),
-        "their outputs are the weights of the last product",
-    ),
-    Part(
-        "upscaling",
-        ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
-        "every pixel of a mask goes through its few weights",
-    ),
+    IOU_HEAD,
+    HYPER_NETWORKS,
+    UPSCALING,
 )
 """Of a decoder in few bits (`--quantize-decoder`), the same on every target."""
 

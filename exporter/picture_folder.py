@@ -54,7 +54,7 @@ class ChosenPictures:
         )
         start = taken or f"{self.found} picture{'s' if self.found > 1 else ''}"
         said = f"calibrating on {start} of {printable(str(self.folder))}"
-        return f"{said}: {ranges} for ranges, {gate} to judge masks" if gate else said
+        return f"{said}: {ranges} to calibrate, {gate} to judge masks" if gate else said
 
 
 def choose_pictures(folder: Path, count: int | None = None) -> ChosenPictures:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,9 @@ from exporter.bundle.recipe import RECIPE
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain
-from exporter.checks import Check, OnMiss, refuse
+from exporter.checkpoints.obtain import Given, obtain, published_path, read_own
+from exporter.checkpoints.wanted import Wanted
+from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from exporter.budget import Measured, Network
-    from exporter.checkpoints.reading import Checkpoint
     from exporter.evaluation import Asked
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
@@ -72,22 +72,22 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    path = Path(job.checkpoint) if job.checkpoint else None
-    decoder = Path(job.decoder_checkpoint) if job.decoder_checkpoint else None
-    checkpoint: Checkpoint | Path | None = path
+    given = given_files(job)
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if path is not None and job.variant is None:
-        formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, variants().values(), report)
-    elif path is not None and variant.sizes is not None and variant.sizes.patch:
-        settle(job, variant)  # the same
-        variant, checkpoint = _recognise(path, [variant], report)
+    if given.checkpoint is not None or job.lora is not None:
+        settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        known = [variant] if job.variant or not job.checkpoint else variants().values()
+        path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
+        variant, checkpoint = read_own(path, known, job.lora_options, given, report)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, checkpoint, decoder, report)
+        if order.options.image_input != job.options.image_input:
+            report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
+        network, source = obtain(_prepared(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
@@ -139,30 +139,22 @@ def export_network(
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
-def _recognise(
-    path: Path, known: Iterable[Variant], report: Progress
-) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and find which variant it is of, at the size its tables are for."""
-    from exporter.checkpoints.reading import read_checkpoint
+def given_files(job: Job) -> Given:
+    """Collect the job's files, and what it says of their tensors."""
+    wanted = Wanted(job.tensors, job.ignore)
+    return Given(
+        Path(job.checkpoint) if job.checkpoint else None,
+        Path(job.decoder_checkpoint) if job.decoder_checkpoint else None,
+        Path(job.encoder_checkpoint) if job.encoder_checkpoint else None,
+        wanted,
+        prepared=bool(job.preprocess),
+    )
 
-    report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path)
 
-    # These bring torch, after the file is sound.
-    from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.recognise import recognise
-    from exporter.checkpoints.resized import as_in_file
-
-    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
-    checkpoint = choose(checkpoint, sized.values())
-    if len(sized) == 1:
-        (variant,) = sized.values()
-    else:
-        variant = sized[recognise(checkpoint, sized.values())]
-        report(f"{variant.name} fits {path}")
-    if variant.published_size is not None:
-        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
-    return variant, checkpoint
+def _prepared(variant: Variant, order: Order) -> Variant:
+    """The variant at its file's size, with the preparation of pictures that was asked for."""
+    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
+    return dataclasses.replace(variant, preprocess=rule)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -257,10 +249,7 @@ class PendingBundle:
                 f"{folder} holds a different bundle: give --force to replace it, or another "
                 "--output"
             )
-        if bundle.manifest.degraded and not self.place.allow_degraded:
-            raise RequestError(
-                f"{folder} is degraded: give --allow-degraded to keep it, or --force to try again"
-            )
+        require_checked(bundle, self.place.parity, allow_degraded=self.place.allow_degraded)
         if self.signer is not None:
             sign(folder, self.signer)
         return bundle
@@ -334,7 +323,10 @@ class PendingBundle:
     def _check(self, unchecked: Manifest, folder: Path, network: Network) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
-        check = Check(self.order.precision, self.place.allow_degraded, self.report, self.on_miss)
+        place = self.place
+        check = Check(
+            self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
+        )
         gate = network.samples.gate if network.samples else ()
         verdict = check.run(folder, self.folder.name, gate)
         checked = dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)

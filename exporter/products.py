@@ -138,7 +138,12 @@ def named(products: Iterable[Product], patterns: Iterable[str]) -> frozenset[str
     """
     modules = {each.module for each in products}
     patterns = tuple(patterns)
-    return frozenset(m for m in modules if any(_fits(m, pattern) for pattern in patterns))
+    return frozenset(m for m in modules if names_module(m, patterns))
+
+
+def names_module(module: str, patterns: Iterable[str]) -> bool:
+    """Tell whether patterns name a module, its block, or any part that holds it; see `named`."""
+    return any(_fits(module, pattern) for pattern in patterns)
 
 
 def select(products: Sequence[Product], patterns: Iterable[str], giver: str) -> frozenset[str]:

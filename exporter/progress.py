@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from exporter.streams import copy_of_stderr
 
 Progress = Callable[[str], None]
 """Called with one line at the start of each stage."""
+BEAT = 20.0
+"""Seconds of one stage after which a user wonders whether anything happens."""
 
 
 def silent(line: str) -> None:
@@ -34,6 +37,30 @@ def on_stderr() -> Progress:
         stream.flush()
 
     return report
+
+
+@contextmanager
+def heartbeat(report: Progress, doing: str, every: float = BEAT) -> Iterator[None]:
+    """Within it, show from time to time that long work goes on.
+
+    Args:
+        report: where to.
+        doing: the work.
+        every: seconds between two lines; work that ends sooner shows none.
+    """
+    done, start = threading.Event(), time.perf_counter()
+
+    def beat() -> None:
+        while not done.wait(every):
+            report(f"{doing}: {time.perf_counter() - start:.0f} s so far")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager

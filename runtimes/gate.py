@@ -12,9 +12,9 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -32,7 +32,15 @@ from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import ParityError
 from exporter.watching import read_sample
-from runtimes.engines import Load, LoadedGraph, loader, run_canonical
+from runtimes.engines import (
+    Arithmetic,
+    Load,
+    LoadedGraph,
+    arithmetic_of,
+    engine_in,
+    loader,
+    run_canonical,
+)
 from runtimes.measures import (
     MASKS,
     describe,
@@ -161,8 +169,16 @@ def judge(
         ParityError: an output is not finite.
         BundleError: the goldens are not of these graphs.
     """
-    tally = compare(bundle.manifest, pictures, loader(bundle, engine, threads))
-    return tally.figures(bundle.manifest.precision)
+    load, words = loader(bundle, engine, threads), set[str]()
+
+    def noted(graph: str) -> LoadedGraph:
+        loaded = load(graph)
+        words.add(arithmetic_of(loaded))
+        return loaded
+
+    tally = compare(bundle.manifest, pictures, noted)
+    figures = tally.figures(bundle.manifest.precision)
+    return tuple(replace(figure, arithmetic=max(words)) for figure in figures)
 
 
 def compare(manifest: Manifest, pictures: Sequence[Path], load: Load) -> Tally:
@@ -289,11 +305,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures as one line of JSON; the caller judges them."""
     parser = argparse.ArgumentParser("python -m runtimes.gate", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
-    folder = parser.parse_args(argv).folder
+    parser.add_argument("--arithmetic", choices=get_args(Arithmetic), default="usual")
+    arguments = parser.parse_args(argv)
+    folder = arguments.folder
 
     def work(pictures: Any) -> dict[str, Any]:
         bundle = Bundle(folder, read_manifest(folder))
-        figures = judge(bundle, tuple(map(Path, pictures)))
+        engine = engine_in(bundle.manifest.target, arguments.arithmetic)
+        figures = judge(bundle, tuple(map(Path, pictures)), engine)
         under = find_misses(figures)
         return {
             "figures": [asdict(figure) for figure in figures],

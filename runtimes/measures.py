@@ -252,6 +252,8 @@ def describe(figure: Figure, precision: str = "") -> str:
     """Describe a figure and its floor in one line; names `precision` if it is given."""
     unit = f" {figure.unit}" if figure.unit else ""
     start = f"{figure.graph} {figure.output} {figure.measure}"
+    if figure.arithmetic:
+        start += f" (computed in {figure.arithmetic})"
     if figure.floor is None:
         return f"{start} {figure.value:.4g}{unit} (no floor)"
     value, floor = f"{figure.value:.4g}", f"{figure.floor:.4g}"

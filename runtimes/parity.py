@@ -17,13 +17,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from exporter import child
+from exporter.bundle.agreement import END_TO_END
 from exporter.bundle.end_to_end import check_facts
 from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
@@ -35,10 +37,18 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
 from exporter.printable import one_line
 from runtimes.end_to_end import check_end_to_end
-from runtimes.engines import LoadedGraph, load_graph, run_canonical
+from runtimes.engines import (
+    Arithmetic,
+    LoadedGraph,
+    arithmetic_of,
+    engine_in,
+    load_graph,
+    run_canonical,
+)
 from runtimes.measures import (
     FLOORS,
     IOU,
+    JOINED,
     MASKS,
     PSNR,
     SENSITIVITY,
@@ -143,7 +153,15 @@ def check_parity(
         del outputs
     if load is None:  # a device runs graphs alone; the rules of the host are not its own
         extra += check_end_to_end(bundle, goldens, kept.__getitem__, floor)
-    return (*tally.figures(floor), *extra)
+    return tuple(_with_arithmetic(each, kept) for each in (*tally.figures(floor), *extra))
+
+
+def _with_arithmetic(figure: Figure, loaded: Mapping[str, LoadedGraph]) -> Figure:
+    """Say in which arithmetic the graphs behind a figure were computed."""
+    computed = {name: arithmetic_of(graph) for name, graph in loaded.items()}
+    graphs = figure.graph.split(JOINED) if figure.graph != END_TO_END else computed
+    words = [computed[name] for name in graphs if computed[name]]
+    return replace(figure, arithmetic=words[0]) if words else figure
 
 
 def floors_of(manifest: Manifest, row: str = "") -> Floors:
@@ -229,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m runtimes.parity", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a bundle; no hash is checked")
     parser.add_argument("--engine", help="default: the first that can run here")
+    parser.add_argument("--arithmetic", choices=get_args(Arithmetic), default="usual")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--floors", default="", help="default: the precision's own")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
@@ -236,7 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         manifest = read_manifest(arguments.folder)
-        options = (arguments.engine, arguments.threads, arguments.floors)
+        engine = arguments.engine or engine_in(manifest.target, arguments.arithmetic)
+        options = (engine, arguments.threads, arguments.floors)
         figures = check_parity(arguments.folder, manifest, *options)
     except SamExportError as error:
         if arguments.json:

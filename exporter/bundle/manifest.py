@@ -66,6 +66,33 @@ class Licence:
     commercial_use: bool
 
 
+MOST_LEFT_OUT = 100
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was done to a file's tensors before they were the network's.
+
+    Attributes:
+        place: of the tensors in the file, as `state_dict`; empty for its top.
+        prefix: taken off every name.
+        wrappers: words that parallel and compiled modules put inside names, taken out of them.
+        left_out: tensors that are not the network's, by their names in the file: training's own,
+            and what `ignored` names; the first 100.
+        left_out_count: how many there are.
+        ignored: patterns of tensors that were to be left out.
+        rounded: types of floating point that were rounded to float32.
+    """
+
+    place: Text = ""
+    prefix: Text = ""
+    wrappers: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
+    left_out: Annotated[tuple[Text, ...], Meta(max_length=MOST_LEFT_OUT)] = ()
+    left_out_count: Count = 0
+    ignored: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
+    rounded: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
+
+
 @dataclass(frozen=True)
 class Source:
     """Origin of the weights.
@@ -77,6 +104,13 @@ class Source:
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
+        encoder_checkpoint: the image encoder's own file, beside that of the whole network; empty if
+            it has none.
+        encoder_sha256: of that file; empty if it has none.
+        taken: by the fields above that name a file: what was done to its tensors, if anything.
+        adapter: file of a LoRA adapter that is folded into the weights; empty for none.
+        adapter_sha256: of that file; empty for none.
+        changes: how the network differs from the published one, each in some words.
         trained_size: side of the input that the file's table of positions is for; it was
             interpolated for an input of another side. None if no tensor tells.
     """
@@ -88,12 +122,23 @@ class Source:
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""
+    encoder_checkpoint: Text = ""
+    encoder_sha256: MaybeSha256 = ""
+    taken: Annotated[dict[Name, Taken], Meta(max_length=3)] = field(default_factory=dict)
+    adapter: Text = ""
+    adapter_sha256: MaybeSha256 = ""
+    changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     trained_size: Side | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of one graph output against the float32 torch golden, with its floor."""
+    """One measure of one graph output against the float32 torch golden, with its floor.
+
+    Attributes:
+        arithmetic: `float32` if the graph says half and was computed in float32 on the weights that
+            it stores, because the runtime's half arithmetic takes long; empty if as the file says.
+    """
 
     graph: Text
     output: Name
@@ -102,6 +147,7 @@ class Figure:
     unit: Text
     better: Literal["higher", "lower"]
     floor: Number | None
+    arithmetic: Text = ""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 Each call a checkpoint needs is answered by a function of this file that makes a description. Any
 other leaves a `Record` of its name, which nothing reads: a trainer pickles what it likes beside the
-weights. A call that no trainer needs and that would run code or reach the system is refused by
-name. Nothing here imports or runs anything that a file names, and nothing is made into text before
+weights. Nothing here imports or runs anything that a file names, whatever it names: a name is a
+text that is looked up in a table of this file. So no list of bad names protects anybody; a call
+that means harm is refused only to tell whoever has such a file. Nothing is made into text before
 its type is known: a key may be a tuple of a thousand levels.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -217,31 +219,25 @@ _PLAIN = {
     *("types.MappingProxyType", "types.SimpleNamespace"),
 }
 """Types of the modules below that training code leaves in a file."""
-_HOSTILE = {
-    *("_frozen_importlib", "_io", "_posixsubprocess", "_thread", "_winapi", "asyncio", "bdb"),
-    *("builtins", "cloudpickle", "code", "codeop", "commands", "cProfile", "ctypes", "dill", "gc"),
-    *("http", "imp", "importlib", "inspect", "io", "joblib", "linecache", "marshal", "mmap"),
-    *("msvcrt", "multiprocessing", "nt", "operator", "_operator", "os", "pdb", "pickle", "_pickle"),
-    *("pip", "pkgutil", "platform", "posix", "profile", "pty", "pydoc", "requests", "runpy"),
-    *(
-        "setuptools",
-        "shutil",
-        "signal",
-        "smtplib",
-        "socket",
-        "ssl",
-        "subprocess",
-        "sys",
-        "tempfile",
-    ),
-    *("threading", "timeit", "trace", "types", "urllib", "webbrowser", "winreg"),
-}
-"""Modules by which a pickle runs code, or reaches files, processes and the network."""
+_HOSTILE = re.compile(
+    r"(_frozen_importlib|_io|_posixsubprocess|_thread|_winapi|asyncio|bdb|builtins|"
+    r"cloudpickle|code|codeop|commands|cProfile|ctypes|dill|gc|http|imp|importlib|"
+    r"inspect|io|joblib|linecache|marshal|mmap|msvcrt|multiprocessing|nt|operator|"
+    r"_operator|os|pdb|pickle|_pickle|pip|pkgutil|platform|posix|profile|pty|"
+    r"pydoc|requests|runpy|setuptools|shutil|signal|smtplib|socket|ssl|subprocess|"
+    r"sys|tempfile|threading|timeit|trace|types|urllib|webbrowser|winreg)(\.|$)"
+)
+"""Modules whose call in a pickle means harm, for a word about it: see `call`."""
 _HOSTILE_CALLS = {"torch.load", "torch.hub", "torch.jit", "torch._dynamo", "numpy.load"}
 
 
 def call(function: Any, args: Any, budget: Budget) -> Any:
-    """Describe the result of a call. CheckpointError if it would run code or reach the system."""
+    """Describe the result of a call, which is never made.
+
+    Raises:
+        CheckpointError: a loader that made it would run code or reach the system: a warning about
+            the file. One that `_HOSTILE` misses becomes a `Record` like any other.
+    """
     name = function.name if isinstance(function, Reference) else type(function).__name__
     if isinstance(function, Reference):
         budget.contain()
@@ -261,5 +257,4 @@ def _is_hostile(name: str) -> bool:
     """Tell whether a call by this dotted name would run code or reach the system."""
     if name in _PLAIN:
         return False
-    module, *_rest = name.split(".", 1)
-    return module in _HOSTILE or name.startswith(tuple(_HOSTILE_CALLS))
+    return _HOSTILE.match(name) is not None or name.startswith(tuple(_HOSTILE_CALLS))

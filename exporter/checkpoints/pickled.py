@@ -3,8 +3,8 @@
 A pickle is a small program: it imports names and calls them. This reader executes none of it. Its
 machine knows containers, numbers, text and *descriptions*: a name stays a `Reference`, an object of
 any class a `Record`, a tensor a `StoredTensor` that says where its bytes are. Nothing that the file
-names is imported or called, so there is nothing to escape from. A file that asks for a call no
-checkpoint needs is refused by the name of that call.
+names is imported or called, so there is nothing to escape from. A file that asks for a call that
+means harm is refused by the name of that call.
 """
 
 from __future__ import annotations
@@ -256,10 +256,12 @@ class _Machine:
         self.stack.append(describe_object(self.budget, reference))
 
     def on_inst(self) -> None:
-        call(_reference(self.arguments.name(), self.arguments.name()), None, self.budget)
+        reference = _reference(self.arguments.name(), self.arguments.name())
+        self.stack.append(call(reference, tuple(self.pop_marked()), self.budget))
 
     def on_obj(self) -> None:
-        call(self.pop_marked()[0], None, self.budget)
+        function, *args = self.pop_marked()
+        self.stack.append(call(function, tuple(args), self.budget))
 
     def on_build(self) -> None:
         target, state = self.take(2)

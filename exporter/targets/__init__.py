@@ -215,7 +215,6 @@ class Target:
             then its share of the file, and its `signature` the function to call.
         modules: distribution -> its module, if that is not called alike.
         unavailable: why its toolkit cannot be installed on this machine; empty if it can.
-        by_name: whether `all` leaves it out, because checking a bundle may take hours.
     """
 
     name: str
@@ -230,7 +229,6 @@ class Target:
     join: Callable[[Joining], tuple[GraphFile, ...]] | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
     unavailable: Callable[[], str] = lambda: ""
-    by_name: bool = False
 
     def lower(
         self,
@@ -370,11 +368,10 @@ def names() -> tuple[str, ...]:
 def groups() -> dict[str, tuple[str, ...]]:
     """List the words that mean several targets: word -> targets.
 
-    `all` leaves out those that are asked for by name, and those whose toolkit cannot be installed
-    on this machine.
+    `all` leaves out those whose toolkit cannot be installed on this machine.
     """
     every = [load_target(name) for name in names()]
-    found = {"all": tuple(t.name for t in every if not (t.by_name or t.unavailable()))}
+    found = {"all": tuple(t.name for t in every if not t.unavailable())}
     for target in every:
         for group in target.groups:
             found[group] = (*found.get(group, ()), target.name)

@@ -25,14 +25,14 @@ def resize(variant: Variant, side: int) -> Variant:
     if side == now:
         return variant
     sizes, published = variant.sizes, variant.published_size or now
-    if side == published:
+    if side == published and not variant.changed:
         return load_variant(variant.name)
     if sizes is None:
         raise RequestError(
             f"{variant.name} has one input size, {now}: its published code has no other; leave "
             "out --input-size"
         )
-    if side not in sizes:
+    if side not in sizes and side != published:
         raise RequestError(
             f"{variant.name} cannot have an input of {side} pixels: its sizes are {sizes}, and "
             f"{published} is the published one"
@@ -49,7 +49,7 @@ def resize(variant: Variant, side: int) -> Variant:
         stability=None if stability is None else _mask(variant, stability, side),
         prompting=prompting,
         layouts=tuple(_layout(each, side) for each in variant.layouts),
-        published_size=published,
+        published_size=None if side == published else published,
     )
 
 

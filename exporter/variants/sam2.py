@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess, Stability
 from exporter.variants import Layout, Published, Sizes, Slots, Variant
+from exporter.variants import _sam2_of_transformers as hub
 from exporter.variants.sam import APACHE, MEAN, STD
 
 if TYPE_CHECKING:
@@ -95,6 +96,26 @@ def layouts(size: Mapping[str, int | tuple[int, ...]]) -> tuple[Layout, Layout]:
     return Layout("sam2", rename, build), Layout("sam2.1", later, build, marks=marks)
 
 
+def hub_layouts(size: Mapping[str, int | tuple[int, ...]], release: str) -> tuple[Layout, Layout]:
+    """Make the layouts of transformers' image model and of its video model.
+
+    The image model's tensors are the same in both releases, and so is its arithmetic.
+
+    Args:
+        size: see `layouts`.
+        release: "2.0" or "2.1".
+    """
+    build, later = functools.partial(_build, size), release == "2.1"
+    image = functools.partial(hub.rename, unused=hub.SCORE)
+    unused = hub.UNUSED + hub.UNUSED_2_1 if later else hub.UNUSED
+    video = functools.partial(hub.rename, unused=unused)
+    marks = hub.MARKS_2_1 if later else hub.MARKS
+    return (
+        Layout("transformers", image, build, restore=hub.restore),
+        Layout("transformers-video", video, build, marks=marks, restore=hub.restore),
+    )
+
+
 def _build(size: Mapping[str, int | tuple[int, ...]], image_size: int = PREPROCESS.size) -> Sam:
     from exporter.models.hiera import Hiera, HieraSize
     from exporter.models.sam import geometry
@@ -158,7 +179,7 @@ def _variant(row: _Row, release: str, folder: str) -> Variant:
         published=Published(
             file, f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/{file}"
         ),
-        layouts=(layout,),
+        layouts=(layout, *hub_layouts(row.size, release)),
         sizes=SIZES,
     )
 

@@ -81,8 +81,13 @@ class HostBench:
     cores: tuple[int, ...]
 
     def prepare(self, bundle: Bundle) -> None:
-        """Nothing to copy; RequestError here and now if nothing can run the bundle."""
-        choose_engine(bundle.manifest.target)
+        """Nothing to copy; RequestError here and now if nothing can run or time the bundle."""
+        kind = choose_engine(bundle.manifest.target)
+        if kind.reference:
+            raise RequestError(
+                f"{bundle.path.name} cannot be timed here: {kind.name} is a reference runtime; its "
+                "times say nothing of a phone"
+            )
 
     def check(self, bundle: Bundle) -> tuple[Figure, ...]:
         """Run every golden case in a process of its own."""

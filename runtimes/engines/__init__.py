@@ -21,7 +21,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -50,6 +50,15 @@ class LoadedGraph(Protocol):
         ...
 
 
+def arithmetic_of(loaded: LoadedGraph) -> str:
+    """`float32` if a graph is computed in it and its file says half; else empty."""
+    inner = loaded.inner if isinstance(loaded, CheckedGraph) else loaded
+    return str(getattr(inner, "arithmetic", ""))
+
+
+Arithmetic = Literal["usual", "literal", "quick"]
+"""Half arithmetic as the file says if that is done in about a minute, always, or never."""
+
 Load = Callable[[str], LoadedGraph]
 """Graph name -> the loaded graph."""
 
@@ -65,6 +74,11 @@ class EngineKind:
         open: path, graph, threads -> a loaded graph.
         module: the toolkit, imported before a load is timed; its top package has `__version__`.
         interprets: no app would use this runtime, so its times say nothing of the bundle.
+        reference: it is the maker's own to compare with, which `sam-bench` does not time at all.
+        literal: name of the engine that computes every number as the file says, however long it
+            takes; empty if this one does.
+        quick: name of the engine that computes in float32 what this one computes in half, which
+            takes it long; empty if there is none.
     """
 
     name: str
@@ -73,6 +87,9 @@ class EngineKind:
     open: Callable[[Path, GraphFile, int], LoadedGraph]
     module: str = ""
     interprets: bool = False
+    reference: bool = False
+    literal: str = ""
+    quick: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,12 @@ def choose_engine(target: str, name: str | None = None) -> EngineKind:
             return kind
     reasons = "; ".join(f"{kind.name}: {missing}" for kind, missing in fitting)
     raise RequestError(f"no engine here runs {target} bundles ({reasons or 'none is known'})")
+
+
+def engine_in(target: str, arithmetic: Arithmetic) -> str:
+    """Name the engine that runs `target` here in an arithmetic. RequestError if none does."""
+    kind = choose_engine(target)
+    return {"usual": "", "literal": kind.literal, "quick": kind.quick}[arithmetic] or kind.name
 
 
 def load_graph(

@@ -2,6 +2,11 @@
 
 It computes one value after another on one core: it shows that a file is right, and says nothing of
 a phone's times. A damaged file may abort the process that opens it, so that is not ours.
+
+Half arithmetic takes it a hundred times as long as float32. So a graph that sees an image and would
+take more than a minute is computed in float32, on the weights that the file stores: it shows that
+the file is right but for what a phone's half arithmetic adds. The engine `coreai-literal` computes
+every graph as the file says, `coreai-float32` none.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,20 +31,29 @@ from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError
 from exporter.printable import printable
 from runtimes.engines import EngineKind
-from runtimes.engines.aimodel.talk import TalkError, receive, send
+from runtimes.engines.aimodel import FLOAT32, LITERAL
+from runtimes.engines.aimodel.talk import WIDENED, TalkError, receive, send
 
 SERVING = "runtimes.engines.aimodel.serving"
 PROGRAM, HASH = "main.mlirb", "main.hash"
+MOST_LITERAL = 2_000_000_000
+"""Multiply-accumulates of a run that half arithmetic takes about a minute for: the demo's encoder,
+0.33 billion, takes 9 s (`sam-export --target coreai`)."""
 AGAIN = "copy or export the bundle again"
 
 
-@dataclass(frozen=True, eq=False)
-class _CoreaiGraph:
-    """A function that a process of its own has loaded; the process ends with this object."""
+@dataclass(eq=False)
+class CoreaiGraph:
+    """A function that a process of its own has loaded; the process ends with this object.
+
+    Attributes:
+        arithmetic: `float32` if the file says half and it is computed in float32; else empty.
+    """
 
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
     path: Path
+    arithmetic: str = ""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `LoadedGraph`. Ctrl-C ends the process, however long its call takes."""
@@ -75,9 +90,10 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes], files: Path) -> None:
     process.kill()
     process.wait()
+    shutil.rmtree(files, ignore_errors=True)
     for stream in (process.stdin, process.stdout, errors):
         with contextlib.suppress(BrokenPipeError):  # what it never read
             _pipe(stream).close()
@@ -96,27 +112,64 @@ def _require_sound(path: Path) -> None:
         raise BundleError(f"{path}: {PROGRAM} was changed or cut short; {AGAIN}")
 
 
-def _missing() -> str | None:
+def missing() -> str | None:
+    """Say what to install, or None if the runtime is there."""
     if importlib.util.find_spec("coreai") is None:
         return "pip install 'sam-export[run-coreai]'"
     return None
 
 
-def _open(path: Path, graph: GraphFile, threads: int) -> _CoreaiGraph:
-    """Load a function; `threads` has no effect, since the runtime uses one core."""
+def open_graph(path: Path, graph: GraphFile, *, literal: bool) -> CoreaiGraph:
+    """Load a function.
+
+    Args:
+        path: of the .aimodel.
+        graph: that the function is.
+        literal: compute half arithmetic as the file says, however long that takes.
+    """
     _require_sound(path)
     errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+    files = Path(tempfile.mkdtemp(prefix="sam-export-"))
+    wanted = LITERAL if literal else FLOAT32
     process = subprocess.Popen(
-        [sys.executable, "-m", SERVING, str(path.absolute()), graph.signature],
+        [sys.executable, "-m", SERVING, str(path.absolute()), graph.signature, wanted],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=_environment(files),
     )
-    loaded = _CoreaiGraph(process, errors, path)
-    weakref.finalize(loaded, _end, process, errors)
-    loaded.answer(f"load {path}")
+    loaded = CoreaiGraph(process, errors, path)
+    weakref.finalize(loaded, _end, process, errors, files)
+    widened = loaded.answer(f"load {path}")[WIDENED]
+    if widened:
+        loaded.arithmetic = FLOAT32
     return loaded
 
 
-ENGINE = EngineKind(name="coreai", target="coreai", missing=_missing, open=_open, interprets=True)
+def _environment(files: Path) -> dict[str, str]:
+    """Ours, with temporary files in a folder that outlives the process: it is killed in the end."""
+    path = os.pathsep.join(filter(None, sys.path))
+    return os.environ | {"PYTHONPATH": path, "TMPDIR": str(files)}
+
+
+def takes_long(graph: GraphFile) -> bool:
+    """Whether half arithmetic takes more than a minute a run; a decoder counts as quick."""
+    sees_image = any(tensor.name == "image" for tensor in graph.spec.inputs)
+    return sees_image and (graph.multiply_accumulates or 0) > MOST_LITERAL
+
+
+def _open(path: Path, graph: GraphFile, threads: int) -> CoreaiGraph:
+    """Load a function; `threads` has no effect, since the runtime uses one core."""
+    return open_graph(path, graph, literal=not takes_long(graph))
+
+
+ENGINE = EngineKind(
+    name="coreai",
+    target="coreai",
+    missing=missing,
+    open=_open,
+    interprets=True,
+    reference=True,
+    literal="coreai-literal",
+    quick="coreai-float32",
+)

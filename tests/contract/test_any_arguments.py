@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from exporter import cli as export_cli
+from exporter.export_arguments import parser as export_parser
 from exporter.printable import LINE
 from profiles import cli as bench_cli
 from profiles.accuracy import cli as compare_cli
@@ -110,7 +111,7 @@ WALK = settings(
 
 
 @WALK
-@given(words=words(export_cli._parser()), name=st.sampled_from(["missing.pt", *NONSENSE]))
+@given(words=words(export_parser()), name=st.sampled_from(["missing.pt", *NONSENSE]))
 def test_sam_export(here, words, name):
     refuses_or_works(export_cli.main, [*words, f"--checkpoint={name}"])
 

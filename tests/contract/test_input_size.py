@@ -18,7 +18,7 @@ from exporter.checkpoints.recognise import recognise
 from exporter.checkpoints.resized import as_in_file
 from exporter.cli import main
 from exporter.departure import count
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.variants import load_variant, variants
 from exporter.variants._sizes import resize
 from runtimes import cli as sam_run

@@ -221,6 +221,9 @@ def test_sam_export_prints_a_hostile_checkpoint(name, tmp_path, capfd):
     for words in (["--checkpoint", str(file)], ["--checkpoint", str(file), "--variant", "demo"]):
         with contextlib.suppress(SystemExit):
             assert export_cli.main([*words, "--target", "onnx"]) == 2
+    for words in (["inspect", str(file)], ["inspect", str(file), "--json"]):
+        with contextlib.suppress(SystemExit):
+            assert export_cli.main(words) in (0, 2)
     _streams(capfd)
 
 

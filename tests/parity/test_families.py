@@ -21,8 +21,11 @@ from profiles.lab.matrix.conditioning import conditioning
 from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import PLAIN, MatrixJob
 from profiles.lab.matrix.processes import ProcessEnd
+from runtimes.engines import choose_engine
 
-TURNS = [(t, p) for p in PLAIN for t in groups()["all"]]
+QUICK = [t for t in groups()["all"] if not choose_engine(t).reference]
+"""Core AI's runtime takes a minute a network, so `test_core_ai.py` has two of them."""
+TURNS = [(t, p) for p in PLAIN for t in QUICK]
 FAMILIES = [name for name in families() if name != DEFAULT]  # the demo has a suite of its own
 
 pytestmark = pytest.mark.parity

@@ -13,8 +13,8 @@ from exporter.bundle.manifest import FewBits
 from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, SLOTS
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.cli import _parser
 from exporter.errors import RequestError
+from exporter.export_arguments import parser
 from exporter.job import Job, Place, formats, settle
 from exporter.targets import Options, load_target
 from exporter.variants import load_variant
@@ -55,6 +55,7 @@ WRONG = [
     (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
     (lambda: Place("a\0b"), r"Place.output is no path: 'a\x00b' holds a NUL"),
     (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),
+    (lambda: Place("out", parity="quick"), "Place.parity is one of usual, literal, not 'quick'"),
     (lambda: Job(("onnx",), "fp\x1b[31m", slots="\x1b[31m"), r"not '\x1b[31m'"),
 ]
 
@@ -81,12 +82,12 @@ def test_text_is_as_good_as_a_path_and_a_list_as_a_tuple():
 )
 def test_the_command_line_has_the_same_bounds(option, field, allowed):
     for value in (allowed[0], allowed[-1]):
-        arguments = _parser().parse_args([option, str(value)])
+        arguments = parser().parse_args([option, str(value)])
         assert getattr(arguments, option[2:].replace("-", "_")) == value
         assert getattr(Job(("onnx",), **{field: value}), field) == value
     for value in (allowed[0] - 1, allowed[-1] + 1):
         with pytest.raises(SystemExit):
-            _parser().parse_args([option, str(value)])
+            parser().parse_args([option, str(value)])
         with pytest.raises(RequestError):
             Job(("onnx",), **{field: value})
 

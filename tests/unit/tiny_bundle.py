@@ -229,7 +229,7 @@ def _encoder(spec: GraphSpec, recipe: Recipe) -> onnx.ModelProto:
         helper.make_node("AveragePool", [source], ["mean"], **pool),
         helper.make_node("Div", ["mean", "full"], ["image_embeddings"]),
     ]
-    return _model(spec, nodes, {"full": np.float32(2.55 if recipe.flaw == "bright" else 255)})
+    return onnx_graph(spec, nodes, {"full": np.float32(2.55 if recipe.flaw == "bright" else 255)})
 
 
 def _decoder(spec: GraphSpec, recipe: Recipe) -> onnx.ModelProto:
@@ -302,10 +302,10 @@ def _decoder(spec: GraphSpec, recipe: Recipe) -> onnx.ModelProto:
     for op, inputs, output in steps:
         axis = {"axis": 2} if op == "Gather" else {}
         nodes.append(helper.make_node(op, inputs, [output], **axis))
-    return _model(spec, nodes, {**constants, "glow_scale": np.float32(0.1 / 3)})
+    return onnx_graph(spec, nodes, {**constants, "glow_scale": np.float32(0.1 / 3)})
 
 
-def _model(spec: GraphSpec, nodes: list, constants: dict) -> onnx.ModelProto:
+def onnx_graph(spec: GraphSpec, nodes: list, constants: dict) -> onnx.ModelProto:
     def info(tensor: TensorSpec):
         return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.shape)
 

@@ -11,6 +11,7 @@ import sys
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Joining, Options, Target, by_precision
+from exporter.targets._storage import require_storage
 
 
 def _unavailable() -> str:
@@ -33,6 +34,11 @@ def _platform(options: Options, precision: str) -> str:
     return "iOS 27, iPadOS 27, macOS 27 or later, Core AI; not in the iOS Simulator"
 
 
+def _adapt(options: Options, precision: str) -> Options:
+    require_storage(options, precision)
+    return options
+
+
 def _join(work: Joining) -> tuple[GraphFile, ...]:
     from exporter.targets.coreai._asset import join  # the toolkit may be missing
 
@@ -44,13 +50,12 @@ TARGET = Target(
     packages=("torch", "coreai-core", "coreai-torch", "coreai-opt"),
     extra="coreai",
     image_type=False,
+    adapt=_adapt,
+    reads=("palette", "block"),
     platform=_platform,
     lowers=by_precision(__name__),
     join=_join,
     modules={"coreai-core": "coreai"},
     groups=("apple",),
     unavailable=_unavailable,
-    # A run of the demo's encoder (0.33 GMAC) in half takes the reference runtime 8.6 s of processor
-    # time, which makes 17 minutes of MobileSAM's (38 GMAC), and a check runs it several times.
-    by_name=True,
 )

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from exporter.bundle.manifest import GraphFile, Manifest
+from exporter.targets.coreai._constants import CONSTANT, bytes_of, is_stored, stored_as
 
 if TYPE_CHECKING:
     from exporter.targets import Joining, Lowering
 
 NAME, METADATA = "segment_anything.aimodel", "metadata.json"
-CONSTANT = "coreai.constant"
 
 
 def save(program: Any, work: Lowering) -> GraphFile:
@@ -60,29 +57,19 @@ def _name_constants(module: Any, graph: str) -> None:
 
     Names hold the graph's: if two graphs of a file had one in common, both would get one's values.
     """
-    from coreai._compiler._mlir_libs._coreaiIR import _bindings
-    from coreai._compiler.ir import DenseResourceElementsAttr, WalkResult
+    from coreai._compiler.ir import WalkResult
 
     found: list[Any] = []
-    bindings: Any = _bindings
 
     def look(operation: Any) -> Any:
-        if operation.name == CONSTANT and "dense_resource" in str(operation.attributes["value"]):
+        if operation.name == CONSTANT and is_stored(operation):
             found.append(operation)
         return WalkResult.ADVANCE
 
     module.operation.walk(look)
     for place, constant in enumerate(found):
-        kind = constant.results[0].type
-        width = kind.element_type.width
-        values = np.zeros(math.ceil(math.prod(kind.shape) * width / 8), np.uint8)
-        bindings.compiler.copy_constant_value_to_array(
-            constant_op=constant.opview, destination=values
-        )
-        # Not wider than a value: a reader refuses the file if its buffer lies less well.
-        constant.attributes["value"] = DenseResourceElementsAttr.get_from_buffer(
-            values, f"{graph}_{place}", kind, alignment=max(1, width // 8)
-        )
+        named = stored_as(bytes_of(constant), f"{graph}_{place}", constant.results[0].type)
+        constant.attributes["value"] = named
 
 
 def _entries(files: tuple[GraphFile, ...], size: int) -> Iterator[GraphFile]:

@@ -8,7 +8,7 @@ Inputs and outputs stay float32: a point coordinate near 1000 has steps of half 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,13 +19,13 @@ from exporter.islands import Island, Step, leads_to
 CAST = torch.ops.aten._to_copy.default
 
 
-def in_half(program: Any, islands: Iterable[Island], kept: frozenset[str]) -> Any:
+def in_half(program: Any, islands: Iterable[Island], kept: Callable[[Any], bool]) -> Any:
     """Cast an exported program in place, and return it.
 
     Args:
         program: of `torch.export`, decomposed.
         islands: stay float32 with their constants.
-        kept: kinds of operation that are computed in float32.
+        kept: tells which nodes are computed in float32 too.
     """
     from coreai_opt.casting.casting import _FP16Casting
 
@@ -47,13 +47,19 @@ def in_half(program: Any, islands: Iterable[Island], kept: frozenset[str]) -> An
             _outputs_in_float(program, self._pass_inserted)
             super().cleanup()
 
-    return Casting(program, ignored_ops=lambda node: node in apart or kind_of(node) in kept)()
+    return Casting(program, ignored_ops=lambda node: node in apart or kept(node))()
 
 
 def kind_of(node: Any) -> str:
     """Name an operation's kind: `aten._softmax.default` -> `_softmax`."""
     schema = getattr(node.target, "_schema", None)  # `operator.getitem` has none
     return schema.name.split("::")[1] if schema else ""
+
+
+def module_of(node: Any) -> str:
+    """Name the module that an operation came from: `mask_decoder.output_upscaling.0`, or empty."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 def _islands(program: Any, islands: Iterable[Island]) -> set[Any]:

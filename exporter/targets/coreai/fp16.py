@@ -1,18 +1,40 @@
-"""Weights and arithmetic in float16, but for islands: see `exporter.targets.coreai._half`."""
+"""Weights and arithmetic in float16, but for islands and what half sums would break.
+
+Apple's reference runtime adds half numbers one after another, which is the least that a phone's
+units may do. MORE
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from exporter.bundle.manifest import GraphFile
+from exporter.islands import HYPER_NETWORKS, IMAGE_ATTENTION, IOU_HEAD, LONG_SUMS, UPSCALING
+from exporter.products import names_module
 from exporter.targets import Lowering
 from exporter.targets.coreai._asset import save
-from exporter.targets.coreai._half import in_half
+from exporter.targets.coreai._half import in_half, kind_of, module_of
 from exporter.targets.coreai._program import convert, exported
 
-KEPT = frozenset({"scaled_dot_product_attention"})
-"""Sums over thousands of keys: in half they cost the demo's decoder tens of dB."""
+PARTS = (IMAGE_ATTENTION, LONG_SUMS, HYPER_NETWORKS, UPSCALING, IOU_HEAD)
+PATTERNS = tuple(pattern for part in PARTS for pattern in part.patterns)
+ATTENTION = "scaled_dot_product_attention"
+LONG = 512
+"""Keys of an attention whose sums are long. Encoders' windows have 256 at most."""
 
 
 def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.aimodel` in float16."""
-    program = in_half(exported(work.graph), work.precision.keeps_float, KEPT)
-    return save(convert(program, work.graph.spec), work)
+    return save(program_of(work), work)
+
+
+def program_of(work: Lowering) -> Any:
+    """Make the Core AI program in float16."""
+    half = in_half(exported(work.graph), work.precision.keeps_float, _stays_float)
+    return convert(half, work.graph.spec)
+
+
+def _stays_float(node: Any) -> bool:
+    if names_module(module_of(node), PATTERNS):
+        return True
+    return kind_of(node) == ATTENTION and node.args[1].meta["val"].shape[-2] >= LONG

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from exporter.errors import RequestError
 from exporter.targets import Options, Target, by_precision
+from exporter.targets._storage import require_storage
 
 LEAST_IOS = {"int8": 17, "int4-weights": 18}
 """Precision -> the first iOS with its operations: quantize, and weights in blocks."""
-PALETTES = {"int8-weights": (6,), "int4-weights": (4, 6)}
-"""Precision -> bits of the palettes that its linear layers' weights may have instead."""
 
 
 def _adapt(options: Options, precision: str) -> Options:
     """Raise `minimum_ios` as needed. RequestError if weights are not stored so in a precision."""
-    if options.palette and options.palette not in PALETTES.get(precision, ()):
-        able = [name for name in PALETTES if options.palette in PALETTES[name]]
-        raise RequestError(
-            f"--palette {options.palette} is for --precision {' or '.join(able)}, not {precision}"
-        )
-    if options.block and precision not in PALETTES:
-        raise RequestError(f"--block is for --precision {' or '.join(PALETTES)}, not {precision}")
+    require_storage(options, precision)
     needed = {0 if options.palette else LEAST_IOS.get(precision, 0), 18 if options.block else 0}
     return dataclasses.replace(options, minimum_ios=max(options.minimum_ios, *needed))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from exporter.bundle.manifest import GraphFile
 from exporter.targets import Lowering
+from exporter.targets._palette import cluster
 from exporter.targets.coreml._names import shorten
-from exporter.targets.coreml._palette import cluster
 from exporter.targets.coreml.fp16 import lower as in_float16
 from exporter.targets.coreml.fp32 import make_reproducible
 

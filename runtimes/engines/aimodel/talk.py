@@ -15,6 +15,9 @@ import numpy as np
 
 from exporter.bundle.layouts import Array
 
+WIDENED = "widened"
+"""Name of the one value in the first message: whether arithmetic is wider than in the file."""
+
 
 class TalkError(RuntimeError):
     """The other side said what went wrong, or stopped in the middle of a message."""

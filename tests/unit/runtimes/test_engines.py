@@ -81,7 +81,8 @@ def test_a_target_gets_the_first_engine_that_runs_here(monkeypatch):
 
 def test_wrong_choices_say_what_there_is(monkeypatch):
     with pytest.raises(
-        RequestError, match=r"'tensorrt'; choose from coreai, coreml, litert, mil, ort"
+        RequestError,
+        match=r"'tensorrt'; choose from coreai, coreai-float32, coreai-literal, coreml",
     ):
         choose_engine("onnx", "tensorrt")
     with pytest.raises(RequestError, match="litert runs tflite bundles, not onnx"):

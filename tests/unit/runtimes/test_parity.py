@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Figure
 from exporter.errors import BundleError, ParityError
-from runtimes.engines import load_graph
+from runtimes.engines import CheckedGraph, load_graph
 from runtimes.measures import (
     CAP,
     FLOORS,
@@ -178,6 +178,33 @@ def test_sessions_from_elsewhere_are_measured_instead_of_an_engine(tiny, tmp_pat
     found = check_parity(tiny.path, tiny.manifest, load=load)
     assert asked == ["image_encoder", "mask_decoder"]
     assert {f.output for f in find_misses(found)} == {"low_res_masks"}
+
+
+@dataclass
+class InFloat:
+    """A graph that is computed in another arithmetic than its file's."""
+
+    inner: object
+    arithmetic: str = "float32"
+
+    def run(self, inputs):
+        return self.inner.run(inputs)
+
+
+def test_a_figure_says_in_which_arithmetic_the_graphs_behind_it_were_computed(tiny):
+    def load(graph):
+        loaded = load_graph(tiny, graph)
+        return CheckedGraph(loaded.spec, InFloat(loaded)) if graph == "image_encoder" else loaded
+
+    found = {f.graph: f for f in check_parity(tiny.path, tiny.manifest, load=load)}
+    said = {graph: figure.arithmetic for graph, figure in found.items()}
+    assert said == {
+        "image_encoder": "float32",
+        "mask_decoder": "",
+        "image_encoder+mask_decoder": "float32",
+    }
+    assert " (computed in float32) " in describe(found["image_encoder"])
+    assert "computed" not in describe(found["mask_decoder"])
 
 
 def test_scaled_logits_are_measured(tmp_path):

@@ -8,7 +8,8 @@ import torch
 from exporter.checkpoints.tables import NoInitialisation
 from exporter.errors import RequestError
 from exporter.graphs import Named, graphs_of
-from exporter.job import Job, mask_rule, prompt_rule, settle
+from exporter.host_rules import mask_rule, prompt_rule
+from exporter.job import Job, settle
 from exporter.models.layers import freeze
 from exporter.variants import Slots, load_variant, variants
 from exporter.variants._sizes import at_grid, find_grid, resize

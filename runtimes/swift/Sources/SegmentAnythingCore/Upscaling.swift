@@ -4,49 +4,56 @@ struct Taps {
     let weights: [Float]
     let reach: Int
 
-    /// Takes the weights of each row by old place; a place may come twice.
-    init(_ rows: [[(at: Int, weight: Double)]]) {
-        first = rows.map { row in row.map(\.at).min() ?? 0 }
-        let last = rows.map { row in row.map(\.at).max() ?? 0 }
-        reach = zip(first, last).map { $1 - $0 + 1 }.max() ?? 1
-        var weights = [Float](repeating: 0, count: rows.count * reach)
-        for (at, row) in rows.enumerated() {
-            for (place, weight) in row { weights[at * reach + place - first[at]] += Float(weight) }
+    /// Asks twice for the weights of every row by old place; a place may come twice. An array a row would be
+    /// ten thousands of allocations a click.
+    private init(_ count: Int, _ each: (_ row: Int, _ tap: (_ at: Int, _ weight: Double) -> Void) -> Void) {
+        var first = [Int](repeating: Int.max, count: count), reach = 1
+        for row in 0..<count {
+            var last = 0
+            each(row) { at, _ in
+                first[row] = min(first[row], at)
+                last = max(last, at)
+            }
+            reach = max(reach, last - first[row] + 1)
         }
-        self.weights = weights
+        var weights = [Float](repeating: 0, count: count * reach)
+        for row in 0..<count {
+            let start = row * reach - first[row]
+            each(row) { at, weight in weights[start + at] += Float(weight) }
+        }
+        (self.first, self.weights, self.reach) = (first, weights, reach)
     }
 
     /// Interpolates bilinearly with half-pixel centres.
-    static func bilinear(_ old: Int, _ new: Int) -> Taps { Taps(bilinearRows(old, new)) }
+    static func bilinear(_ old: Int, _ new: Int) -> Taps {
+        let found = Neighbours(from: old, to: new)
+        return Taps(new) { found.taps($0, $1) }
+    }
 
     /// Interpolates by cubic convolution (Keys 1981, a = -0.75) with half-pixel centres, edges clamped.
     static func bicubic(_ old: Int, _ new: Int) -> Taps {
-        Taps(
-            (0..<new).map { place in
-                let position = (Double(place) + 0.5) * Double(old) / Double(new) - 0.5
-                let first = Int(position.rounded(.down))
-                return (first - 1...first + 2).map { at in
-                    (min(max(at, 0), old - 1), cubic(abs(position - Double(at))))
-                }
-            })
+        Taps(new) { place, tap in
+            let position = (Double(place) + 0.5) * Double(old) / Double(new) - 0.5
+            let first = Int(position.rounded(.down))
+            for at in first - 1...first + 2 {
+                tap(min(max(at, 0), old - 1), cubic(abs(position - Double(at))))
+            }
+        }
     }
 
     /// Interpolates bilinearly to `middle`, keeps the first `kept` of it, and interpolates those to `new`.
     static func through(_ old: Int, _ middle: Int, kept: Int, _ new: Int) -> Taps {
-        let inner = bilinearRows(old, middle)
-        return Taps(
-            bilinearRows(kept, new).map { row in
-                row.flatMap { outer in
-                    inner[outer.at].map { (at: $0.at, weight: outer.weight * $0.weight) }
-                }
-            })
-    }
-
-    private static func bilinearRows(_ old: Int, _ new: Int) -> [[(at: Int, weight: Double)]] {
-        let found = Neighbours(from: old, to: new)
-        return (0..<new).map {
-            [(found.low[$0], 1 - found.part[$0]), (found.high[$0], found.part[$0])]
+        let inner = Neighbours(from: old, to: middle), outer = Neighbours(from: kept, to: new)
+        return Taps(new) { place, tap in
+            outer.taps(place) { at, weight in inner.taps(at) { tap($0, weight * $1) } }
         }
+    }
+}
+
+extension Neighbours {
+    fileprivate func taps(_ place: Int, _ tap: (_ at: Int, _ weight: Double) -> Void) {
+        tap(low[place], 1 - part[place])
+        tap(high[place], part[place])
     }
 }
 
@@ -66,7 +73,7 @@ struct Upscaling {
         case .bicubicOnce:
             rows = .bicubic(side, original.height)
             columns = .bicubic(side, original.width)
-        case .bilinearOnce:
+        case .bilinearOnce, .sigmoidBilinearOnce:
             rows = .bilinear(side, original.height)
             columns = .bilinear(side, original.width)
         case .cropBilinear:

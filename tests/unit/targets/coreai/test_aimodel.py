@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import gc
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +23,8 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.graphs import Graph
 from exporter.precision import load_precision
 from exporter.targets import Joining, Options, load_target
-from runtimes.engines import choose_engine
+from runtimes.engines import choose_engine, engine_in
+from runtimes.engines.coreai import takes_long
 
 ROOT = Path(__file__).parents[4]
 pytestmark = [
@@ -43,15 +47,22 @@ class Block(torch.nn.Module):
         return torch.sin(self.last(self.norm(x)))
 
 
-def graph(name, given, made):
+class Plain(Block):
+    """The same without the sine, which keeps all before it in float32."""
+
+    def forward(self, x):
+        return self.last(self.norm(x))
+
+
+def graph(name, given, made, kind=Block):
     torch.manual_seed(len(name))
     one, other = (TensorSpec(n, (1, 4, 32), "float32", "NCW") for n in (given, made))
-    return Graph(
-        GraphSpec(name, (one,), (other,), "image"), Block().eval(), (torch.zeros(1, 4, 32),)
-    )
+    spec = GraphSpec(name, (one,), (other,), "image")
+    return Graph(spec, kind().eval(), (torch.zeros(1, 4, 32),))
 
 
 GRAPHS = (graph("first", "x", "y"), graph("second", "y", "z"))
+PLAIN = (graph("plain", "x", "y", Plain),)
 MANIFEST = SimpleNamespace(
     variant="demo",
     precision="fp32",
@@ -61,11 +72,11 @@ MANIFEST = SimpleNamespace(
 )
 
 
-def write(folder, precision):
+def write(folder, precision, graphs=GRAPHS):
     target, folder = load_target("coreai"), Path(folder)
     (folder / "parts").mkdir(parents=True)
     wanted = load_precision(precision)
-    files = [target.lower(each, wanted, folder / "parts", Options()) for each in GRAPHS]
+    files = [target.lower(each, wanted, folder / "parts", Options()) for each in graphs]
     return target.join(Joining(MANIFEST, tuple(files), folder / "parts", folder))
 
 
@@ -82,6 +93,55 @@ def test_both_functions_compute_as_torch_does(tmp_path):
             assert got.dtype == np.float32
             wanted = each.module(torch.from_numpy(values)).detach().numpy()
             assert 0 <= np.abs(got - wanted).max() < most
+
+
+def test_half_arithmetic_is_computed_as_the_file_says_or_in_float32_on_its_weights(tmp_path):
+    (file,) = write(tmp_path / "half", "fp16", PLAIN)
+    (whole,) = write(tmp_path / "float", "fp32", PLAIN)
+    values = np.linspace(-2, 2, 128, dtype=np.float32).reshape(1, 4, 32)
+
+    def run(engine, made, folder):
+        loaded = choose_engine("coreai", engine).open(tmp_path / folder / made.file, made, 1)
+        return loaded.run({"x": values})["y"], loaded.arithmetic
+
+    module = copy.deepcopy(PLAIN[0].module)
+    with torch.no_grad():
+        for each in module.parameters():
+            each.copy_(each.half().float())
+    wanted = module(torch.from_numpy(values)).detach().numpy()
+    literal, said = run("coreai-literal", file, "half")
+    assert said == ""
+    assert np.abs(literal - wanted).max() > 1e-5
+    widened, said = run("coreai-float32", file, "half")
+    assert said == "float32"
+    assert np.abs(widened - wanted).max() < 2e-6
+    assert run("coreai-float32", whole, "float")[1] == ""
+
+
+def test_what_takes_long_is_computed_in_float32_unless_it_is_to_be_literal(tmp_path):
+    (file,) = write(tmp_path, "fp16", PLAIN)
+    image = TensorSpec("image", (1, 4, 32), "float32", "NCW")
+    spec = dataclasses.replace(file.spec, inputs=(image,))
+    large = dataclasses.replace(file, spec=spec, multiply_accumulates=3_000_000_000)
+    assert takes_long(large)
+    assert not takes_long(dataclasses.replace(large, multiply_accumulates=1_000_000_000))
+    assert not takes_long(dataclasses.replace(large, spec=file.spec))
+    for engine, said in (("coreai", "float32"), ("coreai-literal", "")):
+        loaded = choose_engine("coreai", engine).open(tmp_path / file.file, large, 1)
+        assert loaded.arithmetic == said
+    assert engine_in("coreai", "literal") == "coreai-literal"
+    assert engine_in("coreai", "quick") == "coreai-float32"
+
+
+def test_a_process_that_ends_leaves_no_files(tmp_path, monkeypatch):
+    (file,) = write(tmp_path / "half", "fp16", PLAIN)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    loaded = choose_engine("coreai", "coreai-float32").open(tmp_path / "half" / file.file, file, 1)
+    assert list((tmp_path / "tmp").rglob("*.aimodel*"))
+    del loaded
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_another_process_writes_the_same_bytes_without_a_date_or_a_path(tmp_path):

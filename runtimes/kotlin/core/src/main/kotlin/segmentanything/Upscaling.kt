@@ -3,49 +3,73 @@ package segmentanything
 import kotlin.math.abs
 import kotlin.math.floor
 
-/** One weight of an old place. */
-internal class Tap(val at: Int, val weight: Double)
+/** Takes the weight of an old place. */
+internal fun interface TakeTap {
+    fun take(at: Int, weight: Double)
+}
 
-/** A sparse matrix of a row for each new place: [reach] weights from the old place [first] on. */
-internal class Taps(rows: List<List<Tap>>) {
-    val first = IntArray(rows.size) { at -> rows[at].minOf { it.at } }
-    val reach = rows.indices.maxOfOrNull { at -> rows[at].maxOf { it.at } - first[at] + 1 } ?: 1
-    val weights = FloatArray(rows.size * reach)
+/**
+ * A sparse matrix of [count] rows, one for each new place: [reach] weights from the old place [first] on.
+ *
+ * [each] is asked twice for the weights of every row; a place may come twice. A list a row would be ten
+ * thousands of objects a click.
+ */
+internal class Taps private constructor(count: Int, each: (row: Int, tap: TakeTap) -> Unit) {
+    val first = IntArray(count) { Int.MAX_VALUE }
+    val reach: Int
+    val weights: FloatArray
 
     init {
-        for ((at, row) in rows.withIndex()) {
-            for (tap in row) weights[at * reach + tap.at - first[at]] += tap.weight.toFloat()
+        var row = 0
+        var last = 0
+        val widen = TakeTap { at, _ ->
+            first[row] = minOf(first[row], at)
+            last = maxOf(last, at)
         }
+        var most = 1
+        while (row < count) {
+            last = 0
+            each(row, widen)
+            most = maxOf(most, last - first[row] + 1)
+            row++
+        }
+        reach = most
+        val found = FloatArray(count * most)
+        val add = TakeTap { at, weight -> found[row * most + at - first[row]] += weight.toFloat() }
+        row = 0
+        while (row < count) {
+            each(row, add)
+            row++
+        }
+        weights = found
     }
 
     companion object {
         /** Interpolates bilinearly with half-pixel centres. */
-        fun bilinear(old: Int, new: Int) = Taps(bilinearRows(old, new))
+        fun bilinear(old: Int, new: Int): Taps {
+            val found = Neighbours(old, new)
+            return Taps(new) { place, tap -> found.taps(place, tap) }
+        }
 
         /** Interpolates by cubic convolution (Keys 1981, a = -0.75) with half-pixel centres, edges clamped. */
-        fun bicubic(old: Int, new: Int) = Taps(
-            List(new) { place ->
-                val position = (place + 0.5) * old / new - 0.5
-                val first = floor(position).toInt()
-                (first - 1..first + 2).map { Tap(it.coerceIn(0, old - 1), cubic(abs(position - it))) }
-            }
-        )
+        fun bicubic(old: Int, new: Int) = Taps(new) { place, tap ->
+            val position = (place + 0.5) * old / new - 0.5
+            val first = floor(position).toInt()
+            for (at in first - 1..first + 2) tap.take(at.coerceIn(0, old - 1), cubic(abs(position - at)))
+        }
 
         /** Interpolates bilinearly to [middle], keeps the first [kept] of it, and interpolates those to [new]. */
         fun through(old: Int, middle: Int, kept: Int, new: Int): Taps {
-            val inner = bilinearRows(old, middle)
-            return Taps(
-                bilinearRows(kept, new).map { row ->
-                    row.flatMap { outer -> inner[outer.at].map { Tap(it.at, outer.weight * it.weight) } }
-                }
-            )
+            val inner = Neighbours(old, middle)
+            val outer = Neighbours(kept, new)
+            return Taps(new) { place, tap ->
+                outer.taps(place) { at, weight -> inner.taps(at) { i, part -> tap.take(i, weight * part) } }
+            }
         }
 
-        private fun bilinearRows(old: Int, new: Int): List<List<Tap>> {
-            val found = Neighbours(old, new)
-            return List(new) {
-                listOf(Tap(found.low[it], 1 - found.part[it]), Tap(found.high[it], found.part[it]))
-            }
+        private fun Neighbours.taps(place: Int, tap: TakeTap) {
+            tap.take(low[place], 1 - part[place])
+            tap.take(high[place], part[place])
         }
 
         private fun cubic(x: Double): Double {
@@ -115,7 +139,7 @@ internal class Upscaling(private val rows: Taps, private val columns: Taps) {
                 Upscaling(taps(original.height, published.height), taps(original.width, published.width))
             return when (how) {
                 Upscale.BICUBIC_ONCE -> each { new, _ -> Taps.bicubic(side, new) }
-                Upscale.BILINEAR_ONCE -> each { new, _ -> Taps.bilinear(side, new) }
+                Upscale.BILINEAR_ONCE, Upscale.SIGMOID_BILINEAR_ONCE -> each { new, _ -> Taps.bilinear(side, new) }
                 // The part of the logits that the picture covers, straight to its size.
                 Upscale.CROP_BILINEAR -> each { new, _ ->
                     Taps.bilinear(maxOf(1, side * new / original.longest), new)

@@ -1,6 +1,8 @@
 package segmentanything.jvm
 
+import com.sun.management.ThreadMXBean
 import java.io.File
+import java.lang.management.ManagementFactory
 import java.util.Locale
 import kotlin.system.exitProcess
 import kotlinx.coroutines.runBlocking
@@ -39,15 +41,26 @@ private suspend fun time(sam: SegmentAnything, asked: Arguments, earlier: Tensor
     val picture = readPicture(asked.picture)
     val images = mutableListOf<Long>()
     val clicks = mutableListOf<Long>()
+    val bytes = mutableListOf<Long>()
     repeat(asked.times) {
         val start = System.nanoTime()
         sam.setImage(picture)
         val encoded = System.nanoTime()
+        val before = allocated()
+        val asking = System.nanoTime()
         sam.predict(asked.prompts, earlier, asked.multimask)
+        clicks += System.nanoTime() - asking
         images += encoded - start
-        clicks += System.nanoTime() - encoded
+        bytes += allocated() - before
     }
     println("setImage ${median(images)} ms, predict ${median(clicks)} ms: medians of ${asked.times} here")
+    println("predict allocates ${"%.2f".format(Locale.ROOT, bytes.sorted()[bytes.size / 2] / 1e6)} MB")
+}
+
+/** Bytes that all living threads have allocated so far. */
+private fun allocated(): Long {
+    val threads = ManagementFactory.getThreadMXBean() as ThreadMXBean
+    return threads.getThreadAllocatedBytes(threads.allThreadIds).sum()
 }
 
 private fun median(times: List<Long>): String =

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.targets.coreml._palette import cluster
+from exporter.targets._palette import cluster
 
 
 def weights(shape=(96, 128), dtype=np.float16):
