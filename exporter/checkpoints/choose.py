@@ -25,6 +25,7 @@ from exporter.checkpoints.names import (
     is_training,
     network_prefix,
     prefixes,
+    training_beside,
     without_wrappers,
     wrappers_in,
 )
@@ -162,7 +163,12 @@ def _unchosen(checkpoint: Checkpoint, sets: Mapping[str, Tensors], wanted: Wante
     prefix = network_prefix(found.names)
     inside = {name.removeprefix(prefix) for name in found.names}
     prefix = prefix if len(inside) == len(found.names) else ""
-    named = {name.removeprefix(prefix): found.tensors[held] for name, held in found.names.items()}
+    training = training_beside(found.names, prefix)
+    named = {
+        name.removeprefix(prefix): found.tensors[held]
+        for name, held in found.names.items()
+        if name not in training
+    }
     taken = Taken(printable(place), printable(prefix))
     return dataclasses.replace(checkpoint, tensors=named, taken=taken)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 TRAINING = re.compile(
     r"loss|criterion|metric|optim|sched|averag|confmat|meter|auroc|jaccard|accuracy|"
@@ -71,3 +71,10 @@ def network_prefix(names: Iterable[str]) -> str:
     """Return what mostly stands before the name of a network's part; empty if none has one."""
     heads = Counter(found[1] for name in names if (found := _PART.match(name)) is not None)
     return heads.most_common(1)[0][0] if heads else ""
+
+
+def training_beside(names: Collection[str], prefix: str) -> set[str]:
+    """List the names that are training's beside a network whose parts are named under a prefix."""
+    apart = {name for name in names if _PART.match(name) is None}
+    whole = len(apart) < len(names)
+    return {name for name in apart if whole and is_beside(name, prefix)}
