@@ -24,7 +24,9 @@ _OTHERS = (
     (0, b"\x93NUMPY", "a numpy array"),
 )
 """Place, bytes there, and what they are of."""
-_HEAD = 512
+_HEAD, _BLOCK = 8192, 512
+_ABOUT = (b"x", b"g", b"L", b"K")
+"""Kinds of tar headers that are about the next member."""
 _ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".tar")
 
 
@@ -63,11 +65,17 @@ def _gzip_head(data: mmap.mmap) -> bytes:
         return b""
 
 
-def _member(header: bytes) -> str:
-    """Read the first name of a tar archive; empty if it is a header for a long one."""
-    name, folder = header[:100].split(b"\0")[0], header[345:500].split(b"\0")[0]
-    path = folder + b"/" + name if folder else name
-    return "" if b"@" in name or b"PaxHeader" in name else path.decode("utf-8", "replace")
+def _member(head: bytes) -> str:
+    """Read the first name of a tar archive; empty if it is not in its first bytes."""
+    at = 0
+    while len(header := head[at : at + _BLOCK]) == _BLOCK:
+        if header[156:157] not in _ABOUT:
+            return header[:100].split(b"\0")[0].decode("utf-8", "replace")
+        size = header[124:136].strip(b" \0")  # of what is about the next member, as its time
+        if not size or set(size) - set(b"01234567"):
+            break
+        at += _BLOCK * (2 + int(size, 8) // _BLOCK)
+    return ""
 
 
 def _packed(kind: str, member: str, command: str) -> CheckpointError:
