@@ -20,6 +20,7 @@ from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
 from exporter.host_rules import mask_rule, prompt_rule
+from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
 from exporter.preparation import prepare
@@ -38,7 +39,7 @@ from exporter.variants._sizes import resize
 PARITIES = ("usual", "literal")
 """How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
 _CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
-_PATHS = (*_CHECKPOINTS, "recipe", "calibration")
+_PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
 FLOORS_MODULE = "runtimes.measures"
 """Reached by name: imports flow from there to here."""
 
@@ -79,6 +80,7 @@ class Job:
         calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
+        evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -108,6 +110,7 @@ class Job:
     calibration: Path | str | None = None
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
+    evaluate: Path | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -231,6 +234,7 @@ class Order:
         chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
         few_bits: what is asked to stay float; None for the defaults.
         recipe: the one that was given, or None.
+        judged: the user's pictures to judge the bundles on, or None.
     """
 
     variant: Variant
@@ -243,6 +247,7 @@ class Order:
     chosen: ChosenPictures | None = None
     few_bits: FewBits | None = None
     recipe: Recipe | None = None
+    judged: JudgedPictures | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
@@ -374,6 +379,7 @@ def settle(job: Job, variant: Variant) -> Order:
         chosen,
         few_bits,
         recipe,
+        None if job.evaluate is None else find_judged(Path(job.evaluate)),
     )
 
 

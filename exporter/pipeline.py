@@ -24,6 +24,7 @@ from exporter.bundle.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
     Calibration,
+    Evaluation,
     GraphFile,
     Manifest,
     Source,
@@ -40,7 +41,7 @@ from exporter.errors import BundleError, LoweringError, RequestError, SamExportE
 from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
-from exporter.recording import compensations_of, record_goldens, rule_of, samples_of
+from exporter.recording import asked_of, compensations_of, record_goldens, rule_of, samples_of
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
@@ -49,10 +50,10 @@ from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant,
 if TYPE_CHECKING:
     from torch import nn
 
-    from exporter.budget import Network
+    from exporter.budget import Measured, Network
+    from exporter.evaluation import Asked
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
-    from exporter.samples import Samples
 
 
 def export(
@@ -129,11 +130,12 @@ def export_network(
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
         keeping = settle_keeping(order, graphs, works[0].draft, rule_of(order), report)
-        with samples_of(order, graphs, report) as samples:
+        asked_torch = asked_of(order, graphs, works[0].draft, report)
+        with samples_of(order, graphs, report) as samples, asked_torch as asked:
             goldens = record_goldens(order, graphs, report)
             pairs = zip(works, finished, strict=True)
             compensations = compensations_of(order, graphs, samples)
-            made = Network(graphs, goldens, samples, keeping, compensations)
+            made = Network(graphs, goldens, samples, keeping, compensations, asked)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
@@ -188,6 +190,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
         published_size=variant.published_size,
+        evaluation=_evaluation(order),
     )
 
 
@@ -197,6 +200,11 @@ def _calibration(order: Order) -> Calibration | None:
     from exporter.samples import calibration_of
 
     return calibration_of(order.ranges, order.chosen, order.variant.preprocess.size)
+
+
+def _evaluation(order: Order) -> Evaluation | None:
+    judged = order.judged
+    return None if judged is None else Evaluation(len(judged.pictures), judged.sha256)
 
 
 @dataclass(frozen=True)
@@ -258,12 +266,11 @@ class PendingBundle:
         from exporter.budget import Searched, lower_within
         from exporter.graphs.image_encoder import as_padded
 
-        rule, final = self.draft.preprocess, self.folder
-        padded = [as_padded(graph, rule) for graph in network.graphs]
+        final = self.folder
+        padded = [as_padded(graph, self.draft.preprocess) for graph in network.graphs]
         made: dict[str, tuple[frozenset[str], GraphFile]] = {}
-        claimed, force = self.place.claims[final], self.place.force
         with (
-            staging(claimed, force=force) as folder,
+            staging(self.place.claims[final], force=self.place.force) as folder,
             interruptible(folder / LOG),
             self._parts(folder) as parts,
         ):
@@ -288,15 +295,21 @@ class PendingBundle:
                 return unchecked
 
             unchecked, trials = lower_within(network, folder, lower, self.report)
-            if self.order.precision.judged:
-                recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
-                (folder / RECIPE).write_bytes(recipe.to_json().encode())
-            checked = self._check(unchecked, folder, network.samples)
+            self._keep_recipe(folder, network, trials)
+            checked = self._check(unchecked, folder, network)
             if self.place.glue:
                 put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
+        if network.asked is not None:
+            self.report(f"{final.name}: see {network.asked.show(final)}")
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
+
+    def _keep_recipe(self, folder: Path, network: Network, trials: Sequence[Measured]) -> None:
+        """Write down what stayed float, if the precision is judged by its masks."""
+        if self.order.precision.judged:
+            recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
+            (folder / RECIPE).write_bytes(recipe.to_json().encode())
 
     @contextmanager
     def _parts(self, folder: Path) -> Iterator[Path]:
@@ -307,15 +320,26 @@ class PendingBundle:
         with TemporaryDirectory(prefix="sam-export-") as parts:
             yield Path(parts)
 
-    def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
+    def _check(self, unchecked: Manifest, folder: Path, network: Network) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
         place = self.place
         check = Check(
             self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
         )
-        verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
-        return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
+        gate = network.samples.gate if network.samples else ()
+        verdict = check.run(folder, self.folder.name, gate)
+        checked = dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
+        return self._judge(checked, folder, network.asked)
+
+    def _judge(self, checked: Manifest, folder: Path, asked: Asked | None) -> Manifest:
+        """Judge the written graphs on the user's pictures, and add the figures."""
+        if asked is None or checked.evaluation is None:
+            return checked
+        self.report(f"{self.folder.name}: its masks on your pictures")
+        figures = asked.judge(folder, self.folder.name)
+        judged = dataclasses.replace(checked.evaluation, figures=figures)
+        return dataclasses.replace(checked, evaluation=judged)
 
     def _goldens(self, manifest: Manifest, padded: Sequence[Graph], network: Network) -> Arrays:
         """Add the goldens that depend on the target to those that every target shares."""

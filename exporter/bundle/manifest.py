@@ -186,6 +186,43 @@ class Calibration:
     gate_seed: Count
 
 
+@dataclass(frozen=True)
+class EvaluationFigure:
+    """How good the masks of one kind of prompt are on the user's own pictures.
+
+    Attributes:
+        prompts: `point` (inside an object), `box` (around it), `box_point` (both), or `given`
+            (the user's own).
+        cases: prompt sets of that kind.
+        torch_iou: mean IoU of the float32 torch network's masks with the labelled objects; None if
+            no label says which object is meant.
+        exported_iou: the same of the masks that the bundle gives.
+        agreement: mean IoU of the bundle's masks with torch's.
+        worst_agreement: the least of these.
+    """
+
+    prompts: Name
+    cases: Count
+    torch_iou: Share | None
+    exported_iou: Share | None
+    agreement: Share
+    worst_agreement: Share
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the bundle was judged on, if pictures were given (`--evaluate`), and the figures.
+
+    Attributes:
+        pictures: how many.
+        sha256: of the lines `sha256sum` prints for every file of the folder that was read.
+    """
+
+    pictures: Count
+    sha256: Sha256
+    figures: Annotated[tuple[EvaluationFigure, ...], Meta(max_length=16)] = ()
+
+
 STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
@@ -223,6 +260,7 @@ class Manifest:
             palettes, `block16` has a scale for each 16 weights; else empty.
         published_size: side of the published network's input, in pixels, if this one's is another:
             a departure from what was published; else None.
+        evaluation: on the user's own pictures; None if none were given.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -251,6 +289,7 @@ class Manifest:
     degraded: bool = False
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     published_size: Side | None = None
+    evaluation: Evaluation | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
