@@ -124,7 +124,13 @@ def parser() -> Parser:
     _add_storage(made)
     _add_kept(made)
     _add_pictures(made)
-    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
+    add(
+        "-o",
+        "--output",
+        type=unicode_path,
+        default=Path("bundles"),
+        help="folder (default: bundles)",
+    )
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add(
         "--sign",

@@ -350,6 +350,8 @@ def settle(job: Job, variant: Variant) -> Order:
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
+        if not isinstance(variant.prompting, Slots):
+            raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
         preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
         variant = dataclasses.replace(variant, preprocess=preprocess)
     few_bits, recipe = few_bits_of(job, precision)

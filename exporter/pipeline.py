@@ -76,7 +76,7 @@ def export(
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if given.checkpoint is not None or job.lora is not None:
+    if given.checkpoint is not None or given.decoder is not None or job.lora is not None:
         settle(job, variant) if job.variant else formats(job)  # before a large file is read
         known = [variant] if job.variant or not job.checkpoint else variants().values()
         path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def summary(bundle: Bundle) -> str:
-    """Sum a bundle up in one line: graph sizes and the main parity figures."""
+    """Sum a bundle up in one line: systems, graph sizes and the main parity figures."""
+    # A precision may need a later iOS than was asked for.
+    systems = f"{bundle.manifest.platform}; " if "iOS" in bundle.manifest.platform else ""
     degraded = " (degraded)" if bundle.manifest.degraded else ""
     others = {f.graph: f.arithmetic for f in bundle.manifest.parity if f.arithmetic}
     names = [graph.spec.name for graph in bundle.manifest.graphs if graph.spec.name in others]
     computed = f"; {', '.join(names)} checked in {others[names[0]]} arithmetic" if names else ""
-    return f"{bundle.path}{degraded}: {_figures(bundle.manifest)}{computed}"
+    return f"{bundle.path}{degraded}: {systems}{_figures(bundle.manifest)}{computed}"
 
 
 def _figures(manifest: Manifest) -> str:

@@ -82,9 +82,11 @@ def _measure(arguments: Arguments) -> int:
     elif summaries:
         refused = {profile.id for profile in outcome.profiles if profile.refused}
         timed = [summary for summary in summaries if summary.id not in refused]
-        print(tables.measured(timed) or "nothing was timed")
+        if timed:
+            print(tables.measured(timed))
         if arguments.delegate == EACH:
-            print(f"\n{tables.placements(outcome.profiles)}")
+            print()
+            print(tables.placements(outcome.profiles))
     for device, error in outcome.failures:
         _say_error(f"{device}: {error}")
     return max((error.exit_status for _, error in outcome.failures), default=0)

@@ -12,7 +12,12 @@ from exporter.checkpoints.lora_adapter import (
     require_base,
 )
 from exporter.checkpoints.lora_options import LoraOptions
-from exporter.checkpoints.mask_tokens import PUBLISHED, count_mask_tokens, with_mask_tokens
+from exporter.checkpoints.mask_tokens import (
+    PUBLISHED,
+    count_mask_tokens,
+    with_mask_tokens,
+    with_token_shapes,
+)
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, RequestError
 from exporter.printable import printable
@@ -21,7 +26,11 @@ from exporter.variants import Variant
 
 
 def adapt(
-    variant: Variant, checkpoint: Checkpoint, options: LoraOptions, report: Progress
+    variant: Variant,
+    checkpoint: Checkpoint,
+    options: LoraOptions,
+    report: Progress,
+    decoder: Checkpoint | None = None,
 ) -> tuple[Variant, Checkpoint]:
     """Change the variant to what the checkpoint holds, and say how it differs.
 
@@ -30,6 +39,7 @@ def adapt(
         checkpoint: with the network's tensors alone (`exporter.checkpoints.choose`).
         options: an adapter for it, and what no file says of LoRA.
         report: called with each difference.
+        decoder: the file that replaces the checkpoint's mask decoder; None for none.
 
     Raises:
         CheckpointError: the adapter does not fit, or the variant cannot be built so.
@@ -41,7 +51,12 @@ def adapt(
     if adapters is not None:
         variant = with_adapters(variant, adapters)
         changes.append(str(adapters))
-    count = count_mask_tokens(checkpoint.tensors)
+        if adapters.form.note:
+            report(f"{variant.name}: {adapters.form.note}")
+    count = count_mask_tokens((decoder or checkpoint).tensors)
+    if decoder is not None and count is not None:  # the other decoder's shapes, to be replaced
+        shaped = with_token_shapes(checkpoint.tensors, count)
+        checkpoint = dataclasses.replace(checkpoint, tensors=dict(shaped))
     if count is not None and count != PUBLISHED:
         variant = with_mask_tokens(variant, count)
         changes.append(f"mask tokens: {count}, published with {PUBLISHED}")

@@ -35,12 +35,21 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Form:
-    """A kind of adapter: its tensors in a block, and the one whose rows are its inner width."""
+    """A kind of adapter.
+
+    Attributes:
+        name: of the project.
+        tensors: of a block.
+        inner: the one whose rows are the inner width.
+        block: class of `exporter.models.vit_adapters`.
+        note: what its training did that no tensor tells.
+    """
 
     name: str
     tensors: frozenset[str]
     inner: str
     block: str
+    note: str
 
 
 _FORMS = (
@@ -51,6 +60,8 @@ _FORMS = (
         ),
         "MLP_Adapter.D_fc1.weight",
         "MedicalBlock",
+        "its training resizes the position tables when it runs, to a size that no tensor tells: "
+        "give it with --input-size if it was not 1024",
     ),
     Form(
         "SAM-Med2D",
@@ -61,6 +72,8 @@ _FORMS = (
         | {"Adapter.norm.bias"},
         "Adapter.channel.0.weight",
         "Med2dBlock",
+        "its training normalises pictures as SAM does and then stretches them to 256 pixels, each "
+        "the nearest one: no --preprocess is exactly that",
     ),
 )
 

@@ -208,9 +208,10 @@ class _Set:
     @classmethod
     def of(cls, place: str, tensors: Tensors, patterns: tuple[str, ...]) -> _Set:
         named = without_wrappers(tensors)
-        ignored = tuple(n for n, plain in named.items() if _is_ignored(n, plain, patterns))
-        names = {plain: name for name, plain in named.items() if name not in set(ignored)}
-        return cls(place, tensors, names, ignored, patterns)
+        spelt = _spellings(named) if patterns else {}
+        ignored = {name: name for name, each in spelt.items() if _is_ignored(each, patterns)}
+        names = {plain: name for name, plain in named.items() if name not in ignored}
+        return cls(place, tensors, names, tuple(ignored), patterns)
 
     def fitting(self, fits: Fits) -> list[_Choice]:
         """List what fits: all of it, or what is under a prefix; several if names repeat."""
@@ -219,16 +220,24 @@ class _Set:
             for prefix in prefixes(self.names)
         }
         for prefix, held in inside.items():
-            own = {name for name in held if not is_training(name)}
-            twins = [other for other in inside if other != prefix and inside[other] >= own and own]
-            groups = [prefix, *twins]
-            left = [n for n in self.names if not any(_is_under(n, g, own) for g in groups)]
-            if not own or not all(any(is_beside(n, group) for group in groups) for n in left):
-                continue
-            if fits({name: self.tensors[self.names[prefix + name]] for name in own}):
-                alone = len(groups) == 1
-                return [self._choice(group, own, left, alone=alone) for group in groups]
+            # A part's own names may sound like training's: `iou_token`.
+            quiet = {name for name in held if not is_training(name)}
+            for own in (held, quiet) if len(quiet) < len(held) else (held,):
+                twins = [each for each in inside if each != prefix and inside[each] >= own]
+                found = self._under([prefix, *twins], own, fits) if own else []
+                if found:
+                    return found
         return []
+
+    def _under(self, groups: Sequence[str], own: set[str], fits: Fits) -> list[_Choice]:
+        """Choose these names under each prefix, if they fit and the rest is training's."""
+        left = [n for n in self.names if not any(_is_under(n, group, own) for group in groups)]
+        if not all(any(is_beside(n, group) for group in groups) for n in left):
+            return []
+        if not fits({name: self.tensors[self.names[groups[0] + name]] for name in own}):
+            return []
+        alone = len(groups) == 1
+        return [self._choice(group, own, left, alone=alone) for group in groups]
 
     def _choice(self, prefix: str, own: set[str], left: Sequence[str], *, alone: bool) -> _Choice:
         names = {n: held for n, held in self.names.items() if _is_under(n, prefix, own)}
@@ -260,16 +269,23 @@ def _head(name: str, rest: str) -> str | None:
     return name.removesuffix(rest) if name.endswith(rest) else None
 
 
-def _is_ignored(name: str, plain: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, each) or fnmatchcase(plain, each) for each in patterns)
+def _spellings(named: Mapping[str, str]) -> dict[str, set[str]]:
+    """Name in the file -> that, without wrappers' words, and without the network's prefix too."""
+    prefix = network_prefix(named.values())
+    return {name: {name, plain, plain.removeprefix(prefix)} for name, plain in named.items()}
+
+
+def _is_ignored(spellings: Iterable[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in spellings for pattern in patterns)
 
 
 def _require_named(
     checkpoint: Checkpoint, sets: Mapping[str, Tensors], patterns: tuple[str, ...]
 ) -> None:
     """CheckpointError if a pattern names no tensor."""
-    every = {name for tensors in sets.values() for name in tensors}
-    every |= {plain for tensors in sets.values() for plain in without_wrappers(tensors).values()}
+    every: set[str] = set()
+    for tensors in sets.values():
+        every.update(*_spellings(without_wrappers(tensors)).values())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in every):
             near = closest(pattern, sorted(every)) if len(every) <= _MOST_COMPARED else ()

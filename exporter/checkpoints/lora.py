@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 Form = Literal["PEFT", "SAMed", "finetune-SAM", "loralib"]
 Rows = Literal["all", "first", "middle", "last"]
 Scale = Callable[["Update"], float]
+MOST_RANK = 1024
+"""Bounds the products that a file can ask for; published ranks are 4 to 256."""
 
 _PEFT = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])(?:\.(?P<name>[^.]+))?\.weight$")
+_PEFT_MODEL = "base_model.model."
+"""Stands before all names, or inside them if one part of the network was wrapped."""
 _LORALIB = re.compile(r"^(?P<layer>.+)\.lora_(?P<end>[AB])$")
 _LIST = re.compile(r"^w_(?P<end>[ab])_(?P<index>\d{1,4})(?:\.weight)?$")
 _FUSED = re.compile(r"^(?P<layer>.+)\.linear_(?P<end>[ab])_(?P<part>[qkv])\.weight$")
@@ -116,7 +120,8 @@ def parse(tensors: Mapping[str, Tensor]) -> Parsed:
     ends: dict[tuple[str, str, str], dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
     adapters = set[str]()
-    for name, tensor in tensors.items():
+    for held, tensor in tensors.items():
+        name = held.replace(_PEFT_MODEL, "")
         key, end, adapter = _place(name)
         if key is None:
             plain[name] = tensor
@@ -194,7 +199,8 @@ def _joined(
 def _require_rank(named: str, down: Tensor, up: Tensor) -> None:
     shaped = down.ndim == up.ndim and down.ndim in (2, 4) and up.shape[2:] in ((), (1, 1))
     rank = len(down) if shaped else 0
-    if not shaped or up.shape[1] != rank or not 1 <= rank <= min(down.shape[1], len(up)):
+    most = min(down.shape[1], len(up), MOST_RANK) if shaped else 0
+    if not shaped or up.shape[1] != rank or not 1 <= rank <= most:
         raise CheckpointError(
             f"holds a LoRA pair that does not fit: {named}, {tuple(down.shape)} and "
             f"{tuple(up.shape)}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_PEFT = "base_model.model."
+_PARTS = ("image_encoder.", "vision_encoder.", "mask_decoder.")
 _WRAPPERS = 3
 _FUSED = re.compile(
     r"^(?:.*\.)?(?:image_encoder|vision_encoder)\.(?:trunk\.)?(?:blocks|layers)\.(\d{1,3})"
@@ -82,7 +82,7 @@ def fold_adapter(
             "Sam_LoRA's, finetune-SAM's or loralib's"
         )
     names = _Names(variant, base)
-    parsed = _without_wrappers(parsed, names)
+    parsed = _in_base(parsed, names)
     layers = [update.layer for update in parsed.updates]
     named = {own: names.find(own) for own in (*parsed.plain, *(f"{la}.weight" for la in layers))}
     if strange := sorted(own for own, ours in named.items() if ours is None):
@@ -99,6 +99,8 @@ def fold_adapter(
     moved = dataclasses.replace(parsed, updates=updates)
     folded = fold_parsed(tensors, moved, adapter.path, options)
     more = f", {len(whole)} tensors replaced" if whole else ""
+    if whole and parsed.listed:
+        more += "; SAMed trains on pictures of 0..1, with no mean, no deviation and no prompt"
     return Folded(folded.tensors, folded.said + more)
 
 
@@ -213,23 +215,33 @@ class _Names:
         return None
 
 
-def _without_wrappers(parsed: Parsed, names: _Names) -> Parsed:
-    """Take off what all names of an adapter begin with and its base's do not."""
+def _in_base(parsed: Parsed, names: _Names) -> Parsed:
+    """Give an adapter's names what its base's begin with: less wrappers, or a part's own name."""
     own = [*parsed.plain, *(f"{update.layer}.weight" for update in parsed.updates)]
-    prefix = _PEFT if own and all(name.startswith(_PEFT) for name in own) else ""
+    prefix, lead = "", ""
     for _ in range(_WRAPPERS):
         if not own or any(names.find(name.removeprefix(prefix)) for name in own):
             break
-        part = own[0].removeprefix(prefix).partition(".")[0]
-        longer = f"{prefix}{part}."
+        longer = f"{prefix}{own[0].removeprefix(prefix).partition('.')[0]}."
         if not all(name.startswith(longer) for name in own):
+            prefix, lead = "", _part_of(own, names)
             break
         prefix = longer
+
+    def named(name: str) -> str:
+        return lead + name.removeprefix(prefix)
+
     return dataclasses.replace(
         parsed,
-        plain={name.removeprefix(prefix): tensor for name, tensor in parsed.plain.items()},
-        updates=tuple(at_layer(each, each.layer.removeprefix(prefix)) for each in parsed.updates),
+        plain={named(name): tensor for name, tensor in parsed.plain.items()},
+        updates=tuple(at_layer(each, named(each.layer)) for each in parsed.updates),
     )
+
+
+def _part_of(own: list[str], names: _Names) -> str:
+    """Find the part that an adapter was trained in alone; empty if it is none."""
+    found = (lead for lead in _PARTS if all(names.find(lead + name) for name in own))
+    return next(found, "")
 
 
 def _some(names: list[str]) -> str:

@@ -63,22 +63,22 @@ def count_mask_tokens(tensors: Mapping[str, Tensor]) -> int | None:
 
 def with_published_tokens(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Give a decoder of another count the published shapes, to recognise it by; values repeat."""
-    count = count_mask_tokens(tensors)
-    if count in (None, PUBLISHED):
+    return with_token_shapes(tensors, PUBLISHED)
+
+
+def with_token_shapes(tensors: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
+    """Give a decoder the shapes of so many mask tokens; the first one's values repeat."""
+    if count_mask_tokens(tensors) in (None, count):
         return tensors
     shaped: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        own = _HYPERNETWORK.search(name)
+        own = hypernetwork_of(name)
         if own is None:
             rows = is_token_table(name) or _LAST_LAYER.search(name)
-            shaped[name] = _published_rows(tensor) if rows else tensor
-        elif int(own[1]) == 0:
-            shaped |= {renumbered(name, index): tensor for index in range(PUBLISHED)}
+            shaped[name] = tensor[:1].expand(count, *tensor.shape[1:]) if rows else tensor
+        elif own == 0:
+            shaped |= {renumbered(name, index): tensor for index in range(count)}
     return shaped
-
-
-def _published_rows(tensor: Tensor) -> Tensor:
-    return tensor[:1].expand(PUBLISHED, *tensor.shape[1:])
 
 
 def with_mask_tokens(variant: Variant, count: int) -> Variant:

@@ -80,6 +80,7 @@ def read_own(
     # These bring torch, after the file is sound.
     from exporter.checkpoints.adapt import adapt
     from exporter.checkpoints.choose import choose
+    from exporter.checkpoints.parts import is_in_parts
     from exporter.checkpoints.recognise import recognise
     from exporter.checkpoints.resized import as_in_file
 
@@ -92,7 +93,9 @@ def read_own(
         report(f"{variant.name} fits {path}")
     if variant.published_size is not None:
         report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
-    return adapt(variant, checkpoint, options, report)
+    own = given.decoder if is_in_parts(variant) else None
+    decoder = None if own is None else read_checkpoint(own)
+    return adapt(variant, checkpoint, options, report, decoder)
 
 
 def published_path(variant: Variant, report: Progress) -> Path:

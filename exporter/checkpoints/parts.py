@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from exporter.checkpoints.fit import Fit, Renames, difference, fit_of, is_counter
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.tables import Table, layout_table
 from exporter.errors import CheckpointMismatch
@@ -65,16 +66,17 @@ def is_in_parts(variant: Variant) -> bool:
 def fits_part(
     variant: Variant, part: Part, tensors: Mapping[str, Tensor], renames: Renames | None = None
 ) -> bool:
-    """Tell whether these are exactly the variant's part."""
+    """Tell whether these are exactly the variant's part, as they are or in published form."""
     if not is_in_parts(variant):
         return False
-    shared = renames or Renames()
+    shared, plain = renames or Renames(), published_form(tensors)
     return any(
-        _may_fit(layout, lead, tensors, shared)
-        and not _part_fit(layout, part, lead, tensors, shared).faults
+        _may_fit(layout, lead, given, shared)
+        and not _part_fit(layout, part, lead, given, shared).faults
+        for given in ((tensors,) if plain is tensors else (tensors, plain))
         for layout in variant.layouts
         for lead in _LEADS[part]
-        if _is_of_its_size(layout, part, len(tensors))
+        if _is_of_its_size(layout, part, len(given))
     )
 
 

@@ -41,6 +41,8 @@ RULES: dict[str, tuple[Preprocess, MaskRule]] = {
     "medsam": (STRETCH, MEDSAM),
 }
 SIZES = ((1, 1), (90, 61), (37, 53), (70, 1))
+FEW, FEW_SIZES = ("medsam", "one token", "two tokens", "nine tokens"), 2
+"""Rules that share their upscaling with others, and how many of the sizes they are tried with."""
 TOLERANCES = (0.0, 1.0, 2.5)
 CELLS = 16
 
@@ -57,7 +59,7 @@ def masks() -> Topic:
     """Every mask rule: which tokens are taken, their scores, and masks at the picture's size."""
     topic = Topic("masks")
     for at, (rule_name, (preprocess, rule)) in enumerate(RULES.items()):
-        for step, size in enumerate(SIZES):
+        for step, size in enumerate(SIZES[:FEW_SIZES] if rule_name in FEW else SIZES):
             outputs = _clear(preprocess, rule, size, 100 * at + 10 * step)
             for multimask in (False, True):
                 name = f"{rule_name} {size[0]}x{size[1]}{' multimask' if multimask else ''}"

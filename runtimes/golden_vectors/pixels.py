@@ -42,10 +42,12 @@ RULES = {
     "plain_rounded": replace(STRETCH, interpolation="bilinear_plain"),
     "spline": replace(STRETCH, interpolation="spline_cubic"),
     "medsam": replace(STRETCH, interpolation="spline_cubic", scale="picture"),
-    "grey": replace(LONGEST, channels="grey", scale="picture", pad_value=BLACK),
+    "grey": replace(LONGEST, channels="grey", pad_value=BLACK),
 }
 SIZES = ((1, 1), (2, 1), (1, 70), (32, 32), (45, 31), (31, 45), (67, 100), (7, 5), (53, 128))
 LARGE = (151, 101)
+FEW = {"spline": ((1, 70), (45, 31)), "medsam": ((45, 31),), "grey": ((45, 31),)}
+"""Rules that share their parts with others: the sizes they are tried with."""
 ROUNDED: tuple[Interpolation, ...] = ("float_bilinear", "float_bilinear_plain")
 """Interpolations whose sums are not whole numbers."""
 TOLERANCE = 1e-3
@@ -58,6 +60,8 @@ def preprocessing() -> Topic:
     for rule_name, rule in RULES.items():
         for at, (width, height) in enumerate((*SIZES, LARGE)):
             if (width, height) == LARGE and rule_name not in ("longest_side", "stretch"):
+                continue
+            if (width, height) not in FEW.get(rule_name, (*SIZES, LARGE)):
                 continue
             name = f"{rule_name} {width}x{height}"
             _add(topic, name, rule, (width, height), 10 + at, "NCHW")

@@ -16,8 +16,8 @@ from exporter.checkpoints.reading import read_checkpoint
 from exporter.cli import main
 from runtimes.cli import main as run
 from sam_export import open_segmenter
+from tests.unit.checkpoints.lora_kit import peft_demo
 from tests.unit.checkpoints.published_files import with_tokens
-from tests.unit.checkpoints.test_lora import peft_demo
 
 JOB = ("--target", "onnx", "--precision", "fp32", "--quiet", "--no-glue")
 

@@ -106,7 +106,7 @@ def test_a_file_of_medsam_asks_how_pictures_were_prepared(trained, run, monkeypa
     assert not Path("none/demo-onnx-fp32").exists()
 
 
-def test_pictures_are_prepared_as_medsam_does_down_to_the_mask(trained, run, monkeypatch):
+def test_pictures_are_prepared_as_medsam_does_down_to_the_mask(trained, run, monkeypatch, capfd):
     monkeypatch.chdir(trained)
     given = ("--checkpoint", "mine.pth", "--preprocess", "medsam", *JOB, "--output", "medsam")
     status, said = run(*given)
@@ -118,6 +118,7 @@ def test_pictures_are_prepared_as_medsam_does_down_to_the_mask(trained, run, mon
     assert manifest.mask.upscale == "sigmoid_bilinear_once"
     assert sam_run([str(bundle), "--check"]) == 0
     assert sam_run([str(bundle), "photo.jpg", "--box", "255,305,525,479", "--json"]) == 0
+    capfd.readouterr()
     status, said = run(*given[:3], "sam", *given[4:])
     assert status == 2
     assert "holds a different bundle" in said[-1]
@@ -144,8 +145,12 @@ def test_what_a_preparation_cannot_be_is_refused(refused):
         assert words in refused("--preprocess", asked, *JOB)
 
 
-def test_the_manifest_says_what_was_left_out(trained, run, monkeypatch, capfd):
-    del capfd
+def test_a_detector_has_one_preparation(refused):
+    said = refused("--variant", "fastsam_s", "--preprocess", "sam", *JOB)
+    assert said == "fastsam_s has one way to prepare pictures: no --preprocess"
+
+
+def test_the_manifest_says_what_was_left_out(trained, run, monkeypatch):
     monkeypatch.chdir(trained)
     held = torch.load("mine.pth", weights_only=True)
     held["state_dict"]["net.head.weight"] = torch.ones(2)

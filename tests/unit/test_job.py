@@ -93,19 +93,19 @@ def test_the_command_line_has_the_same_bounds(option, field, allowed):
 
 
 @pytest.mark.parametrize(
-    ("options", "name"),
+    ("options", "name", "readers"),
     [
-        (Options(image_input="tensor"), "image-input"),
-        (Options(minimum_ios=18), "minimum-ios"),
-        (Options(palette=4), "palette"),
-        (Options(block=16), "block"),
+        (Options(image_input="tensor"), "image-input", "coreml"),
+        (Options(minimum_ios=18), "minimum-ios", "coreml"),
+        (Options(palette=4), "palette", "coreai, coreml"),
+        (Options(block=16), "block", "coreai, coreml"),
     ],
 )
-def test_an_option_that_no_target_reads_is_refused(options, name):
+def test_an_option_that_no_target_reads_is_refused(options, name, readers):
     with pytest.raises(RequestError) as error:
         formats(Job(("onnx", "tflite"), options=options))
     assert str(error.value) == (
-        f"only --target coreml reads --{name}: leave it out, or add that target"
+        f"only --target {readers} reads --{name}: leave it out, or add that target"
     )
     assert formats(Job(("onnx", "coreml"), "int4-weights", options=options))
 

@@ -1,7 +1,9 @@
 """Weights and arithmetic in float16, but for islands and what half sums would break.
 
 Apple's reference runtime adds half numbers one after another, which is the least that a phone's
-units may do. MORE
+units may do. Measured there, PARTS bring the demo's masks from 54.6 to 63 dB and its scores from 60
+to 71 dB, MobileSAM's (filled weights) from 40 and 27 dB to 60 and 52 dB. Every part is needed for
+60 and 50 dB there; the README has the table with each part's cost in bytes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from exporter.checkpoints.adapt import adapt
 from exporter.checkpoints.fit import best_fit, guess_variants, load_strict
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.checkpoints.mask_tokens import MOST, count_mask_tokens, with_mask_tokens
+from exporter.checkpoints.obtain import Given, obtain, read_own
 from exporter.demo.network import build
 from exporter.errors import CheckpointError
 from exporter.progress import silent
@@ -116,3 +119,27 @@ def test_other_decoders_keep_theirs():
     for name in ("squeeze_sam", "mobilesam_v2_tiny_vit"):
         with pytest.raises(CheckpointError, match="4 mask tokens, and the file has 2"):
             with_mask_tokens(load_variant(name), 2)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize("base", [4, 2])
+def test_a_decoder_of_its_own_brings_its_count(tmp_path, base, count):
+    network = {name: tensor.clone() for name, tensor in build().state_dict().items()}
+    torch.save(with_tokens(network, base), tmp_path / "base.pth")
+    part = "mask_decoder."
+    own = {
+        name.removeprefix(part): tensor + 1
+        for name, tensor in with_tokens(network, count).items()
+        if name.startswith(part)
+    }
+    torch.save(own, tmp_path / "decoder.pth")
+    given = Given(decoder=tmp_path / "decoder.pth")
+    known = [load_variant("demo")]
+    variant, read = read_own(tmp_path / "base.pth", known, LoraOptions(), given, silent)
+    assert variant.prompting.mask_tokens == count
+    loaded, source = obtain(variant, dataclasses.replace(given, checkpoint=read), silent)
+    held_now = loaded.state_dict()
+    assert all(torch.equal(held_now[part + name], tensor) for name, tensor in own.items())
+    assert source.changes == (f"mask tokens: {count}, published with 4",)
+    with pytest.raises(CheckpointError, match="only the mask decoder of demo"):
+        read_own(tmp_path / "decoder.pth", variants().values(), LoraOptions(), Given(), silent)

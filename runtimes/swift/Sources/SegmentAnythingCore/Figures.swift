@@ -26,7 +26,9 @@ public struct Figure: Codable, Equatable, Sendable {
     }
 
     init(_ fields: Fields) throws {
-        try fields.only("graph", "output", "measure", "value", "unit", "better", "floor")
+        // `arithmetic` says how the export computed it; the floor is the device's all the same.
+        try fields.only(
+            "graph", "output", "measure", "value", "unit", "better", "floor", "arithmetic")
         graph = try fields.text("graph")
         output = try fields.text("output")
         measure = try fields.text("measure")
