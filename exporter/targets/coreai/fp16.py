@@ -11,14 +11,21 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
-from exporter.islands import HYPER_NETWORKS, IMAGE_ATTENTION, IOU_HEAD, LONG_SUMS, UPSCALING
+from exporter.islands import (
+    HYPER_NETWORKS,
+    IMAGE_ATTENTION,
+    IOU_HEAD,
+    LONG_SUMS,
+    SELF_ATTENTION,
+    UPSCALING,
+)
 from exporter.products import names_module
 from exporter.targets import Lowering
 from exporter.targets.coreai._asset import save
 from exporter.targets.coreai._half import in_half, kind_of, module_of
 from exporter.targets.coreai._program import convert, exported
 
-PARTS = (IMAGE_ATTENTION, LONG_SUMS, HYPER_NETWORKS, UPSCALING, IOU_HEAD)
+PARTS = (SELF_ATTENTION, IMAGE_ATTENTION, LONG_SUMS, HYPER_NETWORKS, UPSCALING, IOU_HEAD)
 PATTERNS = tuple(pattern for part in PARTS for pattern in part.patterns)
 ATTENTION = "scaled_dot_product_attention"
 LONG = 512
