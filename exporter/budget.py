@@ -23,6 +23,7 @@ from exporter.progress import Progress
 
 if TYPE_CHECKING:
     from exporter.compensation import Compensation
+    from exporter.evaluation import Asked
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.keeping import Keeping
@@ -76,6 +77,7 @@ class Network:
         samples: None if the precision is not judged on pictures.
         keeping: what stays float.
         compensations: graph -> its weights of linear layers in 4 bits.
+        asked: the user's pictures to judge bundles on, with torch's masks; None if none were given.
     """
 
     graphs: Sequence[Graph]
@@ -83,6 +85,7 @@ class Network:
     samples: Samples | None
     keeping: Keeping
     compensations: Mapping[str, Compensation] = field(default_factory=dict)
+    asked: Asked | None = None
 
 
 def lower_within(

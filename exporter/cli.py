@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence, Set
-from typing import TYPE_CHECKING
 
 from exporter import child, command, targets
 from exporter.closest import unknown
@@ -18,12 +16,8 @@ from exporter.export_arguments import parser
 from exporter.listing import listing
 from exporter.printable import one_line, plain
 from exporter.progress import Progress, on_stderr, silent
+from exporter.summary import as_data, summary
 from exporter.targets import Options
-
-if TYPE_CHECKING:
-    from exporter.budget import Measured
-    from exporter.bundle.folder import Bundle
-    from exporter.bundle.manifest import Manifest
 
 WORDS = {
     "inspect": "exporter.inspection.cli",
@@ -74,6 +68,7 @@ def _known(arguments: argparse.Namespace) -> str:
 
 def _export(arguments: argparse.Namespace) -> int:
     from exporter.budget import trade_off, trials_of
+    from exporter.evaluation import found
     from exporter.job import Job, Place
     from exporter.pipeline import export
 
@@ -86,6 +81,13 @@ def _export(arguments: argparse.Namespace) -> int:
         variant=arguments.variant,
         checkpoint=arguments.checkpoint,
         decoder_checkpoint=arguments.decoder_checkpoint,
+        encoder_checkpoint=arguments.encoder_checkpoint,
+        tensors=arguments.tensors or "",
+        ignore=tuple(arguments.ignore or ()),
+        preprocess=arguments.preprocess or "",
+        lora=arguments.lora,
+        lora_alpha=arguments.lora_alpha,
+        lora_blocks=arguments.lora_blocks,
         batch=arguments.batch,
         slots=arguments.max_points,
         input_size=arguments.input_size,
@@ -98,6 +100,7 @@ def _export(arguments: argparse.Namespace) -> int:
         calibration=arguments.calibration,
         calibration_pictures=arguments.calibration_pictures,
         ranges=arguments.ranges,
+        evaluate=arguments.evaluate,
     )
     place = Place(
         arguments.output,
@@ -110,12 +113,12 @@ def _export(arguments: argparse.Namespace) -> int:
     bundles = export(job, place, report)
     seconds = time.perf_counter() - start
     if arguments.json:
-        made = [_as_data(bundle, trials_of(bundle)) for bundle in bundles]
+        made = [as_data(bundle, trials_of(bundle)) for bundle in bundles]
         print(json.dumps({"bundles": made, "seconds": seconds}, indent=2))
         return 0
     for bundle in bundles:
         print(one_line(summary(bundle) + (f"; {seconds:.0f} s" if len(bundles) == 1 else "")))
-        for line in trade_off(trials_of(bundle)):
+        for line in (*trade_off(trials_of(bundle)), *found(bundle.manifest.evaluation)):
             print(one_line(line))
     report(f"done: {len(bundles)} of {len(job.targets)} bundles in {seconds:.0f} s")
     return 0
@@ -151,42 +154,6 @@ def _targets(given: Sequence[str], precision: str, report: Progress) -> tuple[st
     # If none has it, it may be no precision at all, which is refused with those there are.
     found = (able.get(name) or groups.get(name, (name,)) for name in names)
     return tuple(dict.fromkeys(one for several in found for one in several))
-
-
-def summary(bundle: Bundle) -> str:
-    """Sum a bundle up in one line: graph sizes and the main parity figures."""
-    degraded = " (degraded)" if bundle.manifest.degraded else ""
-    others = {f.graph: f.arithmetic for f in bundle.manifest.parity if f.arithmetic}
-    names = [graph.spec.name for graph in bundle.manifest.graphs if graph.spec.name in others]
-    computed = f"; {', '.join(names)} checked in {others[names[0]]} arithmetic" if names else ""
-    return f"{bundle.path}{degraded}: {_figures(bundle.manifest)}{computed}"
-
-
-def _figures(manifest: Manifest) -> str:
-    sizes = ", ".join(f"{g.spec.name} {g.bytes / 1e6:.1f} MB" for g in manifest.graphs)
-    names = {graph.spec.name for graph in manifest.graphs}
-    own = [figure for figure in manifest.parity if figure.graph in names]
-    values = {f.measure: f.value for f in own if f.output == "low_res_masks"}
-    if not values:
-        shown = (f"{f.output} PSNR {f.value:.1f} dB" for f in own if f.measure == "psnr_db")
-        return f"{sizes}; {', '.join(shown)}"
-    judged = {f.measure: f.value for f in manifest.parity if f.output == "masks"}
-    if "mean_mask_iou" in judged:
-        return (
-            f"{sizes}; IoU with the float32 masks {judged['mean_mask_iou']:.4f}, "
-            f"1 % under {judged['p1_mask_iou']:.3f}, another mask chosen in "
-            f"{judged['other_mask_share']:.1%} of the cases"
-        )
-    return (
-        f"{sizes}; low_res_masks PSNR {values['psnr_db']:.1f} dB, "
-        f"worst error {values['worst_error']:.1e}, mask IoU {values['mask_iou']:.4f}, "
-        f"prompt sensitivity {values['prompt_sensitivity']:.3f}"
-    )
-
-
-def _as_data(bundle: Bundle, trials: Sequence[Measured]) -> dict[str, object]:
-    data = {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
-    return data | ({"trials": [dataclasses.asdict(each) for each in trials]} if trials else {})
 
 
 if __name__ == "__main__":

@@ -74,23 +74,20 @@ class Stage:
     Attributes:
         manifest: its rules and specs; the files need not be there.
         run: the graphs in float32.
-        shown: the picture.
+        image: the `image` input.
+        frame: where the picture lies in it.
     """
 
     manifest: Manifest
     run: Run
-    shown: Scene
-
-    @cached_property
-    def seen(self) -> tuple[Floats, Frame]:
-        """The `image` input, and where the picture lies in it."""
-        return image_input(self.shown.image, self.manifest.preprocess)
+    image: Floats
+    frame: Frame
 
     @cached_property
     def once(self) -> dict[str, Array]:
         """What prompts share: the image, and the outputs of the graphs that run once an image."""
-        image, frame = self.seen
-        given: dict[str, Array] = {"image": image, "resized_size": resized_size(frame)}
+        frame = self.frame
+        given: dict[str, Array] = {"image": self.image, "resized_size": resized_size(frame)}
         return self._after("image", given)
 
     def outputs(self, ask: Ask, earlier: Floats | None) -> dict[str, Array]:
@@ -100,7 +97,7 @@ class Stage:
             ask: the prompt set.
             earlier: (h, w) logits that it refines, or None.
         """
-        manifest, frame = self.manifest, self.seen[1]
+        manifest, frame = self.manifest, self.frame
         low, batch = manifest.mask.low_res_size, manifest.prompts.batch if manifest.prompts else 1
         fed = np.zeros((batch, 1, low, low), np.float32)
         fed[:] = 0 if earlier is None else earlier
@@ -129,14 +126,15 @@ def record_end_to_end(
         run: the graphs in float32.
         goldens: of the graphs, by key.
     """
-    stage = Stage(manifest, run, choose_scene(manifest.preprocess.size))
-    image, frame = stage.seen
+    shown = choose_scene(manifest.preprocess.size)
+    image, frame = image_input(shown.image, manifest.preprocess)
+    stage = Stage(manifest, run, image, frame)
     made: dict[str, Array] = {
-        end_to_end_key(SHARED, PICTURE): stage.shown.image,
+        end_to_end_key(SHARED, PICTURE): shown.image,
         end_to_end_key(SHARED, IMAGE): sample(image),
         end_to_end_key(SHARED, FACTS): facts_array(manifest),
     }
-    cases = dict(_asked(stage))
+    cases = dict(_asked(stage, shown))
     for case, ask, found in replays(manifest, Goldens.of(goldens), frame):
         cases[case] = ask.arrays() | found.arrays()
     for case, arrays in cases.items():
@@ -144,11 +142,11 @@ def record_end_to_end(
     return made
 
 
-def _asked(stage: Stage) -> Iterator[tuple[str, dict[str, Array]]]:
+def _asked(stage: Stage, shown: Scene) -> Iterator[tuple[str, dict[str, Array]]]:
     """Make the inputs of every prompt set, and its answer if that is steady."""
-    frame, kept = stage.seen[1], dict[str, Masks]()
+    frame, kept = stage.frame, dict[str, Masks]()
     runs: dict[tuple[Prompts, str], dict[str, Array]] = {}
-    for case, ask in asks(stage.manifest, stage.shown).items():
+    for case, ask in asks(stage.manifest, shown).items():
         earlier = kept.get(ask.refines)
         if ask.refines and earlier is None:
             continue

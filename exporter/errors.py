@@ -51,6 +51,9 @@ class CheckpointError(RequestError):
     """A checkpoint file that cannot be used."""
 
 
+_OTHERWISE = "choose the --variant it was published as"
+
+
 class CheckpointMismatch(CheckpointError):
     """The tensors of a checkpoint do not fit the variant."""
 
@@ -62,7 +65,7 @@ class CheckpointMismatch(CheckpointError):
         misshapen: Iterable[str],
         looks_like: Iterable[str] = (),
         *,
-        otherwise: str = "choose the --variant it was published as",
+        advice: str = "",
     ) -> None:
         self.missing = sorted(missing)
         self.unused = sorted(unused)
@@ -77,8 +80,9 @@ class CheckpointMismatch(CheckpointError):
             )
             if names
         ]
-        advice = f"this looks like {' or '.join(self.looks_like)}" if self.looks_like else otherwise
-        super().__init__(f"the checkpoint is not one of {variant}: {', '.join(parts)}; {advice}")
+        looks = f"this looks like {' or '.join(self.looks_like)}" if self.looks_like else ""
+        said = "; ".join(filter(None, (looks, advice))) or _OTHERWISE
+        super().__init__(f"the checkpoint is not one of {variant}: {', '.join(parts)}; {said}")
 
 
 class BundleError(RequestError):

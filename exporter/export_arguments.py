@@ -12,6 +12,7 @@ from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SIDES, SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.job import PARITIES
+from exporter.own_arguments import add_own
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import printable
 from exporter.targets import BLOCKS, IMAGE_INPUTS, MINIMUM_IOS, OPSETS, PALETTES
@@ -60,12 +61,7 @@ def parser() -> Parser:
     add("--manifest-schema", action="store_true", help="print the manifest's JSON Schema and stop")
     add("--variant", help=f"which model (default: recognised from --checkpoint, else {DEFAULT})")
     add("--checkpoint", type=Path, help="file or folder (default: the published one, downloaded)")
-    add(
-        "--decoder-checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="the decoder's own file, for variants published in two files (default: as above)",
-    )
+    add_own(made)
     add(
         "--target",
         action="append",
@@ -127,8 +123,14 @@ def parser() -> Parser:
     )
     _add_storage(made)
     _add_kept(made)
-    _add_calibration(made)
-    add("--output", type=unicode_path, default=Path("bundles"), help="folder (default: bundles)")
+    _add_pictures(made)
+    add(
+        "-o",
+        "--output",
+        type=unicode_path,
+        default=Path("bundles"),
+        help="folder (default: bundles)",
+    )
     add("--force", action="store_true", help="replace a different bundle that is already there")
     add(
         "--sign",
@@ -203,7 +205,16 @@ def _add_storage(parser: Parser) -> None:
     )
 
 
-def _add_calibration(parser: Parser) -> None:
+def _add_pictures(parser: Parser) -> None:
+    """Add the options that take pictures of the user's: to judge on, and to calibrate on."""
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="DIR",
+        help="judge the bundles on the pictures of this folder: IoU with their labels "
+        "(NAME_mask.png beside a picture, or one file of COCO annotations) and with torch's masks "
+        "(also of prompts.json, as below); into the manifest, and a page beside each bundle",
+    )
     add = parser.add_argument_group(
         "calibration of --precision int8 and int4-weights",
         "A file prompts.json in DIR may hold prompts, in pixels of the upright picture: "

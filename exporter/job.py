@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -12,13 +13,17 @@ import exporter
 from exporter import targets
 from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
-from exporter.bundle.rules import BATCHES, LABELS, SIDES, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, SIDES, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
+from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
+from exporter.host_rules import mask_rule, prompt_rule
+from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import Precision, load_precision, precisions
+from exporter.preparation import prepare
 from exporter.printable import quote
 from exporter.targets import (
     Options,
@@ -28,12 +33,13 @@ from exporter.targets import (
     require_read,
     require_toolkits,
 )
-from exporter.variants import Slots, Variant, variants
+from exporter.variants import Slots, Variant
 from exporter.variants._sizes import resize
 
-DEFAULT_SLOTS = 8
 PARITIES = ("usual", "literal")
 """How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
+_CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
+_PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
 FLOORS_MODULE = "runtimes.measures"
 """Reached by name: imports flow from there to here."""
 
@@ -48,7 +54,16 @@ class Job:
         variant: a name of `sam-export --list`; None for the one that the checkpoint's tensors fit,
             or without a checkpoint the embedded model.
         checkpoint: the file or folder, kept as a Path; None for the published or embedded one.
-        decoder_checkpoint: the decoder's, if it is published apart; None for the published one.
+        decoder_checkpoint: the decoder's, if it is published apart; None for the published one. Or
+            one that replaces the mask decoder of the checkpoint.
+        encoder_checkpoint: one that replaces the image encoder of the checkpoint.
+        tensors: which set of the file to take, by its name or a part of it; empty for the only one.
+        ignore: patterns of tensors in the file to leave out, with `*` and `?`.
+        preprocess: how pictures were prepared in training, see `exporter.preparation`; empty for as
+            the variant is published.
+        lora: an adapter's file or folder, kept as a Path: it is folded into the checkpoint.
+        lora_alpha: its `lora_alpha`, if no file says it.
+        lora_blocks: the blocks of the image encoder that a list of pairs is for; empty for all.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
         input_size: side of the input in pixels; None for the one that the checkpoint's table of
@@ -65,6 +80,7 @@ class Job:
         calibration: folder of pictures to calibrate on, kept as a Path; None for procedural scenes.
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
+        evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -75,6 +91,13 @@ class Job:
     variant: str | None = None
     checkpoint: Path | str | None = None
     decoder_checkpoint: Path | str | None = None
+    encoder_checkpoint: Path | str | None = None
+    tensors: str = ""
+    ignore: tuple[str, ...] = ()
+    preprocess: str = ""
+    lora: Path | str | None = None
+    lora_alpha: float | None = None
+    lora_blocks: tuple[int, ...] = ()
     batch: int = 1
     slots: int | None = None
     input_size: int | None = None
@@ -87,18 +110,23 @@ class Job:
     calibration: Path | str | None = None
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
+    evaluate: Path | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
-        object.__setattr__(self, "keep_float", _patterns(self.keep_float))
+        for part in ("keep_float", "ignore"):
+            object.__setattr__(self, part, _patterns(part, getattr(self, part)))
+        _require("Job.tensors", self.tensors, str)
+        _require("Job.preprocess", self.preprocess, str)
         _require("Job.quantize_decoder", self.quantize_decoder, bool)
         if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
         _require("Job.variant", self.variant, str, type(None))
-        for part in ("checkpoint", "decoder_checkpoint", "recipe", "calibration"):
+        for part in _PATHS:
             path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
+        object.__setattr__(self, "lora_blocks", self.lora_options.blocks)
         require_choice("Job.batch", self.batch, BATCHES)
         if self.slots is not None:
             require_choice("Job.slots", self.slots, SLOTS)
@@ -110,6 +138,12 @@ class Job:
             counts = range(1, MOST_PICTURES + 1)
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
+
+    @property
+    def lora_options(self) -> LoraOptions:
+        """What it says of LoRA."""
+        path = None if self.lora is None else Path(self.lora)
+        return LoraOptions(path, self.lora_alpha, self.lora_blocks)
 
 
 @dataclass(frozen=True)
@@ -180,12 +214,12 @@ def _number(place: str, value: Any) -> float:
     return float(_require(place, value, float, int))
 
 
-def _patterns(given: Any) -> tuple[str, ...]:
+def _patterns(part: str, given: Any) -> tuple[str, ...]:
     """Return the patterns, each once. RequestError if they are none."""
     named = isinstance(given, (tuple, list)) and all(isinstance(each, str) for each in given)
     if not named or not all(each and each.isprintable() and len(each) <= 200 for each in given):
         raise RequestError(
-            f"Job.keep_float is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
+            f"Job.{part} is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
         )
     return tuple(dict.fromkeys(given))
 
@@ -200,6 +234,7 @@ class Order:
         chosen: the user's pictures to calibrate on; None for scenes, or if there is no calibration.
         few_bits: what is asked to stay float; None for the defaults.
         recipe: the one that was given, or None.
+        judged: the user's pictures to judge the bundles on, or None.
     """
 
     variant: Variant
@@ -212,6 +247,7 @@ class Order:
     chosen: ChosenPictures | None = None
     few_bits: FewBits | None = None
     recipe: Recipe | None = None
+    judged: JudgedPictures | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
@@ -255,11 +291,11 @@ def formats(job: Job) -> tuple[tuple[Target, ...], Precision]:
     require_read(job.options, asked)
     for target in asked:
         target.adapt(job.options, precision.name)
-    _require_calibrated(job, precision)
+    _require_calibrated(job, precision, asked)
     return asked, precision
 
 
-def _require_calibrated(job: Job, precision: Precision) -> None:
+def _require_calibrated(job: Job, precision: Precision, asked: Sequence[Target]) -> None:
     """RequestError for options of calibration that the precision does not read."""
     able = [each for each in precisions() if each.calibrated]
     ranging = [each for each in able if each.has_ranges]
@@ -275,6 +311,9 @@ def _require_calibrated(job: Job, precision: Precision) -> None:
                 f"{precision.name} {reason}: leave out {option}, which is for --precision "
                 f"{', '.join(each.name for each in readers)}"
             )
+    in_palettes = job.options.palette is not None and all("palette" in t.reads for t in asked)
+    if job.calibration is not None and in_palettes and not precision.has_ranges:
+        raise RequestError("a palette is found in the weights alone: leave out --calibration")
     if job.calibration_pictures is not None and job.calibration is None:
         raise RequestError("--calibration-pictures is how many of --calibration DIR: give both")
 
@@ -310,8 +349,13 @@ def settle(job: Job, variant: Variant) -> Order:
     variant = variant if job.input_size is None else resize(variant, job.input_size)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)
+    if job.preprocess:
+        if not isinstance(variant.prompting, Slots):
+            raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
+        preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
+        variant = dataclasses.replace(variant, preprocess=preprocess)
     few_bits, recipe = few_bits_of(job, precision)
-    options = job.options
+    options = _holding(variant, job.options)
     if job.quantize_decoder and not isinstance(variant.prompting, Slots):
         raise RequestError(
             f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
@@ -335,50 +379,12 @@ def settle(job: Job, variant: Variant) -> Order:
         chosen,
         few_bits,
         recipe,
+        None if job.evaluate is None else find_judged(Path(job.evaluate)),
     )
 
 
-def prompt_rule(
-    variant: Variant, batch: int = Job.batch, slots: int | None = Job.slots
-) -> PromptRule | None:
-    """Say how prompts fill the decoder's slots; None if the network has none.
-
-    Args:
-        variant: of which the decoder is.
-        batch: see `Job`.
-        slots: see `Job`.
-
-    Raises:
-        RequestError: it has no slots or fewer than are asked for.
-    """
-    rule = variant.prompting
-    if not isinstance(rule, Slots):
-        if (batch, slots) != (Job.batch, Job.slots):
-            raise RequestError(
-                f"{variant.name} has no prompt slots: leave out --batch and --max-points"
-            )
-        return None
-    most = rule.most or SLOTS[-1]
-    if slots is not None and slots > most:
-        raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
-    return PromptRule(
-        batch,
-        slots or min(DEFAULT_SLOTS, most),
-        LABELS,
-        pad_without_box=rule.pad_without_box,
-        pad_with_box=rule.pad_with_box,
-        most_slots=rule.most,
-    )
-
-
-def mask_rule(variant: Variant, score: Score = Job.score) -> MaskRule:
-    """Say how masks are chosen. RequestError if the variant has no such score."""
-    if score == variant.mask.score:
-        return variant.mask
-    if variant.stability is None or score != variant.stability.score:
-        able = [v.name for v in variants().values() if v.stability is not None]
-        raise RequestError(
-            f"{variant.name} cannot rank masks by {score}: its published code does not; "
-            f"--score stability is for {', '.join(able)}"
-        )
-    return variant.stability
+def _holding(variant: Variant, options: Options) -> Options:
+    """Take a float image where bytes cannot hold what the preparation gives."""
+    if variant.preprocess.scale == "fixed":
+        return options
+    return dataclasses.replace(options, image_input="tensor")

@@ -54,7 +54,7 @@ class ChosenPictures:
         )
         start = taken or f"{self.found} picture{'s' if self.found > 1 else ''}"
         said = f"calibrating on {start} of {printable(str(self.folder))}"
-        return f"{said}: {ranges} for ranges, {gate} to judge masks" if gate else said
+        return f"{said}: {ranges} to calibrate, {gate} to judge masks" if gate else said
 
 
 def choose_pictures(folder: Path, count: int | None = None) -> ChosenPictures:
@@ -68,7 +68,7 @@ def choose_pictures(folder: Path, count: int | None = None) -> ChosenPictures:
     Raises:
         RequestError: no folder, no or fewer pictures in it, or one that is no plain file.
     """
-    names = sorted(_names(folder))
+    names = sorted(list_files(folder, "--calibration"))
     has_prompts = PROMPTS in names
     pictures = [name for name in names if name != PROMPTS]
     if not pictures:
@@ -84,10 +84,10 @@ def choose_pictures(folder: Path, count: int | None = None) -> ChosenPictures:
     taken = spread(pictures, count or min(DEFAULT_PICTURES, len(pictures)))
     judged = frozenset(_judged(taken))
     files = tuple(
-        PictureFile(name, _hash(folder / name), "gate" if name in judged else "ranges")
+        PictureFile(name, hash_file(folder / name), "gate" if name in judged else "ranges")
         for name in taken
     )
-    prompts = _hash(folder / PROMPTS) if has_prompts else ""
+    prompts = hash_file(folder / PROMPTS) if has_prompts else ""
     return ChosenPictures(folder, files, prompts, len(pictures))
 
 
@@ -100,21 +100,29 @@ def _judged(taken: Sequence[str]) -> list[str]:
     return list(taken[1::2][:GATE_PICTURES]) if len(taken) >= ENOUGH_TO_JUDGE else []
 
 
-def _names(folder: Path) -> Iterator[str]:
-    """Names of the files that count. RequestError if one is not a plain file."""
+def list_files(folder: Path, option: str) -> Iterator[str]:
+    """Names of the files that count, in no order.
+
+    Args:
+        folder: whose own files they are.
+        option: that names it, for messages.
+
+    Raises:
+        RequestError: no folder, too many files in it, or one that is no plain file.
+    """
     shown = printable(str(folder))
     if not folder.is_dir():
         fault = "is a file: give the folder that holds it" if folder.exists() else "is missing"
-        raise RequestError(f"--calibration {shown} {fault}")
+        raise RequestError(f"{option} {shown} {fault}")
     try:
         with os.scandir(folder) as entries:
             listed = list(islice(entries, MOST_FILES + 1))
     except OSError as error:
-        raise RequestError(f"--calibration {shown} cannot be read: {error.strerror}") from None
+        raise RequestError(f"{option} {shown} cannot be read: {error.strerror}") from None
     if len(listed) > MOST_FILES:
         raise RequestError(
-            f"--calibration {shown} holds more than {MOST_FILES} files: give a folder of some of "
-            f"them ({DEFAULT_PICTURES} are taken, {MOST_PICTURES} at most)"
+            f"{option} {shown} holds more than {MOST_FILES} files: give a folder of some of them "
+            f"({MOST_PICTURES} pictures are taken at most)"
         )
     for entry in listed:
         if entry.name.startswith(".") or entry.name.lower() in _LITTER or _is_folder(entry):
@@ -144,7 +152,8 @@ def _require_plain(path: Path, name: str) -> None:
         raise RequestError(f"{shown} has more than {MOST_BYTES >> 20} MB: take a smaller picture")
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Hash a file: sha256 in hex. RequestError if it cannot be read."""
     import hashlib  # `--list` needs none of it
 
     try:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from exporter.bundle.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
     Calibration,
+    Evaluation,
     GraphFile,
     Manifest,
     Source,
@@ -32,14 +33,15 @@ from exporter.bundle.recipe import RECIPE
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import Given, obtain, published_path, read_own
+from exporter.checkpoints.wanted import Wanted
 from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
-from exporter.recording import compensations_of, record_goldens, rule_of, samples_of
+from exporter.recording import asked_of, compensations_of, record_goldens, rule_of, samples_of
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
@@ -48,11 +50,10 @@ from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant,
 if TYPE_CHECKING:
     from torch import nn
 
-    from exporter.budget import Network
-    from exporter.checkpoints.reading import Checkpoint
+    from exporter.budget import Measured, Network
+    from exporter.evaluation import Asked
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
-    from exporter.samples import Samples
 
 
 def export(
@@ -71,22 +72,22 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    path = Path(job.checkpoint) if job.checkpoint else None
-    decoder = Path(job.decoder_checkpoint) if job.decoder_checkpoint else None
-    checkpoint: Checkpoint | Path | None = path
+    given = given_files(job)
     if place is not None and place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
-    if path is not None and job.variant is None:
-        formats(job)  # report a wrong name before a large file is read
-        variant, checkpoint = _recognise(path, variants().values(), report)
-    elif path is not None and variant.sizes is not None and variant.sizes.patch:
-        settle(job, variant)  # the same
-        variant, checkpoint = _recognise(path, [variant], report)
+    if given.checkpoint is not None or given.decoder is not None or job.lora is not None:
+        settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        known = [variant] if job.variant or not job.checkpoint else variants().values()
+        path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
+        variant, checkpoint = read_own(path, known, job.lora_options, given, report)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        network, source = obtain(variant, checkpoint, decoder, report)
+        if order.options.image_input != job.options.image_input:
+            report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
+        network, source = obtain(_prepared(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
         return export_network(order, network, source, held, report, on_miss)
@@ -129,38 +130,31 @@ def export_network(
         if None not in finished:
             return [bundle for bundle in finished if bundle is not None]
         keeping = settle_keeping(order, graphs, works[0].draft, rule_of(order), report)
-        with samples_of(order, graphs, report) as samples:
+        asked_torch = asked_of(order, graphs, works[0].draft, report)
+        with samples_of(order, graphs, report) as samples, asked_torch as asked:
             goldens = record_goldens(order, graphs, report)
             pairs = zip(works, finished, strict=True)
             compensations = compensations_of(order, graphs, samples)
-            made = Network(graphs, goldens, samples, keeping, compensations)
+            made = Network(graphs, goldens, samples, keeping, compensations, asked)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
-def _recognise(
-    path: Path, known: Iterable[Variant], report: Progress
-) -> tuple[Variant, Checkpoint]:
-    """Read a checkpoint, once, and find which variant it is of, at the size its tables are for."""
-    from exporter.checkpoints.reading import read_checkpoint
+def given_files(job: Job) -> Given:
+    """Collect the job's files, and what it says of their tensors."""
+    wanted = Wanted(job.tensors, job.ignore)
+    return Given(
+        Path(job.checkpoint) if job.checkpoint else None,
+        Path(job.decoder_checkpoint) if job.decoder_checkpoint else None,
+        Path(job.encoder_checkpoint) if job.encoder_checkpoint else None,
+        wanted,
+        prepared=bool(job.preprocess),
+    )
 
-    report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path)
 
-    # These bring torch, after the file is sound.
-    from exporter.checkpoints.choose import choose
-    from exporter.checkpoints.recognise import recognise
-    from exporter.checkpoints.resized import as_in_file
-
-    sized = {variant.name: variant for variant in as_in_file(checkpoint, known)}
-    checkpoint = choose(checkpoint, sized.values())
-    if len(sized) == 1:
-        (variant,) = sized.values()
-    else:
-        variant = sized[recognise(checkpoint, sized.values())]
-        report(f"{variant.name} fits {path}")
-    if variant.published_size is not None:
-        report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
-    return variant, checkpoint
+def _prepared(variant: Variant, order: Order) -> Variant:
+    """The variant at its file's size, with the preparation of pictures that was asked for."""
+    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
+    return dataclasses.replace(variant, preprocess=rule)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -196,6 +190,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         storage=order.options.storage(target.reads),
         calibration=_calibration(order),
         published_size=variant.published_size,
+        evaluation=_evaluation(order),
     )
 
 
@@ -205,6 +200,11 @@ def _calibration(order: Order) -> Calibration | None:
     from exporter.samples import calibration_of
 
     return calibration_of(order.ranges, order.chosen, order.variant.preprocess.size)
+
+
+def _evaluation(order: Order) -> Evaluation | None:
+    judged = order.judged
+    return None if judged is None else Evaluation(len(judged.pictures), judged.sha256)
 
 
 @dataclass(frozen=True)
@@ -266,12 +266,11 @@ class PendingBundle:
         from exporter.budget import Searched, lower_within
         from exporter.graphs.image_encoder import as_padded
 
-        rule, final = self.draft.preprocess, self.folder
-        padded = [as_padded(graph, rule) for graph in network.graphs]
+        final = self.folder
+        padded = [as_padded(graph, self.draft.preprocess) for graph in network.graphs]
         made: dict[str, tuple[frozenset[str], GraphFile]] = {}
-        claimed, force = self.place.claims[final], self.place.force
         with (
-            staging(claimed, force=force) as folder,
+            staging(self.place.claims[final], force=self.place.force) as folder,
             interruptible(folder / LOG),
             self._parts(folder) as parts,
         ):
@@ -296,15 +295,21 @@ class PendingBundle:
                 return unchecked
 
             unchecked, trials = lower_within(network, folder, lower, self.report)
-            if self.order.precision.judged:
-                recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
-                (folder / RECIPE).write_bytes(recipe.to_json().encode())
-            checked = self._check(unchecked, folder, network.samples)
+            self._keep_recipe(folder, network, trials)
+            checked = self._check(unchecked, folder, network)
             if self.place.glue:
                 put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
+        if network.asked is not None:
+            self.report(f"{final.name}: see {network.asked.show(final)}")
         bundle = open_bundle(final)
         return Searched(bundle.path, bundle.manifest, trials) if trials else bundle
+
+    def _keep_recipe(self, folder: Path, network: Network, trials: Sequence[Measured]) -> None:
+        """Write down what stayed float, if the precision is judged by its masks."""
+        if self.order.precision.judged:
+            recipe = network.keeping.recipe(self.draft.storage, [each.trial for each in trials])
+            (folder / RECIPE).write_bytes(recipe.to_json().encode())
 
     @contextmanager
     def _parts(self, folder: Path) -> Iterator[Path]:
@@ -315,15 +320,26 @@ class PendingBundle:
         with TemporaryDirectory(prefix="sam-export-") as parts:
             yield Path(parts)
 
-    def _check(self, unchecked: Manifest, folder: Path, samples: Samples | None) -> Manifest:
+    def _check(self, unchecked: Manifest, folder: Path, network: Network) -> Manifest:
         """Run the written graphs, and add their figures to the manifest."""
         self.report(f"{self.folder.name}: running the lowered graphs against torch")
         place = self.place
         check = Check(
             self.order.precision, place.allow_degraded, self.report, self.on_miss, place.parity
         )
-        verdict = check.run(folder, self.folder.name, samples.gate if samples else ())
-        return dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
+        gate = network.samples.gate if network.samples else ()
+        verdict = check.run(folder, self.folder.name, gate)
+        checked = dataclasses.replace(unchecked, parity=verdict.figures, degraded=verdict.degraded)
+        return self._judge(checked, folder, network.asked)
+
+    def _judge(self, checked: Manifest, folder: Path, asked: Asked | None) -> Manifest:
+        """Judge the written graphs on the user's pictures, and add the figures."""
+        if asked is None or checked.evaluation is None:
+            return checked
+        self.report(f"{self.folder.name}: its masks on your pictures")
+        figures = asked.judge(folder, self.folder.name)
+        judged = dataclasses.replace(checked.evaluation, figures=figures)
+        return dataclasses.replace(checked, evaluation=judged)
 
     def _goldens(self, manifest: Manifest, padded: Sequence[Graph], network: Network) -> Arrays:
         """Add the goldens that depend on the target to those that every target shares."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from exporter.progress import Progress
 from exporter.variants import Drawn
 
 if TYPE_CHECKING:
+    from exporter.bundle.manifest import Manifest
     from exporter.compensation import Compensation
+    from exporter.evaluation import Asked
     from exporter.goldens import Arrays
     from exporter.graphs import Graph
     from exporter.samples import Samples
@@ -61,3 +64,15 @@ def compensations_of(
         for graph in graphs
         if samples is not None and order.precision_of(graph.spec).compensates
     }
+
+
+def asked_of(
+    order: Order, graphs: Sequence[Graph], draft: Manifest, report: Progress
+) -> AbstractContextManager[Asked | None]:
+    """Ask torch about the user's pictures; None if none were given."""
+    if order.judged is None:
+        return nullcontext()
+    from exporter.evaluation import ask_torch
+
+    plain = dataclasses.replace(draft, preprocess=order.variant.preprocess)
+    return ask_torch(order.judged, graphs, plain, report)

@@ -15,6 +15,7 @@ from exporter.errors import DeviceError, RequestError
 from ios_harness.answers import RunnerAnswer
 from ios_harness.exchange import LOOK, RUN, STATE, Answered, Exchange
 from ios_harness.pack import hash_of
+from ios_harness.units import require_unit
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.parity import check_parity
 from runtimes.remote import cooling
@@ -30,8 +31,8 @@ from runtimes.remote.plans import (
 )
 
 LOG = logging.getLogger("sam_export.device")
-RUNTIMES = {"coreml": "coreml", "onnx": "ort"}
-"""Target of a bundle -> the runtime that a job names. The app has Core ML alone."""
+RUNTIMES = {"coreml": "coreml", "coreai": "coreai", "onnx": "ort"}
+"""Target of a bundle -> the runtime that a job names. The app has Core ML, and on 27 Core AI."""
 WAY = "runner"
 JOB = "job.txt"
 MARGIN = 16 * 2**20
@@ -129,6 +130,7 @@ class IosBench:
     def _make_plans(self, bundle: Bundle) -> dict[tuple[str, str], DevicePlan]:
         target = bundle.manifest.target
         runtime = RUNTIMES.get(target, "")
+        require_unit(target, self.method.delegate)
         if runtime not in self.look.runtimes:
             have = [t for t, name in RUNTIMES.items() if name in self.look.runtimes]
             raise RequestError(

@@ -11,6 +11,7 @@ from typing import TypeVar
 from exporter.errors import DeviceError, RequestError, SamExportError
 from exporter.printable import printable
 from exporter.signals import uninterrupted
+from ios_harness import units
 from ios_harness.answers import RunnerAnswer
 from ios_harness.bench import WAY, IosBench
 from ios_harness.device_class import facts_of, listed_facts
@@ -30,8 +31,6 @@ from runtimes.remote.errors import AmbiguousError, UnknownDeviceError
 from runtimes.remote.lock import locked
 
 LOG = logging.getLogger("sam_export.device")
-UNITS = ("all", "cpuAndNeuralEngine", "cpuAndGPU", "cpuOnly")
-"""Core ML's compute units, as `MLComputeUnits` names them."""
 WAYS = (WAY,)
 OPTIONS = (
     KindOption(
@@ -152,9 +151,10 @@ def check_method(method: Method) -> None:
         raise RequestError(
             f"an Apple device has no way {method.way!r}; choose from {', '.join((AUTO, *WAYS))}"
         )
-    if method.delegate not in UNITS:
+    if method.delegate not in units.EVERY:
         raise RequestError(
-            f"an Apple device has no delegate {method.delegate!r}; choose from {', '.join(UNITS)}"
+            f"an Apple device has no delegate {method.delegate!r}; choose from "
+            f"{', '.join(units.EVERY)}"
         )
     if method.cores not in ("fast", "all"):
         raise RequestError("Apple's systems choose the cores themselves: leave --cores out")

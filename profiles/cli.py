@@ -8,14 +8,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from exporter import command
 from exporter.arguments import Parser
-from exporter.bundle.folder import open_bundle
+from exporter.bundle.folder import Bundle, open_bundle
 from exporter.closest import closest
 from exporter.errors import RequestError
 from exporter.printable import one_line, printable
@@ -24,7 +24,7 @@ from profiles import arguments as asked
 from profiles import kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
-from profiles.method import read_method
+from profiles.method import EACH, read_method
 from profiles.numbers import budget
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
@@ -33,7 +33,7 @@ from profiles.rewriting import reclassed, rewrite
 from profiles.schema import Profile
 from profiles.selection import Filters, latest, pairs, select
 from profiles.store import Store
-from runtimes.device import HOST
+from runtimes.device import HOST, Device
 from runtimes.pictures.writing import require_outside, require_writable, write_whole
 
 Arguments = argparse.Namespace
@@ -70,18 +70,47 @@ def _measure(arguments: Arguments) -> int:
         devices = [kinds.find(name) for name in names]
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
         require_outside([arguments.store], arguments.bundles)
-        plan = BenchPlan(
-            bundles, read_method(arguments, delegate), Store(arguments.store), arguments.label
-        )
-        outcome = collect(plan, devices, say)
+        if arguments.delegate == EACH:
+            outcome = _by_each(arguments, bundles, names, devices, say)
+        else:
+            method = read_method(arguments, delegate)
+            plan = BenchPlan(bundles, method, Store(arguments.store), arguments.label)
+            outcome = collect(plan, devices, say)
     summaries = [summarise(profile) for profile in outcome.profiles]
     if arguments.json:
         _print_json({"profiles": [asdict(s) for s in summaries], "failures": _failures(outcome)})
     elif summaries:
-        print(tables.measured(summaries))
+        refused = {profile.id for profile in outcome.profiles if profile.refused}
+        timed = [summary for summary in summaries if summary.id not in refused]
+        if timed:
+            print(tables.measured(timed))
+        if arguments.delegate == EACH:
+            print()
+            print(tables.placements(outcome.profiles))
     for device, error in outcome.failures:
         _say_error(f"{device}: {error}")
     return max((error.exit_status for _, error in outcome.failures), default=0)
+
+
+def _by_each(
+    arguments: Arguments,
+    bundles: Sequence[Bundle],
+    names: Sequence[str],
+    devices: Sequence[Device],
+    say: Progress,
+) -> Outcome:
+    """Measure each bundle with each delegate; a wrong one is kept with the reason."""
+    outcome = Outcome()
+    for bundle in bundles:
+        for delegate in kinds.each_delegate(names, bundle.manifest.target):
+            method = replace(read_method(arguments), delegate=delegate)
+            plan = BenchPlan(
+                (bundle,), method, Store(arguments.store), arguments.label, keep_refused=True
+            )
+            found = collect(plan, devices, say)
+            outcome.profiles += found.profiles
+            outcome.failures += found.failures
+    return outcome
 
 
 def _compare(arguments: Arguments) -> int:

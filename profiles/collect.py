@@ -13,12 +13,18 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
-from exporter.errors import BundleError, ParityError, RequestError, SamExportError
+from exporter.errors import (
+    BundleError,
+    ParityError,
+    RequestError,
+    RunnerError,
+    SamExportError,
+)
 from exporter.printable import printable
 from exporter.progress import Progress
 from profiles.journal import Journal, Work, open_journal
@@ -36,6 +42,8 @@ class BenchPlan:
         bundles: opened, so their hashes are right; they take turns.
         label: the user's word for it, or empty.
         stop: set when everything should end after the step that runs now.
+        keep_refused: whether a bundle that is wrong or fails on a device is a profile with the
+            reason, not a failure.
     """
 
     bundles: tuple[Bundle, ...]
@@ -43,6 +51,7 @@ class BenchPlan:
     store: Store
     label: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
+    keep_refused: bool = False
 
 
 @dataclass
@@ -103,9 +112,44 @@ def _side_by_side(
             raise
 
 
+class _MissedError(ParityError):
+    """Floors were missed."""
+
+    def __init__(self, line: str, figures: tuple[Figure, ...]) -> None:
+        super().__init__(line)
+        self.figures = figures
+
+
 def measure(plan: BenchPlan, facts: DeviceFacts, device: Device, report: Progress) -> list[Profile]:
     """Everything on one device: a stored profile for each bundle."""
     say: Progress = lambda line: report(f"{printable(facts.device)}: {line}")  # noqa: E731
+    try:
+        return _measured(plan, facts, device, say)
+    except (ParityError, RunnerError) as error:
+        if not plan.keep_refused:
+            raise
+        (bundle,) = plan.bundles
+        return [_refused(plan, facts, bundle, error, say)]
+
+
+def _refused(
+    plan: BenchPlan, facts: DeviceFacts, bundle: Bundle, error: SamExportError, say: Progress
+) -> Profile:
+    """Store why nothing counts; what was timed before it failed is forgotten."""
+    work = Work(bundle_facts(bundle), facts, plan.method, plan.label)
+    with open_journal(plan.store.path, work, plan.store.ids(), say) as journal:
+        figures = error.figures if isinstance(error, _MissedError) else journal.parity or ()
+        journal.repeats.clear()
+        profile = _profile(plan, facts, bundle, journal)
+        why = str(error).removeprefix(f"{bundle.path.name}: ")
+        profile = replace(profile, parity=figures, refused=printable(why, 500))
+        plan.store.append(profile, say)
+        journal.finish()
+    say(f"{bundle.path.name}: {plan.method.delegate} is refused: {profile.refused}")
+    return profile
+
+
+def _measured(plan: BenchPlan, facts: DeviceFacts, device: Device, say: Progress) -> list[Profile]:
     taken = plan.store.ids()
     with ExitStack() as stack:
         journals = [
@@ -201,13 +245,21 @@ def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""
         line = describe(under[0], bundle.manifest.precision)
-        raise ParityError(f"{bundle.path.name}: {line}{more}; nothing was timed")
+        raise _MissedError(f"{bundle.path.name}: {line}{more}; nothing was timed", figures)
 
 
 def _stored(
     plan: BenchPlan, facts: DeviceFacts, bundle: Bundle, journal: Journal, say: Progress
 ) -> Profile:
-    profile = Profile(
+    profile = _profile(plan, facts, bundle, journal)
+    plan.store.append(profile, say)
+    journal.finish()
+    say(f"{bundle.path.name}: stored as {profile.id} in {plan.store.path}")
+    return profile
+
+
+def _profile(plan: BenchPlan, facts: DeviceFacts, bundle: Bundle, journal: Journal) -> Profile:
+    return Profile(
         schema_version=SCHEMA_VERSION,
         id=journal.head.id,
         created=journal.head.created,
@@ -219,10 +271,6 @@ def _stored(
         repeats=tuple(journal.repeats),
         tools=tools(),
     )
-    plan.store.append(profile, say)
-    journal.finish()
-    say(f"{bundle.path.name}: stored as {profile.id} in {plan.store.path}")
-    return profile
 
 
 def _check_once(kind: str, keys: Sequence[str]) -> None:

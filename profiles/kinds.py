@@ -59,6 +59,15 @@ def delegates() -> tuple[str, ...]:
     return _once(delegate for kind in kinds() for delegate in kind.delegates)
 
 
+def each_delegate(names: Iterable[str], target: str) -> tuple[str, ...]:
+    """List what computes a bundle of that target on every one of these devices, in order."""
+    lists = [
+        [d for d in kind.delegates_of.get(target, kind.delegates) if d in kind.delegates]
+        for kind, _ in map(kind_of, names)
+    ]
+    return tuple(d for d in lists[0] if all(d in other for other in lists)) if lists else ()
+
+
 def default_delegate(names: Iterable[str]) -> str:
     """Choose what computes if the user names nothing: what the kinds of these devices say.
 

@@ -12,6 +12,7 @@ from runtimes.device import AUTO, Method, core_numbers
 from runtimes.process import MOST_THREADS
 
 DEFAULTS = Method()
+EACH = "each"
 _OPTIONS = {
     "--runs": "runs",
     "--seconds": "seconds",
@@ -90,7 +91,12 @@ def add_method(made: Parser) -> None:
     )
     ways, delegates = (AUTO, *kinds.ways()), kinds.delegates()
     add("--way", choices=ways, default=d.way, help=f"how the runner gets there ({d.way})")
-    add("--delegate", choices=delegates, help=f"what computes ({d.delegate}; Core ML: all)")
+    add(
+        "--delegate",
+        choices=(*delegates, EACH),
+        help=f"what computes ({d.delegate}; Apple's: all); {EACH}: one after the other, and the "
+        "wrong ones are kept with the reason",
+    )
     for mode in kinds.modes():
         add(
             f"--{mode.name}",

@@ -108,6 +108,7 @@ class Profile:
         label: the user's word for it, or empty.
         parity: figures on the device; empty where the check was turned off.
         tools: package -> version on the machine that measured.
+        refused: why nothing was timed, although it was asked for by `--delegate each`; else empty.
     """
 
     schema_version: int
@@ -120,6 +121,7 @@ class Profile:
     parity: tuple[Figure, ...]
     repeats: tuple[Repeat, ...]
     tools: dict[str, str]
+    refused: str = ""
 
     def to_line(self) -> str:
         """Stable JSON in one line, with its newline."""

@@ -99,10 +99,13 @@ def latest(profiles: Iterable[Profile], *, each_delegate: bool = False) -> list[
 
     Args:
         profiles: in order of time.
-        each_delegate: the last by each delegate, so that they can stand side by side.
+        each_delegate: the last by each delegate, so that they can stand side by side; those that
+            were refused, too.
     """
     last: dict[tuple[str, ...], Profile] = {}
     for profile in profiles:
+        if profile.refused and not each_delegate:
+            continue
         device = profile.device
         delegate = profile.method.delegate if each_delegate else ""
         key = (profile.bundle.name, device.device, device.model, device.soc, delegate)

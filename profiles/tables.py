@@ -9,6 +9,7 @@ from profiles.numbers.budget import Judged
 from profiles.numbers.compare import Comparison
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import Summary
+from profiles.numbers.verdicts import HEAD, Verdict, verdicts
 from profiles.schema import Profile
 from runtimes.device import UNKNOWN, DeviceFacts, Listed
 
@@ -37,6 +38,33 @@ def measured(summaries: Sequence[Summary]) -> str:
             *(["\n".join(marks)] if marks else []),
         ]
     return "\n\n".join(parts)
+
+
+def placements(profiles: Sequence[Profile]) -> str:
+    """Show what computes each bundle on each device: parity, times, and why one is refused."""
+    devices = dict.fromkeys(p.device.device for p in profiles)
+    parts = []
+    for device in devices:
+        rows = [
+            placement_cells(v) for v in verdicts([p for p in profiles if p.device.device == device])
+        ]
+        parts += [one_line(f"{device}: placements"), table(HEAD, rows)] if rows else []
+    return "\n\n".join(parts)
+
+
+def placement_cells(v: Verdict) -> tuple[str, ...]:
+    """Write a verdict's row, as `HEAD` names the columns."""
+    mark = f" {v.device_class}" if v.graphs else ""
+    graphs = ", ".join(f"{name} {with_interval(ms)}" for name, ms in v.graphs.items())
+    return (
+        v.bundle,
+        f"{v.placement}{' (fastest)' if v.fastest else ''}",
+        v.parity,
+        f"{graphs or NOTHING}{mark}",
+        with_interval(v.click_ms),
+        with_interval(v.first_mask_ms),
+        v.refused or NOTHING,
+    )
 
 
 def _timed(summaries: Sequence[Summary]) -> str:

@@ -92,7 +92,7 @@ def _prepare(
             "least"
         )
     prompts = asked.get(path.name, ())
-    placed = [_placed(each, path, at, picture.size, work) for at, each in enumerate(prompts)]
+    placed = [place_given(each, path, at, picture.size, work) for at, each in enumerate(prompts)]
     objects = [Asked("", each) for each in prompts]
     if like_shares(objects, picture.size):
         notes.append(f"prompts of {path.name}: every coordinate is under 1 and taken as pixels")
@@ -110,7 +110,21 @@ def _prepare(
     }
 
 
-def _placed(prompts: Prompts, path: Path, at: int, size: tuple[int, int], work: Work) -> Prompts:
+def place_given(
+    prompts: Prompts, path: Path, at: int, size: tuple[int, int], work: Work
+) -> Prompts:
+    """Check a user's prompts and move them into the picture.
+
+    Args:
+        prompts: of `prompts.json`.
+        path: the picture.
+        at: which of the picture's prompts they are, for messages.
+        size: width and height of the picture.
+        work: the rules.
+
+    Raises:
+        PromptError: they cannot be had, or lie outside.
+    """
     frame = fit(*size, work.preprocess)
     try:
         if work.slots is not None:

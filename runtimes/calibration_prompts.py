@@ -37,9 +37,16 @@ def read_prompts(path: Path) -> dict[str, tuple[Prompts, ...]]:
     if not isinstance(data, dict):
         raise RequestError(f'{shown} should hold an object: {{"PICTURE": [{{...}}, ...], ...}}')
     for name in data:
-        if "/" in name or not (path.parent / name).is_file():
+        if "/" in name or not _is_file(path.parent / name):
             raise RequestError(f"{shown} names '{printable(name)}', which is not in that folder")
     return {name: _objects(listed, f"{shown}: {printable(name)}") for name, listed in data.items()}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have, as one of 5,000 letters
+        return False
 
 
 def _decode(path: Path, shown: str) -> Any:

@@ -9,7 +9,7 @@ How to add a kind: a file in its harness's `devices/` folder with `KIND`, a `Dev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -378,6 +378,7 @@ class DeviceKind:
         ways: for `--way`, besides AUTO.
         delegates: for `--delegate`.
         delegate: what computes if the user names none.
+        delegates_of: target -> those of `delegates` that its bundles have; all if it is not here.
         modes: what its devices can be put into.
         options: what it takes from the command line.
         knows: whether NAME alone, without `KIND:`, is one of its devices now; None if none is.
@@ -392,6 +393,7 @@ class DeviceKind:
     ways: tuple[str, ...] = ()
     delegates: tuple[str, ...] = (CPU,)
     delegate: str = CPU
+    delegates_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     modes: tuple[Mode, ...] = ()
     options: tuple[KindOption, ...] = ()
     knows: Callable[[str], bool] | None = None

@@ -111,6 +111,11 @@ def page(manifest: Manifest, bundle: str) -> str:
     use = "" if licence.commercial_use else " **No commercial use.**"
     pages = pages_of(manifest.target)
     sources = " and ".join(f"`{package}/`" for package in pages)
+    side = manifest.preprocess.size
+    departure = (
+        f"**Its input is {side} pixels a side; the published network's is "
+        f"{manifest.published_size}.**\n\n"
+    )
     files = [f"| `{g.file}` | {g.spec.name} | {g.bytes / 1e6:.2f} MB |" for g in manifest.graphs]
     warning = "**Degraded: its masks miss their floors (`manifest.json`, `parity`).**\n\n"
     return "\n".join(
@@ -118,6 +123,7 @@ def page(manifest: Manifest, bundle: str) -> str:
             f"# {manifest.variant}, {manifest.target}, {manifest.precision}",
             "",
             f"{warning if manifest.degraded else ''}"
+            f"{departure if manifest.published_size else ''}"
             f"A Segment Anything bundle for {manifest.platform}. `manifest.json` is the contract: "
             "tensors, preprocessing, prompts, mask rule, parity with the published network.",
             "",

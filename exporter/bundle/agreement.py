@@ -218,6 +218,8 @@ def _read(manifest: Manifest) -> Shapes:
 def _preprocess(rule: Preprocess) -> Iterator[str]:
     if rule.padded_by == "graph" and (rule.resize, rule.pad_value) != ("longest_side", rule.mean):
         yield "preprocess.padded_by is graph, which pads with the mean, right and below"
+    if rule.padded_by == "graph" and rule.scale != "fixed":
+        yield "preprocess.padded_by is graph, of a picture that is not scaled by its own range"
 
 
 def _mask(rule: MaskRule, manifest: Manifest) -> Iterator[str]:
@@ -225,6 +227,7 @@ def _mask(rule: MaskRule, manifest: Manifest) -> Iterator[str]:
     fits = {
         "bilinear": resize != "letterbox",
         "bilinear_once": resize == "stretch",
+        "sigmoid_bilinear_once": resize == "stretch" and rule.threshold == 0,
         "bicubic_once": resize == "stretch",
         "crop_bilinear": resize == "longest_side",
         "letterbox_bilinear": resize == "letterbox",

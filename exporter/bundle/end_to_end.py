@@ -44,7 +44,7 @@ DETECTED = ("boxes", "scores", "coefficients", "prototypes")
 _AGAIN = "copy or export the bundle again"
 MOST_SAMPLES = 64
 """Rows and columns that a sampled array keeps."""
-_LATER = ("parity", "files", "created", "degraded", HASH)
+_LATER = ("parity", "files", "created", "degraded", "evaluation", HASH)
 """Fields of a manifest that are not known when its goldens are recorded."""
 
 

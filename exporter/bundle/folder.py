@@ -249,4 +249,5 @@ def same_job(a: Manifest, b: Manifest) -> bool:
 
 def _job_of(manifest: Manifest) -> Manifest:
     known = dataclasses.replace(manifest, graphs=(), parity=(), files={}, created="", runs_in={})
-    return dataclasses.replace(known, degraded=False)
+    judged = known.evaluation and dataclasses.replace(known.evaluation, figures=())
+    return dataclasses.replace(known, degraded=False, evaluation=judged)

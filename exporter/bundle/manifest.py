@@ -66,6 +66,33 @@ class Licence:
     commercial_use: bool
 
 
+MOST_LEFT_OUT = 100
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was done to a file's tensors before they were the network's.
+
+    Attributes:
+        place: of the tensors in the file, as `state_dict`; empty for its top.
+        prefix: taken off every name.
+        wrappers: words that parallel and compiled modules put inside names, taken out of them.
+        left_out: tensors that are not the network's, by their names in the file: training's own,
+            and what `ignored` names; the first 100.
+        left_out_count: how many there are.
+        ignored: patterns of tensors that were to be left out.
+        rounded: types of floating point that were rounded to float32.
+    """
+
+    place: Text = ""
+    prefix: Text = ""
+    wrappers: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
+    left_out: Annotated[tuple[Text, ...], Meta(max_length=MOST_LEFT_OUT)] = ()
+    left_out_count: Count = 0
+    ignored: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
+    rounded: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
+
+
 @dataclass(frozen=True)
 class Source:
     """Origin of the weights.
@@ -77,6 +104,13 @@ class Source:
         layout: name of the published layout that its tensors came in.
         decoder_checkpoint: the decoder's own file; empty if it has none.
         decoder_sha256: of the decoder's own file; empty if it has none.
+        encoder_checkpoint: the image encoder's own file, beside that of the whole network; empty if
+            it has none.
+        encoder_sha256: of that file; empty if it has none.
+        taken: by the fields above that name a file: what was done to its tensors, if anything.
+        adapter: file of a LoRA adapter that is folded into the weights; empty for none.
+        adapter_sha256: of that file; empty for none.
+        changes: how the network differs from the published one, each in some words.
         trained_size: side of the input that the file's table of positions is for; it was
             interpolated for an input of another side. None if no tensor tells.
     """
@@ -88,6 +122,12 @@ class Source:
     layout: Name
     decoder_checkpoint: Text = ""
     decoder_sha256: MaybeSha256 = ""
+    encoder_checkpoint: Text = ""
+    encoder_sha256: MaybeSha256 = ""
+    taken: Annotated[dict[Name, Taken], Meta(max_length=3)] = field(default_factory=dict)
+    adapter: Text = ""
+    adapter_sha256: MaybeSha256 = ""
+    changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     trained_size: Side | None = None
 
 
@@ -146,6 +186,43 @@ class Calibration:
     gate_seed: Count
 
 
+@dataclass(frozen=True)
+class EvaluationFigure:
+    """How good the masks of one kind of prompt are on the user's own pictures.
+
+    Attributes:
+        prompts: `point` (inside an object), `box` (around it), `box_point` (both), or `given`
+            (the user's own).
+        cases: prompt sets of that kind.
+        torch_iou: mean IoU of the float32 torch network's masks with the labelled objects; None if
+            no label says which object is meant.
+        exported_iou: the same of the masks that the bundle gives.
+        agreement: mean IoU of the bundle's masks with torch's.
+        worst_agreement: the least of these.
+    """
+
+    prompts: Name
+    cases: Count
+    torch_iou: Share | None
+    exported_iou: Share | None
+    agreement: Share
+    worst_agreement: Share
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the bundle was judged on, if pictures were given (`--evaluate`), and the figures.
+
+    Attributes:
+        pictures: how many.
+        sha256: of the lines `sha256sum` prints for every file of the folder that was read.
+    """
+
+    pictures: Count
+    sha256: Sha256
+    figures: Annotated[tuple[EvaluationFigure, ...], Meta(max_length=16)] = ()
+
+
 STORAGE = "^((palette|block)[0-9]{1,3})?$"
 Kind = Literal["slots", "detections", "drawn"]
 """How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
@@ -183,6 +260,7 @@ class Manifest:
             palettes, `block16` has a scale for each 16 weights; else empty.
         published_size: side of the published network's input, in pixels, if this one's is another:
             a departure from what was published; else None.
+        evaluation: on the user's own pictures; None if none were given.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -211,6 +289,7 @@ class Manifest:
     degraded: bool = False
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     published_size: Side | None = None
+    evaluation: Evaluation | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

@@ -14,6 +14,7 @@ from PIL import Image
 
 from exporter.bundle.opencv_resize import opencv_bilinear
 from exporter.bundle.rules import Interpolation, MaskRule, Preprocess, Upscale
+from exporter.bundle.spline_resize import spline_cubic
 from exporter.errors import ImageError
 
 Floats = npt.NDArray[np.float32]
@@ -129,9 +130,27 @@ def image_input(
     square = np.empty((rule.size, rule.size, 3), np.float32)
     square[:] = np.asarray(rule.pad_value, np.float32)
     left, top = frame.offset
-    picture = _resize(rgb, frame.resized, rule.interpolation)
+    seen = _grey(rgb) if rule.channels == "grey" else rgb
+    picture = _resize(seen, frame.resized, rule.interpolation)
+    if rule.scale == "picture":
+        picture = _scaled(picture)
     square[top : top + height, left : left + width] = picture
     return np.ascontiguousarray(square.transpose(2, 0, 1)[None]), frame
+
+
+def _grey(rgb: Bytes) -> Bytes:
+    """(H, W, 3) -> the same with three equal channels, of Pillow's luma."""
+    parts = rgb.astype(np.uint32) * np.array((19595, 38470, 7471), np.uint32)
+    grey = (parts.sum(axis=2) + 32768) >> 16
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _scaled(picture: Floats) -> Floats:
+    """Bring the picture's own range to 0..255."""
+    values = picture.astype(np.float64)
+    low, high = values.min(), values.max()
+    scaled: Floats = ((values - low) * 255.0 / max(high - low, 1e-8)).astype(np.float32)
+    return scaled
 
 
 def resized_size(frame: Frame) -> Floats:
@@ -151,6 +170,8 @@ def _resize(rgb: Bytes, size: tuple[int, int], interpolation: Interpolation) -> 
     if interpolation in ("float_bilinear_plain", "bilinear_plain"):
         plain = _bilinear_plain(rgb.astype(np.float32), size)
         return np.rint(plain) if interpolation == "bilinear_plain" else plain
+    if interpolation == "spline_cubic":
+        return spline_cubic(rgb, *size)
     return opencv_bilinear(rgb, *size).astype(np.float32)
 
 
@@ -180,7 +201,7 @@ def upscale(low_res_masks: Floats, frame: Frame, how: Upscale = "bilinear") -> F
     and one for the columns. `how` is the manifest's `MaskRule.upscale`.
     """
     tall, wide = _upscaling(low_res_masks.shape[-2:], frame, how)
-    low = low_res_masks[..., : tall.shape[1], : wide.shape[1]]
+    low = _activated(low_res_masks, how)[..., : tall.shape[1], : wide.shape[1]]
     full: Floats = np.matmul(np.matmul(tall, low), wide.T)
     return full
 
@@ -192,12 +213,21 @@ def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools
     if rows >= height:
         return binarise(upscale(low_res_masks, frame, rule.upscale), rule)
     tall, wide = _upscaling(low_res_masks.shape[-2:], frame, rule.upscale)
-    taller = np.matmul(tall, low_res_masks[..., : tall.shape[1], : wide.shape[1]])
+    low = _activated(low_res_masks, rule.upscale)
+    taller = np.matmul(tall, low[..., : tall.shape[1], : wide.shape[1]])
     masks = np.empty((len(low_res_masks), height, width), np.bool_)
     for top in range(0, height, rows):
         band = np.matmul(taller[:, top : top + rows], wide.T)
         masks[:, top : top + rows] = binarise(band, rule)
     return masks
+
+
+def _activated(low_res_masks: Floats, how: Upscale) -> Floats:
+    """Apply what comes before upscaling."""
+    if how != "sigmoid_bilinear_once":
+        return low_res_masks
+    active: Floats = np.tanh(np.asarray(low_res_masks, np.float32) * np.float32(0.5))
+    return active
 
 
 @lru_cache(maxsize=2)
@@ -206,7 +236,7 @@ def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floa
 
     The prompts of one picture share them.
     """
-    if how in ("bilinear_once", "bicubic_once"):
+    if how in ("bilinear_once", "sigmoid_bilinear_once", "bicubic_once"):
         matrix = _cubic if how == "bicubic_once" else resampling
         return matrix(shape[0], frame.original[1]), matrix(shape[1], frame.original[0])
     if how == "crop_bilinear":

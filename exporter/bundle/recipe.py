@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -115,6 +116,8 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe from anywhere. RequestError if it cannot be read or is none."""
     name = printable(str(path))
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise RequestError(f"--recipe {name} is a pipe: give the {RECIPE} of a bundle")
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except OSError as error:

@@ -31,12 +31,20 @@ Interpolation = Literal[
     "float_bilinear_plain",
     "bilinear_plain",
     "opencv_bilinear",
+    "spline_cubic",
 ]
+Scale = Literal["fixed", "picture"]
+Channels = Literal["rgb", "grey"]
 Rounding = Literal["half_up", "truncate"]
 PaddedBy = Literal["host", "graph"]
 PromptScale = Literal["each_side", "longest_side"]
 Upscale = Literal[
-    "bilinear", "bilinear_once", "bicubic_once", "crop_bilinear", "letterbox_bilinear"
+    "bilinear",
+    "bilinear_once",
+    "sigmoid_bilinear_once",
+    "bicubic_once",
+    "crop_bilinear",
+    "letterbox_bilinear",
 ]
 Score = Literal["iou_predictions", "stability"]
 SlotOrder = Literal["points, then box corners (top left, bottom right)"]
@@ -74,6 +82,8 @@ class Preprocess:
             antialiased, two neighbours each way with half-pixel centres: `float_bilinear_plain`,
             never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
             `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.bundle.opencv_resize` says.
+            `spline_cubic`: scikit-image's, smoothed if it shrinks, cut off to whole numbers, as
+            `exporter.bundle.spline_resize` says.
         pad_value: RGB of the padding, in 0..255: mostly zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
@@ -89,6 +99,11 @@ class Preprocess:
         padded_by: who writes the padding. `host`: it fills the padding with `pad_value`. `graph`:
             the graph does, exactly, and takes `resized_size`; the pixels that the host leaves
             there have no effect.
+        scale: `fixed`, pixels as they are; `picture`: after resizing, v becomes
+            (v - least) * 255 / (largest - least) over the picture's own pixels and channels,
+            divided by 1e-8 at least; the padding is not.
+        channels: `rgb`; `grey`: before resizing, all three become
+            (19595 R + 38470 G + 7471 B + 32768) / 65536, cut off to a whole number.
     """
 
     resize: Resize
@@ -101,6 +116,8 @@ class Preprocess:
     rounding: Rounding = "half_up"
     prompt_scale: PromptScale = "each_side"
     padded_by: PaddedBy = "host"
+    scale: Scale = "fixed"
+    channels: Channels = "rgb"
 
 
 @dataclass(frozen=True)
@@ -150,12 +167,15 @@ class MaskRule:
         threshold: a pixel belongs to the mask if its upscaled logit is above this.
         single: mask token for `multimask` false; -1 if the variant has none: then the best of
             `multi` by `score`.
-        multi: mask tokens for `multimask` true.
+        multi: mask tokens for `multimask` true, as many masks in this order. Published decoders
+            have four tokens: 0 for one mask, 1 to 3 for three. One of two tokens has the mask 1
+            here; one of a single token has no other, which is then `single` and `multi` too.
         upscale: `bilinear` to F x F (S x S but for `Preprocess.frame_size`), crop the padding,
             `bilinear` to the original size, both with half-pixel centres. `bilinear_once`:
-            straight to the original size, if the image was stretched. `bicubic_once`: the same
-            by cubic convolution (a = -0.75, four neighbours each way, edges clamped), which is not
-            antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
+            straight to the original size, if the image was stretched. `sigmoid_bilinear_once`: the
+            same of 2 / (1 + exp(-logit)) - 1, which is above 0 where the logit is. `bicubic_once`:
+            the same by cubic convolution (a = -0.75, four neighbours each way, edges clamped): it
+            is not antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
             longest) rows and columns of the original sides, then `bilinear` to the original size.
         low_res_size: side of `low_res_masks`.
         stability: when `single` gives way to the best of `multi`; None for never.

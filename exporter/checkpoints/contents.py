@@ -60,11 +60,13 @@ class Contents:
             that a loader would take comes first, and one at the top is called "".
         storages: the bytes of each storage, by key.
         skipped: what else is there and was not read, as `took (datetime.timedelta)`.
+        texts: that lie beside the tensors; some of them.
     """
 
     sets: Mapping[str, Mapping[str, StoredTensor]]
     storages: Mapping[str, memoryview]
     skipped: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _IN_A_FOLDER = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_INDEX = ".index.json"
+_SHARD = re.compile(r"(?P<stem>.{1,200}-)\d{1,6}-of-(?P<count>\d{1,6})(?P<ending>\.\w{1,20})")
 _LARGEST_INDEX = 20_000_000
 _MOST_SHARDS = 200
 _HASHED_AT_ONCE = 1 << 22
@@ -102,20 +105,63 @@ def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
     Raises:
         CheckpointError: a folder without weights, or with an index that is not one.
     """
+    if path.name.endswith(_INDEX) and path.is_file():
+        return _shards_of(path)
     if not path.is_dir():
-        return [path], None
+        return _with_siblings(path), None
     file = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
     if file is None:
         raise CheckpointError(f"{path} is a folder without weights: {', '.join(_IN_A_FOLDER)}")
     if file.suffix != ".json":
         return [file], None
-    weights = _weight_map(file)
+    return _shards_of(file)
+
+
+def _shards_of(index: Path) -> tuple[list[Path], set[str]]:
+    """List the shards that an index names, beside it, and the tensors that it names."""
+    weights = _weight_map(index)
     shards = sorted(set(weights.values()))
     if not shards or not all(map(_inside, shards)):
-        raise CheckpointError(f"{file} names no shards, or shards outside its folder")
+        raise CheckpointError(f"{index} names no shards, or shards outside its folder")
     if len(shards) > _MOST_SHARDS:
-        raise CheckpointError(f"{file} names {len(shards)} shards; no checkpoint has so many")
-    return [path / shard for shard in shards], set(weights)
+        raise CheckpointError(f"{index} names {len(shards)} shards; no checkpoint has so many")
+    absent = [shard for shard in shards if not _exists(index.parent / shard)]
+    if len(absent) == len(shards):
+        raise CheckpointError(
+            f"{index} is an index without its shards, which hold the weights: "
+            f"{printable(shards[0], 100)} does not exist beside it, nor does another; download them"
+        )
+    return [index.parent / shard for shard in shards], set(weights)
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is anything; whoever opens it says what is wrong with its name."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def _with_siblings(path: Path) -> list[Path]:
+    """List the shards of a set of which the path is one: `model-00001-of-00003.safetensors`."""
+    found = _SHARD.fullmatch(path.name)
+    count = int(found["count"]) if found else 1
+    if found is None or count == 1:
+        return [path]
+    if count > _MOST_SHARDS:
+        raise CheckpointError(f"{path} is one of {count} shards; no checkpoint has so many")
+    digits = len(found["count"])
+    names = [
+        f"{found['stem']}{number:0{digits}}-of-{found['count']}{found['ending']}"
+        for number in range(1, count + 1)
+    ]
+    absent = [name for name in names if not _exists(path.parent / name)]
+    if absent and _exists(path):
+        lacking = printable(absent[0], 100)
+        raise CheckpointError(
+            f"{path} is one of {count} shards: put the others beside it ({lacking} is missing)"
+        )
+    return [path.parent / name for name in names]
 
 
 def _weight_map(file: Path) -> dict[str, str]:

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.tables import Table, build_module, layout_table, table_of
 from exporter.errors import CheckpointError, CheckpointMismatch
+from exporter.printable import printable
 from exporter.variants import DECODER_PARTS, Layout, Variant, variants
 
 _COUNTER = ".num_batches_tracked"
@@ -64,7 +66,10 @@ class Renames:
 
 
 def load_strict(
-    variant: Variant, checkpoint: Checkpoint, decoder: Checkpoint | None = None
+    variant: Variant,
+    checkpoint: Checkpoint,
+    decoder: Checkpoint | None = None,
+    replaced: Mapping[str, Tensor] | None = None,
 ) -> tuple[nn.Module, Layout]:
     """Build the variant's module with the checkpoint's tensors; returns it and their layout.
 
@@ -74,6 +79,7 @@ def load_strict(
         variant: what to build.
         checkpoint: already read; the image encoder's if the decoder has its own file.
         decoder: already read; None if `variant.decoder` is None.
+        replaced: our names -> tensors that take the place of the checkpoint's.
 
     Raises:
         CheckpointMismatch: tensors missing, unused or misshapen in every layout.
@@ -85,6 +91,7 @@ def load_strict(
         raise _mismatch(variant, fit, checkpoint)
     model = fit.module()
     state = model.state_dict() | _state(fit, checkpoint) | _decoder_state(variant, decoder)
+    state |= replaced or {}
     model.load_state_dict(state, assign=True)
     return model.eval(), fit.layout
 
@@ -124,7 +131,7 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
             fit.unused,
             fit.misshapen,
             looks,
-            otherwise=f"it is published as {variant.decoder.published.file}",
+            advice="" if looks else f"it is published as {variant.decoder.published.file}",
         )
     state = _state(fit, decoder)
     return {name: tensor for name, tensor in state.items() if name.startswith(DECODER_PARTS)}
@@ -135,7 +142,34 @@ def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointM
     looks = guess_variants(checkpoint, others)
     if fits_decoder(variant, checkpoint.tensors):
         looks = ["the file for --decoder-checkpoint"]
-    return CheckpointMismatch(variant.name, fit.missing, fit.unused, fit.misshapen, looks)
+    advice = "" if looks else settle(fit)
+    if advice:
+        looks = [variant.name]
+    return CheckpointMismatch(
+        variant.name, fit.missing, fit.unused, fit.misshapen, looks, advice=advice
+    )
+
+
+_PARTS = {
+    *("image_encoder", "prompt_encoder", "mask_decoder", "vision_encoder"),
+    *("sam_mask_decoder", "sam_prompt_encoder"),
+}
+_MOST_PATTERNS = 3
+
+
+def settle(fit: Fit) -> str:
+    """Say which option would make a file fit that holds more than the network; empty if none."""
+    if not fit.unused or fit.missing or fit.misshapen:
+        return ""
+    patterns = set()
+    for name in fit.unused:
+        first, _, rest = name.partition(".")
+        inside = f"{name.rpartition('.')[0]}.*" if first in _PARTS else f"{first}.*"
+        patterns.add(inside if rest else name)
+    if len(patterns) > _MOST_PATTERNS:
+        return ""
+    options = " ".join(f"--ignore '{printable(each, 80)}'" for each in sorted(patterns))
+    return f"if it can do without what is unused, {options}"
 
 
 def fits_decoder(
@@ -143,22 +177,33 @@ def fits_decoder(
 ) -> bool:
     """Tell whether these are the second file of a variant that is published in two."""
     layouts = variant.decoder.layouts if variant.decoder is not None else ()
+    tensors = published_form(tensors) if layouts else tensors
     return any(_fits(layout, tensors, renames or Renames()) for layout in layouts)
 
 
 def guess_variants(
     checkpoint: Checkpoint, candidates: Iterable[Variant], renames: Renames | None = None
 ) -> list[str]:
-    """Name the variants whose tensors have exactly these names and shapes.
+    """Name the variants whose tensors have exactly these names and shapes, in published form."""
+    return fitting(checkpoint.tensors, candidates, renames)
+
+
+def fitting(
+    given: Mapping[str, Tensor],
+    candidates: Iterable[Variant],
+    renames: Renames | None = None,
+) -> list[str]:
+    """Name the variants whose tensors these are exactly, in published form.
 
     A layout for a part of the network counts only if no layout fits the whole file. A layout that
     takes its widths from the file, and so fits many files, counts only if no other layout fits.
     """
     renames = renames or Renames()
     ranks: dict[str, int] = {}
+    tensors = published_form(given)
     for variant in candidates:
-        fitting = (la for la in variant.layouts if _fits(la, checkpoint.tensors, renames))
-        if (layout := next(fitting, None)) is not None:
+        found = (la for la in variant.layouts if _fits(la, tensors, renames))
+        if (layout := next(found, None)) is not None:
             ranks[variant.name] = _rank(layout)
     least = min(ranks.values(), default=0)
     return [name for name, rank in ranks.items() if rank == least]
@@ -169,7 +214,7 @@ def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bo
     table = layout_table(layout)
     if layout.build_for is not None:  # other widths, and maybe other names
         few = len(tensors) <= _MOST_PER_TENSOR * len(table)
-        return few and not _fit(layout, tensors, renames).faults
+        return few and not fit_of(layout, tensors, renames).faults
     tensors = layout.restore(tensors) if layout.restore else tensors
     parameters = _parameters(layout, table)
     needed = {name for name in parameters if not name.endswith(_COUNTER)}
@@ -180,7 +225,7 @@ def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bo
         ours = rename(published)
         if ours is None or (ours not in parameters and ours.endswith(_COUNTER)):
             continue
-        if ours not in parameters or any(_difference(published, tensor, parameters[ours])):
+        if ours not in parameters or any(difference(published, tensor, parameters[ours])):
             return False
         needed.discard(ours)
     return not needed
@@ -208,15 +253,16 @@ def best_fit(
 
 
 def _best_of(layouts: tuple[Layout, ...], tensors: Mapping[str, Tensor], renames: Renames) -> Fit:
-    best = _fit(layouts[0], tensors, renames)
+    best = fit_of(layouts[0], tensors, renames)
     for layout in layouts[1:]:
         if not best.faults:
             break
-        best = min(best, _fit(layout, tensors, renames), key=lambda fit: fit.faults)
+        best = min(best, fit_of(layout, tensors, renames), key=lambda fit: fit.faults)
     return best
 
 
-def _fit(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> Fit:
+def fit_of(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> Fit:
+    """Hold a file's tensors against a layout."""
     tensors = layout.restore(tensors) if layout.restore else tensors
     fit, rename = Fit(layout, tensors), renames.of(layout)
     table = layout_table(layout) if layout.build_for is None else table_of(fit.module())
@@ -230,13 +276,19 @@ def _fit(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> Fit
                 fit.unused.append(published)
             continue
         fit.names.setdefault(ours, []).append(published)
-        fit.misshapen.extend(_difference(published, tensor, parameters[ours]))
+        fit.misshapen.extend(difference(published, tensor, parameters[ours]))
     fit.missing.extend(n for n in parameters if n not in fit.names and not n.endswith(_COUNTER))
     fit.missing.extend(name for name in layout.marks if name not in tensors)
     return fit
 
 
-def _difference(name: str, given: Tensor, wanted: tuple[tuple[int, ...], bool]) -> Iterator[str]:
+def is_counter(name: str) -> bool:
+    """Tell whether a tensor counts batches, which no network needs."""
+    return name.endswith(_COUNTER)
+
+
+def difference(name: str, given: Tensor, wanted: tuple[tuple[int, ...], bool]) -> Iterator[str]:
+    """Yield what is wrong with a tensor's shape or kind, if anything is."""
     shape, floating = wanted
     if tuple(given.shape) != shape:
         yield f"{name} {tuple(given.shape)} should be {shape}"

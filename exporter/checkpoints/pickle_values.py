@@ -11,6 +11,7 @@ its type is known: a key may be a tuple of a thousand levels.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -218,68 +219,13 @@ _PLAIN = {
     *("types.MappingProxyType", "types.SimpleNamespace"),
 }
 """Types of the modules below that training code leaves in a file."""
-_HOSTILE = frozenset(
-    [
-        "_frozen_importlib",
-        "_io",
-        "_posixsubprocess",
-        "_thread",
-        "_winapi",
-        "asyncio",
-        "bdb",
-        "builtins",
-        "cloudpickle",
-        "code",
-        "codeop",
-        "commands",
-        "cProfile",
-        "ctypes",
-        "dill",
-        "gc",
-        "http",
-        "imp",
-        "importlib",
-        "inspect",
-        "io",
-        "joblib",
-        "linecache",
-        "marshal",
-        "mmap",
-        "msvcrt",
-        "multiprocessing",
-        "nt",
-        "operator",
-        "_operator",
-        "os",
-        "pdb",
-        "pickle",
-        "_pickle",
-        "pip",
-        "pkgutil",
-        "platform",
-        "posix",
-        "profile",
-        "pty",
-        "pydoc",
-        "requests",
-        "runpy",
-        "setuptools",
-        "shutil",
-        "signal",
-        "smtplib",
-        "socket",
-        "ssl",
-        "subprocess",
-        "sys",
-        "tempfile",
-        "threading",
-        "timeit",
-        "trace",
-        "types",
-        "urllib",
-        "webbrowser",
-        "winreg",
-    ]
+_HOSTILE = re.compile(
+    r"(_frozen_importlib|_io|_posixsubprocess|_thread|_winapi|asyncio|bdb|builtins|"
+    r"cloudpickle|code|codeop|commands|cProfile|ctypes|dill|gc|http|imp|importlib|"
+    r"inspect|io|joblib|linecache|marshal|mmap|msvcrt|multiprocessing|nt|operator|"
+    r"_operator|os|pdb|pickle|_pickle|pip|pkgutil|platform|posix|profile|pty|"
+    r"pydoc|requests|runpy|setuptools|shutil|signal|smtplib|socket|ssl|subprocess|"
+    r"sys|tempfile|threading|timeit|trace|types|urllib|webbrowser|winreg)(\.|$)"
 )
 """Modules whose call in a pickle means harm, for a word about it: see `call`."""
 _HOSTILE_CALLS = {"torch.load", "torch.hub", "torch.jit", "torch._dynamo", "numpy.load"}
@@ -311,5 +257,4 @@ def _is_hostile(name: str) -> bool:
     """Tell whether a call by this dotted name would run code or reach the system."""
     if name in _PLAIN:
         return False
-    module, *_rest = name.split(".", 1)
-    return module in _HOSTILE or name.startswith(tuple(_HOSTILE_CALLS))
+    return _HOSTILE.match(name) is not None or name.startswith(tuple(_HOSTILE_CALLS))

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.bundle.manifest import Taken
 from exporter.checkpoints.contents import ITEM_BYTES, MOST_BYTES, Contents, StoredTensor, check
 from exporter.checkpoints.files import OpenFile, combined_digest, open_file, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
+from exporter.checkpoints.packed import refuse_packed
 from exporter.checkpoints.safetensors_file import read_safetensors
 from exporter.checkpoints.torch_file import read_torch_file
 from exporter.errors import CheckpointError
@@ -27,16 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32")
-
-_ARCHIVES = (
-    (b"\x1f\x8b", "packed with gzip, maybe a .tar.gz"),
-    (b"BZh", "packed with bzip2"),
-    (b"\xfd7zXZ\x00", "packed with xz"),
-    (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-)
-"""First bytes of what a checkpoint comes packed in."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,11 @@ class Checkpoint:
             top.
         remarks: what was done to the tensors, or left out, each in some words.
         constants: `pixel_mean` and `pixel_std`, if the file has them as tensors.
+        taken: what was done to the tensors, for the manifest.
+        texts: that lie beside the tensors, as a trainer's settings; some of them.
+        changes: how the network differs from the published one, each in some words.
+        adapter: name of the file of an adapter that is folded in; empty for none.
+        adapter_sha256: of that file.
         container: what kind of file it is, in some words.
         bytes: of the files together.
         dtypes: as stored, of every set -> number of tensors.
@@ -62,6 +59,11 @@ class Checkpoint:
     sets: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    taken: Taken = field(default_factory=Taken)
+    texts: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    adapter: str = ""
+    adapter_sha256: str = ""
     container: str = ""
     bytes: int = 0
     dtypes: Mapping[str, int] = field(default_factory=dict)
@@ -86,6 +88,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
     remarks: dict[str, None] = {}
     digests, size, kind = [], 0, ""
     dtypes: Counter[str] = Counter()
+    rounded: set[str] = set()
+    texts: list[str] = []
     for file in files:
         with open_file(file) as opened:
             size += len(opened.data)
@@ -93,6 +97,8 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
                 raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
             contents = _add(tensors, opened)
             remarks |= dict.fromkeys(_remarks(contents))
+            rounded |= {spec.dtype for spec in contents.tensors.values()} & {"float64"}
+            texts += contents.texts
             kind, dtypes = _kind(opened.data), dtypes + _dtypes(contents)
             if len(files) == 1:
                 sets = _sets(contents, tensors)
@@ -105,17 +111,17 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
         raise CheckpointError(f"{path} has sha256 {digest} now, not {sha256}: it was changed")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    container = kind if len(files) == 1 else f"{len(files)} shards, each a {kind}"
     return Checkpoint(
         path,
         digest,
         tensors,
         sets,
         tuple(remarks),
-        {},
-        container,
-        size,
-        dict(sorted(dtypes.items())),
+        taken=Taken(rounded=tuple(sorted(rounded))),
+        texts=tuple(texts),
+        container=kind if len(files) == 1 else f"{len(files)} shards, each a {kind}",
+        bytes=size,
+        dtypes=dict(sorted(dtypes.items())),
     )
 
 
@@ -180,19 +186,10 @@ def _describe(data: mmap.mmap) -> Contents:
         raise CheckpointError("is a Git LFS pointer, not the file: run `git lfs pull`")
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise CheckpointError("is a web page, not a checkpoint: download the file itself")
-    _refuse_archive(data)
+    refuse_packed(data)
     raise CheckpointError(
         "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
     )
-
-
-def _refuse_archive(data: mmap.mmap) -> None:
-    """CheckpointError if the file is a checkpoint's packing."""
-    named = next((name for magic, name in _ARCHIVES if data[: len(magic)] == magic), "")
-    if not named and data[257:262] == b"ustar":
-        named = "a tar archive"
-    if named:
-        raise CheckpointError(f"is {named}: unpack it and give the checkpoint inside")
 
 
 def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from exporter.checkpoints.fit import Fit, Renames, best_fit, fits_decoder, guess_variants
+from exporter.checkpoints.adapt import require_known
+from exporter.checkpoints.choose import choose_by
+from exporter.checkpoints.fit import Renames, fits_decoder, guess_variants, settle
+from exporter.checkpoints.nearest import MOST_COMPARED, nearest
+from exporter.checkpoints.parts import OPTIONS, fits_part, part_of
+from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import Variant, variants
 
-_MOST_COMPARED = 3000
-"""Tensors of a file that is compared with every variant to name the nearest; none has so many."""
+_SHOWN = 4
 
 
 def recognise(checkpoint: Checkpoint, candidates: Iterable[Variant] | None = None) -> str:
@@ -41,7 +45,7 @@ def recognise(checkpoint: Checkpoint, candidates: Iterable[Variant] | None = Non
 
 def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
     """Make a test if a file can hold all of a variant's parameters; cheaper than building it."""
-    size = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    size = sum(tensor.numel() for tensor in published_form(checkpoint.tensors).values())
 
     def could_be(variant: Variant) -> bool:
         whole = all(not layout.parts and layout.build_for is None for layout in variant.layouts)
@@ -52,6 +56,7 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 
 
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
+    require_known(checkpoint)
     tensors = checkpoint.tensors
     owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
     if owners:
@@ -59,19 +64,42 @@ def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames)
             f"{checkpoint.path} is the decoder of {', '.join(owners)}, published apart: pass it "
             "with --decoder-checkpoint, and the image encoder's file with --checkpoint"
         )
-    nearest: list[str] = []
-    closest: Fit | None = None
-    for variant in known if len(tensors) <= _MOST_COMPARED else ():
-        fit = best_fit(variant, tensors, renames)
-        if closest is None or fit.faults < closest.faults:
-            nearest, closest = [], fit
-        if fit.faults == closest.faults:
-            nearest.append(variant.name)
-    if closest is None or len(closest.names) - len(closest.misshapen) < closest.faults:
+    part = _part_alone(checkpoint, known, renames)
+    if part is not None:
+        return part
+    near = nearest(tensors, known, renames)
+    if near is None:
         return CheckpointError(
             f"{checkpoint.path} holds {len(tensors)} tensors that look like no variant here; "
             "`sam-export --list` shows what there is"
         )
+    fit = near.fit
     return CheckpointMismatch(
-        "the variants here", closest.missing, closest.unused, closest.misshapen, nearest
+        "the variants here",
+        fit.missing,
+        fit.unused,
+        fit.misshapen,
+        near.names,
+        advice=settle(fit),
     )
+
+
+def _part_alone(
+    checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames
+) -> CheckpointError | None:
+    """Say of a file that holds one part of a network which it is, and what to give beside it."""
+    if len(checkpoint.tensors) > MOST_COMPARED:
+        return None
+    for part, option in OPTIONS.items():
+        fits = part_of(known, part, renames)
+        held = choose_by(checkpoint, fits)
+        if not fits(held.tensors):
+            continue
+        owners = [v.name for v in known if fits_part(v, part, held.tensors, renames)]
+        shown = ", ".join(owners[:_SHOWN])
+        more = f" and {len(owners) - _SHOWN} more" if len(owners) > _SHOWN else ""
+        return CheckpointError(
+            f"{checkpoint.path} holds only the {part} of {shown}{more}: give it with {option}, and "
+            "the network that it was trained in with --checkpoint (or --variant, to download it)"
+        )
+    return None

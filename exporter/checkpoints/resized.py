@@ -2,7 +2,8 @@
 
 Most tensors do not know the size. Those that do are a ViT's tables of positions, which are resized
 as the forks of segment-anything do it that fine-tune at other sizes (SAMed's `load_from`, and its
-descendants): both bilinearly, with half-pixel centres and no antialiasing. For relative positions
+descendants): both bilinearly, with half-pixel centres and no antialiasing. (Medical SAM Adapter
+resizes its positions bicubically.) For relative positions
 this is also what SAM's own `get_rel_pos` does at run time if the lengths differ.
 """
 
@@ -49,10 +50,11 @@ def at_size(network: nn.Module, layout: str, now: Variant, then: Variant) -> nn.
         return network
     state = network.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    mode = "bilinear" if then.sizes is None else then.sizes.positions
     module = build_untrained(_layout_of(then, layout), shapes)
     with torch.no_grad():
         moved = {
-            name: _resized(name, state[name], tuple(wanted.shape))
+            name: _resized(name, state[name], tuple(wanted.shape), mode)
             for name, wanted in module.state_dict().items()
         }
     module.load_state_dict(moved, assign=True)
@@ -75,12 +77,12 @@ def _layout_of(variant: Variant, name: str) -> Layout:
     return next(each for each in variant.layouts if each.name == name)
 
 
-def _resized(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _resized(name: str, tensor: Tensor, shape: tuple[int, ...], mode: str) -> Tensor:
     if tuple(tensor.shape) == shape:
         return tensor
     table, what = tensor.to(torch.float32), name.rpartition(".")[2]
     if what == POSITIONS and tensor.ndim == 4:
-        square = F.interpolate(table.permute(0, 3, 1, 2), shape[1:3], mode="bilinear")
+        square = F.interpolate(table.permute(0, 3, 1, 2), shape[1:3], mode=mode)
         return square.permute(0, 2, 3, 1).contiguous()
     if what in RELATIVE:
         line = F.interpolate(table.T[None], shape[0], mode="linear")

@@ -51,15 +51,23 @@ def read_safetensors(data: mmap.mmap) -> Contents:
         raise CheckpointError(f"damaged: its header is no JSON ({printable(str(error))})") from None
     if not isinstance(header, dict):
         raise CheckpointError("damaged: its header is no JSON object")
-    header.pop("__metadata__", None)
+    about = header.pop("__metadata__", None)
     if not header:
         raise CheckpointError("holds no tensors")
     if len(header) > MOST_TENSORS:
         raise CheckpointError(f"holds more than {MOST_TENSORS} tensors; no checkpoint does")
-    return _contents(header, data, start)
+    return _contents(header, data, start, _texts(about))
 
 
-def _contents(header: dict[str, Any], data: mmap.mmap, start: int) -> Contents:
+def _texts(about: Any) -> tuple[str, ...]:
+    """List some of what the file says of itself."""
+    values = list(about.values())[:50] if isinstance(about, dict) else []
+    return tuple(text[:200] for text in values if isinstance(text, str))
+
+
+def _contents(
+    header: dict[str, Any], data: mmap.mmap, start: int, texts: tuple[str, ...]
+) -> Contents:
     rows = [(name, *_fields(name, fields)) for name, fields in header.items()]
     expected = start + max(end for *_rest, end in rows)
     if expected > len(data):
@@ -73,7 +81,7 @@ def _contents(header: dict[str, Any], data: mmap.mmap, start: int) -> Contents:
         reached = end
         storages[name] = memoryview(data)[start + begin : start + end]
         tensors[name] = contiguous(name, dtype, shape)
-    return Contents({"": {name: tensors[name] for name in header}}, storages)
+    return Contents({"": {name: tensors[name] for name in header}}, storages, texts=texts)
 
 
 def _fields(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -8,6 +8,7 @@ which one is the network's is told by its tensors, in `exporter.checkpoints.choo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.checkpoints.budget import LONGEST_NAME, Budget
@@ -26,11 +27,12 @@ _MOST_HOLDERS = 1000
 _DEEPEST_SET = 4
 _MOST_SETS = 32
 _MOST_SKIPPED = 20
+_MOST_TEXTS, _LONGEST_TEXT = 50, 200
 
 Sets = dict[str, dict[str, StoredTensor]]
 
 
-def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...]]:
+def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...], tuple[str, ...]]:
     """Collect every set of tensors by their `state_dict` names.
 
     Args:
@@ -38,7 +40,8 @@ def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...]]:
         budget: of the file; a tensor that is met costs a copy, however often it is shared.
 
     Returns:
-        The sets by their place in the value, and what lies beside them and is no tensor.
+        The sets by their place in the value, what lies beside them and is no tensor, and texts that
+        lie there.
 
     Raises:
         CheckpointError: there are none, or a few objects mean more than the budget allows.
@@ -47,7 +50,7 @@ def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...]]:
     if isinstance(held, dict) and isinstance(held.get("ema"), Record):
         held = held["ema"]  # ultralytics: the averaged module; their loader prefers it too
     sets: Sets = {}
-    skipped: list[str] = []
+    beside = _Beside()
     waiting, seen = [("", held)], set[int]()
     while waiting and len(seen) < _MOST_HOLDERS and len(sets) < _MOST_SETS:
         place, holder = waiting.pop(0)
@@ -64,13 +67,29 @@ def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...]]:
             inner = list(_holders(items, place))
             found = found or _joined(inner, budget)
             waiting += inner if place.count(".") + 1 < _DEEPEST_SET else []
-            skipped += _others(items, place)
+            beside.note(items, place)
         if found:
             sets[place] = found
     if not sets:
         raise CheckpointError("holds no tensors under names; a state dict is expected")
     first = [place for place in _CONTAINERS if place in sets]
-    return {p: sets[p] for p in (*first, *sets)}, tuple(skipped[:_MOST_SKIPPED])
+    ordered = {p: sets[p] for p in (*first, *sets)}
+    return ordered, tuple(beside.skipped[:_MOST_SKIPPED]), tuple(beside.texts[:_MOST_TEXTS])
+
+
+@dataclass
+class _Beside:
+    """What lies beside the sets."""
+
+    skipped: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def note(self, items: Mapping[Any, Any], place: str) -> None:
+        """Note what a holder has of it."""
+        self.skipped += _others(items, place)
+        if len(self.texts) < _MOST_TEXTS:
+            found = [text for text in items.values() if isinstance(text, str)]
+            self.texts += [text[:_LONGEST_TEXT] for text in found[:_MOST_TEXTS]]
 
 
 def _holders(items: Mapping[Any, Any], place: str) -> Iterator[tuple[str, Any]]:

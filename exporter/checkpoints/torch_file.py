@@ -12,6 +12,7 @@ from typing import Any
 
 from exporter.checkpoints.budget import Budget
 from exporter.checkpoints.contents import ITEM_BYTES, Contents
+from exporter.checkpoints.packed import refuse_zip
 from exporter.checkpoints.pickle_values import storage_key
 from exporter.checkpoints.pickled import read_pickle
 from exporter.checkpoints.state_dict import storages_of, tensor_sets
@@ -31,14 +32,16 @@ def read_torch_file(data: mmap.mmap) -> Contents:
     budget = Budget(len(data))
     read = _read_zip if data[:4] == LOCAL else _read_legacy
     value, storages = read(data, budget)
-    sets, skipped = tensor_sets(value, budget)
-    return Contents(sets, storages, skipped)
+    sets, skipped, texts = tensor_sets(value, budget)
+    return Contents(sets, storages, skipped, texts)
 
 
 def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
     found = entries(data, budget)
-    _check_entries(found, len(data))
     pickles = [name for name in found if name.rsplit("/", 1)[-1] == "data.pkl"]
+    if not pickles:
+        refuse_zip(found)
+    _check_entries(found, len(data))
     if len(pickles) != 1:
         raise CheckpointError("is a zip archive, but torch.save did not write it")
     prefix = pickles[0].removesuffix("data.pkl")

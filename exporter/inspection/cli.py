@@ -60,9 +60,17 @@ def _lines(found: Description) -> Iterator[str]:
     known = [f"{name} {size}" for name, size in sizes.items() if size is not None]
     if known:
         yield f"sizes: {', '.join(known)}"
+    if found.lora:
+        yield f"LoRA: {found.lora}"
+    yield from (f"differs from the published one: {change}" for change in found.changes)
     if found.beside.count:
         yield f"beside the network: {_some(found.beside)}"
     yield from (f"note: {remark}" for remark in found.remarks)
+    yield from _advice(found)
+
+
+def _advice(found: Description) -> Iterator[str]:
+    """Say the terms, and what to type."""
     if found.licence is not None:
         terms = "" if found.licence.commercial_use else ", not commercial"
         yield (

@@ -84,6 +84,8 @@ class Description:
         nearest: the closest variants if it fits none, the closest first.
         input_size: side of the square input in pixels; None if nothing tells.
         mask_tokens: masks that the decoder makes for a prompt; None if it has no decoder.
+        changes: how the network differs from the published one, each in some words.
+        lora: the LoRA that is among the tensors, in some words; empty for none.
         beside: tensors in the same place that are not the network's.
         remarks: what an export would do to the tensors, or leave out.
         licence: of the published variant; the file's own may differ. None if it fits none.
@@ -106,6 +108,8 @@ class Description:
     nearest: tuple[Near, ...]
     input_size: int | None
     mask_tokens: int | None
+    changes: tuple[str, ...]
+    lora: str
     beside: Names
     remarks: tuple[str, ...]
     licence: Licence | None
@@ -125,16 +129,19 @@ def describe(path: Path) -> Description:
 def describe_tensors(held: Checkpoint) -> Description:
     """Say what a checkpoint is that was read already."""
     # These bring torch: a bad file is refused before.
-    from exporter.checkpoints.choose import choose
     from exporter.checkpoints.fit import Renames, guess_variants
+    from exporter.checkpoints.resized import as_in_file
 
-    known, renames = variants(), Renames()
-    chosen = choose(held, known.values())
+    renames = Renames()
+    known = {variant.name: variant for variant in as_in_file(held, variants().values())}
+    chosen, problem, options = _chosen(held, known.values())
     names = guess_variants(chosen, known.values(), renames)
-    problem = "" if len(names) == 1 else _problem(chosen)
+    problem = problem or ("" if len(names) == 1 else _problem(chosen, known.values()))
     chosen = chosen if names else _without_prefix(chosen)
     place, prefix = _origin(held, chosen)
     fitting = [known[name] for name in names]
+    lora = _lora(chosen.tensors)
+    changes, refused = _changes(fitting[0], chosen) if fitting else ((), "")
     fits = _ranked(chosen.tensors, fitting or known.values(), renames)
     beside = _places(held)[place].keys() - {f"{prefix}{name}" for name in chosen.tensors}
     return Description(
@@ -153,12 +160,34 @@ def describe_tensors(held: Checkpoint) -> Description:
         nearest=() if fitting else tuple(_near(*each) for each in fits[:_NEAREST]),
         input_size=_input_size(chosen.tensors, fitting),
         mask_tokens=_mask_tokens(chosen.tensors),
+        changes=changes,
+        lora=lora,
         beside=Names.of(beside),
         remarks=tuple(printable(remark, LINE) for remark in chosen.remarks),
         licence=fitting[0].licence if fitting else None,
-        problem=problem,
-        command=_command(held.path, names),
+        problem="; ".join(filter(None, (problem, refused))),
+        command=_command(held.path, names, lora if refused or not names else "", options),
     )
+
+
+def _chosen(held: Checkpoint, known: Iterable[Variant]) -> tuple[Checkpoint, str, str]:
+    """Choose the network's tensors: of several sets the first; what an export has to be told."""
+    from exporter.checkpoints.choose import SeveralSets, choose
+    from exporter.checkpoints.constants import require_known_preparation
+    from exporter.checkpoints.wanted import Wanted
+
+    candidates = list(known)
+    try:
+        chosen, problem, options = choose(held, candidates), "", ""
+    except SeveralSets as several:
+        first = several.names[0]
+        chosen, problem = choose(held, candidates, Wanted(tensors=first)), str(several)
+        options = f" --tensors {shlex.quote(printable(first, LINE))}"
+    try:
+        require_known_preparation([chosen])
+    except CheckpointError as error:
+        problem, options = problem or str(error), f"{options} --preprocess medsam"
+    return chosen, printable(problem, LINE), options
 
 
 def _places(held: Checkpoint) -> Mapping[str, Mapping[str, Tensor]]:
@@ -208,11 +237,11 @@ def _near(variant: Variant, fit: Fit) -> Near:
     )
 
 
-def _problem(chosen: Checkpoint) -> str:
+def _problem(chosen: Checkpoint, known: Iterable[Variant]) -> str:
     from exporter.checkpoints.recognise import recognise
 
     try:
-        recognise(chosen)
+        recognise(chosen, known)
     except CheckpointError as error:
         return printable(str(error), LINE)
     return ""
@@ -231,8 +260,42 @@ def _input_size(tensors: Mapping[str, Tensor], fitting: list[Variant]) -> int | 
     return fitting[0].preprocess.size if fitting else None
 
 
-def _command(path: Path, names: list[str]) -> str:
-    if not names:
+def _lora(tensors: Mapping[str, Tensor]) -> str:
+    """Describe LoRA; empty for none, or for such as is refused with its reason."""
+    from exporter.checkpoints.lora import parse
+
+    try:
+        parsed = parse(tensors)
+    except CheckpointError:
         return ""
+    if not parsed.found:
+        return ""
+    forms = " and ".join(sorted({update.form for update in parsed.updates} or {"SAMed"}))
+    layers = len({update.layer for update in parsed.updates})
+    count = f"{layers} layers" if layers else f"{len(parsed.listed)} pairs"
+    ranks = {update.rank for update in parsed.updates}
+    ranks |= {len(down) for down, _ in parsed.listed.values()}
+    return f"{forms}: {count}, rank {' and '.join(map(str, sorted(ranks)))}"
+
+
+def _changes(variant: Variant, chosen: Checkpoint) -> tuple[tuple[str, ...], str]:
+    """Adapt the variant as an export would; returns what differs, and why it is refused."""
+    from exporter.checkpoints.adapt import adapt
+    from exporter.checkpoints.lora_options import LoraOptions
+    from exporter.progress import silent
+
+    try:
+        _, adapted = adapt(variant, chosen, LoraOptions(), silent)
+    except CheckpointError as error:
+        return (), printable(str(error), LINE)
+    return adapted.changes, ""
+
+
+def _command(path: Path, names: list[str], lora: str, options: str) -> str:
+    """Spell the command; with LoRA that needs more, what stands in capitals is the user's."""
+    quoted = shlex.quote(printable(str(path), LINE))
+    if not names:
+        return f"sam-export --checkpoint BASE --lora {quoted}" if lora else ""
     which = f" --variant {names[0]}" if len(names) > 1 else ""
-    return f"sam-export --checkpoint {shlex.quote(printable(str(path), LINE))}{which}"
+    alpha = " --lora-alpha A" if lora else ""
+    return f"sam-export --checkpoint {quoted}{which}{alpha}{options}"

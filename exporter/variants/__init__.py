@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from exporter import catalog
 from exporter.bundle.manifest import Licence
@@ -132,6 +132,7 @@ class Sizes:
         most: the largest.
         patch: side of a patch, if the file has a position table (1, g, g, C) with a row for each
             patch: its network then takes g patches a side. 0 if no tensor depends on the side.
+        positions: how the position table is resized.
         frame: side of the square in which the published code keeps prompts and masks, whatever the
             input; the embedding and the masks then keep their sizes. None if they follow the input.
     """
@@ -140,6 +141,7 @@ class Sizes:
     least: int = 128
     most: int = 2048
     patch: int = 0
+    positions: Literal["bilinear", "bicubic"] = "bilinear"
     frame: int | None = None
 
     def __contains__(self, side: int) -> bool:
@@ -188,6 +190,8 @@ class Variant:
         sizes: of the input that it can be built for; None for the published one alone.
         published_size: side of the published input, if this is the variant at another
             (`exporter.variants._sizes`); else None.
+        changed: whether the network is another than the published one, its size aside
+            (`exporter.checkpoints.adapt`).
     """
 
     name: str
@@ -206,6 +210,7 @@ class Variant:
     decoder: SecondFile | None = None
     sizes: Sizes | None = None
     published_size: int | None = None
+    changed: bool = False
 
     def row(self) -> dict[str, Any]:
         """Data for `--list --json`."""

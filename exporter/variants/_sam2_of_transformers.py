@@ -76,7 +76,7 @@ _OURS = (
 )
 
 
-def rename(name: str, *, unused: tuple[str, ...] = UNUSED) -> str | None:
+def rename(name: str, *, unused: tuple[str, ...]) -> str | None:
     """Translate a name to ours; None for the video's tensors (`unused`)."""
     if name.startswith(unused):
         return None
@@ -91,6 +91,6 @@ def restore(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     points = apart.get(_POINTS)
     if points is not None and points.dim() == 2:
         del apart[_POINTS]
-        for label, row in enumerate(points.split(1)):
+        for label, row in enumerate(points[:, None]):
             apart[f"prompt_encoder.point_embeddings.{label}.weight"] = row
     return apart

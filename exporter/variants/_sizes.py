@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from exporter.bundle.rules import MaskRule
 from exporter.errors import RequestError
-from exporter.variants import Layout, Slots, Variant
+from exporter.variants import Layout, Slots, Variant, load_variant
 
 POSITIONS = "pos_embed"
 """Last part of the name of a ViT's position table, in every published layout."""
 
 
+@functools.cache  # a layout's table of tensors is remembered by the layout itself
 def resize(variant: Variant, side: int) -> Variant:
     """Return the variant for an input of `side` pixels; itself if it has that already.
 
@@ -24,16 +25,14 @@ def resize(variant: Variant, side: int) -> Variant:
     if side == now:
         return variant
     sizes, published = variant.sizes, variant.published_size or now
-    if side == published:
-        from exporter.variants import load_variant
-
+    if side == published and not variant.changed:
         return load_variant(variant.name)
     if sizes is None:
         raise RequestError(
             f"{variant.name} has one input size, {now}: its published code has no other; leave "
             "out --input-size"
         )
-    if side not in sizes:
+    if side not in sizes and side != published:
         raise RequestError(
             f"{variant.name} cannot have an input of {side} pixels: its sizes are {sizes}, and "
             f"{published} is the published one"
@@ -50,7 +49,7 @@ def resize(variant: Variant, side: int) -> Variant:
         stability=None if stability is None else _mask(variant, stability, side),
         prompting=prompting,
         layouts=tuple(_layout(each, side) for each in variant.layouts),
-        published_size=published,
+        published_size=None if side == published else published,
     )
 
 

@@ -105,11 +105,11 @@ def hub_layouts(size: Mapping[str, int | tuple[int, ...]], release: str) -> tupl
         size: see `layouts`.
         release: "2.0" or "2.1".
     """
+    build, later = functools.partial(_build, size), release == "2.1"
     image = functools.partial(hub.rename, unused=hub.SCORE)
-    build, video, marks = functools.partial(_build, size), hub.rename, hub.MARKS
-    if release == "2.1":
-        video = functools.partial(hub.rename, unused=hub.UNUSED + hub.UNUSED_2_1)
-        marks = hub.MARKS_2_1
+    unused = hub.UNUSED + hub.UNUSED_2_1 if later else hub.UNUSED
+    video = functools.partial(hub.rename, unused=unused)
+    marks = hub.MARKS_2_1 if later else hub.MARKS
     return (
         Layout("transformers", image, build, restore=hub.restore),
         Layout("transformers-video", video, build, marks=marks, restore=hub.restore),

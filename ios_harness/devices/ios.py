@@ -14,7 +14,6 @@ from exporter.errors import RequestError, SamExportError
 from ios_harness import xcdevice
 from ios_harness.device import (
     OPTIONS,
-    UNITS,
     WAYS,
     IosDevice,
     check_method,
@@ -29,6 +28,7 @@ from ios_harness.modelrunner_bench import WAY as COREMLTOOLS
 from ios_harness.program import Program
 from ios_harness.transports import NO_RUNNER, Identity, runner_app
 from ios_harness.transports.coredevice import CoreDevice
+from ios_harness.units import EVERY, OF_TARGET
 from runtimes.device import AUTO, PHONE, Bench, DeviceFacts, DeviceKind, KindOption, Listed, Method
 from runtimes.remote.lock import locked
 
@@ -155,8 +155,9 @@ KIND = DeviceKind(
     listed=listed,
     clean=clean,
     ways=(*WAYS, COREMLTOOLS),
-    delegates=UNITS,
-    delegate=UNITS[0],
+    delegates=EVERY,
+    delegate=EVERY[0],
+    delegates_of=OF_TARGET,
     options=(*OPTIONS, TEAM_OPTION),
     knows=knows,
     class_of=judge_row,

@@ -13,7 +13,7 @@ from exporter import child
 from exporter.bundle.folder import Bundle
 from exporter.bundle.reading import parse
 from exporter.errors import DeviceError, RequestError, RunnerError
-from ios_harness.device import UNITS
+from ios_harness.units import CORE_ML as UNITS
 from runtimes.device import (
     AUTO,
     Bench,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ios_harness.device import OPTIONS, UNITS, WAYS, IosDevice, choose, listed_row
+from ios_harness.device import OPTIONS, WAYS, IosDevice, choose, listed_row
 from ios_harness.device_class import judge_row
 from ios_harness.errors import NoProgramError
 from ios_harness.transports import Identity
 from ios_harness.transports.usbmux import Usbmux, find_pymobiledevice3, rows
+from ios_harness.units import EVERY, OF_TARGET
 from runtimes.device import PHONE, DeviceKind, Listed
 
 NAME = "pymobiledevice3"
@@ -60,8 +61,9 @@ KIND = DeviceKind(
     listed=listed,
     clean=clean,
     ways=WAYS,
-    delegates=UNITS,
-    delegate=UNITS[0],
+    delegates=EVERY,
+    delegate=EVERY[0],
+    delegates_of=OF_TARGET,
     options=OPTIONS,
     knows=knows,
     class_of=judge_row,

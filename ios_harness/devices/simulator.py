@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 
-from ios_harness.device import OPTIONS, UNITS, WAYS, IosDevice, choose, listed_row
+from ios_harness.device import OPTIONS, WAYS, IosDevice, choose, listed_row
 from ios_harness.device_class import judge_row, listed_facts
 from ios_harness.devicectl import find_xcrun
 from ios_harness.errors import NoXcodeError
 from ios_harness.transports.simulator import Simulator, SimulatorRow, rows
+from ios_harness.units import CORE_ML, OF_TARGET
 from runtimes.device import SIMULATOR, DeviceKind, Listed
 
 NAME = "simulator"
@@ -72,8 +73,9 @@ KIND = DeviceKind(
     listed=listed,
     clean=clean,
     ways=WAYS,
-    delegates=UNITS,
-    delegate=UNITS[0],
+    delegates=CORE_ML,  # Core AI is not in the Simulator
+    delegate=CORE_ML[0],
+    delegates_of=OF_TARGET,
     options=OPTIONS,
     knows=knows,
     class_of=judge_row,

@@ -97,11 +97,11 @@ def draw(found: Compared, chosen: Chosen) -> Iterator[Panel]:
     size = shot.picture.size
     blank = np.zeros((size[1], size[0]), np.bool_)
     name = "prompt" if case.truth is None else "prompt and object"
-    yield Panel(name, _jpeg(rgb, blank if case.truth is None else case.truth, case.prompts), ())
+    yield Panel(name, jpeg(rgb, blank if case.truth is None else case.truth, case.prompts), ())
     for row in found.rows:
         mask = found.answers[row.bundle][number][place].mask
         lines = _lines(found, row.bundle, row.reference, (number, place))
-        yield Panel(row.bundle, _jpeg(rgb, mask, case.prompts), lines)
+        yield Panel(row.bundle, jpeg(rgb, mask, case.prompts), lines)
 
 
 def _lines(found: Compared, bundle: str, reference: str, place: Place) -> tuple[str, ...]:
@@ -116,8 +116,14 @@ def _lines(found: Compared, bundle: str, reference: str, place: Place) -> tuple[
     return (first, *known)
 
 
-def _jpeg(rgb: Bytes, mask: Bools, prompts: Prompts) -> bytes:
-    """Draw at the size of a panel: a photo's own may be a hundred times as large."""
+def jpeg(rgb: Bytes, mask: Bools, prompts: Prompts) -> bytes:
+    """Draw a mask over its picture, at the size of a panel: a photo's own may be far larger.
+
+    Args:
+        rgb: (h, w, 3), maybe smaller than the picture.
+        mask: (H, W), of the picture.
+        prompts: in its pixels.
+    """
     height, width = mask.shape
     scale = SIDE / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

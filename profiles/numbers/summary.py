@@ -172,7 +172,8 @@ def _cores_used(runs: Sequence[GraphRun]) -> float | None:
 def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
     """List the remarks on a measurement, each once, the most important first."""
     found = ["degraded: its masks are under their floors"] if profile.bundle.degraded else []
-    found += [] if profile.parity else ["parity was not checked"]
+    found += [f"refused: {profile.refused}"] if profile.refused else []
+    found += [] if profile.parity or profile.refused else ["parity was not checked"]
     found += [repeat.throttled for repeat in profile.repeats]
     for repeat in profile.repeats:
         found += [*repeat.before.notes, *repeat.after.notes]

@@ -9,9 +9,10 @@ from exporter.printable import one_line, printable
 from profiles.method import options
 from profiles.numbers.placement import fallen_text, placements, share_text
 from profiles.numbers.summary import GraphSummary, Summary, device_name, summarise
+from profiles.numbers.verdicts import HEAD, verdicts
 from profiles.pages import Page
 from profiles.schema import Profile
-from profiles.tables import facts_line, number, with_interval
+from profiles.tables import facts_line, number, placement_cells, with_interval
 from runtimes.device import Condition, DeviceFacts, Method
 
 GRAPHS = (
@@ -32,6 +33,8 @@ def render(profiles: Sequence[Profile], created: str) -> str:
     for profile in profiles:
         groups.setdefault((profile.device, profile.method), []).append(profile)
     sections = [_section(*key, of) for key, of in groups.items()]
+    for device in dict.fromkeys(profile.device for profile in profiles):
+        sections += _placements(device, [p for p in profiles if p.device == device])
     head = (
         "# What these bundles take on these devices\n\n"
         f"Written by `sam-bench report --markdown`, {created}. "
@@ -56,6 +59,15 @@ def _section(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -
         *(f"- {_text(f'{p.bundle.name}: {line}')}" for p in profiles for line in _placed(p)),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _placements(device: DeviceFacts, profiles: Sequence[Profile]) -> list[str]:
+    """Set what computes each bundle side by side, if there is a choice."""
+    rows = [placement_cells(v) for v in verdicts(profiles)]
+    if not rows:
+        return []
+    name = f"{device_name(profiles[0])} ({device.device_class})"
+    return [f"\n## Placements on {_text(name)}\n", *_table(HEAD, rows), ""]
 
 
 def _felt(s: Summary) -> Iterable[str]:

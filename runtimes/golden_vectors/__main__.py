@@ -10,6 +10,7 @@ from exporter.bundle import travel
 from exporter.printable import one_line
 from runtimes.golden_vectors.answers import detections, masks, polygons
 from runtimes.golden_vectors.bundles import write_bundles
+from runtimes.golden_vectors.parity import parity
 from runtimes.golden_vectors.pixels import orientations, preprocessing
 from runtimes.golden_vectors.prompting import drawn, slots
 from runtimes.golden_vectors.refusals import refusals
@@ -25,6 +26,7 @@ def write(folder: Path) -> None:
     for topic in TOPICS:
         topic().write(folder)
     write_bundles(folder / "bundles")
+    parity(folder / "bundles").write(folder)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ BY_STABILITY = replace(SAM, single=-1, multi=(0, 1, 2, 3), score="stability")
 SAM2 = replace(
     SAM, upscale="bilinear_once", stability=Stability(delta=4.0, least=0.9), logit_limit=12.0
 )
+MEDSAM = replace(SAM, upscale="sigmoid_bilinear_once")
 EFFICIENT_SAM = replace(SAM, single=-1, upscale="bicubic_once")
 NANO_SAM = replace(SAM, upscale="crop_bilinear")
 RULES: dict[str, tuple[Preprocess, MaskRule]] = {
@@ -34,8 +35,14 @@ RULES: dict[str, tuple[Preprocess, MaskRule]] = {
     "efficient_sam": (STRETCH, EFFICIENT_SAM),
     "nano_sam": (TRUNCATED, NANO_SAM),
     "framed": (FRAMED, replace(SAM, threshold=0.5)),
+    "one token": (LONGEST, replace(SAM, multi=(0,))),
+    "two tokens": (STRETCH, replace(SAM2, multi=(1,))),
+    "nine tokens": (LONGEST, replace(BY_STABILITY, multi=tuple(range(9)))),
+    "medsam": (STRETCH, MEDSAM),
 }
 SIZES = ((1, 1), (90, 61), (37, 53), (70, 1))
+FEW, FEW_SIZES = ("medsam", "one token", "two tokens", "nine tokens"), 2
+"""Rules that share their upscaling with others, and how many of the sizes they are tried with."""
 TOLERANCES = (0.0, 1.0, 2.5)
 CELLS = 16
 
@@ -52,7 +59,7 @@ def masks() -> Topic:
     """Every mask rule: which tokens are taken, their scores, and masks at the picture's size."""
     topic = Topic("masks")
     for at, (rule_name, (preprocess, rule)) in enumerate(RULES.items()):
-        for step, size in enumerate(SIZES):
+        for step, size in enumerate(SIZES[:FEW_SIZES] if rule_name in FEW else SIZES):
             outputs = _clear(preprocess, rule, size, 100 * at + 10 * step)
             for multimask in (False, True):
                 name = f"{rule_name} {size[0]}x{size[1]}{' multimask' if multimask else ''}"
@@ -79,9 +86,11 @@ def _add_extremes(topic: Topic) -> None:
 
 
 def _clear(preprocess: Preprocess, rule: MaskRule, size: tuple[int, int], seed: int) -> Outputs:
+    tokens = max(*rule.multi, rule.single) + 1
+
     def make(seed: int) -> tuple[Outputs, bool]:
-        iou = np.random.default_rng(seed).integers(0, 1025, TOKENS) / np.float32(1024)
-        outputs = Outputs(logits(seed, TOKENS, LOW), iou.astype(np.float32))
+        iou = np.random.default_rng(seed).integers(0, 1025, tokens) / np.float32(1024)
+        outputs = Outputs(logits(seed, tokens, LOW), iou.astype(np.float32))
         low, high = (
             masks_of(outputs.logits, outputs.iou, fit(*size, preprocess), near, multimask=True)
             for near in _nearby(rule)
@@ -93,7 +102,7 @@ def _clear(preprocess: Preprocess, rule: MaskRule, size: tuple[int, int], seed: 
 
 def _nearby(rule: MaskRule) -> tuple[MaskRule, MaskRule]:
     """The rule with thresholds a little lower and higher, and every token."""
-    every = replace(rule, multi=tuple(range(TOKENS)))
+    every = replace(rule, multi=tuple(range(max(*rule.multi, rule.single) + 1)))
     return (
         replace(every, threshold=rule.threshold - MARGIN),
         replace(every, threshold=rule.threshold + MARGIN),

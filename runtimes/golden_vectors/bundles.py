@@ -55,19 +55,22 @@ def write_bundles(folder: Path) -> None:
     """Write `good` and every refused one."""
     good = folder / "good"
     good.mkdir(parents=True)
-    _fill(good)
+    fill(good)
     for name, refused in REFUSED.items():
         copy = folder / name
         shutil.copytree(good, copy)
         refused.edit(copy)
 
 
-def _fill(folder: Path) -> None:
+def fill(folder: Path) -> Manifest:
+    """Write the good bundle; its manifest, unsealed."""
     (folder / ENCODER).write_bytes(b"an image encoder would stand here\n")
     (folder / DECODER).write_bytes(b"a mask decoder would stand here\n")
-    seal(folder, _manifest(folder))
+    manifest = _manifest(folder)
+    seal(folder, manifest)
     # In this repository it would govern the files around it.
     (folder / travel.ATTRIBUTES).unlink()
+    return manifest
 
 
 def _tensor(name: str, *shape: int) -> TensorSpec:

@@ -40,9 +40,14 @@ RULES = {
     "framed": FRAMED,
     "plain": replace(STRETCH, interpolation="float_bilinear_plain"),
     "plain_rounded": replace(STRETCH, interpolation="bilinear_plain"),
+    "spline": replace(STRETCH, interpolation="spline_cubic"),
+    "medsam": replace(STRETCH, interpolation="spline_cubic", scale="picture"),
+    "grey": replace(LONGEST, channels="grey", pad_value=BLACK),
 }
 SIZES = ((1, 1), (2, 1), (1, 70), (32, 32), (45, 31), (31, 45), (67, 100), (7, 5), (53, 128))
 LARGE = (151, 101)
+FEW = {"spline": ((1, 70), (45, 31)), "medsam": ((45, 31),), "grey": ((45, 31),)}
+"""Rules that share their parts with others: the sizes they are tried with."""
 ROUNDED: tuple[Interpolation, ...] = ("float_bilinear", "float_bilinear_plain")
 """Interpolations whose sums are not whole numbers."""
 TOLERANCE = 1e-3
@@ -55,6 +60,8 @@ def preprocessing() -> Topic:
     for rule_name, rule in RULES.items():
         for at, (width, height) in enumerate((*SIZES, LARGE)):
             if (width, height) == LARGE and rule_name not in ("longest_side", "stretch"):
+                continue
+            if (width, height) not in FEW.get(rule_name, (*SIZES, LARGE)):
                 continue
             name = f"{rule_name} {width}x{height}"
             _add(topic, name, rule, (width, height), 10 + at, "NCHW")
@@ -73,6 +80,7 @@ def _add(
     dtype: Dtype = "uint8" if layout == "RGB image" else "float32"
     given = to_layout(image, TensorSpec("image", shape, dtype, layout))
     whole = (given == np.rint(given)).all()
+    rounded = rule.interpolation in ROUNDED or rule.scale == "picture"
     topic.add(
         name,
         picture=rgb,
@@ -83,7 +91,7 @@ def _add(
         offset=list(frame.offset),
         resized_size=resized_size(frame)[0].tolist(),
         image=given.astype(np.uint8) if whole else given,
-        tolerance=TOLERANCE if rule.interpolation in ROUNDED and dtype == "float32" else 0.0,
+        tolerance=TOLERANCE if rounded and dtype == "float32" else 0.0,
     )
 
 

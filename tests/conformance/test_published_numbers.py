@@ -30,7 +30,7 @@ from exporter.bundle.rules import PromptRule
 from exporter.checkpoints.fit import load_strict
 from exporter.graphs import Graph, Named
 from exporter.graphs.image_encoder import as_padded
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.targets import Options, load_target
 from exporter.variants import Variant, load_variant

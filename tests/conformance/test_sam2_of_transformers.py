@@ -21,7 +21,7 @@ from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.checkpoints.recognise import recognise
 from exporter.errors import CheckpointError
 from exporter.graphs import Named
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.variants import load_variant, variants
 from tests.conformance import fill

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the toolkits': torch versio
 def asked(refused, tmp_path):
     """Ask for int8 calibrated on a folder; the line of the refusal. Nothing is written."""
 
-    def ask(*words, precision="int8"):
-        given = ["--target", "onnx", "--precision", precision, "--quiet"]
+    def ask(*words, precision="int8", target="onnx"):
+        given = ["--target", target, "--precision", precision, "--quiet"]
         line = refused(*given, "--output", tmp_path / "out", *words)
         assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
         return line
@@ -52,6 +52,12 @@ def test_a_precision_that_is_not_calibrated(asked, option):
 def test_a_precision_that_rounds_weights_alone(asked):
     line = asked("--ranges", "mse", precision="int4-weights")
     assert line.endswith("rounds no values: leave out --ranges, which is for --precision int8")
+
+
+def test_a_palette_reads_no_picture(asked, pictures):
+    given = ("--palette", "4", "--calibration", pictures)
+    line = asked(*given, precision="int4-weights", target="coreml")
+    assert line == "a palette is found in the weights alone: leave out --calibration"
 
 
 def test_a_precision_that_is_not_judged_by_masks(asked):

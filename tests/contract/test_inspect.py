@@ -14,6 +14,7 @@ from exporter.cli import main
 from exporter.demo.network import build
 from exporter.inspection.describe import MOST_NAMES, describe_tensors
 from tests.conformance import published_case
+from tests.unit.checkpoints.published_files import with_tokens
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def inspect(tmp_path, capfd):
     return call
 
 
-def test_a_trained_wrapper_is_described_and_its_command_works(network, inspect, tmp_path, capfd):
+def test_a_trained_wrapper_is_described_and_its_command_works(network, inspect, monkeypatch):
     wrapped = {f"model.{name}": tensor for name, tensor in network.items()}
     said = inspect({"state_dict": {**wrapped, "loss.weight": torch.ones(3)}, "epoch": 3})
     assert said["container"] == "torch file (zip)"
@@ -49,8 +50,12 @@ def test_a_trained_wrapper_is_described_and_its_command_works(network, inspect, 
     assert not said["problem"]
     typed = shlex.split(said["command"])
     assert typed[0] == "sam-export"
-    assert main([*typed[1:], "--target", "onnx", "--output", str(tmp_path), "--no-glue"]) == 0
-    assert (tmp_path / "demo-onnx-fp16" / "manifest.json").is_file()
+    seen = []
+    monkeypatch.setattr(
+        "exporter.pipeline.export_network", lambda order, *_: seen.append(order.variant.name) or []
+    )
+    assert main([*typed[1:], "--target", "onnx"]) == 0
+    assert seen == ["demo"]
 
 
 def test_the_lines_say_the_same(network, tmp_path, capfd):
@@ -115,6 +120,37 @@ def test_published_files(case, names, size):
         assert (found.input_size, found.problem) == (size, "")
     else:
         assert found.command.endswith(f"--variant {found.variants[0]}")
+
+
+def test_lora_adapters_and_mask_tokens_are_said(network, inspect, tmp_path):
+    tensors = with_tokens(dict(network), 2)
+    layer = "mask_decoder.transformer.layers.0.self_attn.q_proj"
+    for kind in ("weight", "bias"):
+        tensors[f"{layer}.base_layer.{kind}"] = tensors.pop(f"{layer}.{kind}")
+    tensors[f"{layer}.lora_A.default.weight"] = torch.ones(3, 64)
+    tensors[f"{layer}.lora_B.default.weight"] = torch.ones(64, 3)
+    said = inspect(tensors)
+    assert (said["variants"], said["mask_tokens"]) == (["demo"], 2)
+    assert said["lora"] == "PEFT: 1 layers, rank 3"
+    assert "give its lora_alpha with --lora-alpha" in said["problem"]
+    assert said["command"].endswith("--lora-alpha A")
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 6}')
+    said = inspect(tensors)
+    assert said["problem"] == ""
+    assert said["changes"] == [
+        "LoRA of PEFT folded into 1 weights, rank 3, scale 2",
+        "mask tokens: 2, published with 4",
+    ]
+
+
+def test_an_adapter_alone_asks_for_its_base(inspect):
+    pairs = {f"w_{end}_{index:03d}" for end in "ab" for index in range(24)}
+    said = inspect(
+        {name: torch.ones((4, 768) if "_a_" in name else (768, 4)) for name in sorted(pairs)}
+    )
+    assert said["lora"] == "SAMed: 24 pairs, rank 4"
+    assert said["command"].startswith("sam-export --checkpoint BASE --lora ")
+    assert "without its base" in said["problem"]
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capfd):

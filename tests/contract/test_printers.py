@@ -24,6 +24,7 @@ from profiles import tables
 from profiles.numbers.budget import Judged
 from profiles.numbers.compare import compare
 from profiles.numbers.summary import summarise
+from profiles.numbers.verdicts import HEAD
 from profiles.pages import pages
 from profiles.store import Store
 from runtimes.device import Listed
@@ -43,7 +44,8 @@ LONGEST = 12 * LINE
 
 ESCAPING = {"printable", "one_line", "plain", "dumps"}
 """What may be printed: JSON of our own escapes, and so do the functions of `exporter.printable`."""
-SHOWN_HERE = {"measured", "comparison", "budget", "listing", "devices", "reclassed", "join"}
+SHOWN_HERE = {"measured", "placements", "comparison", "budget", "listing", "devices"}
+SHOWN_HERE |= {"reclassed", "join"}
 """Tables of whole texts, which the second walk reads."""
 PRINTING = {"print", "write", "writelines"}
 
@@ -136,6 +138,7 @@ def _shown(text: str) -> None:
 ONE, OTHER = hostile(profile()), hostile(profile(ms=12.0, seed=1))
 MADE = {
     "measured": lambda: tables.measured([summarise(ONE), summarise(OTHER)]),
+    "placements": lambda: tables.placements([ONE, OTHER]),
     "listing": lambda: tables.listing([ONE, OTHER]),
     "comparison": lambda: tables.comparison(compare(ONE, OTHER, judging=False)),
     "budget": lambda: tables.budget([Judged(EVIL, EVIL, "phone", EVIL, 1.0, 2.0)]),
@@ -159,6 +162,7 @@ def test_tables_are_printable(kind):
 def test_every_table_is_tried():
     own = {n for n, f in vars(tables).items() if callable(f) and f.__module__ == tables.__name__}
     pieces = {"table", "felt", "cluster", "with_interval", "number", "reclassed_data"}
+    pieces |= {"placement_cells"}
     assert {n for n in own if not n.startswith("_")} - pieces - {"reclassed"} == set(MADE)
 
 
@@ -176,7 +180,7 @@ def test_pages_hold_no_control_characters_tags_or_endless_lines(name):
         )
         rows = [line for line in page.splitlines() if line.startswith("|")]
         head = next(line for line in rows if line.startswith("| bundle | graph"))
-        assert all(row.count("|") in (6, head.count("|")) for row in rows)
+        assert all(row.count("|") in (6, len(HEAD) + 1, head.count("|")) for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -159,11 +159,12 @@ def test_the_one_that_fits_is_taken_and_named(jobs, capfd):
     assert f"demo fits {WEIGHTS}" in capfd.readouterr().err
 
 
-def test_a_given_variant_is_not_guessed(jobs, monkeypatch):
+def test_a_given_variant_is_not_guessed(jobs, monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "exporter.checkpoints.reading.read_checkpoint", lambda path: pytest.fail("read")
+        "exporter.checkpoints.recognise.recognise", lambda held: pytest.fail("guessed")
     )
-    assert main([*JOB, "--variant", "tinysam", "--checkpoint", "tinysam.pt"]) == 0
+    torch.save({"a.weight": torch.ones(2)}, tmp_path / "tinysam.pt")
+    assert main([*JOB, "--variant", "tinysam", "--checkpoint", str(tmp_path / "tinysam.pt")]) == 0
     assert jobs == ["tinysam"]
 
 

@@ -22,7 +22,7 @@ import torch
 
 from exporter.bundle.folder import open_bundle, seal
 from exporter.graphs import graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target

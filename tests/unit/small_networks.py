@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from exporter.graphs import Graph, graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.variants import Slots, Variant
 from tests.conformance import fill
 

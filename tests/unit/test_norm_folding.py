@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import Given, obtain
 from exporter.graphs import graph_of, graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.norm_folding import folded
 from exporter.products import weight_paths
@@ -77,7 +77,7 @@ def test_a_norm_that_others_need_stays(form):
 
 def test_every_norm_of_the_demo_is_folded():
     demo = load_variant("demo")
-    network, _ = obtain(demo, None, None, silent)
+    network, _ = obtain(demo, Given(), silent)
     encoder = graphs_of(freeze(network), demo, prompt_rule(demo))[0]
     _, before, after = with_folded(encoder, noise(1, 3, 192, 192).abs() * 100)
     norms = [m for m in encoder.module.modules() if isinstance(m, nn.LayerNorm)]

@@ -12,7 +12,7 @@ from PIL import Image
 from exporter import samples
 from exporter.bundle.preprocess import image_input
 from exporter.errors import RequestError
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.picture_folder import choose_pictures
 from exporter.progress import silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import Given, obtain
 from exporter.goldens import record
 from exporter.graphs import graphs_of
 from exporter.job import Job, settle
@@ -24,7 +24,7 @@ def bench(tmp_path_factory):
     """The trained demo with one scene."""
     variant = load_variant("demo")
     order = settle(Job(("onnx",), "int8", "demo"), variant)
-    network, source = obtain(variant, None, None, silent)
+    network, source = obtain(variant, Given(), silent)
     graphs = graphs_of(freeze(network), variant, order.prompts)
     picture = tmp_path_factory.mktemp("scenes") / "scene.npz"
     np.savez(picture, **record(graphs, order.prompts, order.mask, seed=10_500_000))

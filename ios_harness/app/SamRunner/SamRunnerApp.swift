@@ -33,7 +33,15 @@ struct RunnerView: View {
         let coreML = EngineKind(version: version) { units, _ in
             try CoreMLRunnerEngine(units: units, cache: cache)
         }
-        let desk = Desk(home: documents, machine: AppleDevice(), runtimes: ["coreml": coreML])
+        var runtimes = ["coreml": coreML]
+        #if canImport(CoreAI)
+            if #available(iOS 27, *) {
+                runtimes["coreai"] = EngineKind(version: version) { units, _ in
+                    try CoreAIRunnerEngine(units: units)
+                }
+            }
+        #endif
+        let desk = Desk(home: documents, machine: AppleDevice(), runtimes: runtimes)
         // Not on the main thread: the system ends an app that does not answer it.
         exit(await Task.detached { await desk.serve(words) }.value)
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from exporter.bundle.rules import LABELS
 from exporter.graphs import Graph, graphs_of
 from exporter.graphs.image_encoder import slots_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import Normalise, freeze
 from exporter.variants import Variant, load_variant
 from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder

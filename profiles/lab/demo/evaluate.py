@@ -22,7 +22,7 @@ from torch import Tensor
 
 from exporter.demo import network
 from exporter.graphs import graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.models.sam import Sam
 from exporter.scenes.prompts import Mask, Point, bounding_box, deepest_pixel, random_pixel

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from exporter.goldens import SEED
 from exporter.graphs import graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.scenes.scene import scene
 from exporter.variants import Variant, load_variant

@@ -30,7 +30,7 @@ def count(variant: Variant) -> dict[str, Any]:
     """Count `parameters`, and each graph's `multiply_accumulates` at batch 1 and default slots."""
     from exporter.checkpoints.tables import NoInitialisation
     from exporter.graphs import graphs_of
-    from exporter.job import prompt_rule
+    from exporter.host_rules import prompt_rule
     from exporter.models.layers import freeze
 
     with NoInitialisation():

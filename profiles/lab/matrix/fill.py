@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.goldens import SEED
 from exporter.graphs import graphs_of
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.scenes.scene import scene
 from exporter.variants import Slots, Variant
 from profiles.lab.bench.weights import values

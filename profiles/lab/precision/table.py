@@ -138,10 +138,10 @@ def _draw(rows: Sequence[Row], across: str, value_of: Callable[[Row], float]) ->
     low = min((mark.at[1] for mark in marks), default=0.99)
     most = max((mark.at[0] for mark in marks), default=1.0)
     up = Side("mean IoU with float32", low - 0.1 * (1 - low) - 1e-4, 1.0)
-    return _alone(plot(marks, f"mean IoU against {across}", Side(across, 0, 1.1 * most), up))
+    return alone(plot(marks, f"mean IoU against {across}", Side(across, 0, 1.1 * most), up))
 
 
-def _alone(svg: Markup) -> str:
+def alone(svg: Markup) -> str:
     """Make a file of a drawing: it brings the page's colours along."""
     style = element("style", Markup(STYLE))
     head, _, rest = svg.partition(">")

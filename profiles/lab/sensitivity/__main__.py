@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from exporter.checkpoints.obtain import obtain
+from exporter.checkpoints.obtain import Given, obtain
 from exporter.compensation import Compensation
 from exporter.goldens import record
 from exporter.graphs import Graph, graphs_of
@@ -268,7 +268,7 @@ def measure(scenes: int, report: Callable[[str], None]) -> list[Row]:
     """Measure every row on so many scenes."""
     variant = load_variant("demo")
     order = settle(Job(("onnx",), "int8", variant.name), variant)
-    network, source = obtain(variant, None, None, silent)
+    network, source = obtain(variant, Given(), silent)
     graphs = graphs_of(freeze(network), variant, order.prompts)
     manifest = draft(order, order.targets[0], source)
     rows = []

@@ -14,7 +14,11 @@ from profiles.numbers.summary import FILE_MB, GraphSummary, Summary, quantities,
 from profiles.pages import Page
 from profiles.pages.html.charts import Distribution, Point, bars, distributions, scatter
 from profiles.pages.html.markup import Markup, badge, element, html_table, join, page
-from profiles.pages.html.units import compute_units, where_operations_run
+from profiles.pages.html.units import (
+    compute_units,
+    placements_judged,
+    where_operations_run,
+)
 from profiles.schema import Profile, Repeat
 from profiles.tables import facts_line, number, with_interval
 from runtimes.device import CLASSES, Condition, DeviceFacts
@@ -106,6 +110,7 @@ def _device(views: Sequence[View]) -> Markup:
         _graphs(views),
         *compute_units([view.summary for view in views]),
         *where_operations_run([view.profile for view in views]),
+        *placements_judged([view.profile for view in views]),
         *_notes(views),
         *_charts(views),
         element("h3", "Condition of the device in each repeat"),

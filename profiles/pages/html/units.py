@@ -12,9 +12,10 @@ from profiles.numbers.placement import (
     share_text,
 )
 from profiles.numbers.summary import Summary
+from profiles.numbers.verdicts import HEAD, verdicts
 from profiles.pages.html.markup import Markup, badge, element, html_table
 from profiles.schema import Profile
-from profiles.tables import with_interval
+from profiles.tables import placement_cells, with_interval
 
 
 def compute_units(summaries: Sequence[Summary]) -> list[Markup]:
@@ -44,6 +45,31 @@ def compute_units(summaries: Sequence[Summary]) -> list[Markup]:
         for (bundle, name), cells in found.items()
     ]
     return [element("h3", "By what computes"), html_table(head, body)]
+
+
+def placements_judged(profiles: Sequence[Profile]) -> list[Markup]:
+    """Make a table of what computes each bundle: parity, times, and why one is refused.
+
+    Args:
+        profiles: of one device.
+    """
+    found = verdicts(profiles)
+    if not found:
+        return []
+    rows = [
+        [element("span", cell, class_="warn" if verdict.refused else "n") for cell in cells]
+        for verdict in found
+        for cells in [placement_cells(verdict)]
+    ]
+    hint = (
+        "Fastest: an image and a click together, of those that reach their floors on the device. A "
+        "refused one computes something else there, or fails: an app must not use it."
+    )
+    return [
+        element("h3", "Placements"),
+        element("p", hint, class_="soft"),
+        html_table(HEAD, rows),
+    ]
 
 
 def where_operations_run(profiles: Sequence[Profile]) -> list[Markup]:

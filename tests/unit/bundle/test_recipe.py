@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -70,6 +71,12 @@ def test_a_recipe_that_is_not_there_or_is_no_file_is_refused(tmp_path):
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(RequestError, match="cannot be read"):
             read_recipe(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="is a pipe"):
+        read_recipe(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(

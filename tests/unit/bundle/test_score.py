@@ -16,7 +16,7 @@ from exporter.bundle.masks import choose_tokens, masks_of
 from exporter.bundle.preprocess import Frame, mask_scores
 from exporter.bundle.rules import MaskRule
 from exporter.errors import RequestError
-from exporter.job import mask_rule
+from exporter.host_rules import mask_rule
 from exporter.variants import load_variant, variants
 from runtimes.cli import main
 from runtimes.segmenters.slots import SlotSegmenter

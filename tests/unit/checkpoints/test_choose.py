@@ -10,9 +10,11 @@ import time
 import pytest
 import torch
 
-from exporter.checkpoints.choose import check_constants, choose
+from exporter.checkpoints.choose import choose
+from exporter.checkpoints.constants import check_constants
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.checkpoints.recognise import recognise
+from exporter.checkpoints.wanted import Wanted
 from exporter.demo.network import build
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import load_variant, variants
@@ -29,9 +31,9 @@ def network():
     return build().state_dict()
 
 
-def chosen(tmp_path, content):
+def chosen(tmp_path, content, **wanted):
     torch.save(content, tmp_path / "x.pt")
-    return choose(read_checkpoint(tmp_path / "x.pt"), variants().values())
+    return choose(read_checkpoint(tmp_path / "x.pt"), variants().values(), Wanted(**wanted))
 
 
 def under(prefix, tensors):
@@ -70,17 +72,77 @@ def test_another_tensor_beside_the_network_stays_an_error(tmp_path, network):
         recognise(inside)
 
 
-@pytest.mark.parametrize(
-    ("prefix", "names"), [("m.", ("net", "net_ema")), ("", ("state_dict", "state_dict_ema"))]
-)
-def test_a_moving_average_beside_the_weights_is_named(tmp_path, network, prefix, names):
-    weights, average = names
+TWO_SETS = {
+    "lightning": lambda w, a: {"net": under("m.", w), "net_ema": under("m.", a)},
+    "timm": lambda w, a: {"state_dict": w, "state_dict_ema": a, "arch": "x", "epoch": 3},
+    "ema_pytorch": lambda w, a: {
+        **under("online_model.", w),
+        **under("ema_model.", a),
+        "initted": torch.tensor(1),
+        "step": torch.tensor(9),
+    },
+    "distilled": lambda w, a: {"student": w, "ema_teacher": a},
+}
+
+
+@pytest.mark.parametrize("kind", TWO_SETS)
+def test_of_weights_and_their_moving_average_the_user_chooses(tmp_path, network, kind):
     zeros = {name: tensor * 0 for name, tensor in network.items()}
-    found = chosen(tmp_path, {weights: under(prefix, network), average: under(prefix, zeros)})
-    assert torch.equal(
-        *(held["mask_decoder.iou_token.weight"] for held in (found.tensors, network))
-    )
-    assert f"took {weights}; it holds such tensors in {average} too" in found.remarks
+    content = TWO_SETS[kind](network, zeros)
+    with pytest.raises(
+        CheckpointError, match=r"2 sets .*: say which with --tensors NAME"
+    ) as caught:
+        chosen(tmp_path, content)
+    listed = str(caught.value).split(" fit, ")[1].split(":")[0].split(" and ")
+    for given in (*listed, "ema"):
+        found = chosen(tmp_path, content, tensors=given)
+        assert recognise(found) == "demo"
+        average = not found.tensors["mask_decoder.iou_token.weight"].any()
+        assert average == ("ema" in given)
+    with pytest.raises(CheckpointError, match="holds no tensors called swa that fit; its sets: "):
+        chosen(tmp_path, content, tensors="swa")
+
+
+def test_one_set_under_two_names_is_one(tmp_path, network):
+    assert recognise(chosen(tmp_path, {"model": network, "state_dict": network})) == "demo"
+
+
+def test_what_was_done_is_recorded(tmp_path, network):
+    beside = {"criterion.w": torch.ones(2), "head.w": torch.ones(2), "head.b": torch.ones(2)}
+    held = {"state_dict": {**under("module.net._orig_mod.", network), **beside}}
+    with pytest.raises(CheckpointMismatch):
+        recognise(chosen(tmp_path, held))
+    taken = chosen(tmp_path, held, ignore=("head.*",)).taken
+    assert (taken.place, taken.prefix) == ("state_dict", "module.net._orig_mod.")
+    assert taken.left_out == ("criterion.w", "head.b", "head.w")
+    assert (taken.left_out_count, taken.ignored, taken.rounded) == (3, ("head.*",), ())
+
+
+def test_a_long_list_of_what_is_left_out_is_cut(tmp_path, network):
+    beside = {f"loss.{i}": torch.ones(1) for i in range(150)}
+    taken = chosen(tmp_path, {**network, **beside}).taken
+    assert (len(taken.left_out), taken.left_out_count) == (100, 150)
+
+
+def test_a_pattern_that_names_nothing_is_an_error(tmp_path, network):
+    with pytest.raises(CheckpointError, match=r"--ignore heads\.\* names no tensor of .*x\.pt"):
+        chosen(tmp_path, network, ignore=("heads.*",))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("classifier.weight", r"--ignore 'classifier\.\*'$"),
+        ("mask_decoder.extra.weight", r"--ignore 'mask_decoder\.extra\.\*'$"),
+        ("temperature", r"--ignore 'temperature'$"),
+    ],
+)
+def test_the_error_names_the_option_that_would_settle_it(tmp_path, network, name, option):
+    held = {**network, name: torch.ones(2)}
+    with pytest.raises(CheckpointMismatch, match=rf"1 unused .*; this looks like demo; .*{option}"):
+        recognise(chosen(tmp_path, held))
+    pattern = option.split("'")[1].replace("\\", "")
+    assert recognise(chosen(tmp_path, held, ignore=(pattern,))) == "demo"
 
 
 def test_what_a_trainer_pickles_is_skipped_unread(tmp_path, network):
@@ -147,7 +209,7 @@ def test_what_a_checkpoint_is_packed_in_is_named(tmp_path, head, kind):
         read_checkpoint(tmp_path / "x.pth")
     with tarfile.open(tmp_path / "x.tar", "w") as packed:
         packed.add(tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="is a tar archive: unpack it"):
+    with pytest.raises(CheckpointError, match=r"is a tar archive around .*x\.pth: unpack"):
         read_checkpoint(tmp_path / "x.tar")
 
 
@@ -156,5 +218,5 @@ def test_recognition_of_a_file_with_many_tensors_is_quick(tmp_path):
     found = Checkpoint(tmp_path / "x", "", {name: torch.ones(1) for name in names})
     choose(found, variants().values())  # builds the variants' tables once
     start = time.process_time()
-    assert choose(found, variants().values()) is found
+    assert choose(found, variants().values()).tensors == found.tensors
     assert time.process_time() - start < 3  # a second, on a machine that does other work too

@@ -69,7 +69,7 @@ def tensors_of(path):
 
 
 def flat(value):
-    sets, _skipped = tensor_sets(value, Budget(1000))
+    sets, _skipped, _texts = tensor_sets(value, Budget(1000))
     return next(iter(sets.values()))
 
 

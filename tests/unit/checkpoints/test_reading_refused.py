@@ -27,9 +27,12 @@ from tests.unit.checkpoints.small_checkpoints import state
         (b"\x00" * 100, "neither a torch nor a safetensors"),
         (b"PK\x03\x04" + b"\x00" * 100, "truncated"),
         (b"\x80\x02K\x01.", "torch.save did not write it"),
-        (b"\x1f\x8b\x08" + b"\x00" * 100, "gzip, maybe a .tar.gz: unpack it"),
+        (b"\x1f\x8b\x08" + b"\x00" * 100, "packed with gzip: unpack it"),
         (b"7z\xbc\xaf\x27\x1c" + b"\x00" * 100, "a 7z archive: unpack it"),
-        (b"w.pt".ljust(257, b"\x00") + b"ustar\x0000" + b"\x00" * 248, "a tar archive: unpack it"),
+        (
+            b"w.pt".ljust(257, b"\x00") + b"ustar\x0000" + b"\x00" * 248,
+            "a tar archive around w.pt: unpack it",
+        ),
         (b"{}", "neither"),
     ],
 )

@@ -219,10 +219,16 @@ def test_a_decoder_that_is_not_there_is_downloaded(files, tmp_path, monkeypatch)
     assert asked == [("Prompt_guided_Mask_Decoder.pt", "--decoder-checkpoint")]
 
 
-def test_a_decoder_for_a_variant_in_one_file_is_refused(files, capfd) -> None:
-    given = ("--checkpoint", str(files / "mobile_sam.pt"), "--decoder-checkpoint", "x.pt")
-    assert main(["--variant", "mobile_sam", *given]) == 2
-    said = capfd.readouterr().err.splitlines()
-    assert said == [
-        "sam-export: error: mobile_sam is published in one file: leave out --decoder-checkpoint"
-    ]
+@pytest.mark.parametrize(
+    ("variant", "option", "words"),
+    [
+        ("fastsam_s", "--decoder-checkpoint", "fastsam_s is one graph: leave out"),
+        ("squeeze_sam", "--encoder-checkpoint", "squeeze_sam is one graph: leave out"),
+        (NANO, "--encoder-checkpoint", f"{NANO} has a file for each part"),
+    ],
+)
+def test_a_part_of_a_variant_that_takes_none_is_refused(capfd, variant, option, words) -> None:
+    assert main(["--variant", variant, option, "x.pt"]) == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert words in said
+    assert said.endswith(f"leave out {option}")

@@ -17,7 +17,7 @@ from exporter.errors import PromptError
 from exporter.goldens import SEED, record
 from exporter.graphs import Graph
 from exporter.graphs.mask_decoder import MaskDecoder
-from exporter.job import prompt_rule
+from exporter.host_rules import prompt_rule
 from exporter.models.efficient_sam import (
     EfficientSam,
     EfficientSamMaskDecoder,

@@ -49,6 +49,7 @@ def test_points_with_and_without_a_label_and_a_box(written):
         ('{"dog.jpg": [], "dog.jpg": []}', "'dog.jpg' is there twice"),
         ({"cat.jpg": [{"box": [1, 2, 3, 4]}]}, "names 'cat.jpg', which is not in that folder"),
         ({"../dog.jpg": []}, "is not in that folder"),
+        ({"x" * 5000: []}, "is not in that folder"),
         ({"dog.jpg": {}}, "should be a list of objects"),
         ({"dog.jpg": []}, "should be a list of objects"),
         ({"dog.jpg": [{"box": [1, 2, 3, 4]}] * 17}, "17 objects: give 16 at most"),

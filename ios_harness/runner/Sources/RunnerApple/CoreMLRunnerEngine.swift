@@ -7,22 +7,13 @@
     /// Core ML as a runtime of the runner.
     public struct CoreMLRunnerEngine: RunnerEngine {
         private let engine: CoreMLEngine
-        private let units: String
 
         /// - Parameters:
         ///   - units: `all`, `cpuAndNeuralEngine`, `cpuAndGPU` or `cpuOnly`.
         ///   - cache: folder of compiled graphs.
-        /// - Throws: `RunnerError` for other units.
+        /// - Throws: `SegmentAnythingError.request` for other units.
         public init(units: String, cache: URL) throws {
-            let known: [String: MLComputeUnits] = [
-                "all": .all, "cpuAndNeuralEngine": .cpuAndNeuralEngine, "cpuAndGPU": .cpuAndGPU,
-                "cpuOnly": .cpuOnly,
-            ]
-            guard let found = known[units] else {
-                throw RunnerError("there are no compute units \(units): \(known.keys.sorted().joined(separator: ", "))")
-            }
-            self.units = units
-            engine = try CoreMLEngine(computeUnits: found, cache: cache)
+            engine = try CoreMLEngine(placement: Placement(rawValue: units), cache: cache)
         }
 
         public var title: String { "Core ML, \(ProcessInfo.processInfo.operatingSystemVersionString)" }
@@ -35,7 +26,7 @@
         }
 
         /// This graph alone: a session that follows finds the others compiled, as an app does.
-        public func forget(_ graph: GraphFile, of manifest: Manifest) throws -> Bool {
+        public func forget(_ graph: GraphFile, at url: URL, of manifest: Manifest) throws -> Bool {
             let folder = engine.compiled(graph, of: manifest)
             if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
             return true

@@ -95,7 +95,7 @@ public protocol RunnerEngine: Sendable {
     func open(_ graph: GraphFile, at url: URL, of manifest: Manifest) async throws -> any LoadedGraph
     /// Forgets what was compiled of a graph, so that its next `open` is as on a new phone; false if it
     /// compiles nothing.
-    func forget(_ graph: GraphFile, of manifest: Manifest) throws -> Bool
+    func forget(_ graph: GraphFile, at url: URL, of manifest: Manifest) throws -> Bool
     /// Where the operations of a graph, which was opened, are to run; empty if that is not told.
     func placement(_ graph: GraphFile, of manifest: Manifest) async -> [Placed]
 }

@@ -39,7 +39,7 @@ struct Runner {
                 let inputs = try self.inputs(graph, one, given, written: measured.outputs)
                 stage("calling \(graph.name) with the case \(one.name)")
                 let start = now()
-                let outputs = try loaded.run(inputs)
+                let outputs = try await loaded.run(inputs)
                 if measured.firsts.last?.graph != graph.name { measured.firsts.append((graph.name, now() - start)) }
                 given[graph.name] = outputs
                 measured.outputs += try written(graph, one, outputs)
@@ -50,8 +50,8 @@ struct Runner {
     private func timeGraph(_ measured: inout Measured) async throws {
         let graph = job.graphs[0]
         let inputs = try self.inputs(graph, graph.cases[0], [:])
-        let (manifest, _) = try bundle(graph)
-        if try engine.forget(file(graph, manifest), of: manifest) {
+        let (manifest, url) = try bundle(graph)
+        if try engine.forget(file(graph, manifest), at: url, of: manifest) {
             // On a new phone the first load compiles; an app's every later one does not.
             let (_, cold) = try await load(graph)
             measured.coldLoadNs = cold
@@ -59,18 +59,18 @@ struct Runner {
         let (loaded, ns) = try await load(graph)
         measured.loads = [(graph.name, ns)]
         stage("the first call of \(graph.name)")
-        func call() throws -> Int {
+        func call() async throws -> Int {
             let start = now()
-            _ = try loaded.run(inputs)
+            _ = try await loaded.run(inputs)
             return now() - start
         }
-        try measured.timing.warmUp(job) {
-            let ns = try call()
+        try await measured.timing.warmUp(job) {
+            let ns = try await call()
             stage("calling \(graph.name)")
             return ns
         }
         measured.firsts = [(graph.name, measured.timing.warmup[0])]
-        try measured.timing.take(runs: job.runs, seconds: job.seconds, call)
+        try await measured.timing.take(runs: job.runs, seconds: job.seconds, call)
         stage("asking where \(graph.name) runs")
         measured.placement = await engine.placement(try file(graph, manifest), of: manifest)
     }
@@ -90,17 +90,17 @@ struct Runner {
             let inputs = try linked(graph, read[graph.name] ?? [:], given)
             stage("the first call of \(graph.name)")
             let begun = now()
-            given[graph.name] = try loaded[graph.name]?.run(inputs)
+            given[graph.name] = try await loaded[graph.name]?.run(inputs)
             measured.firsts.append((graph.name, now() - begun))
         }
         measured.firstMaskNs = now() - start
         let again = job.graphs.filter { job.repeated.contains($0.name) }
         guard !again.isEmpty else { return }
         stage("calling \(again.map(\.name).joined(separator: ", "))")
-        try measured.timing.take(runs: job.runs, seconds: 0) {
+        try await measured.timing.take(runs: job.runs, seconds: 0) {
             let begun = now()
             for graph in again {
-                given[graph.name] = try loaded[graph.name]?.run(
+                given[graph.name] = try await loaded[graph.name]?.run(
                     linked(graph, read[graph.name] ?? [:], given))
             }
             return now() - begun

@@ -34,26 +34,26 @@ struct Timing {
     var cpuNanoseconds: Int?
 
     /// Calls until times are stable, or too long; the first call is the first of `warmup`.
-    mutating func warmUp(_ job: Job, _ call: () throws -> Int) rethrows {
+    mutating func warmUp(_ job: Job, _ call: () async throws -> Int) async rethrows {
         let start = now()
-        warmup.append(try call())
+        warmup.append(try await call())
         while true {
             let spent = Double(now() - start) / 1e9
             stable = isStable(warmup, window: job.stableCalls, within: job.stableWithin)
             if (stable && spent >= job.warmupLeastSeconds) || spent >= job.warmupSeconds { return }
-            warmup.append(try call())
+            warmup.append(try await call())
         }
     }
 
     /// Takes at least `runs` samples over at least `seconds`.
-    mutating func take(runs: Int, seconds: Double, _ call: () throws -> Int) rethrows {
+    mutating func take(runs: Int, seconds: Double, _ call: () async throws -> Int) async rethrows {
         let cpu = cpuTime(), start = now()
         while samples.count < runs || Double(now() - start) / 1e9 < seconds {
             if samples.count == Timing.most {
                 capped = true
                 break
             }
-            samples.append(try call())
+            samples.append(try await call())
         }
         cpuNanoseconds = cpuTime() - cpu
     }

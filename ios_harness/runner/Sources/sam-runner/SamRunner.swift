@@ -19,9 +19,16 @@ struct SamRunner {
         let onnx = EngineKind(version: version) { units, threads in
             OnnxRunnerEngine(engine: try OnnxRuntimeEngine(threads: threads), units: units)
         }
+        // Core AI, played: an .aimodel of the tests holds an ONNX file for each function.
+        let core = EngineKind(version: version) { units, threads in
+            let runtime = OnnxRunnerEngine(engine: try OnnxRuntimeEngine(threads: threads), units: units)
+            return PlayedEngine(
+                engine: runtime, isWrong: units == environment["SAM_RUNNER_WRONG"],
+                ends: units == environment["SAM_RUNNER_ENDS"])
+        }
         let desk = Desk(
             home: URL(fileURLWithPath: home), machine: Computer(file: state),
-            runtimes: version.isEmpty ? [:] : ["ort": onnx])
+            runtimes: version.isEmpty ? [:] : ["ort": onnx, "coreai": core])
         exit(await desk.serve(Array(CommandLine.arguments.dropFirst())))
     }
 }
@@ -37,7 +44,42 @@ private struct OnnxRunnerEngine: RunnerEngine {
         try await engine.open(graph, at: url, of: manifest)
     }
 
-    func forget(_ graph: GraphFile, of manifest: Manifest) throws -> Bool { false }
+    func forget(_ graph: GraphFile, at url: URL, of manifest: Manifest) throws -> Bool { false }
 
     func placement(_ graph: GraphFile, of manifest: Manifest) async -> [Placed] { [] }
+}
+
+/// A runtime whose file has a function for each graph. On the units that a test names it computes something
+/// else, as accelerators do, or ends the process.
+private struct PlayedEngine: RunnerEngine {
+    let engine: OnnxRunnerEngine
+    let isWrong: Bool
+    let ends: Bool
+
+    var title: String { "\(engine.title), playing Core AI" }
+    var notes: [String] { engine.notes }
+
+    func open(_ graph: GraphFile, at url: URL, of manifest: Manifest) async throws -> any LoadedGraph {
+        if ends { abort() }
+        let file = url.appendingPathComponent("\(graph.function).onnx")
+        return PlayedGraph(loaded: try await engine.open(graph, at: file, of: manifest), isWrong: isWrong)
+    }
+
+    func forget(_ graph: GraphFile, at url: URL, of manifest: Manifest) throws -> Bool { true }
+
+    func placement(_ graph: GraphFile, of manifest: Manifest) async -> [Placed] { [] }
+}
+
+private struct PlayedGraph: LoadedGraph {
+    let loaded: any LoadedGraph
+    let isWrong: Bool
+
+    func run(_ inputs: [String: Value]) async throws -> [String: Value] {
+        let outputs = try await loaded.run(inputs)
+        guard isWrong else { return outputs }
+        return try outputs.mapValues { value in
+            let tensor = try value.tensor()
+            return .floats(Tensor(shape: tensor.shape, values: tensor.values.map { $0 * 0.5 }))
+        }
+    }
 }

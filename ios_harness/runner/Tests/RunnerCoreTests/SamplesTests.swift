@@ -3,33 +3,33 @@ import Testing
 @testable import RunnerCore
 
 @Suite struct SamplesTests {
-    @Test func theMedianIsTheMiddle() {
+    @Test func theMedianIsTheMiddle() async {
         #expect(median([3, 1, 2]) == 2)
         #expect(median([4, 1, 2, 3]) == 2.5)
         #expect(median([Int]()) == 0)
     }
 
-    @Test func timesAreStableWhenTwoWindowsAgree() {
+    @Test func timesAreStableWhenTwoWindowsAgree() async {
         #expect(!isStable([100, 100, 100], window: 2, within: 0.02))
         #expect(isStable([900, 100, 100, 101, 101], window: 2, within: 0.02))
         #expect(!isStable([900, 100, 100, 103, 103], window: 2, within: 0.02))
         #expect(isStable([0, 0, 0, 0], window: 2, within: 0))
     }
 
-    @Test func warmingUpEndsWhenTimesAreStable() throws {
+    @Test func warmingUpEndsWhenTimesAreStable() async throws {
         let job = try Job(text(warmup: 60, least: 0))
         var times = [900, 500, 200, 100, 101, 100, 100].makeIterator()
         var timing = Timing()
-        timing.warmUp(job) { times.next() ?? 100 }
+        await timing.warmUp(job) { times.next() ?? 100 }
         #expect(timing.stable)
         #expect(timing.warmup == [900, 500, 200, 100, 101, 100, 100])
     }
 
-    @Test func warmingUpEndsWhenItTakesTooLong() throws {
+    @Test func warmingUpEndsWhenItTakesTooLong() async throws {
         let job = try Job(text(warmup: 0.02, least: 0))
         var time = 1
         var timing = Timing()
-        timing.warmUp(job) {
+        await timing.warmUp(job) {
             time *= 2
             return min(time, 1 << 40)
         }
@@ -37,10 +37,10 @@ import Testing
         #expect(!timing.stable || timing.warmup.count > 40)
     }
 
-    @Test func everySampleIsKept() {
+    @Test func everySampleIsKept() async {
         var timing = Timing()
         var time = 0
-        timing.take(runs: 5, seconds: 0) {
+        await timing.take(runs: 5, seconds: 0) {
             time += 1
             return time
         }
@@ -48,10 +48,10 @@ import Testing
         #expect(timing.cpuNanoseconds != nil)
     }
 
-    @Test func samplesAreTakenForAsLongAsAsked() {
+    @Test func samplesAreTakenForAsLongAsAsked() async {
         var timing = Timing()
         let start = now()
-        timing.take(runs: 1, seconds: 0.02) { 1 }
+        await timing.take(runs: 1, seconds: 0.02) { 1 }
         #expect(now() - start >= 20_000_000)
         #expect(timing.samples.count > 1)
     }

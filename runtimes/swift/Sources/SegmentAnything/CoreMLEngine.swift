@@ -7,20 +7,34 @@
     /// Core ML, on Apple's systems.
     public struct CoreMLEngine: Engine {
         public let target = "coreml"
+        public let placement: Placement
+        public let placements: [Placement] = [.all, .cpuAndNeuralEngine, .cpuAndGPU, .cpuOnly]
         public let computeUnits: MLComputeUnits
         private let cache: URL
 
         /// - Parameters:
-        ///   - computeUnits: where Core ML may run the graphs.
+        ///   - placement: the compute units that Core ML may run the graphs on.
         ///   - cache: folder of compiled graphs; nil for one in Application Support.
-        /// - Throws: `SegmentAnythingError.request` if there is no folder for compiled graphs.
-        public init(computeUnits: MLComputeUnits = .all, cache: URL? = nil) throws {
-            self.computeUnits = computeUnits
+        /// - Throws: `SegmentAnythingError.request` for a placement of another runtime, or if there is no
+        ///   folder for compiled graphs.
+        public init(placement: Placement = .all, cache: URL? = nil) throws {
+            self.placement = placement
+            switch placement {
+            case .all: computeUnits = .all
+            case .cpuAndNeuralEngine: computeUnits = .cpuAndNeuralEngine
+            case .cpuAndGPU: computeUnits = .cpuAndGPU
+            case .cpuOnly: computeUnits = .cpuOnly
+            default: throw SegmentAnythingError.unknown(placement, of: "coreml", choose: placements)
+            }
             let support = FileManager.default.urls(for: .applicationSupportDirectory, in: .userDomainMask).first
             guard let folder = cache ?? support?.appendingPathComponent("SegmentAnything") else {
                 throw SegmentAnythingError.request("there is no Application Support folder: give a cache")
             }
             self.cache = folder
+        }
+
+        public func placed(on placement: Placement) throws -> any Engine {
+            try CoreMLEngine(placement: placement, cache: cache)
         }
 
         public func open(
@@ -29,12 +43,12 @@
             let compiled = compiled(graph, of: manifest)
             do {
                 if FileManager.default.fileExists(atPath: compiled.path),
-                    let loaded = try? await load(graph, compiled)
+                    let loaded = try? await load(graph, compiled, wasKept: true)
                 {
                     return loaded
                 }
                 try await compile(url, to: compiled)
-                return try await load(graph, compiled)
+                return try await load(graph, compiled, wasKept: false)
             } catch let error as SegmentAnythingError {
                 throw error
             } catch {
@@ -48,11 +62,13 @@
             cache.appendingPathComponent(manifest.contentHash).appendingPathComponent("\(graph.name).mlmodelc")
         }
 
-        private func load(_ graph: GraphFile, _ compiled: URL) async throws -> CoreMLGraph {
+        private func load(
+            _ graph: GraphFile, _ compiled: URL, wasKept: Bool
+        ) async throws -> CoreMLGraph {
             let configuration = MLModelConfiguration()
             configuration.computeUnits = computeUnits
-            return try CoreMLGraph(
-                graph, await MLModel.load(contentsOf: compiled, configuration: configuration))
+            let model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
+            return try CoreMLGraph(graph, model, wasKept: wasKept)
         }
 
         /// Compiles into a place that the system does not empty. The move is atomic: nobody sees a part.
@@ -68,13 +84,13 @@
 
     /// The model is run by one caller at a time, as `LoadedGraph` says.
     private final class CoreMLGraph: LoadedGraph, @unchecked Sendable {
+        let wasKept: Bool?
         private let graph: GraphFile
         private let model: MLModel
         private let buffers: PixelBuffers?
 
-        init(_ graph: GraphFile, _ model: MLModel) throws {
-            self.graph = graph
-            self.model = model
+        init(_ graph: GraphFile, _ model: MLModel, wasKept: Bool) throws {
+            (self.graph, self.model, self.wasKept) = (graph, model, wasKept)
             let image = graph.inputs.first { $0.dtype == "uint8" }
             buffers = try image.map { try PixelBuffers(side: $0.shape[2]) }
         }

@@ -6,15 +6,25 @@
     import SegmentAnythingCore
 
     extension SegmentAnything {
-        /// Reads and verifies a Core ML bundle. Its graphs are compiled and loaded by the first `setImage`,
-        /// or by `load`; compiled ones are kept under the bundle's hash.
+        /// Reads and verifies a Core ML or Core AI bundle. Its graphs are loaded by the first `setImage`, or
+        /// by `load`; the form that the first load makes for the device is kept.
         ///
-        /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if it
-        ///   is for another engine.
+        /// - Parameter placement: where it computes; nil for what `verify` chose on this device, or every unit.
+        /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if this
+        ///   system cannot run it, or not there.
         public convenience init(
-            bundle url: URL, computeUnits: MLComputeUnits = .all, verify: Bool = true
+            bundle url: URL, placement: Placement? = nil, verify: Bool = true
         ) throws {
-            try self.init(bundle: url, engine: CoreMLEngine(computeUnits: computeUnits), verify: verify)
+            try self.init(bundle: url, engines: systemEngines(), placement: placement, verify: verify)
+        }
+
+        /// Takes the best bundle that this system can run: Core AI's on 27 and later, else Core ML's; none of
+        /// which `verify` found here that it agrees on no placement.
+        ///
+        /// - Parameter urls: of one variant, as `sam-export --target apple` writes them.
+        /// - Throws: as the other `init`; `.request` if it can run none.
+        public convenience init(bundles urls: [URL], verify: Bool = true) throws {
+            try self.init(bundles: urls, engines: systemEngines(), verify: verify)
         }
 
         /// Takes an image; see `setImage(_:)` of a `Picture`.
@@ -24,6 +34,18 @@
         public func setImage(_ buffer: sending CVPixelBuffer) async throws {
             try await setImage(Picture(buffer))
         }
+    }
+#endif
+
+#if canImport(CoreML)
+    /// The runtimes of this system, the best first.
+    private func systemEngines() throws -> [any Engine] {
+        #if canImport(CoreAI)
+            if #available(iOS 27, macOS 27, *) {
+                return [try CoreAIEngine(), try CoreMLEngine()]
+            }
+        #endif
+        return [try CoreMLEngine()]
     }
 #endif
 

@@ -2,17 +2,57 @@ import Foundation
 
 /// A runtime that runs the graphs of a bundle.
 public protocol Engine: Sendable {
-    /// The format it runs: `coreml`, `tflite` or `onnx`.
+    /// The format it runs: `coreml`, `coreai`, `tflite` or `onnx`.
     var target: String { get }
+
+    /// Where it computes.
+    var placement: Placement { get }
+
+    /// Where `SegmentAnything.verify` has it compute, the usual choice first.
+    var placements: [Placement] { get }
+
+    /// The same runtime, which computes elsewhere. Throws `SegmentAnythingError.request` if it cannot.
+    func placed(on placement: Placement) throws -> any Engine
 
     /// Loads one graph. Throws `SegmentAnythingError.bundle` if it cannot.
     func open(_ graph: GraphFile, at url: URL, of manifest: Manifest) async throws -> any LoadedGraph
 }
 
+/// A runtime of the CPU alone.
+extension Engine {
+    public var placement: Placement { .cpuOnly }
+    public var placements: [Placement] { [placement] }
+
+    public func placed(on placement: Placement) throws -> any Engine {
+        guard placement == self.placement else {
+            throw SegmentAnythingError.unknown(placement, of: target, choose: placements)
+        }
+        return self
+    }
+}
+
+extension SegmentAnythingError {
+    /// What to throw for a placement that a runtime does not have.
+    public static func unknown(
+        _ placement: Placement, of target: String, choose known: [Placement]
+    ) -> SegmentAnythingError {
+        .request(
+            "\(target) has no placement '\(printable(placement.rawValue))'; choose from "
+                + known.map(\.rawValue).joined(separator: ", "))
+    }
+}
+
 /// One graph, loaded. It is run by one caller at a time.
 public protocol LoadedGraph: Sendable {
+    /// Whether its form for this device was made by an earlier load; nil if the runtime makes none.
+    var wasKept: Bool? { get }
+
     /// Takes every input of the graph by name and gives every output.
-    func run(_ inputs: [String: Value]) throws -> [String: Value]
+    func run(_ inputs: [String: Value]) async throws -> [String: Value]
+}
+
+extension LoadedGraph {
+    public var wasKept: Bool? { nil }
 }
 
 /// A bundle's folder and its manifest.

@@ -17,18 +17,24 @@ enum Scene: Sendable {
 /// A bundle's loaded graphs with its rules. Every call is by one caller at a time.
 struct Graphs: Sendable {
     let manifest: Manifest
+    /// In the order of the manifest.
+    let loads: [Load]
     private let loaded: [String: any LoadedGraph]
 
     init(_ bundle: Bundle, _ engine: any Engine) async throws {
         manifest = bundle.manifest
-        var loaded: [String: any LoadedGraph] = [:]
+        var loaded: [String: any LoadedGraph] = [:], loads: [Load] = []
         for graph in manifest.graphs {
-            loaded[graph.name] = try await engine.open(graph, at: bundle.file(graph), of: manifest)
+            let start = ContinuousClock.now
+            let opened = try await engine.open(graph, at: bundle.file(graph), of: manifest)
+            let seconds = start.duration(to: .now).seconds
+            loads.append(Load(graph: graph.name, seconds: seconds, wasKept: opened.wasKept))
+            loaded[graph.name] = opened
         }
-        self.loaded = loaded
+        (self.loaded, self.loads) = (loaded, loads)
     }
 
-    func encode(_ picture: Picture) throws -> Scene {
+    func encode(_ picture: Picture) async throws -> Scene {
         let name = if case .slots = manifest.kind { "image_encoder" } else { "segmenter" }
         let graph = try manifest.graph(name)
         guard let spec = graph.inputs.first(where: { $0.name == "image" }) else {
@@ -41,25 +47,27 @@ struct Graphs: Sendable {
             inputs["resized_size"] = .floats(Tensor(shape: [1, 2], values: sides))
         }
         switch manifest.kind {
-        case .slots: return .encoded(try run(graph, inputs), frame)
+        case .slots: return .encoded(try await run(graph, inputs), frame)
         case .drawn: return .resized(image, frame)
         case .detections(let rule):
-            let outputs = try run(graph, inputs).mapValues { try $0.tensor() }
+            let outputs = try await run(graph, inputs).mapValues { try $0.tensor() }
             return .found(try findPieces(canonical(outputs, graph), rule, manifest.mask, frame), frame)
         }
     }
 
-    func decode(_ scene: Scene, _ prompts: Prompts, _ mask: Tensor?, multimask: Bool) throws -> [Mask] {
+    func decode(
+        _ scene: Scene, _ prompts: Prompts, _ mask: Tensor?, multimask: Bool
+    ) async throws -> [Mask] {
         switch (scene, manifest.kind) {
         case (.encoded(let embedded, let frame), .slots(let rule)):
             let inputs = try slots(prompts, rule, frame, mask)
             let graph = try manifest.graph("mask_decoder")
-            return try masks(graph, inputs.merging(embedded) { given, _ in given }, frame, multimask)
+            return try await masks(graph, inputs.merging(embedded) { given, _ in given }, frame, multimask)
         case (.resized(let image, let frame), .drawn(let rule)):
             try refuse(mask)
             let drawn = Value.floats(try prompts.drawn(frame, rule))
             let graph = try manifest.graph("segmenter")
-            return try masks(graph, ["image": image, "prompt_masks": drawn], frame, multimask)
+            return try await masks(graph, ["image": image, "prompt_masks": drawn], frame, multimask)
         case (.found(let pieces, let frame), .detections):
             try refuse(mask)
             guard !multimask else {
@@ -114,8 +122,8 @@ struct Graphs: Sendable {
 
     private func masks(
         _ graph: GraphFile, _ inputs: [String: Value], _ frame: Frame, _ multimask: Bool
-    ) throws -> [Mask] {
-        let outputs = try run(graph, inputs)
+    ) async throws -> [Mask] {
+        let outputs = try await run(graph, inputs)
         guard let logits = try outputs["low_res_masks"]?.tensor(),
             let iou = try outputs["iou_predictions"]?.tensor()
         else { throw SegmentAnythingError.bundle("\(graph.name) gives no low_res_masks") }
@@ -126,11 +134,11 @@ struct Graphs: Sendable {
         return decoded.masks(frame, manifest.mask, multimask: multimask)
     }
 
-    private func run(_ graph: GraphFile, _ inputs: [String: Value]) throws -> [String: Value] {
+    func run(_ graph: GraphFile, _ inputs: [String: Value]) async throws -> [String: Value] {
         guard let loaded = loaded[graph.name] else {
             throw SegmentAnythingError.bundle("\(graph.name) is not loaded")
         }
-        return try loaded.run(inputs.filter { graph.takes($0.key) })
+        return try await loaded.run(inputs.filter { graph.takes($0.key) })
     }
 }
 
@@ -145,7 +153,7 @@ extension Prompts {
 }
 
 /// Turns outputs with channels last into channels first.
-private func canonical(_ outputs: [String: Tensor], _ graph: GraphFile) -> [String: Tensor] {
+func canonical(_ outputs: [String: Tensor], _ graph: GraphFile) -> [String: Tensor] {
     var turned = outputs
     for spec in graph.outputs where spec.layout == "NHWC" && spec.shape.count == 4 {
         guard let tensor = outputs[spec.name] else { continue }
@@ -157,4 +165,8 @@ private func canonical(_ outputs: [String: Tensor], _ graph: GraphFile) -> [Stri
         turned[spec.name] = Tensor(shape: spec.canonicalShape, values: values)
     }
     return turned
+}
+
+extension Duration {
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

@@ -33,8 +33,14 @@ public struct GraphFile: Sendable {
     public let name: String
     public let inputs: [TensorSpec]
     public let outputs: [TensorSpec]
-    /// Its name in the bundle; a folder for an .mlpackage.
+    /// How often it runs: once an image, or once a prompt on it.
+    let runs: Runs
+    /// Its name in the bundle; a folder for an .mlpackage or an .aimodel. Graphs may share one.
     public let file: String
+    /// What to call in a file that graphs share.
+    public let function: String
+
+    enum Runs: String { case image, prompt, frame }
 
     init(_ fields: Fields) throws {
         try fields.only("spec", "file", "bytes", "signature", "multiply_accumulates")
@@ -43,7 +49,10 @@ public struct GraphFile: Sendable {
         name = try spec.text("name")
         inputs = try spec.objects("inputs").map(TensorSpec.init)
         outputs = try spec.objects("outputs").map(TensorSpec.init)
+        runs = try spec.word("runs", Runs.self)
         file = try safePath(fields.text("file"))
+        let signature = fields.has("signature") ? try fields.text("signature") : ""
+        function = signature.isEmpty ? name : signature
     }
 
     /// Whether the graph takes an input of that name.
@@ -60,7 +69,7 @@ public struct Manifest: Sendable {
     public static let schemaVersion = 3
 
     public let variant: String
-    /// The format of the graphs: `coreml`, `tflite` or `onnx`.
+    /// The format of the graphs: `coreml`, `coreai`, `tflite` or `onnx`.
     public let target: String
     public let precision: String
     /// Name of the licence of the weights.
@@ -69,6 +78,8 @@ public struct Manifest: Sendable {
     public let preprocess: Preprocess
     public let mask: MaskRule
     public let kind: Kind
+    /// What the export measured, with the floors that a device has to reach as well.
+    public let parity: [Figure]
     /// File -> sha256 in hex.
     public let files: [String: String]
     /// sha256 of the manifest's own content, in hex: no two exports share it.
@@ -95,6 +106,7 @@ public struct Manifest: Sendable {
         preprocess = try Preprocess(fields.object("preprocess"))
         mask = try MaskRule(fields.object("mask"))
         kind = try Manifest.kind(fields)
+        parity = try fields.objects("parity").map(Figure.init)
         files = try fields.texts("files")
         for name in files.keys { _ = try safePath(name) }
         contentHash = try fields.text("content_sha256")

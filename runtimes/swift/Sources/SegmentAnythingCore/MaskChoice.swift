@@ -56,7 +56,9 @@ struct Decoded: Sendable {
     private func pixels(
         _ token: Int, _ upscaling: Upscaling, _ frame: Frame, _ rule: MaskRule
     ) -> [UInt8] {
-        logits(token).withUnsafeBufferPointer { logits in
+        let own = logits(token)
+        let given = rule.upscale == .sigmoidBilinearOnce ? own.map { tanh($0 * 0.5) } : Array(own)
+        return given.withUnsafeBufferPointer { logits in
             upscaling.mask(
                 logits, line: side, threshold: Float(rule.threshold), y: 0..<frame.original.height,
                 x: 0..<frame.original.width)

@@ -36,6 +36,17 @@ public struct Picture: Sendable {
         return Picture(unchecked: turned, width: wide, height: tall)
     }
 
+    /// Makes all three channels equal, by Pillow's luma.
+    func grey() -> Picture {
+        var bytes = rgb
+        for at in stride(from: 0, to: rgb.count, by: 3) {
+            let sum = Int(rgb[at]) * 19595 + Int(rgb[at + 1]) * 38470 + Int(rgb[at + 2]) * 7471
+            let level = UInt8((sum + 32768) >> 16)
+            for channel in 0..<3 { bytes[at + channel] = level }
+        }
+        return Picture(unchecked: bytes, width: width, height: height)
+    }
+
     private init(unchecked rgb: [UInt8], width: Int, height: Int) {
         self.width = width
         self.height = height

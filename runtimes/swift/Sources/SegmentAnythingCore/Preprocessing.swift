@@ -47,12 +47,31 @@ private func resize(_ picture: Picture, _ size: Size, _ interpolation: Interpola
     case .floatBilinearPlain: .floats(plainFloats(picture, to: size))
     case .bilinearPlain: .floats(plainFloats(picture, to: size).map { $0.rounded(.toNearestOrEven) })
     case .opencvBilinear: .bytes(opencvBytes(picture, to: size))
+    case .splineCubic: .bytes(splineBytes(picture, to: size))
     }
+}
+
+/// Resizes as the rule says, from its channels to its scale.
+private func prepared(_ picture: Picture, _ rule: Preprocess, _ size: Size) -> Resized {
+    let seen = rule.channels == .grey ? picture.grey() : picture
+    let resized = resize(seen, size, rule.interpolation)
+    guard rule.scale == .picture else { return resized }
+    switch resized {
+    case .bytes(let bytes): return .floats(scaled(bytes.map(Float.init)))
+    case .floats(let floats): return .floats(scaled(floats))
+    }
+}
+
+/// Brings the picture's own range to 0...255.
+private func scaled(_ values: [Float]) -> [Float] {
+    let low = Double(values.min() ?? 0), high = Double(values.max() ?? 0)
+    let range = max(high - low, 1e-8)
+    return values.map { Float((Double($0) - low) * 255 / range) }
 }
 
 private func squareBytes(_ picture: Picture, _ rule: Preprocess, _ frame: Frame) -> [UInt8] {
     let inner: [UInt8] =
-        switch resize(picture, frame.resized, rule.interpolation) {
+        switch prepared(picture, rule, frame.resized) {
         case .bytes(let bytes): bytes
         case .floats(let floats):
             floats.map { UInt8(clamping: Int($0.rounded(.toNearestOrEven))) }
@@ -82,7 +101,7 @@ private func square(
             for at in 0..<plane { out[at * step + channel * apart] = pad }
         }
         let place = Place(frame: frame, side: rule.size, step: step, apart: apart)
-        switch resize(picture, frame.resized, rule.interpolation) {
+        switch prepared(picture, rule, frame.resized) {
         case .bytes(let bytes):
             bytes.withUnsafeBufferPointer { source in place.put(into: out) { Float(source[$0]) } }
         case .floats(let floats):

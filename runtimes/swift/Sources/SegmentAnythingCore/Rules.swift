@@ -13,7 +13,12 @@ public enum Interpolation: String, Sendable {
     case floatBilinearPlain = "float_bilinear_plain"
     case bilinearPlain = "bilinear_plain"
     case opencvBilinear = "opencv_bilinear"
+    case splineCubic = "spline_cubic"
 }
+
+public enum Scale: String, Sendable { case fixed, picture }
+
+public enum Channels: String, Sendable { case rgb, grey }
 
 public enum Rounding: String, Sendable {
     case halfUp = "half_up"
@@ -30,6 +35,7 @@ public enum PromptScale: String, Sendable {
 public enum Upscale: String, Sendable {
     case bilinear
     case bilinearOnce = "bilinear_once"
+    case sigmoidBilinearOnce = "sigmoid_bilinear_once"
     case bicubicOnce = "bicubic_once"
     case cropBilinear = "crop_bilinear"
     case letterboxBilinear = "letterbox_bilinear"
@@ -53,11 +59,13 @@ public struct Preprocess: Sendable {
     public let rounding: Rounding
     public let promptScale: PromptScale
     public let paddedBy: PaddedBy
+    public let scale: Scale
+    public let channels: Channels
 
     init(_ fields: Fields) throws {
         try fields.only(
             "resize", "size", "interpolation", "pad_value", "mean", "std", "frame_size", "rounding",
-            "prompt_scale", "padded_by")
+            "prompt_scale", "padded_by", "scale", "channels")
         resize = try fields.word("resize", Resize.self)
         size = try fields.whole("size", sides)
         interpolation = try fields.word("interpolation", Interpolation.self)
@@ -70,6 +78,8 @@ public struct Preprocess: Sendable {
         promptScale =
             fields.has("prompt_scale") ? try fields.word("prompt_scale", PromptScale.self) : .eachSide
         paddedBy = fields.has("padded_by") ? try fields.word("padded_by", PaddedBy.self) : .host
+        scale = fields.has("scale") ? try fields.word("scale", Scale.self) : .fixed
+        channels = fields.has("channels") ? try fields.word("channels", Channels.self) : .rgb
     }
 }
 

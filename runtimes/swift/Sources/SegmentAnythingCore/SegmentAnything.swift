@@ -2,16 +2,15 @@ import Foundation
 
 /// A bundle as an app uses it: an image once, then prompts.
 ///
-/// Safe to use from any thread. An image is encoded once and clicked many times; a click while an image is
-/// being encoded waits for it, and a new image cancels the one before.
+/// Safe to use from any task. An image is encoded once and clicked many times; a click while an image is
+/// being encoded waits for it, and a new image cancels the one before. Nothing runs on the main thread.
 public final class SegmentAnything: @unchecked Sendable {
     public let bundle: Bundle
-    private let engine: any Engine
-    private let encoder = DispatchQueue(label: "SegmentAnything.encoder", qos: .userInitiated)
-    private let running = NSLock()  // the graphs run one at a time
-    private let changed = NSCondition()  // guards what follows
-    private var scene: Scene?
+    let line = Turnstile()  // the graphs are loaded and run by one caller at a time
+    private let state = NSLock()  // guards what follows
+    private var engine: any Engine
     private var graphs: Graphs?
+    private var scene: Scene?
     private var turn = 0
     private var pending = 0
 
@@ -29,8 +28,14 @@ public final class SegmentAnything: @unchecked Sendable {
         self.engine = engine
     }
 
+    /// Where the graphs run.
+    public var placement: Placement { current.placement }
+
     /// Loads the graphs ahead of the first image.
-    public func load() async throws { _ = try await loaded() }
+    ///
+    /// - Returns: how long each took: the first load on a device makes its form for it, later ones find it.
+    @discardableResult
+    public func load() async throws -> [Load] { try await line.pass { try await loaded().loads } }
 
     /// Takes an image; every later prompt is on it.
     ///
@@ -38,9 +43,13 @@ public final class SegmentAnything: @unchecked Sendable {
     ///   `SegmentAnythingError.bundle` if a graph cannot be loaded or run.
     public func setImage(_ picture: Picture) async throws {
         let turn = begin()
-        let graphs = try await loaded()
         try await withTaskCancellationHandler {
-            try await encode(picture, graphs, turn)
+            try await line.pass {
+                defer { state.withLock { pending -= 1 } }
+                try demand(turn)
+                let made = try await loaded().encode(picture)
+                try demand(turn) { scene = made }
+            }
         } onCancel: {
             cancel(turn)
         }
@@ -54,94 +63,92 @@ public final class SegmentAnything: @unchecked Sendable {
     ///   - box: in pixels of the image; cut to it.
     ///   - mask: an earlier mask's `lowResMasks`.
     ///   - multimask: every candidate in token order, instead of one.
-    /// - Throws: `SegmentAnythingError.request` if no image was set, or the graphs are still being loaded;
-    ///   `.prompt` if the bundle cannot take these prompts.
+    /// - Throws: `SegmentAnythingError.request` if no image was set; `.prompt` if the bundle cannot take
+    ///   these prompts; `CancellationError` if its task was cancelled while it waited.
     public func predict(
         points: [CGPoint] = [], labels: [Int] = [], box: CGRect? = nil, mask: Tensor? = nil,
         multimask: Bool = false
-    ) throws -> [Mask] {
+    ) async throws -> [Mask] {
         let corners = box.map { box in
             let (x, y) = (Double(box.origin.x), Double(box.origin.y))
             return Prompts.Box(
                 x0: x, y0: y, x1: x + Double(box.size.width), y1: y + Double(box.size.height))
         }
-        return try predict(
+        return try await predict(
             Prompts(points: points, labels: labels, box: corners), mask: mask, multimask: multimask)
     }
 
     /// Does as the other `predict`, for prompts that are already a `Prompts`.
     public func predict(
         _ prompts: Prompts, mask: Tensor? = nil, multimask: Bool = false
-    ) throws -> [Mask] {
-        let (scene, graphs) = try current()
-        return try running.withLock {
-            try graphs.decode(scene, prompts, mask, multimask: multimask)
+    ) async throws -> [Mask] {
+        while true {
+            try Task.checkCancellation()
+            let masks = try await line.pass { () async throws -> [Mask]? in
+                // An image that was begun meanwhile comes first.
+                guard let scene = try seen() else { return nil }
+                return try await loaded().decode(scene, prompts, mask, multimask: multimask)
+            }
+            if let masks { return masks }
         }
     }
 
     /// Size of the image that was set, nil before.
-    public var imageSize: Size? { changed.withLock { scene?.frame.original } }
+    public var imageSize: Size? { state.withLock { scene?.frame.original } }
 
     /// Images that were begun.
-    var turns: Int { changed.withLock { turn } }
+    var turns: Int { state.withLock { turn } }
 
+    var current: any Engine { state.withLock { engine } }
+
+    /// Loads the graphs once; for who is alone in `line`.
     private func loaded() async throws -> Graphs {
-        if let graphs = changed.withLock({ graphs }) { return graphs }
-        let made = try await Graphs(bundle, engine)
-        return changed.withLock {
-            // Two first images at once load twice, and share what came first.
-            graphs = graphs ?? made
-            return graphs ?? made
+        if let kept = state.withLock({ graphs }) { return kept }
+        let made = try await Graphs(bundle, current)
+        state.withLock { self.graphs = made }
+        return made
+    }
+
+    /// Lets go of the loaded graphs; for who is alone in `line`.
+    func unload() { state.withLock { graphs = nil } }
+
+    /// Computes elsewhere from here on; the image has to be set again. For who is alone in `line`.
+    func move(to engine: any Engine) {
+        state.withLock {
+            guard engine.placement != self.engine.placement else { return }
+            (self.engine, graphs, scene) = (engine, nil, nil)
         }
     }
 
     private func begin() -> Int {
-        changed.withLock {
+        state.withLock {
             turn += 1
+            pending += 1
             scene = nil
             return turn
         }
     }
 
-    /// Encodes on a thread of its own, which also hands over the scene: clicks that wait may hold every
-    /// thread of the tasks' pool.
-    private func encode(_ picture: Picture, _ graphs: Graphs, _ turn: Int) async throws {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            changed.withLock { pending += 1 }
-            encoder.async { [self] in
-                let made = Result {
-                    guard changed.withLock({ self.turn == turn }) else { throw CancellationError() }
-                    return try running.withLock { try graphs.encode(picture) }
-                }
-                continuation.resume(with: Result { try finish(turn, made) })
-            }
-        }
-    }
-
-    private func finish(_ turn: Int, _ made: Result<Scene, any Error>) throws {
-        try changed.withLock {
-            pending -= 1
-            defer { changed.broadcast() }
-            let made = try made.get()
+    /// Throws if the image was replaced or given up.
+    private func demand(_ turn: Int, _ then: () -> Void = {}) throws {
+        try state.withLock {
             guard self.turn == turn else { throw CancellationError() }
-            scene = made
+            then()
         }
     }
 
     /// The image's task was cancelled: whatever comes of it is not taken.
     private func cancel(_ turn: Int) {
-        changed.withLock { if self.turn == turn { self.turn += 1 } }
+        state.withLock { if self.turn == turn { self.turn += 1 } }
     }
 
-    private func current() throws -> (Scene, Graphs) {
-        try changed.withLock {
-            while scene == nil && pending > 0 { changed.wait() }
-            if let scene, let graphs { return (scene, graphs) }
-            let loading = turn > 0 && graphs == nil
-            throw SegmentAnythingError.request(
-                loading
-                    ? "the graphs are being loaded: await setImage before predict"
-                    : "no image: call setImage before predict")
+    /// The image that was set; nil while one is waited for.
+    private func seen() throws -> Scene? {
+        try state.withLock {
+            guard scene != nil || pending > 0 else {
+                throw SegmentAnythingError.request("no image: call setImage before predict")
+            }
+            return scene
         }
     }
 }

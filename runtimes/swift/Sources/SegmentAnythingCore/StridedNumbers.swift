@@ -25,22 +25,68 @@ extension Tensor {
             (last + 1) * type.bytes <= memory.count
         else { throw SegmentAnythingError.bundle("an output of \(shape) with strides \(strides) is cut short") }
         let values = [Float](unsafeUninitializedCapacity: count) { out, filled in
-            var place = [Int](repeating: 0, count: shape.count), from = 0
-            for at in 0..<count {
-                out[at] = number(memory, from * type.bytes, type)
-                var axis = shape.count - 1
-                while axis >= 0 {
-                    place[axis] += 1
-                    from += strides[axis]
-                    if place[axis] < shape[axis] { break }
-                    from -= strides[axis] * shape[axis]
-                    place[axis] = 0
-                    axis -= 1
+            var at = 0
+            eachRow(shape, strides) { from, length, step in
+                if step == 1, type == .float32, let base = memory.baseAddress {
+                    UnsafeMutableRawPointer(out.baseAddress! + at)
+                        .copyMemory(from: base + from * 4, byteCount: length * 4)
+                } else {
+                    for x in 0..<length { out[at + x] = number(memory, (from + x * step) * type.bytes, type) }
                 }
+                at += length
             }
             filled = count
         }
         self.init(shape: shape, values: values)
+    }
+
+    /// Copies the numbers, row by row, into memory that may have gaps between them.
+    ///
+    /// - Parameters:
+    ///   - memory: of all the numbers and gaps.
+    ///   - strides: of each axis, in numbers.
+    /// - Throws: `SegmentAnythingError.bundle` if there is not a stride for each axis.
+    public func write(to memory: UnsafeMutablePointer<Float>, strides: [Int]) throws {
+        guard strides.count == shape.count, strides.allSatisfy({ $0 > 0 }) else {
+            throw SegmentAnythingError.bundle("an input of \(shape) has strides \(strides)")
+        }
+        values.withUnsafeBufferPointer { numbers in
+            var at = 0
+            eachRow(shape, strides) { to, length, step in
+                if step == 1 {
+                    (memory + to).update(from: numbers.baseAddress! + at, count: length)
+                } else {
+                    for x in 0..<length { memory[to + x * step] = numbers[at + x] }
+                }
+                at += length
+            }
+        }
+    }
+}
+
+/// Tells where every row of an array begins, its length, and the step between its numbers. Rows that lie
+/// one after the other are told as one.
+private func eachRow(_ shape: [Int], _ strides: [Int], _ body: (Int, Int, Int) -> Void) {
+    var axes = Array(zip(shape, strides)).filter { $0.0 != 1 }
+    guard let (last, step) = axes.popLast() else { return body(0, 1, 1) }
+    var length = last
+    while let (side, stride) = axes.last, stride == length * step {
+        length *= side
+        axes.removeLast()
+    }
+    var place = [Int](repeating: 0, count: axes.count), from = 0
+    while true {
+        body(from, length, step)
+        var axis = axes.count - 1
+        while axis >= 0 {
+            place[axis] += 1
+            from += axes[axis].1
+            if place[axis] < axes[axis].0 { break }
+            from -= axes[axis].1 * axes[axis].0
+            place[axis] = 0
+            axis -= 1
+        }
+        if axis < 0 { return }
     }
 }
 

@@ -73,7 +73,7 @@ struct Upscaling {
         case .bicubicOnce:
             rows = .bicubic(side, original.height)
             columns = .bicubic(side, original.width)
-        case .bilinearOnce:
+        case .bilinearOnce, .sigmoidBilinearOnce:
             rows = .bilinear(side, original.height)
             columns = .bilinear(side, original.width)
         case .cropBilinear:

@@ -5,9 +5,11 @@ let usage = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
+           sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     """
 
@@ -22,6 +24,7 @@ struct Arguments {
     var library: String?
     var threads = 2
     var times = 0
+    var verify = false
 
     /// Parses words. Throws `SegmentAnythingError.request`, which names the wrong one.
     init(_ words: [String]) throws {
@@ -36,6 +39,7 @@ struct Arguments {
             case "--point": try addPoint(value(word))
             case "--box": try addBox(value(word))
             case "--multimask": multimask = true
+            case "--verify": verify = true
             case "--mask-input": maskInput = URL(fileURLWithPath: try value(word))
             case "--mask": mask = URL(fileURLWithPath: try value(word))
             case "--onnxruntime": library = try value(word)
@@ -51,8 +55,10 @@ struct Arguments {
             default: places.append(word)
             }
         }
-        guard places.count == 2 else { throw wrong("give a BUNDLE and a PICTURE") }
-        (bundle, picture) = (URL(fileURLWithPath: places[0]), URL(fileURLWithPath: places[1]))
+        guard places.count == (verify ? 1 : 2) else {
+            throw wrong(verify ? "give a BUNDLE alone to verify" : "give a BUNDLE and a PICTURE")
+        }
+        (bundle, picture) = (URL(fileURLWithPath: places[0]), URL(fileURLWithPath: places.last ?? ""))
     }
 
     private mutating func addPoint(_ text: String) throws {
@@ -82,25 +88,11 @@ private func split(_ text: String) throws -> [Double] {
 
 private func wrong(_ text: String) -> SegmentAnythingError { .request("\(text); see sam-segment --help") }
 
-/// Reads an array of float32 that numpy saved, (h, w) or (1, h, w): one mask of `sam-run --save-logits`.
+/// Reads an array that numpy saved, (h, w) or (1, h, w): one mask of `sam-run --save-logits`.
 func readLogits(_ url: URL) throws -> Tensor {
-    let fault = SegmentAnythingError.prompt("\(url.path) is no array of numpy: float32, (1, h, w)")
-    guard let data = try? Data(contentsOf: url), data.count > 10, data.starts(with: Array("\u{93}NUMPY".unicodeScalars.map { UInt8($0.value) }))
-    else { throw fault }
-    let bytes = [UInt8](data)
-    let end = 10 + Int(bytes[8]) + Int(bytes[9]) << 8
-    guard bytes[6] == 1, end <= bytes.count else { throw fault }
-    let header = String(decoding: bytes[10..<end], as: UTF8.self)
-    guard header.contains("'<f4'"), header.contains("'fortran_order': False"),
-        let open = header.firstIndex(of: "("), let close = header.firstIndex(of: ")")
-    else { throw fault }
-    let sides = header[header.index(after: open)..<close].split(separator: ",").map {
-        Int($0.trimmingCharacters(in: .whitespaces)) ?? 0
-    }
-    let count = sides.allSatisfy({ 1...65_535 ~= $0 }) && sides.count <= 3 ? sides.reduce(1, *) : 0
-    guard count > 0, bytes.count - end >= count * 4 else { throw fault }
-    let values = (0..<count).map { at in
-        Float(bitPattern: (0..<4).reduce(0) { $0 | UInt32(bytes[end + at * 4 + $1]) << (8 * UInt32($1)) })
-    }
-    return Tensor(shape: sides, values: values)
+    do {
+        let tensor = try Tensor(npy: Data(contentsOf: url))
+        if 2...3 ~= tensor.shape.count, !tensor.values.isEmpty { return tensor }
+    } catch {}
+    throw SegmentAnythingError.prompt("\(url.path) is no array of numpy: float32, (1, h, w)")
 }

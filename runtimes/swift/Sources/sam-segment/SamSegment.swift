@@ -25,9 +25,10 @@ struct SamSegment {
     private static func segment(_ asked: Arguments) async throws {
         let engine = try OnnxRuntimeEngine(library: asked.library, threads: asked.threads)
         let sam = try SegmentAnything(bundle: asked.bundle, engine: engine)
+        if asked.verify { return try await verify(sam) }
         let earlier = try asked.maskInput.map(readLogits)
         try await sam.setImage(try readPicture(asked.picture))
-        let masks = try sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
+        let masks = try await sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
         for (at, mask) in masks.enumerated() {
             print("mask \(at): \(String(format: "%.3f", mask.score)), \(mask.area) pixels")
             guard let url = asked.mask else { continue }
@@ -38,6 +39,18 @@ struct SamSegment {
         if asked.times > 0 { try await time(sam, asked, earlier) }
     }
 
+    /// Prints every figure, and what they mean; nothing is remembered.
+    private static func verify(_ sam: SegmentAnything) async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let found = try await sam.verify(store: VerificationStore(folder: folder))
+        for figure in found.trials.flatMap(\.figures) { print(figure) }
+        print("\(found)\n  times of this computer, not of a phone")
+        guard found.chosen != nil else {
+            throw SegmentAnythingError.bundle("the masks differ from the published network's")
+        }
+    }
+
     private static func time(_ sam: SegmentAnything, _ asked: Arguments, _ earlier: Tensor?) async throws {
         let picture = try readPicture(asked.picture)
         var (images, clicks): ([Duration], [Duration]) = ([], [])
@@ -45,8 +58,8 @@ struct SamSegment {
         for _ in 0..<asked.times {
             images.append(try await clock.measure { try await sam.setImage(picture) })
             clicks.append(
-                try clock.measure {
-                    _ = try sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
+                try await clock.measure {
+                    _ = try await sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
                 })
         }
         print("setImage \(median(images)) ms, predict \(median(clicks)) ms: medians of \(asked.times) here")

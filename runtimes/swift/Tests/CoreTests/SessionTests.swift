@@ -18,8 +18,8 @@ struct StandingGraph: LoadedGraph {
     let graph: GraphFile
     let gate: Gate?
 
-    func run(_ inputs: [String: Value]) throws -> [String: Value] {
-        gate?.pass()
+    func run(_ inputs: [String: Value]) async throws -> [String: Value] {
+        await gate?.pass()
         #expect(Set(inputs.keys) == Set(graph.inputs.map(\.name)))
         let seen = try (inputs["image"] ?? inputs["image_embeddings"])?.tensor().values[0] ?? 0
         let earlier = try inputs["mask_input"]?.tensor().values[0] ?? 0
@@ -30,30 +30,26 @@ struct StandingGraph: LoadedGraph {
     }
 }
 
-/// Holds an encoder until it is opened, and counts who came.
+/// Holds an encoder until it is opened, cancelled or not, and counts who came. It holds no thread.
 final class Gate: @unchecked Sendable {
-    private let condition = NSCondition()
+    private let lock = NSLock()
     private var opened = false
     private var came = 0
 
-    func pass() {
-        condition.withLock {
-            came += 1
-            condition.broadcast()
-            while !opened { condition.wait() }
-        }
+    func pass() async {
+        lock.withLock { came += 1 }
+        await Task.detached { [self] in
+            while !lock.withLock({ opened }) { try? await Task.sleep(for: .milliseconds(2)) }
+        }.value
     }
 
-    func open() {
-        condition.withLock {
-            opened = true
-            condition.broadcast()
-        }
+    func open() { lock.withLock { opened = true } }
+
+    func waitForSomeone() async throws {
+        while count == 0 { try await Task.sleep(for: .milliseconds(2)) }
     }
 
-    func waitForSomeone() { condition.withLock { while came == 0 { condition.wait() } } }
-
-    var count: Int { condition.withLock { came } }
+    var count: Int { lock.withLock { came } }
 }
 
 private let good = Case.folder.appendingPathComponent("bundles/good")
@@ -65,10 +61,10 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
 }
 
 @Suite struct SessionTests {
-    @Test func aClickBeforeAnImageIsRefused() throws {
+    @Test func aClickBeforeAnImageIsRefused() async throws {
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
-        #expect(throws: SegmentAnythingError.request("no image: call setImage before predict")) {
-            try sam.predict(click)
+        await #expect(throws: SegmentAnythingError.request("no image: call setImage before predict")) {
+            try await sam.predict(click)
         }
     }
 
@@ -78,12 +74,12 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
         try await sam.setImage(picture(9))
         for _ in 0..<3 {
-            let masks = try sam.predict(points: [CGPoint(x: 1, y: 1)], labels: [1])
+            let masks = try await sam.predict(points: [CGPoint(x: 1, y: 1)], labels: [1])
             #expect(masks.count == 1)
             #expect(masks[0].pixels == [UInt8](repeating: 1, count: 12))
             #expect(masks[0].iouPrediction == 9)
         }
-        #expect(try sam.predict(box: CGRect(x: 0, y: 0, width: 2, height: 2), multimask: true).count == 3)
+        #expect(try await sam.predict(box: CGRect(x: 0, y: 0, width: 2, height: 2), multimask: true).count == 3)
         #expect(gate.count == 1)
         #expect(sam.imageSize == Size(width: 4, height: 3))
     }
@@ -91,14 +87,14 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
     @Test func anEarlierMaskGoesBackIn() async throws {
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
         try await sam.setImage(picture(9))
-        let first = try #require(try sam.predict(click)[0].lowResMasks)
-        #expect(try sam.predict(click, mask: first)[0].iouPrediction == 18)
-        #expect(throws: SegmentAnythingError.self) {
-            try sam.predict(click, mask: Tensor(shape: [2, 2], filledWith: 0))
+        let first = try #require(try await sam.predict(click)[0].lowResMasks)
+        #expect(try await sam.predict(click, mask: first)[0].iouPrediction == 18)
+        await #expect(throws: SegmentAnythingError.self) {
+            try await sam.predict(click, mask: Tensor(shape: [2, 2], filledWith: 0))
         }
         let side = first.shape[1]
-        #expect(throws: SegmentAnythingError.prompt("mask_input holds values that are not finite")) {
-            try sam.predict(click, mask: Tensor(shape: [side, side], filledWith: .nan))
+        await #expect(throws: SegmentAnythingError.prompt("mask_input holds values that are not finite")) {
+            try await sam.predict(click, mask: Tensor(shape: [side, side], filledWith: .nan))
         }
     }
 
@@ -107,10 +103,10 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
         let setting = Task { try await sam.setImage(picture(7)) }
         let clicking = Task.detached {
-            gate.waitForSomeone()
-            return try sam.predict(click)
+            try await gate.waitForSomeone()
+            return try await sam.predict(click)
         }
-        while gate.count == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        try await gate.waitForSomeone()
         gate.open()
         try await setting.value
         #expect(try await clicking.value[0].iouPrediction == 7)
@@ -122,12 +118,10 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
         try await sam.load()
         let setting = Task { try await sam.setImage(picture(6)) }
-        while gate.count == 0 { try await Task.sleep(for: .milliseconds(5)) }
-        let clicks = (0..<64).map { _ in Task.detached { try sam.predict(click)[0].iouPrediction } }
-        Thread.detachNewThread {
-            Thread.sleep(forTimeInterval: 0.3)
-            gate.open()
-        }
+        try await gate.waitForSomeone()
+        let clicks = (0..<64).map { _ in Task.detached { try await sam.predict(click)[0].iouPrediction } }
+        try await Task.sleep(for: .milliseconds(100))
+        gate.open()
         for each in clicks { #expect(try await each.value == 6) }
         try await setting.value
     }
@@ -136,31 +130,31 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         let gate = Gate()
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
         let old = Task { try await sam.setImage(picture(7)) }
-        while gate.count == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        try await gate.waitForSomeone()
         let new = Task { try await sam.setImage(picture(8)) }
         while sam.turns < 2 { try await Task.sleep(for: .milliseconds(5)) }
         gate.open()
         await #expect(throws: CancellationError.self) { try await old.value }
         try await new.value
-        #expect(try sam.predict(click)[0].iouPrediction == 8)
+        #expect(try await sam.predict(click)[0].iouPrediction == 8)
     }
 
     @Test(.timeLimit(.minutes(1))) func aCancelledImageIsNotTaken() async throws {
         let gate = Gate()
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
         let setting = Task { try await sam.setImage(picture(7)) }
-        while gate.count == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        try await gate.waitForSomeone()
         setting.cancel()
         gate.open()
         await #expect(throws: CancellationError.self) { try await setting.value }
-        #expect(throws: SegmentAnythingError.self) { try sam.predict(click) }
+        await #expect(throws: SegmentAnythingError.self) { try await sam.predict(click) }
     }
 
     @Test(.timeLimit(.minutes(1))) func clicksFromManyThreadsAgree() async throws {
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
         try await sam.setImage(picture(5))
         let scores = try await withThrowingTaskGroup(of: Float.self) { group in
-            for _ in 0..<32 { group.addTask { try sam.predict(click)[0].iouPrediction } }
+            for _ in 0..<32 { group.addTask { try await sam.predict(click)[0].iouPrediction } }
             return try await group.reduce(into: Set<Float>()) { $0.insert($1) }
         }
         #expect(scores == [5])

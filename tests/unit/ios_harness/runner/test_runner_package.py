@@ -13,7 +13,7 @@ from tests.unit.runtimes.swift.swift_kit import StandIn, sources
 
 HERE = Path(__file__).parent / "standin"
 SWIFT_HERE = Path(__file__).parents[2] / "runtimes" / "swift" / "standin"
-MODULES = ("CoreGraphics", "CoreVideo", "CoreML")
+MODULES = ("CoreGraphics", "CoreVideo", "CoreML", "CoreAI")
 CORE, APPLE, APP = "RunnerCore", "RunnerApple", "App"
 
 
@@ -71,6 +71,7 @@ def test_the_app_fits(standin: StandIn) -> None:
         ),
         (APPLE, "CoreMLRunnerEngine", "usage.preferred", "usage.best", "no member 'best'"),
         (APPLE, "CoreMLRunnerEngine", "await MLComputePlan", "MLComputePlan", "'await'"),
+        (APPLE, "CoreAIRunnerEngine", "engine.forget(url)", "engine.forget()", "missing argument"),
         (APPLE, "AppleDevice", "process.thermalState", "process.heat", "no member 'heat'"),
         (APPLE, "AppleDevice", "device.batteryState", "device.battery", "no member 'battery'"),
         (APP, "SamRunnerApp", "isIdleTimerDisabled", "idleTimerOff", "no member 'idleTimerOff'"),

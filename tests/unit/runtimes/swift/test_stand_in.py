@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from exporter.app_code import pages_of
 from tests.unit.runtimes.swift.swift_kit import PACKAGE, StandIn, require_swift, sources
 
 HERE = Path(__file__).parent / "standin"
-MODULES = ("CoreGraphics", "CoreVideo", "CoreML", "UIKit")
+MODULES = ("CoreGraphics", "CoreVideo", "CoreML", "CoreAI", "UIKit")
 APPLE = "SegmentAnything"
 
 
@@ -28,19 +29,31 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
 
 def test_the_readme_shows_what_is_checked_here() -> None:
     readme = (PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition("```swift\n")[2].partition("```")[0]
-    body = (HERE / "App.swift").read_text().partition("{\n")[2].partition("\n}")[0]
-    app = textwrap.dedent(body)
-    assert shown
-    assert shown in app
+    bodies = re.findall(r"\{\n(.*?)\n\}", (HERE / "App.swift").read_text(), re.DOTALL)
+    app = "\n".join(map(textwrap.dedent, bodies))
+    shown = re.findall(r"```swift\n(.*?)```", readme, re.DOTALL)
+    assert len(shown) == 2
+    assert [each for each in shown if each not in app] == []
+
+
+def test_an_sdk_without_core_ai_will_do(tmp_path: Path) -> None:
+    require_swift()
+    older = StandIn(tmp_path)
+    for module in MODULES:
+        if module != "CoreAI":
+            assert older.check([HERE / f"{module}.swift"], module=module) == ""
+    assert older.check(sources("SegmentAnythingCore"), module="SegmentAnythingCore") == ""
+    assert older.check(sources(APPLE), module=APPLE) == ""
+    assert "cannot find 'CoreAIEngine'" in older.check([HERE / "App.swift"])
 
 
 def test_what_an_app_writes_is_right(standin: StandIn) -> None:
     assert standin.check([HERE / "App.swift"]) == ""
 
 
-def test_what_a_bundle_tells_an_app_to_write_is_right(standin: StandIn, tmp_path: Path) -> None:
-    shown = pages_of("coreml")["swift"].partition("```swift\n")[2].partition("```")[0]
+@pytest.mark.parametrize("target", ["coreml", "coreai"])
+def test_what_a_bundle_tells_an_app_to_write_is_right(standin, tmp_path, target: str) -> None:
+    shown = pages_of(target)["swift"].partition("```swift\n")[2].partition("```")[0]
     imports, _, lines = shown.partition("\n\n")
     app = tmp_path / "App.swift"
     app.write_text(
@@ -70,6 +83,27 @@ def test_what_a_bundle_tells_an_app_to_write_is_right(standin: StandIn, tmp_path
         ),
         ("CoreMLEngine", "dataType: .float32)", "type: .float32)", "incorrect argument label"),
         ("CoreMLEngine", "try await MLModel.comp", "try MLModel.comp", "not marked with 'await'"),
+        (
+            "CoreAIEngine",
+            "preferredComputeUnitKind: .gpu",
+            "computeUnits: .gpu",
+            "incorrect argument label",
+        ),
+        ("CoreAIEngine", "try await AIModel(", "try AIModel(", "not marked with 'await'"),
+        ("CoreAIEngine", "held.model.loadFunction(named:", "held.model.load(", "no member 'load'"),
+        (
+            "CoreAIEngine",
+            "own.mutableView(as: Float.self)",
+            "own.view(as: Float.self)",
+            "no member 'withUnsafeMutablePointer'",
+        ),
+        ("CoreAIEngine", "results.remove(spec.name)", "results[spec.name]", "no subscripts"),
+        (
+            "CoreAIEngine",
+            "models.hold(HeldModel(kept",
+            "models.hold(HeldModel(url",
+            "cannot convert",
+        ),
         ("PixelBuffers", "(nil, pool, &made)", "(nil, &made)", "missing argument"),
         ("AppleImages", "image.imageOrientation)", "image.orientation)", "no member 'orientation'"),
     ],
@@ -86,5 +120,17 @@ def test_a_wrong_call_is_caught(standin, tmp_path, file, right, wrong, says) -> 
 def test_a_wrong_call_of_an_app_is_caught(standin, tmp_path) -> None:
     changed = tmp_path / "App.swift"
     text = (HERE / "App.swift").read_text()
-    changed.write_text(text.replace("computeUnits: .all", "computeUnits: .fast"))
+    changed.write_text(text.replace("placement: .cpuAndGPU", "placement: .fast"))
     assert "no member 'fast'" in standin.check([changed])
+
+
+def test_core_ai_is_asked_for_on_its_systems_alone(standin, tmp_path) -> None:
+    """An app that supports iOS 16 may not name the engine without asking. No `#available` here is
+    as on Apple's systems, whose versions the compiler does not know on Linux: the text is read."""
+    for name in ("CoreAIEngine", "SegmentAnything+Apple"):
+        text = next(path for path in sources(APPLE) if path.stem == name).read_text()
+        assert text.count("iOS 27, macOS 27, *") >= 1
+    engine = next(path for path in sources(APPLE) if path.stem == "CoreAIEngine").read_text()
+    types = re.findall(r"(.*)\n    (?:public |private )(?:final class|struct) (\w+)", engine)
+    assert len(types) >= 5
+    assert [name for before, name in types if "@available(iOS 27" not in before] == []

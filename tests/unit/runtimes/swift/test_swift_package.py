@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from exporter.app_code import put_app_code
+from exporter.bundle.agreement import END_TO_END
 from exporter.bundle.folder import Bundle, read_manifest
+from exporter.bundle.manifest import Figure
 from exporter.bundle.rules import (
     DetectionRule,
     DrawnPrompts,
@@ -20,6 +22,7 @@ from exporter.bundle.rules import (
     Stability,
 )
 from runtimes.golden_vectors.__main__ import CASES
+from runtimes.parity import check_parity
 from runtimes.segmenters import Segmenter, open_segmenter
 from tests.unit import tiny_bundle
 from tests.unit.runtimes.segment_cases import (
@@ -30,10 +33,10 @@ from tests.unit.runtimes.segment_cases import (
     try_picture,
     try_prompt,
 )
-from tests.unit.runtimes.segment_kit import expect_refusal
+from tests.unit.runtimes.segment_kit import expect_refusal, onnxruntime
 from tests.unit.runtimes.swift.swift_kit import PACKAGE, STRICT, require_swift, run, swift
 
-RULES = (Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts)
+RULES = (Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts, Figure)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +77,41 @@ def test_a_graph_that_is_none_ends_with_one_line(built) -> None:
     expect_refusal(built, good, [SAMPLE, "--point", "5,5"], says)
 
 
+def test_verify_measures_what_the_python_twin_measures(built, bundle) -> None:
+    ran = run(built, bundle.path, "--verify", "--onnxruntime", onnxruntime())
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    lines = ran.stdout.splitlines()
+    measured = [f for f in bundle.manifest.parity if f.graph != END_TO_END]
+    assert len(measured) == 10
+    for figure in measured:
+        (line,) = (
+            line
+            for line in lines
+            if line.startswith(f"{figure.graph} {figure.output} {figure.measure} ")
+        )
+        assert float(line.split()[3]) == pytest.approx(figure.value, rel=1e-3)
+        assert ("reaches the floor" in line) == (figure.floor is not None)
+    assert "cpuOnly (chosen): agrees, image_encoder" in ran.stdout
+
+
+def test_verify_refuses_what_computes_something_else(built, tmp_path) -> None:
+    good, scaled = tmp_path / "good", tmp_path / "scaled"
+    tiny_bundle.build(good)
+    figures = check_parity(good, read_manifest(good))
+    tiny_bundle.build(scaled, tiny_bundle.Recipe(flaw="scaled"))
+    tiny_bundle.reseal(scaled, parity=figures)
+    ran = run(built, scaled, "--verify", "--onnxruntime", onnxruntime())
+    assert ran.returncode == 2
+    assert "the masks differ from the published network's" in ran.stderr
+    assert "cpuOnly: refused: " in ran.stdout
+    assert "is over the limit 0.0001" in ran.stdout
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_reader_knows_every_field_of_a_rule(rule: type) -> None:
     """It refuses those it does not know, and so every bundle that has one."""
-    text = (PACKAGE / "Sources" / "SegmentAnythingCore" / "Rules.swift").read_text()
+    core = PACKAGE / "Sources" / "SegmentAnythingCore"
+    text = "".join((core / f"{name}.swift").read_text() for name in ("Rules", "Figures"))
     names = [field.name for field in dataclasses.fields(rule)]
     assert [name for name in names if json.dumps(name) not in text] == []
 

@@ -7,18 +7,35 @@ import SegmentAnything
 import UIKit
 
 @MainActor func segment(url: URL, photo: UIImage, tap: CGPoint) async throws -> CGImage? {
-    let sam = try SegmentAnything(bundle: url, computeUnits: .all)       // reads and verifies the bundle
+    let sam = try SegmentAnything(bundle: url)                           // reads and verifies the bundle
     try await sam.setImage(photo)                                        // once; also CGImage, CVPixelBuffer
-    let masks = try sam.predict(points: [tap], labels: [1])              // in pixels of the photo, milliseconds
+    let masks = try await sam.predict(points: [tap], labels: [1])        // in pixels of the photo, milliseconds
     let outline = try masks[0].polygon(tolerance: 1)                     // also .boundingBox, .iouPrediction
-    let refined = try sam.predict(points: [tap], labels: [1], mask: masks[0].lowResMasks)
+    let refined = try await sam.predict(points: [tap], labels: [1], mask: masks[0].lowResMasks)
     print(outline.count, masks[0].boundingBox ?? .null, masks[0].iouPrediction)
     return refined[0].cgImage()
+}
+
+func check(coreML: URL, coreAI: URL) async throws -> SegmentAnything {
+    let sam = try SegmentAnything(bundles: [coreAI, coreML])             // the best that this system runs
+    let found = try await sam.verify()                                   // once a device and system; then remembered
+    for trial in found.refused { print(trial.placement, trial.refusal!) }
+    print(sam.placement, try await sam.load())                           // seconds of each graph, kept or made
+    return sam
 }
 
 func frames(_ sam: SegmentAnything, _ cgImage: CGImage, _ buffer: sending CVPixelBuffer) async throws -> Mask {
     try await sam.setImage(cgImage)
     try await sam.setImage(buffer)
-    let all = try sam.predict(box: CGRect(x: 1, y: 2, width: 30, height: 40), multimask: true)
+    let all = try await sam.predict(box: CGRect(x: 1, y: 2, width: 30, height: 40), multimask: true)
     return all[all.best ?? 0]
+}
+
+func elsewhere(_ url: URL) throws -> [SegmentAnything] {
+    var made = [try SegmentAnything(bundle: url, placement: .cpuAndGPU)]
+    made.append(try SegmentAnything(bundle: url, engine: CoreMLEngine(placement: .cpuOnly)))
+    if #available(iOS 27, macOS 27, *) {
+        made.append(try SegmentAnything(bundle: url, engine: CoreAIEngine(placement: .preferNeuralEngine)))
+    }
+    return made
 }

@@ -1,5 +1,7 @@
 package segmentanything
 
+import kotlin.math.tanh
+
 /** The decoder's outputs for one prompt set: [logits] (M, h, w) of all mask tokens, [iou] (M), h = w = [side]. */
 internal class Decoded(private val logits: FloatArray, private val iou: FloatArray, private val side: Int) {
     private val plane = side * side
@@ -36,12 +38,13 @@ internal class Decoded(private val logits: FloatArray, private val iou: FloatArr
     fun masks(frame: Frame, rule: MaskRule, multimask: Boolean): List<Mask> {
         val upscaling = Upscaling.of(side, frame, rule.upscale)
         val original = frame.original
+        val given = if (rule.upscale == Upscale.SIGMOID_BILINEAR_ONCE) activated() else logits
         return tokens(rule, multimask).map { token ->
             Mask(
                 original.width,
                 original.height,
                 upscaling.mask(
-                    logits, token * plane, side, side, rule.threshold.toFloat(), 0 until original.height,
+                    given, token * plane, side, side, rule.threshold.toFloat(), 0 until original.height,
                     0 until original.width,
                 ),
                 iou[token],
@@ -50,6 +53,8 @@ internal class Decoded(private val logits: FloatArray, private val iou: FloatArr
             )
         }
     }
+
+    private fun activated() = FloatArray(logits.size) { tanh(logits[it] * 0.5f) }
 
     private fun clamped(token: Int, rule: MaskRule): FloatArray {
         val own = logits.copyOfRange(token * plane, (token + 1) * plane)

@@ -3,7 +3,7 @@ package segmentanything
 /** Makes the `image` input: resizes, pads, and lays out as the graph takes it. */
 internal fun imageInput(picture: Picture, rule: Preprocess, spec: TensorSpec): Pair<Value, Frame> {
     val frame = Frame(Size(picture.width, picture.height), rule)
-    val resized = resize(picture, frame.resized, rule.interpolation)
+    val resized = prepared(picture, rule, frame.resized)
     if (spec.dtype == "uint8") return Value.Pixels(squareBytes(resized, rule, frame), rule.size) to frame
     return Value.Floats(Tensor(spec.shape, square(resized, rule, frame, spec.layout == "NHWC"))) to frame
 }
@@ -26,7 +26,37 @@ private fun resize(picture: Picture, size: Size, interpolation: Interpolation): 
             Resized.Floats(FloatArray(floats.size) { Math.rint(floats[it].toDouble()).toFloat() })
         }
         Interpolation.OPENCV_BILINEAR -> Resized.Bytes(opencvBytes(picture, size))
+        Interpolation.SPLINE_CUBIC -> Resized.Bytes(splineBytes(picture, size))
     }
+
+/** Resizes as the rule says, from its channels to its scale. */
+private fun prepared(picture: Picture, rule: Preprocess, size: Size): Resized {
+    val seen = if (rule.channels == Channels.GREY) grey(picture) else picture
+    val resized = resize(seen, size, rule.interpolation)
+    if (rule.scale == Scale.FIXED) return resized
+    val values = when (resized) {
+        is Resized.Bytes -> FloatArray(resized.values.size) { (resized.values[it].toInt() and 0xff).toFloat() }
+        is Resized.Floats -> resized.values
+    }
+    return Resized.Floats(scaled(values))
+}
+
+/** Brings the picture's own range to 0..255. */
+private fun scaled(values: FloatArray): FloatArray {
+    val low = values.min().toDouble()
+    val range = maxOf(values.max() - low, 1e-8)
+    return FloatArray(values.size) { ((values[it] - low) * 255 / range).toFloat() }
+}
+
+/** The same picture with three equal channels, of Pillow's luma. */
+private fun grey(picture: Picture): Picture {
+    fun level(at: Int) = picture.rgb[at].toInt() and 0xff
+    val bytes = ByteArray(picture.rgb.size) {
+        val at = it - it % 3
+        ((level(at) * 19595 + level(at + 1) * 38470 + level(at + 2) * 7471 + 32768) shr 16).toByte()
+    }
+    return Picture(picture.width, picture.height, bytes)
+}
 
 private fun nearest(level: Float): Byte = Math.rint(level.toDouble()).toInt().coerceIn(0, 255).toByte()
 

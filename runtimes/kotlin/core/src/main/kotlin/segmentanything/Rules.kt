@@ -16,6 +16,17 @@ enum class Interpolation(override val word: String) : Word {
     FLOAT_BILINEAR_PLAIN("float_bilinear_plain"),
     BILINEAR_PLAIN("bilinear_plain"),
     OPENCV_BILINEAR("opencv_bilinear"),
+    SPLINE_CUBIC("spline_cubic"),
+}
+
+enum class Scale(override val word: String) : Word {
+    FIXED("fixed"),
+    PICTURE("picture"),
+}
+
+enum class Channels(override val word: String) : Word {
+    RGB("rgb"),
+    GREY("grey"),
 }
 
 enum class Rounding(override val word: String) : Word {
@@ -36,6 +47,7 @@ enum class PromptScale(override val word: String) : Word {
 enum class Upscale(override val word: String) : Word {
     BILINEAR("bilinear"),
     BILINEAR_ONCE("bilinear_once"),
+    SIGMOID_BILINEAR_ONCE("sigmoid_bilinear_once"),
     BICUBIC_ONCE("bicubic_once"),
     CROP_BILINEAR("crop_bilinear"),
     LETTERBOX_BILINEAR("letterbox_bilinear"),
@@ -53,7 +65,7 @@ class Preprocess internal constructor(fields: Fields) {
     init {
         fields.only(
             "resize", "size", "interpolation", "pad_value", "mean", "std", "frame_size", "rounding",
-            "prompt_scale", "padded_by",
+            "prompt_scale", "padded_by", "scale", "channels",
         )
     }
 
@@ -75,6 +87,8 @@ class Preprocess internal constructor(fields: Fields) {
         else PromptScale.EACH_SIDE
     val paddedBy =
         if (fields.has("padded_by")) fields.word("padded_by", PaddedBy.entries) else PaddedBy.HOST
+    val scale = if (fields.has("scale")) fields.word("scale", Scale.entries) else Scale.FIXED
+    val channels = if (fields.has("channels")) fields.word("channels", Channels.entries) else Channels.RGB
 
     init {
         if (padValue.any { it !in 0.0..255.0 }) throw fields.refuse("pad_value", "three numbers from 0 to 255")

@@ -139,7 +139,7 @@ internal class Upscaling(private val rows: Taps, private val columns: Taps) {
                 Upscaling(taps(original.height, published.height), taps(original.width, published.width))
             return when (how) {
                 Upscale.BICUBIC_ONCE -> each { new, _ -> Taps.bicubic(side, new) }
-                Upscale.BILINEAR_ONCE -> each { new, _ -> Taps.bilinear(side, new) }
+                Upscale.BILINEAR_ONCE, Upscale.SIGMOID_BILINEAR_ONCE -> each { new, _ -> Taps.bilinear(side, new) }
                 // The part of the logits that the picture covers, straight to its size.
                 Upscale.CROP_BILINEAR -> each { new, _ ->
                     Taps.bilinear(maxOf(1, side * new / original.longest), new)

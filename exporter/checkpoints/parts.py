@@ -1,0 +1,199 @@
+"""A file that holds one part of a network: a mask decoder that was trained alone, say.
+
+Training code saves `sam.mask_decoder.state_dict()`, whose names lack the part's own, or those
+tensors of the whole whose names begin with it. The part replaces the base's, all of it or nothing.
+Tensors that are published with the decoder and belong to the encoder here (`exporter.models.sam2`)
+go with the decoder. A file of the whole network may be given for a part; then the rest of it is
+not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from exporter.checkpoints.fit import Fit, Renames, difference, fit_of, is_counter
+from exporter.checkpoints.published_form import published_form
+from exporter.checkpoints.reading import Checkpoint
+from exporter.checkpoints.tables import Table, layout_table
+from exporter.errors import CheckpointMismatch
+from exporter.variants import ENCODER_PARTS, Layout, Slots, Variant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = Literal["image encoder", "mask decoder"]
+OPTIONS: Mapping[Part, str] = {
+    "image encoder": "--encoder-checkpoint",
+    "mask decoder": "--decoder-checkpoint",
+}
+_DECODERS = ("mask_decoder.", "sam_mask_decoder.")
+_LEADS: Mapping[Part, tuple[str, ...]] = {
+    "image encoder": ("", "image_encoder.", "vision_encoder."),
+    "mask decoder": ("", *_DECODERS),
+}
+_PROMPTS = "prompt_encoder."
+_OWN: Mapping[Part, tuple[str, ...]] = {
+    "image encoder": ENCODER_PARTS,
+    "mask decoder": ("mask_decoder.",),
+}
+_LENT, _MORE = 16, 16
+"""Tensors that are published with another part, at most; and what takes no part in an image."""
+
+
+@dataclass(frozen=True)
+class PartFit:
+    """A file's tensors against one part of a layout; `tensors` by our names."""
+
+    layout: Layout
+    tensors: Mapping[str, Tensor]
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> int:
+        """Number of tensors that do not fit."""
+        return len(self.missing) + len(self.unused) + len(self.misshapen)
+
+
+def is_in_parts(variant: Variant) -> bool:
+    """Tell whether a part of the variant can have a file of its own beside the whole's."""
+    return isinstance(variant.prompting, Slots) and variant.decoder is None
+
+
+def fits_part(
+    variant: Variant, part: Part, tensors: Mapping[str, Tensor], renames: Renames | None = None
+) -> bool:
+    """Tell whether these are exactly the variant's part, as they are or in published form."""
+    if not is_in_parts(variant):
+        return False
+    shared, plain = renames or Renames(), published_form(tensors)
+    return any(
+        _may_fit(layout, lead, given, shared)
+        and not _part_fit(layout, part, lead, given, shared).faults
+        for given in ((tensors,) if plain is tensors else (tensors, plain))
+        for layout in variant.layouts
+        for lead in _LEADS[part]
+        if _is_of_its_size(layout, part, len(given))
+    )
+
+
+def _is_of_its_size(layout: Layout, part: Part, count: int) -> bool:
+    """Tell whether a file has about as many tensors as the part."""
+    table, decodes = layout_table(layout), part == "mask decoder"
+    least = sum(ours.startswith(_OWN[part]) for ours in table)
+    most = least + sum(ours.startswith(_PROMPTS) for ours in table if decodes)
+    return least - _LENT <= count <= most + _LENT + _MORE
+
+
+def _may_fit(layout: Layout, lead: str, tensors: Mapping[str, Tensor], renames: Renames) -> bool:
+    """Tell whether every name is one of the network's; ends at the first that is not."""
+    table, rename = layout_table(layout), renames.of(layout)
+    given: Mapping[str, Tensor] = {lead + name: tensor for name, tensor in tensors.items()}
+    given = layout.restore(given) if layout.restore else given
+    named = (rename(name) for name in given)
+    return all(ours is None or ours in table or is_counter(ours) for ours in named)
+
+
+def part_of(
+    candidates: Iterable[Variant], part: Part, renames: Renames | None = None
+) -> Callable[[Mapping[str, Tensor]], bool]:
+    """Make the test whether tensors are exactly the part of one of the candidates."""
+    known, shared = list(candidates), renames or Renames()
+    return lambda tensors: any(fits_part(variant, part, tensors, shared) for variant in known)
+
+
+def part_state(variant: Variant, part: Part, file: Checkpoint) -> dict[str, Tensor]:
+    """Map our names to the part's tensors in a file of the part, or of the whole network.
+
+    Raises:
+        CheckpointMismatch: it is neither.
+    """
+    renames = Renames()
+    for layout in variant.layouts:
+        whole = fit_of(layout, file.tensors, renames)
+        if not whole.faults:
+            return _of_whole(whole, part, renames)
+    fit = best_part(variant, part, file.tensors, renames)
+    if fit.faults:
+        raise CheckpointMismatch(
+            f"{variant.name}'s {part}",
+            fit.missing,
+            fit.unused,
+            fit.misshapen,
+            advice=f"{OPTIONS[part]} takes a file of {variant.name}, or of its {part} alone",
+        )
+    return dict(fit.tensors)
+
+
+def best_part(
+    variant: Variant, part: Part, tensors: Mapping[str, Tensor], renames: Renames | None = None
+) -> PartFit:
+    """Find the layout, and the words that the names lack, with the fewest faults."""
+    renames = renames or Renames()
+    fits = (
+        _part_fit(layout, part, lead, tensors, renames)
+        for layout in variant.layouts
+        for lead in _LEADS[part]
+    )
+    best = next(fits)
+    for fit in fits:
+        if not best.faults:
+            break
+        best = min(best, fit, key=lambda each: each.faults)
+    return best
+
+
+def _part_fit(
+    layout: Layout, part: Part, lead: str, tensors: Mapping[str, Tensor], renames: Renames
+) -> PartFit:
+    given = {lead + name: tensor for name, tensor in tensors.items()}
+    given = layout.restore(given) if layout.restore else given
+    table, rename = layout_table(layout), renames.of(layout)
+    wanted, allowed = _names(layout, part, table, renames)
+    found: dict[str, Tensor] = {}
+    fit = PartFit(layout, found)
+    for published, tensor in given.items():
+        ours = rename(published)
+        if ours is None or (is_counter(ours) and ours not in table):
+            continue
+        if ours not in allowed:
+            fit.unused.append(published.removeprefix(lead))
+            continue
+        found[ours] = tensor
+        fit.misshapen.extend(difference(published.removeprefix(lead), tensor, table[ours]))
+    if any(ours.startswith(_PROMPTS) for ours in found):  # whole, or not at all
+        wanted |= {ours for ours in table if ours.startswith(_PROMPTS)}
+    fit.missing.extend(o for o in sorted(wanted) if o not in found and not is_counter(o))
+    return fit
+
+
+def _names(layout: Layout, part: Part, table: Table, renames: Renames) -> tuple[set[str], set[str]]:
+    """List our names that the part must have, and all that it may have."""
+    encoder = {ours for ours in table if ours.startswith(ENCODER_PARTS)}
+    lent = _lent(layout, encoder, renames)
+    alone = {ours for ours in encoder - lent if renames.of(layout)(_tail(ours)) == ours}
+    if part == "image encoder":
+        return encoder - lent - alone, encoder - lent
+    decoder = {ours for ours in table if ours.startswith("mask_decoder.")}
+    prompts = {ours for ours in table if ours.startswith(_PROMPTS)}
+    return decoder | lent, decoder | lent | prompts
+
+
+def _lent(layout: Layout, encoder: Iterable[str], renames: Renames) -> set[str]:
+    """List our encoder's names that are published with the decoder."""
+    rename = renames.of(layout)
+    return {
+        ours for ours in encoder if any(rename(lead + _tail(ours)) == ours for lead in _DECODERS)
+    }
+
+
+def _tail(ours: str) -> str:
+    return ours.partition(".")[2]
+
+
+def _of_whole(fit: Fit, part: Part, renames: Renames) -> dict[str, Tensor]:
+    _wanted, allowed = _names(fit.layout, part, layout_table(fit.layout), renames)
+    return {ours: fit.tensors[names[0]] for ours, names in fit.names.items() if ours in allowed}

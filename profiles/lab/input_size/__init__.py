@@ -1,0 +1,1 @@
+"""What another input size costs the demo model's masks, and saves."""
