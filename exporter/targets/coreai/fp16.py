@@ -2,7 +2,7 @@
 
 Apple's reference runtime adds half numbers one after another, which is the least that a phone's
 units may do. Measured there, PARTS bring the demo's masks from 54.6 to 63 dB and its scores from 60
-to 74 dB, MobileSAM's (filled weights) from 40 and 27 dB to 64 and 59 dB. Without self-attention
+to 74 dB; MobileSAM's (filled weights) reach 64 and 59 dB. Without self-attention in float32
 it would be 60 and 52 dB, which leaves no room; the README has the table with the cost in bytes.
 """
 
