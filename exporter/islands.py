@@ -53,6 +53,11 @@ IOU_HEAD = Part(
     ("mask_decoder.iou_prediction_head", "mask_decoder.pred_obj_score_head"),
     "it ranks the masks, and an estimate that moves ranks others first",
 )
+SELF_ATTENTION = Part(
+    "attention between tokens",
+    ("mask_decoder.transformer.layers.*.self_attn",),
+    "every later step follows from the tokens",
+)
 LONG_SUMS = Part(
     "second layer of each MLP",
     ("mask_decoder.transformer.layers.*.mlp.lin2",),

@@ -17,7 +17,7 @@ from exporter.precision import load_precision
 from exporter.targets import Options, groups, load_target
 from exporter.variants import load_variant
 from profiles.lab.bench.operations import count
-from runtimes.engines import CheckedGraph, choose_engine, run_canonical
+from runtimes.engines import CheckedGraph, choose_engine, engine_in, run_canonical
 from runtimes.measures import floor_of, psnr_db
 from tests.conformance import fill
 from tests.unit.small_networks import filled, split
@@ -65,7 +65,7 @@ def _inputs(graph: Graph) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("target", groups()["all"])
 def test_lowered(graph: Graph, target: str, precision: str, tmp_path: Path) -> None:
     file = load_target(target).lower(graph, load_precision(precision), tmp_path, Options())
-    kind = choose_engine(target)
+    kind = choose_engine(target, engine_in(target, "quick"))
     session = CheckedGraph(file.spec, kind.open(tmp_path / file.file, file, 2))
     inputs = _inputs(graph)
     made = run_canonical(session, file.spec, inputs)
@@ -74,6 +74,8 @@ def test_lowered(graph: Graph, target: str, precision: str, tmp_path: Path) -> N
     for tensor, theirs in zip(graph.spec.outputs, expected, strict=True):
         least = floor_of(precision, graph.spec.name, tensor.name, "psnr_db")
         assert psnr_db(theirs.numpy(), made[tensor.name]) >= least, tensor.name
+    if kind.reference:
+        return  # Core AI's: nothing counts the operations of its files
     found = count(tmp_path / file.file)
     assert found.max_rank <= 4
     if target == "tflite":
