@@ -39,6 +39,8 @@ def read_torch_file(data: mmap.mmap) -> Contents:
 def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
     found = entries(data, budget)
     pickles = [name for name in found if name.rsplit("/", 1)[-1] == "data.pkl"]
+    if any(name.rsplit("/", 1)[-1] == "constants.pkl" for name in found):
+        raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if not pickles:
         refuse_zip(found)
     _check_entries(found, len(data))
@@ -58,8 +60,6 @@ def _read_zip(data: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryvie
 
 
 def _check_entries(found: dict[str, Entry], size: int) -> None:
-    if any(name.rsplit("/", 1)[-1] == "constants.pkl" for name in found):
-        raise CheckpointError("is a TorchScript archive, not a checkpoint; save its state dict")
     if not all(entry.stored for entry in found.values()):
         raise CheckpointError(
             "has compressed entries, which torch.save never writes: not unpacked. If it is a zip "
