@@ -9,7 +9,6 @@ on which the masks agree. Exit status 1 if one is under `AGREE`. `--write` renew
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,8 @@ from exporter.bundle.folder import Bundle, open_bundle
 from exporter.printable import one_line
 from exporter.scenes.scene import box_around, point_inside, scene
 from runtimes.segmenters import Segmenter, open_segmenter
-from tests.unit.runtimes.kotlin import kotlin_kit
+from tests.unit.runtimes.app_commands import build_commands
 from tests.unit.runtimes.segment_kit import AGREE, ROOT, run
-from tests.unit.runtimes.swift import swift_kit
 
 PAGE = ROOT / "profiles" / "results" / "apps.md"
 FORMS = ((3_400_001, 480, 640), (3_400_002, 601, 337))
@@ -52,7 +50,7 @@ def main() -> int:
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}")
     given = parser.parse_args()
-    commands = _commands()
+    commands = build_commands()
     rows, least = [], 1.0
     for path in given.bundles:
         bundle = open_bundle(path)
@@ -69,19 +67,6 @@ def main() -> int:
         names = " ".join(path.name for path in given.bundles)
         PAGE.write_text(HEAD.format(least=AGREE, names=names) + "\n".join(rows) + "\n")
     return 0 if least >= AGREE else 1
-
-
-def _commands() -> dict[str, Path]:
-    """Build both commands; the processes after this one find what they need."""
-    swift_kit.require_swift()
-    kotlin_kit.require_kotlin()
-    ran = swift_kit.swift("build")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    os.environ.update(kotlin_kit.environment())
-    ran = run(kotlin_kit.PACKAGE / "compile", kotlin_kit.SCRATCH)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    swift = swift_kit.SCRATCH / "debug" / "sam-segment"
-    return {"Swift": swift, "Kotlin": kotlin_kit.PACKAGE / "sam-segment"}
 
 
 def _takes_masks(bundle: Bundle) -> bool:

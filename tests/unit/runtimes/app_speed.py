@@ -11,7 +11,6 @@ is of one turn, so that what else runs here moves both. `--write` renews the pag
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import sys
@@ -34,9 +33,8 @@ from exporter.printable import one_line
 from profiles.lab.bench.machine import circumstances
 from runtimes.segmenters import open_segmenter
 from tests.unit import tiny_bundle
-from tests.unit.runtimes.kotlin import kotlin_kit
+from tests.unit.runtimes.app_commands import build_commands
 from tests.unit.runtimes.segment_kit import ROOT, run
-from tests.unit.runtimes.swift import swift_kit
 
 PAGE = ROOT / "profiles" / "results" / "bench-apps.md"
 SIDE, LOW, CELLS = 1024, 256, 16
@@ -89,19 +87,6 @@ def main() -> int:
         PAGE.write_text(text)
     sys.stdout.write(text)
     return 0
-
-
-def build_commands() -> dict[str, Path]:
-    """Build both commands as an app is built: Swift optimised."""
-    swift_kit.require_swift()
-    kotlin_kit.require_kotlin()
-    ran = swift_kit.swift("build", "-c", "release")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    os.environ.update(kotlin_kit.environment())
-    ran = run(kotlin_kit.PACKAGE / "compile", kotlin_kit.SCRATCH)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    swift = swift_kit.SCRATCH / "release" / "sam-segment"
-    return {"Swift": swift, "Kotlin": kotlin_kit.PACKAGE / "sam-segment"}
 
 
 def ask(bundle: Path, picture: Path, commands: Mapping[str, Path], times: int) -> Times:
