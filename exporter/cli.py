@@ -16,7 +16,7 @@ from exporter.export_arguments import parser
 from exporter.listing import listing
 from exporter.printable import one_line, plain
 from exporter.progress import Progress, on_stderr, silent
-from exporter.summary import as_data, summary
+from exporter.summary import as_data, found, summary
 from exporter.targets import Options
 
 WORDS = {
@@ -68,7 +68,6 @@ def _known(arguments: argparse.Namespace) -> str:
 
 def _export(arguments: argparse.Namespace) -> int:
     from exporter.budget import trade_off, trials_of
-    from exporter.evaluation import found
     from exporter.job import Job, Place
     from exporter.pipeline import export
 

@@ -18,13 +18,12 @@ import numpy as np
 
 from exporter import child
 from exporter.bundle.end_to_end import Ask, answer
-from exporter.bundle.manifest import Evaluation, EvaluationFigure, GraphFile, Manifest
+from exporter.bundle.manifest import EvaluationFigure, GraphFile, Manifest
 from exporter.bundle.preprocess import Bools, image_input
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.reading import parse
 from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.end_to_end import Stage
-from exporter.goldens import run
 from exporter.judged_folder import JudgedPictures
 from exporter.printable import printable
 from exporter.progress import Progress
@@ -118,16 +117,6 @@ def ask_torch(
         yield Asked(Path(folder), rows)
 
 
-def found(evaluation: Evaluation | None) -> Iterator[str]:
-    """Say in a line a kind of prompt how good a bundle's masks are on the user's pictures."""
-    for each in evaluation.figures if evaluation is not None else ():
-        said = f"{each.prompts}: IoU with torch {each.agreement:.4f} (worst "
-        said += f"{each.worst_agreement:.3f}) in {each.cases} cases"
-        if each.exported_iou is not None and each.torch_iou is not None:
-            said += f"; with the labels {each.exported_iou:.4f}, torch {each.torch_iou:.4f}"
-        yield said
-
-
 def page_of(bundle: Path) -> Path:
     """Name the page beside a bundle that shows its masks on the user's pictures."""
     return bundle.with_name(f"{bundle.name}-evaluation.html")
@@ -166,6 +155,8 @@ def _answers(row: Mapping[str, Any], manifest: Manifest, graphs: Sequence[Graph]
     by_name = {graph.spec.name: graph for graph in graphs}
     with np.load(row["file"], allow_pickle=False) as arrays:
         image, frame = image_input(arrays["rgb"], manifest.preprocess)
+    from exporter.goldens import run  # brings torch
+
     stage = Stage(manifest, lambda name, given: run(by_name[name], given), image, frame)
     masks = []
     for each in row["asks"]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Manifest
+from exporter.bundle.manifest import Evaluation, Manifest
 
 if TYPE_CHECKING:
     from exporter.budget import Measured
@@ -51,3 +51,13 @@ def as_data(bundle: Bundle, trials: Sequence[Measured]) -> dict[str, object]:
     """Take what `--json` prints of a bundle."""
     data = {"path": str(bundle.path), "manifest": json.loads(bundle.manifest.to_json())}
     return data | ({"trials": [dataclasses.asdict(each) for each in trials]} if trials else {})
+
+
+def found(evaluation: Evaluation | None) -> Iterator[str]:
+    """Say in a line a kind of prompt how good a bundle's masks are on the user's pictures."""
+    for each in evaluation.figures if evaluation is not None else ():
+        said = f"{each.prompts}: IoU with torch {each.agreement:.4f} (worst "
+        said += f"{each.worst_agreement:.3f}) in {each.cases} cases"
+        if each.exported_iou is not None and each.torch_iou is not None:
+            said += f"; with the labels {each.exported_iou:.4f}, torch {each.torch_iou:.4f}"
+        yield said

@@ -67,6 +67,7 @@ def test_list_as_json_has_every_field(capfd):
             "layouts",
             "multiply_accumulates",
             "bundle_bytes",
+            "input_sizes",
             "targets",
             "precisions",
         }
