@@ -9,7 +9,8 @@ not used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -63,17 +64,27 @@ def is_in_parts(variant: Variant) -> bool:
     return isinstance(variant.prompting, Slots) and variant.decoder is None
 
 
-def fits_part(
-    variant: Variant, part: Part, tensors: Mapping[str, Tensor], renames: Renames | None = None
+def owners_of(
+    known: Iterable[Variant], part: Part, tensors: Mapping[str, Tensor], renames: Renames
+) -> list[str]:
+    """Name the variants whose part these are exactly, as they are or in published form."""
+    forms = _forms(tensors)
+    return [variant.name for variant in known if _fits_part(variant, part, forms, renames)]
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], ...]:
+    """Return the tensors as they are, and in published form if that is another."""
+    plain = published_form(tensors)
+    return (tensors,) if plain is tensors else (tensors, plain)
+
+
+def _fits_part(
+    variant: Variant, part: Part, forms: Sequence[Mapping[str, Tensor]], renames: Renames
 ) -> bool:
-    """Tell whether these are exactly the variant's part, as they are or in published form."""
-    if not is_in_parts(variant):
-        return False
-    shared, plain = renames or Renames(), published_form(tensors)
-    return any(
-        _may_fit(layout, lead, given, shared)
-        and not _part_fit(layout, part, lead, given, shared).faults
-        for given in ((tensors,) if plain is tensors else (tensors, plain))
+    return is_in_parts(variant) and any(
+        _may_fit(layout, lead, given, renames)
+        and not _part_fit(layout, part, lead, given, renames).faults
+        for given in forms
         for layout in variant.layouts
         for lead in _LEADS[part]
         if _is_of_its_size(layout, part, len(given))
@@ -82,10 +93,17 @@ def fits_part(
 
 def _is_of_its_size(layout: Layout, part: Part, count: int) -> bool:
     """Tell whether a file has about as many tensors as the part."""
+    least, most = _sizes(layout, part)
+    return least <= count <= most
+
+
+@functools.cache
+def _sizes(layout: Layout, part: Part) -> tuple[int, int]:
+    """Count the least and the most tensors of a file of the part."""
     table, decodes = layout_table(layout), part == "mask decoder"
     least = sum(ours.startswith(_OWN[part]) for ours in table)
     most = least + sum(ours.startswith(_PROMPTS) for ours in table if decodes)
-    return least - _LENT <= count <= most + _LENT + _MORE
+    return least - _LENT, most + _LENT + _MORE
 
 
 def _may_fit(layout: Layout, lead: str, tensors: Mapping[str, Tensor], renames: Renames) -> bool:
@@ -102,7 +120,12 @@ def part_of(
 ) -> Callable[[Mapping[str, Tensor]], bool]:
     """Make the test whether tensors are exactly the part of one of the candidates."""
     known, shared = list(candidates), renames or Renames()
-    return lambda tensors: any(fits_part(variant, part, tensors, shared) for variant in known)
+
+    def fits(tensors: Mapping[str, Tensor]) -> bool:
+        forms = _forms(tensors)  # once for all candidates: it searches every name
+        return any(_fits_part(variant, part, forms, shared) for variant in known)
+
+    return fits
 
 
 def part_state(variant: Variant, part: Part, file: Checkpoint) -> dict[str, Tensor]:

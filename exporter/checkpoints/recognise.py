@@ -8,7 +8,7 @@ from exporter.checkpoints.adapt import require_known
 from exporter.checkpoints.choose import choose_by
 from exporter.checkpoints.fit import Renames, fits_decoder, guess_variants, settle
 from exporter.checkpoints.nearest import MOST_COMPARED, nearest
-from exporter.checkpoints.parts import OPTIONS, fits_part, part_of
+from exporter.checkpoints.parts import OPTIONS, owners_of, part_of
 from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
@@ -95,7 +95,7 @@ def _part_alone(
         held = choose_by(checkpoint, fits)
         if not fits(held.tensors):
             continue
-        owners = [v.name for v in known if fits_part(v, part, held.tensors, renames)]
+        owners = owners_of(known, part, held.tensors, renames)
         shown = ", ".join(owners[:_SHOWN])
         more = f" and {len(owners) - _SHOWN} more" if len(owners) > _SHOWN else ""
         return CheckpointError(
