@@ -33,7 +33,7 @@ from exporter.bundle.recipe import RECIPE
 from exporter.bundle.signing import Signer
 from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
-from exporter.checkpoints.obtain import Given, obtain, published_path, read_own
+from exporter.checkpoints.obtain import Given, obtain, published_path, read_own, require_parts
 from exporter.checkpoints.wanted import Wanted
 from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import resize_network
@@ -79,6 +79,8 @@ def export(
     if given.checkpoint is not None or given.decoder is not None or job.lora is not None:
         settle(job, variant) if job.variant else formats(job)  # before a large file is read
         known = [variant] if job.variant or not job.checkpoint else variants().values()
+        if len(known) == 1:
+            require_parts(variant, given)  # before a file is fetched
         path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
         variant, checkpoint = read_own(path, known, job.lora_options, given, report)
         given = dataclasses.replace(given, checkpoint=checkpoint)

@@ -117,7 +117,7 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
     """
     from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 
-    _require_parts(variant, given)
+    require_parts(variant, given)
     first = given.checkpoint or _published_file(variant, report)
     second = _decoder_file(variant, given.decoder, report)
     if not isinstance(first, Checkpoint):
@@ -168,7 +168,7 @@ def _source(
     )
 
 
-def _require_parts(variant: Variant, given: Given) -> None:
+def require_parts(variant: Variant, given: Given) -> None:
     """RequestError for a part's file that the variant cannot take."""
     from exporter.checkpoints.parts import is_in_parts
 

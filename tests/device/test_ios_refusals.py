@@ -45,7 +45,11 @@ def test_a_wrong_bundle_is_one_line_and_never_reaches_the_phone(
     assert measure(CASES / "bundles" / case["name"]) == 2
     said = only_line(capsys)
     # Another target is refused by what the runner on the phone has.
-    words = ["is a tflite bundle", "runs coreai and onnx"] if case["name"] == "other_target" else case["says"]
+    words = (
+        ["is a tflite bundle", "runs coreai and onnx"]
+        if case["name"] == "other_target"
+        else case["says"]
+    )
     assert [word for word in words if word not in said] == []
     assert not (tmp_path / "p.jsonl").exists()
     assert [line for line in world.calls() if " copy to " in line] == []

@@ -84,7 +84,8 @@ def test_an_equal_job_finds_its_bundle_and_another_picture_is_another_job(
     assert "holds a different bundle" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("target", CALIBRATED)
+# Core AI's ranges are found in torch: its program's values have no names.
+@pytest.mark.parametrize("target", [name for name in CALIBRATED if name != "coreai"])
 def test_ranges_of_least_error_lie_within_the_least_and_the_largest_value(
     target, exports, tmp_path
 ):
