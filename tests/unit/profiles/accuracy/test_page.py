@@ -76,7 +76,7 @@ def test_a_panel_shows_its_bundles_mask_on_its_picture(found):
     number, place = chosen.place
     shot = found.shots[number]()
     case, (width, height) = shot.cases[place], shot.picture.size
-    empty = overlays._jpeg(shot.picture.rgb, np.zeros((height, width), bool), case.prompts)
+    empty = overlays.jpeg(shot.picture.rgb, np.zeros((height, width), bool), case.prompts)
     bare = np.asarray(Image.open(io.BytesIO(empty)), np.float32)
     object_, right, scaled = overlays.draw(found, chosen)
     assert object_.name == "prompt and object"
