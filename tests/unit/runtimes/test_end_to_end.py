@@ -25,6 +25,8 @@ from tests.unit.runtimes.segmenters import tiny_alone
 from tests.unit.tiny_bundle import Recipe, build, rewrite
 
 PREPROCESS = {
+    "scale": ["picture"],
+    "channels": ["grey"],
     "resize": ["letterbox", "stretch", "longest_side"],
     "interpolation": [
         "pillow_bicubic",
