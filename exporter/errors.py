@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.printable import printable
+from exporter.printable import some
 
 
 class SamExportError(Exception):
@@ -72,7 +72,7 @@ class CheckpointMismatch(CheckpointError):
         self.misshapen = sorted(misshapen)
         self.looks_like = list(looks_like)
         parts = [
-            f"{len(names)} {word} ({_some(names)})"
+            f"{len(names)} {word} ({some(names)})"
             for word, names in (
                 ("missing", self.missing),
                 ("unused", self.unused),
@@ -119,12 +119,3 @@ class RunnerError(DeviceError):
 
 class TooHotError(DeviceError):
     """The device did not cool down within the method's limit."""
-
-
-_NAME = 120
-"""Characters of a tensor's name in a list of some."""
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    shown = ", ".join(printable(name, _NAME) for name in names[:most])
-    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"

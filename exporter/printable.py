@@ -6,6 +6,8 @@ into a file. Every printer of ours passes them through here first. Standard libr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 NAME = 200
 """Characters that a name keeps."""
 LINE = 1900
@@ -26,6 +28,13 @@ def printable(text: str, most: int = NAME) -> str:
     """
     kept = "".join(map(_spelt, text[:most]))
     return kept if len(text) <= most else f"{kept}... ({len(text)} characters)"
+
+
+def some(names: Iterable[str], most: int = 6, characters: int = 100) -> str:
+    """List the first names, each escaped and cut, and say how many more there are."""
+    every = list(names)
+    shown = ", ".join(printable(name, characters) for name in every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"
 
 
 def one_line(error: BaseException | str) -> str:

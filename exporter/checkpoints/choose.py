@@ -33,7 +33,7 @@ from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.wanted import Wanted
 from exporter.closest import closest
 from exporter.errors import CheckpointError
-from exporter.printable import printable
+from exporter.printable import printable, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,9 +183,9 @@ def _with(checkpoint: Checkpoint, choice: _Choice) -> Checkpoint:
     if taken.wrappers:
         said.append(f"{' and '.join(taken.wrappers)} is taken out of their names")
     if choice.training:
-        said.append(f"left out what is training's: {_some(choice.training)}")
+        said.append(f"left out what is training's: {some(sorted(choice.training))}")
     if choice.ignored:
-        said.append(f"left out as asked: {_some(choice.ignored)}")
+        said.append(f"left out as asked: {some(sorted(choice.ignored))}")
     return dataclasses.replace(
         checkpoint,
         tensors=choice.tensors,
@@ -300,8 +300,3 @@ def _require_named(
                 f"--ignore {printable(pattern, 80)} names no tensor of {checkpoint.path}"
                 f"{meant if near else ''}"
             )
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name, 80) for name in sorted(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

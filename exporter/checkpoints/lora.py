@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from exporter.errors import CheckpointError
-from exporter.printable import printable
+from exporter.printable import printable, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,8 +114,7 @@ def parse(tensors: Mapping[str, Tensor]) -> Parsed:
         return Parsed(tensors)
     if odd := sorted(filter(_OTHER.search, tensors)):
         raise CheckpointError(
-            f"holds {len(odd)} tensors of another kind of adapter, which is not folded: "
-            f"{_some(odd)}"
+            f"holds {len(odd)} tensors of another kind of adapter, which is not folded: {some(odd)}"
         )
     ends: dict[tuple[str, str, str], dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
@@ -130,7 +129,7 @@ def parse(tensors: Mapping[str, Tensor]) -> Parsed:
         ends.setdefault(key, {})[end.lower()] = tensor
     if len(adapters) > 1:
         raise CheckpointError(
-            f"holds several LoRA adapters ({_some(sorted(adapters))}): save it with one of them"
+            f"holds several LoRA adapters ({some(sorted(adapters))}): save it with one of them"
         )
     return _joined(_unwrap(plain, ends), ends)
 
@@ -272,8 +271,3 @@ def _delta(update: Update, weight: Tensor) -> Tensor:
 def at_layer(update: Update, layer: str) -> Update:
     """Return the same update of a layer of another name."""
     return dataclasses.replace(update, layer=layer)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(printable(name, 100) for name in names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"

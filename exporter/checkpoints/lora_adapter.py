@@ -20,7 +20,7 @@ from exporter.checkpoints.lora_scale import CONFIG, read_config, scale_of
 from exporter.checkpoints.mask_tokens import hypernetwork_of, is_token_table, renumbered
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
-from exporter.printable import printable
+from exporter.printable import printable, some
 from exporter.variants import Variant
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fold_adapter(
     if strange := sorted(own for own, ours in named.items() if ours is None):
         raise CheckpointError(
             f"{printable(str(adapter.path))} names {len(strange)} tensors that {variant.name} does "
-            f"not have: {_some(strange)}"
+            f"not have: {some(strange)}"
         )
     whole = {str(named[own]): tensor for own, tensor in parsed.plain.items()}
     tensors = {n: t for n, t in base.tensors.items() if not _outdated(n, whole)} | whole
@@ -242,8 +242,3 @@ def _part_of(own: list[str], names: _Names) -> str:
     """Find the part that an adapter was trained in alone; empty if it is none."""
     found = (lead for lead in _PARTS if all(names.find(lead + name) for name in own))
     return next(found, "")
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(printable(name, 100) for name in names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
