@@ -16,11 +16,11 @@ from exporter.bundle.rules import Channels, Interpolation, Resize, Scale, Upscal
 from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.printable import printable
+from exporter.variants.sam import MEAN, STD
 
 if TYPE_CHECKING:
     from exporter.bundle.rules import MaskRule, Preprocess
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _ZERO, _FULL = (0.0,) * 3, (255.0,) * 3
 
 

@@ -119,6 +119,7 @@ def match(ours: Sequence[Product], shapes: Sequence[Shape]) -> list[Product | No
     for key in {*asked} - unequal:
         places = [at for at, each in enumerate(asked) if each == key]
         equals = [each for each, sides in zip(ours, known, strict=True) if sides == key]
+        # A layer that torch has none of has no equals.
         for at, product in zip(places, equals, strict=False):
             found[at] = product
     # One of these was left out or doubled: its neighbours tell which.

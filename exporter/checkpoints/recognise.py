@@ -12,6 +12,7 @@ from exporter.checkpoints.parts import OPTIONS, owners_of, part_of
 from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
+from exporter.printable import some
 from exporter.variants import Variant, variants
 
 _SHOWN = 4
@@ -91,15 +92,13 @@ def _part_alone(
     if len(checkpoint.tensors) > MOST_COMPARED:
         return None
     for part, option in OPTIONS.items():
-        fits = part_of(known, part, renames)
-        held = choose_by(checkpoint, fits)
-        if not fits(held.tensors):
-            continue
+        held = choose_by(checkpoint, part_of(known, part, renames))
         owners = owners_of(known, part, held.tensors, renames)
-        shown = ", ".join(owners[:_SHOWN])
-        more = f" and {len(owners) - _SHOWN} more" if len(owners) > _SHOWN else ""
+        if not owners:
+            continue
         return CheckpointError(
-            f"{checkpoint.path} holds only the {part} of {shown}{more}: give it with {option}, and "
-            "the network that it was trained in with --checkpoint (or --variant, to download it)"
+            f"{checkpoint.path} holds only the {part} of {some(owners, _SHOWN)}: give it with "
+            f"{option}, and the network that it was trained in with --checkpoint (or --variant, to "
+            "download it)"
         )
     return None

@@ -12,6 +12,7 @@ every graph as the file says, `coreai-float32` none.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -173,3 +174,13 @@ ENGINE = EngineKind(
     literal="coreai-literal",
     quick="coreai-float32",
 )
+
+
+def variant(name: str, *, literal: bool) -> EngineKind:
+    """Make the engine that computes half arithmetic in one way, however long that takes."""
+
+    def open_so(path: Path, graph: GraphFile, threads: int) -> CoreaiGraph:
+        """Load a function; `threads` has no effect, since the runtime uses one core."""
+        return open_graph(path, graph, literal=literal)
+
+    return dataclasses.replace(ENGINE, name=name, open=open_so, literal="", quick="")

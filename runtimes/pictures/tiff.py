@@ -60,5 +60,6 @@ def _missing(values: dict[int, object], size: int) -> bool:
     for at, long in zip(_OFFSETS, _SIZES, strict=True):
         offsets, sizes = values.get(at), values.get(long)
         if isinstance(offsets, tuple) and isinstance(sizes, tuple):
+            # A damaged file may list more of one than of the other.
             return any(o + s > size for o, s in zip(offsets, sizes, strict=False))
     return False

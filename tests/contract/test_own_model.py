@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("own")
     trainer = Trainer()
-    trainer.net.load_state_dict(load_file(SAMPLE.with_name("demo.safetensors")), strict=False)
+    trainer.net.load_state_dict(load_file(SAMPLE.with_name("demo.safetensors")))
     with torch.no_grad():
         trainer.net.mask_decoder.iou_token.weight += 0.01
     optimizer = torch.optim.Adam(trainer.parameters())
