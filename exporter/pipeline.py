@@ -82,8 +82,7 @@ def export(
         if len(known) == 1:
             require_parts(variant, given)  # before a file is fetched
         path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
-        variant, checkpoint = read_own(path, known, job.lora_options, given, report)
-        given = dataclasses.replace(given, checkpoint=checkpoint)
+        variant, given = read_own(path, known, job.lora_options, given, report)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:

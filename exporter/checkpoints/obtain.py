@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +40,14 @@ class Given:
     Attributes:
         checkpoint: already read, a file or a folder.
         decoder: the mask decoder's own: the second file of a variant published in two, or one that
-            replaces the decoder of `checkpoint`.
+            replaces the decoder of `checkpoint`, and may be read already too.
         encoder: the image encoder's own, which replaces that of `checkpoint`.
         wanted: what to take of the files: of `decoder` and `encoder` if one is given.
         prepared: whether the user says how pictures were prepared.
     """
 
     checkpoint: Checkpoint | Path | None = None
-    decoder: Path | None = None
+    decoder: Checkpoint | Path | None = None
     encoder: Path | None = None
     wanted: Wanted | None = None
     prepared: bool = False
@@ -59,8 +60,10 @@ class Given:
 
 def read_own(
     path: Path, known: Iterable[Variant], options: LoraOptions, given: Given, report: Progress
-) -> tuple[Variant, Checkpoint]:
+) -> tuple[Variant, Given]:
     """Read a checkpoint, once; recognise its variant, at the size of its tables, and adapt it.
+
+    Returns the variant, and what was given with the files that were read.
 
     Args:
         path: the file or folder.
@@ -72,7 +75,7 @@ def read_own(
     Raises:
         CheckpointError: it cannot be read, is of no variant, or cannot be adapted.
     """
-    from exporter.checkpoints.reading import read_checkpoint
+    from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 
     report(f"reading {printable(path.name)}")
     checkpoint = read_checkpoint(path)
@@ -93,9 +96,12 @@ def read_own(
         report(f"{variant.name} fits {path}")
     if variant.published_size is not None:
         report(f"its table of positions is for an input of {variant.preprocess.size} pixels")
-    own = given.decoder if is_in_parts(variant) else None
-    decoder = None if own is None else read_checkpoint(own)
-    return adapt(variant, checkpoint, options, report, decoder)
+    decoder = given.decoder
+    if isinstance(decoder, Path) and is_in_parts(variant):
+        decoder = read_checkpoint(decoder)
+    part = decoder if isinstance(decoder, Checkpoint) else None
+    variant, checkpoint = adapt(variant, checkpoint, options, report, part)
+    return variant, dataclasses.replace(given, checkpoint=checkpoint, decoder=decoder)
 
 
 def published_path(variant: Variant, report: Progress) -> Path:
@@ -119,7 +125,8 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
 
     require_parts(variant, given)
     first = given.checkpoint or _published_file(variant, report)
-    second = _decoder_file(variant, given.decoder, report)
+    own = given.decoder if isinstance(given.decoder, Path) else None
+    second = _decoder_file(variant, own, report)
     if not isinstance(first, Checkpoint):
         file = _File(first) if isinstance(first, Path) else first
         report(f"{variant.name}: reading {file.path.name}")
@@ -194,17 +201,18 @@ def _parts(
     if not is_in_parts(variant):
         return found
     whole = whole_of([variant])
-    rows: tuple[tuple[str, Part, Path | None], ...] = (
+    rows: tuple[tuple[str, Part, Checkpoint | Path | None], ...] = (
         ("decoder_checkpoint", "mask decoder", given.decoder),
         ("encoder_checkpoint", "image encoder", given.encoder),
     )
-    for field, part, path in rows:
-        if path is None:
+    for field, part, held in rows:
+        if held is None:
             continue
-        report(f"{variant.name}: reading {path.name}")
-        file = choose_by(
-            read_checkpoint(path), either(part_of([variant], part), whole), given.wanted
-        )
+        if isinstance(held, Path):
+            report(f"{variant.name}: reading {held.name}")
+            held = read_checkpoint(held)
+        path = held.path
+        file = choose_by(held, either(part_of([variant], part), whole), given.wanted)
         for remark in file.remarks:
             report(f"{printable(path.name)}: {remark}")
         state = part_state(variant, part, file)
