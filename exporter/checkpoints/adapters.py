@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from exporter.checkpoints.changed_layout import changed_layout
 from exporter.errors import CheckpointError
 from exporter.printable import printable
 from exporter.variants import Layout, Variant
@@ -163,13 +164,8 @@ def with_adapters(variant: Variant, adapters: Adapters) -> Variant:
 
 
 def _layout(layout: Layout, adapters: Adapters) -> Layout:
-    build_for = layout.build_for
-    return dataclasses.replace(
-        layout,
-        rename=functools.partial(_rename, layout.rename),
-        build=functools.partial(_build, layout.build, adapters),
-        build_for=None if build_for is None else functools.partial(_build, build_for, adapters),
-    )
+    renamed = dataclasses.replace(layout, rename=functools.partial(_rename, layout.rename))
+    return changed_layout(renamed, functools.partial(_with_blocks, adapters=adapters))
 
 
 def _rename(rename: Callable[[str], str | None], name: str) -> str | None:
@@ -177,14 +173,11 @@ def _rename(rename: Callable[[str], str | None], name: str) -> str | None:
     return None if _VOLUMES.search(name) else rename(name)
 
 
-def _build(build: Callable[..., Any], adapters: Adapters, *shapes: Any, **sizes: Any) -> Any:
+def _with_blocks(module: nn.Module, adapters: Adapters) -> nn.Module:
     from exporter.models import vit_adapters
     from exporter.models.vit import ViT
 
-    module = build(*shapes, **sizes)
-    if module is None:
-        return None
-    encoder = module.image_encoder
+    encoder: Any = module.image_encoder
     if type(encoder) is not ViT:
         raise CheckpointError(
             f"holds {adapters}, and this variant's image encoder is no plain ViT of SAM"

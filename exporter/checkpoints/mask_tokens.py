@@ -11,14 +11,15 @@ import copy
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from exporter.bundle.rules import MaskRule
+from exporter.checkpoints.changed_layout import changed_layout
 from exporter.errors import CheckpointError
-from exporter.variants import Layout, Slots, Variant
+from exporter.variants import Slots, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,13 +93,13 @@ def with_mask_tokens(variant: Variant, count: int) -> Variant:
         raise CheckpointError(
             f"{variant.name} is exported with {PUBLISHED} mask tokens, and the file has {count}"
         )
-    stability = variant.stability
+    stability, change = variant.stability, functools.partial(_resize, count=count)
     return dataclasses.replace(
         variant,
         prompting=dataclasses.replace(prompting, mask_tokens=count),
         mask=_rule(variant.mask, count),
         stability=None if stability is None else _rule(stability, count),
-        layouts=tuple(_layout(layout, count) for layout in variant.layouts),
+        layouts=tuple(changed_layout(layout, change) for layout in variant.layouts),
         changed=True,
     )
 
@@ -109,20 +110,6 @@ def _rule(rule: MaskRule, count: int) -> MaskRule:
     multi = tuple(range(first, count)) or (0,)
     # One token cannot give way to another.
     return dataclasses.replace(rule, multi=multi, stability=rule.stability if count > 1 else None)
-
-
-def _layout(layout: Layout, count: int) -> Layout:
-    build_for = layout.build_for
-    return dataclasses.replace(
-        layout,
-        build=functools.partial(_build, layout.build, count),
-        build_for=None if build_for is None else functools.partial(_build, build_for, count),
-    )
-
-
-def _build(build: Callable[..., Any], count: int, *shapes: Any, **sizes: Any) -> Any:
-    module = build(*shapes, **sizes)
-    return None if module is None else _resize(module, count)
 
 
 def _resize(module: nn.Module, count: int) -> nn.Module:
