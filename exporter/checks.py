@@ -58,7 +58,7 @@ class Check:
         allow_degraded: let masks miss their floors, if the precision is judged by them.
         report: called with each stage.
         on_miss: called with the missed floors that are not allowed.
-        parity: one of `exporter.job.PARITIES`.
+        parity: one of `exporter.precision.PARITIES`.
     """
 
     precision: Precision

@@ -11,7 +11,6 @@ from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SIDES, SLOTS
 from exporter.calibration import RANGE_KINDS
-from exporter.job import PARITIES
 from exporter.own_arguments import add_own
 from exporter.picture_folder import DEFAULT_PICTURES
 from exporter.printable import printable
@@ -146,8 +145,8 @@ def parser() -> Parser:
     )
     add(
         "--parity",
-        choices=PARITIES,
-        default=PARITIES[0],
+        choices=precision.PARITIES,
+        default=precision.PARITIES[0],
         help="half arithmetic in the check of --target coreai: as the file says where that takes "
         "about a minute, else in float32 (usual), or always as the file says, which may take hours",
     )

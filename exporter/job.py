@@ -22,7 +22,7 @@ from exporter.few_bits import few_bits_of, with_storage
 from exporter.host_rules import mask_rule, prompt_rule
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
-from exporter.precision import Precision, load_precision, precisions
+from exporter.precision import PARITIES, Precision, load_precision, precisions
 from exporter.preparation import prepare
 from exporter.printable import quote
 from exporter.targets import (
@@ -36,8 +36,6 @@ from exporter.targets import (
 from exporter.variants import Slots, Variant
 from exporter.variants._sizes import resize
 
-PARITIES = ("usual", "literal")
-"""How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
 _CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
 _PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
 FLOORS_MODULE = "runtimes.measures"
@@ -157,7 +155,7 @@ class Place:
         allow_degraded: write a bundle whose masks miss their floors, and mark it; only for a
             precision that is judged by masks.
         glue: put the source that an app runs it with, and a page that says how, beside the bundle.
-        parity: one of `PARITIES`.
+        parity: one of `exporter.precision.PARITIES`.
 
     Raises:
         RequestError: a value is of the wrong type.

@@ -25,6 +25,8 @@ ALIASES = {
 Number = Literal["float32", "float16", "int8", "int4"]
 BLOCK = 32
 """Weights of a linear layer in 4 bits that share a scale, unless another number is asked for."""
+PARITIES = ("usual", "literal")
+"""How half arithmetic is checked that takes long here; see `runtimes.engines.Arithmetic`."""
 
 
 @dataclass(frozen=True)
