@@ -45,7 +45,7 @@ RULE = VideoRule(
 HOST = {
     "no_object_pointer": np.full(WIDTH, -0.5, np.float32),
     "no_memory_embedding": np.array([0.01, 0.02, 0.03], np.float32),
-    "mask_downsample_weight": np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 1, 4, 4),
+    "mask_downsample_weight": np.linspace(-1, 2, 16, dtype=np.float32).reshape(1, 1, 4, 4),
     "mask_downsample_bias": np.array([0.25], np.float32),
 }
 
