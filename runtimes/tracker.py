@@ -35,7 +35,7 @@ from runtimes.tracking.follow import Followed, Network, Scene
 from runtimes.tracking.graphs import VideoGraphs, read_host_data, video_rule
 from runtimes.tracking.result import Prompt, Tracked, as_prompt
 
-MAX_OBJECTS = 64
+MAX_OBJECTS = 16
 
 
 class Tracker:
@@ -85,7 +85,7 @@ class Tracker:
 
     @property
     def ms(self) -> dict[str, float]:
-        """Milliseconds that each graph took since the current frame was given."""
+        """Milliseconds that each graph took since `track` was called, for the frame before too."""
         return dict(self._network.graphs.ms)
 
     @property
@@ -98,6 +98,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget every object and frame; the graphs stay loaded."""
+        self._network.graphs.ms.clear()
         self._objects: dict[str, Followed] = {}
         self._view: View | None = None
         self._picture: Picture | None = None
@@ -142,7 +143,10 @@ class Tracker:
             PromptError: the name is taken, there are too many objects, or the bundle cannot take
                 the prompt.
         """
-        prompt = as_prompt(points, labels, box, mask)
+        return self.show(name, as_prompt(points, labels, box, mask))
+
+    def show(self, name: str, prompt: Prompt) -> Tracked:
+        """Do as `add_object`, for a prompt that is already a `Prompt`."""
         view = self._require_view()
         if name in self._objects:
             raise PromptError(
@@ -186,6 +190,7 @@ class Tracker:
         self._check(prompts)
         for name in objects or ():
             self._find(name)
+        self._network.graphs.ms.clear()
         self._remember()
         self._take(picture, view)
         for name, one in self._objects.items():
@@ -246,7 +251,6 @@ class Tracker:
                 one.leave(self._encoded())
 
     def _take(self, picture: Picture, view: View) -> None:
-        self._network.graphs.ms.clear()
         self._picture, self._view, self._scene = picture, view, None
         self._size = self._size or picture.size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy.typing as npt
 
@@ -48,10 +49,15 @@ class Tracked:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Where an object is on a frame: points and a box, or a mask (H, W) that is taken as it is."""
+    """Where an object is on a frame: points and a box, or a mask (H, W) that is taken as it is.
+
+    Attributes:
+        path: the file of a mask that is not read yet.
+    """
 
     prompts: Prompts = field(default_factory=Prompts)
     mask: Bools | None = None
+    path: Path | None = None
 
 
 def as_prompt(
