@@ -150,7 +150,7 @@ class Sam2MaskDecoder(MaskDecoder):
         key_bias: Tensor,
         fine: Tensor | None = None,
         middle: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Predict every mask; see `MaskDecoder`.
 
         Args:
@@ -170,7 +170,12 @@ class Sam2MaskDecoder(MaskDecoder):
         x = act2(x if fine is None else x + fold_grandchildren(fine, self.grid))
         weights = [mlp(tokens[:, 2 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         masks = unfold_children(x @ torch.stack(weights, dim=-1), self.grid)
-        return masks, F.sigmoid(self.iou_prediction_head(tokens[:, 1]))
+        return masks, F.sigmoid(self.iou_prediction_head(tokens[:, 1])), *self.heads(tokens)
+
+    def heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Predict what else a kind of decoder says of its tokens (B, 2 + M + N, C)."""
+        del tokens
+        return ()
 
 
 def fold_children(x: Tensor, grid: int) -> Tensor:
