@@ -31,6 +31,8 @@ MOST_LOGITS = 2**24
 MOST_ROWS = 1024
 MOST_JOINED = 4
 """XNNPACK takes a CONCATENATION of 5 at most."""
+
+
 class Projections(nn.Module):
     """The published parameters of one attention."""
 
@@ -90,13 +92,13 @@ class Grids(nn.Module):
 
 def columns(halves: tuple[Tensor, Tensor]) -> Tensor:
     """Twice (1, M, T, width / 2) -> (1, 1, width, M * T)."""
-    parts = [
-        half.reshape(1, 1, -1, half.shape[-1]).transpose(2, 3) for half in halves
-    ]
+    parts = [half.reshape(1, 1, -1, half.shape[-1]).transpose(2, 3) for half in halves]
     return torch.cat(parts, dim=2)
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, out: nn.Linear) -> Tensor:
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, out: nn.Linear
+) -> Tensor:
     """Attend in chunks of queries.
 
     Args:
@@ -227,6 +229,8 @@ class MemoryAttention(nn.Module):
             (1, 1, N, width).
         """
         for index, layer in enumerate(cast("list[MemoryLayer]", list(self.layers))):
-            query = layer.back(query if index == 0 else layer.around(query, self.grids), bank, self.grids)
+            query = layer.back(
+                query if index == 0 else layer.around(query, self.grids), bank, self.grids
+            )
         out: Tensor = self.norm(query)
         return out

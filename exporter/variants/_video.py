@@ -37,9 +37,7 @@ def memory_layout(image: Layout, rename: Callable[[str], str | None], **size: An
     return dataclasses.replace(image, rename=rename, build=build)
 
 
-def _build(
-    image: Callable[..., Any], size: tuple[tuple[str, Any], ...], **sides: int
-) -> Sam2Video:
+def _build(image: Callable[..., Any], size: tuple[tuple[str, Any], ...], **sides: int) -> Sam2Video:
     from exporter.models.memory_bank import MemorySize
     from exporter.models.sam2_video import Sam2Video
 
@@ -136,7 +134,9 @@ def _grid(variant: Variant) -> int:
 def _departure(slots: int, pointers: int, published: int) -> str:
     said = []
     if slots < published:
-        said.append(f"{slots} memory slot{'s' * (slots > 1)} where the published code has {published}")
+        said.append(
+            f"{slots} memory slot{'s' * (slots > 1)} where the published code has {published}"
+        )
     if pointers <= POINTERS_BACK:
         said.append(
             f"{pointers} pointer slot{'s' * (pointers > 1)} where the published code has "
