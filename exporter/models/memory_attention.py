@@ -31,6 +31,8 @@ MOST_LOGITS = 2**24
 MOST_ROWS = 1024
 MOST_JOINED = 4
 """XNNPACK takes a CONCATENATION of 5 at most."""
+
+
 class Projections(nn.Module):
     """The published parameters of one attention."""
 
@@ -90,13 +92,13 @@ class Grids(nn.Module):
 
 def columns(halves: tuple[Tensor, Tensor]) -> Tensor:
     """Twice (1, M, T, width / 2) -> (1, 1, width, M * T)."""
-    parts = [
-        half.reshape(1, 1, -1, half.shape[-1]).transpose(2, 3) for half in halves
-    ]
+    parts = [half.reshape(1, 1, -1, half.shape[-1]).transpose(2, 3) for half in halves]
     return torch.cat(parts, dim=2)
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, out: nn.Linear) -> Tensor:
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, out: nn.Linear
+) -> Tensor:
     """Attend in chunks of queries.
 
     Args:
@@ -111,7 +113,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, out
     """
     rows = _rows(query.shape[2], keys.shape[3])
     groups, mixed = [], []
-    chunks = [query] if rows == query.shape[2] else list(query.split(rows, dim=2))
+    chunks = [query] if rows == query.shape[2] else list(torch.split(query, rows, dim=2))
     for chunk in chunks:
         logits = chunk @ keys
         weights = (logits if bias is None else logits + bias).softmax(dim=-1)
@@ -147,8 +149,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, grids: Grids) -> Tensor:
         """(1, 1, N, width) -> the same."""
-        query = torch.cat(turn(*self.query(x), grids.cos, grids.sin), dim=-1)
-        keys = columns(turn(*self.key(x), grids.cos, grids.sin))
+        query = torch.cat(turn(self.query(x), grids.cos, grids.sin), dim=-1)
+        keys = columns(turn(self.key(x), grids.cos, grids.sin))
         return attend(query, keys, x, None, self.out)
 
 
@@ -163,8 +165,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, bank: Bank, grids: Grids) -> Tensor:
         """(1, 1, N, width) -> the same."""
-        query = torch.cat(turn(*self.query(x), grids.cos, grids.sin), dim=-1)
-        turned = turn(*self.key(bank.memories), grids.memory_cos, grids.memory_sin)
+        query = torch.cat(turn(self.query(x), grids.cos, grids.sin), dim=-1)
+        turned = turn(self.key(bank.memories), grids.memory_cos, grids.memory_sin)
         if bank.pooling != "none":
             even, odd = (pool(half, grids.side) for half in turned)
             more = POOLED_LOGIT if bank.pooling == "keys" else 0.0
@@ -227,6 +229,8 @@ class MemoryAttention(nn.Module):
             (1, 1, N, width).
         """
         for index, layer in enumerate(cast("list[MemoryLayer]", list(self.layers))):
-            query = layer.back(query if index == 0 else layer.around(query, self.grids), bank, self.grids)
+            query = layer.back(
+                query if index == 0 else layer.around(query, self.grids), bank, self.grids
+            )
         out: Tensor = self.norm(query)
         return out

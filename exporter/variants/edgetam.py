@@ -73,11 +73,7 @@ LAYOUT = Layout("edgetam", rename, build)
 LATENTS = 16
 """Side of each of the two squares of tokens that a memory has."""
 MEMORY = Memory(
-    (
-        memory_layout(
-            LAYOUT, functools.partial(rename, unused=UNUSED), depth=2, latents=LATENTS
-        ),
-    ),
+    (memory_layout(LAYOUT, functools.partial(rename, unused=UNUSED), depth=2, latents=LATENTS),),
     latents=LATENTS,
 )
 
