@@ -19,7 +19,7 @@ from exporter.calibration import RANGE_KINDS
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
-from exporter.host_rules import mask_rule, prompt_rule
+from exporter.host_rules import mask_rule, prompt_rule, require_video
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
@@ -35,6 +35,7 @@ from exporter.targets import (
 )
 from exporter.variants import Slots, Variant
 from exporter.variants._sizes import resize
+from exporter.variants._video import video_name, with_memory
 
 _CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
 _PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
@@ -79,6 +80,8 @@ class Job:
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
         evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
+        video: whether the bundles follow objects through videos.
+        memory_slots: see `exporter.variants._video.with_memory`, as the next; None for the default.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -109,6 +112,9 @@ class Job:
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
     evaluate: Path | str | None = None
+    video: bool = False
+    memory_slots: int | None = None
+    pointer_slots: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -136,6 +142,7 @@ class Job:
             counts = range(1, MOST_PICTURES + 1)
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
+        require_video(self.video, self.batch, self.memory_slots, self.pointer_slots)
 
     @property
     def lora_options(self) -> LoraOptions:
@@ -250,7 +257,8 @@ class Order:
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
         sees_image = any(tensor.name == "image" for tensor in graph.inputs)
-        apart = self.precision.decoder and not sees_image and not self.quantises_decoder
+        decodes = graph.runs == "prompt" and self.quantises_decoder
+        apart = self.precision.decoder and not sees_image and not decodes
         return load_precision(self.precision.decoder) if apart else self.precision
 
     @property
@@ -263,6 +271,7 @@ class Order:
         side = self.variant.preprocess.size if self.variant.published_size else ""
         parts = (
             self.variant.name,
+            video_name(self.variant),
             target.name,
             self.precision.name,
             self.options.storage(target.reads),
@@ -344,6 +353,8 @@ def settle(job: Job, variant: Variant) -> Order:
             recipe is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
+    if job.video and variant.video is None:
+        variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
     prompts = prompt_rule(variant, job.batch, job.slots)
     mask = mask_rule(variant, job.score)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HOST_DATA = "video.npz"
 MEMORY_ATTENTION, FIRST_ATTENTION = "memory_attention", "memory_attention_first"
+FULL, FEW, ALONE = "full", "few", "alone"
+"""Golden cases of memory attention, by the slots that are not empty."""
 MOST_SLOTS = 64
 """Memories, or pointers, that a graph can be exported for."""
 

@@ -76,8 +76,8 @@ class MaskDecoder(nn.Module):
             has_mask_input: (B,) 1 or 0; None if `mask_input` is.
 
         Returns:
-            `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M); of a network with a
-            memory also `object_score_logits` (B, 1) and `object_pointers` (B, M, C).
+            `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M); of a network with
+            a memory also `object_score_logits` (B, 1) and `object_pointers` (B, M, C).
         """
         prompts, empty_bias = self.prompt_encoder(point_coords, point_labels)
         tokens = torch.cat([self.output_tokens, prompts], dim=1)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-from numpy.random import Generator
 from torch import Tensor, nn
 
 from exporter.bundle.rules import PromptRule
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from exporter.bundle.video import MEMORY_ATTENTION, VideoRule, host_shapes
+from exporter.bundle.video import MEMORY_ATTENTION, host_shapes
 from exporter.graphs import Graph, graph_of
 from exporter.graphs.image_encoder import slots_of
 from exporter.graphs.memory_query import query, rule_of
@@ -21,8 +17,6 @@ from exporter.variants import Variant
 
 BANK = ("memories", "memory_age", "object_pointers", "pointer_age")
 LAYOUTS = dict(zip(BANK, ("BMTC", "BM", "BPC", "BP"), strict=True))
-RUBBISH = 50.0
-"""Times the memories' own size: what empty slots hold in a golden case."""
 
 
 class MemoryAttention(nn.Module):
@@ -60,8 +54,4 @@ def attention(network: nn.Module, variant: Variant, name: str) -> Graph:
     bank = (TensorSpec(each, shapes[each], "float32", LAYOUTS[each]) for each in BANK)
     out = TensorSpec("conditioned_embeddings", slots_of(variant).embedding, "float32", "NCHW")
     spec = GraphSpec(name, (query(variant), *bank), (out,), "frame")
-
-    def examples(numbers: Generator) -> Mapping[str, Mapping[str, npt.NDArray[np.float32]]]:
-        return banks(numbers, shapes, rule)
-
-    return graph_of(spec, MemoryAttention(cast("Sam2Video", network)), examples)
+    return graph_of(spec, MemoryAttention(cast("Sam2Video", network)))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-from numpy.random import Generator
 from torch import Tensor, nn
 
 from exporter.bundle.rules import PromptRule

@@ -113,7 +113,7 @@ def attend(
     """
     rows = _rows(query.shape[2], keys.shape[3])
     groups, mixed = [], []
-    chunks = [query] if rows == query.shape[2] else list(query.split(rows, dim=2))
+    chunks = [query] if rows == query.shape[2] else list(torch.split(query, rows, dim=2))
     for chunk in chunks:
         logits = chunk @ keys
         weights = (logits if bias is None else logits + bias).softmax(dim=-1)
@@ -149,8 +149,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, grids: Grids) -> Tensor:
         """(1, 1, N, width) -> the same."""
-        query = torch.cat(turn(*self.query(x), grids.cos, grids.sin), dim=-1)
-        keys = columns(turn(*self.key(x), grids.cos, grids.sin))
+        query = torch.cat(turn(self.query(x), grids.cos, grids.sin), dim=-1)
+        keys = columns(turn(self.key(x), grids.cos, grids.sin))
         return attend(query, keys, x, None, self.out)
 
 
@@ -165,8 +165,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, bank: Bank, grids: Grids) -> Tensor:
         """(1, 1, N, width) -> the same."""
-        query = torch.cat(turn(*self.query(x), grids.cos, grids.sin), dim=-1)
-        turned = turn(*self.key(bank.memories), grids.memory_cos, grids.memory_sin)
+        query = torch.cat(turn(self.query(x), grids.cos, grids.sin), dim=-1)
+        turned = turn(self.key(bank.memories), grids.memory_cos, grids.memory_sin)
         if bank.pooling != "none":
             even, odd = (pool(half, grids.side) for half in turned)
             more = POOLED_LOGIT if bank.pooling == "keys" else 0.0

@@ -122,7 +122,7 @@ class BankEncoder(nn.Module):
             object_pointers: (1, P, width).
             pointer_age: (1, P): a share of the frames that are looked back, -1 empty.
         """
-        size, (_, slots, tokens, width) = self.size, memories.shape
+        size, slots, width = self.size, memories.shape[1], memories.shape[-1]
         pooling = size.pooling if slots > 1 else "none"
         pointers = object_pointers.reshape(1, 1, -1, width)
         pooled = memories if pooling == "none" else pool(memories, size.grid)

@@ -53,6 +53,7 @@ def turns(grid: int, width: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def turn(even: Tensor, odd: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+def turn(halves: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Turn the even and the odd channels of pairs; both (..., tokens, width / 2)."""
+    even, odd = halves
     return even * cos - odd * sin, even * sin + odd * cos

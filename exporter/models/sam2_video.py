@@ -68,8 +68,7 @@ class Sam2Video(Sam2):
 
     def freeze_tables(self) -> None:
         """Keep what the parts make of parameters, before the image encoder folds its own away."""
-        encoder = cast("nn.Module", self.image_encoder)
-        no_memory = cast("Tensor", encoder.no_mem_embed).flatten().clone()
+        no_memory = cast("Tensor", self.image_encoder.no_mem_embed).flatten().clone()
         start = QUERY_POSITION * sine_positions(self.size.grid, self.size.width) - no_memory
         self.register_buffer("no_memory", no_memory, persistent=False)
         self.register_buffer("start", start[None, None], persistent=False)

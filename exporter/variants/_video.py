@@ -22,7 +22,7 @@ FRAMES_BACK = 6
 POINTERS_BACK = 15
 MEMORY_WIDTH = 64
 PRUNED_SLOTS = 6
-"""Memories that reach attention in Surgical SAM 2, of one prompted frame: six, or seven less two."""
+"""Memories that reach attention in Surgical SAM 2 with one prompted frame: 6, or 7 less 2."""
 
 
 def memory_layout(image: Layout, rename: Callable[[str], str | None], **size: Any) -> Layout:
@@ -53,8 +53,9 @@ def with_memory(
 
     Args:
         variant: at the size of its published pictures.
-        memory_slots: see `exporter.job.Job`.
-        pointer_slots: see `exporter.job.Job`.
+        memory_slots: memories that a frame's graph takes, 1 to 64; None for as many as the
+            published code takes of an object with one prompted frame. More are for more of those.
+        pointer_slots: the same of object pointers.
 
     Raises:
         RequestError: it has no memory, or cannot have so few or so many slots.
@@ -76,7 +77,7 @@ def with_memory(
         variant,
         layouts=memory.layouts if memory.size is None else _at_side(memory.layouts, side),
         prompting=dataclasses.replace(variant.prompting, graphs=tuple(graphs)),
-        # The published predictor of videos resizes frames with Pillow, its image predictor in torch.
+        # As the published predictor of videos reads frames; that of images resizes in torch.
         preprocess=dataclasses.replace(variant.preprocess, interpolation="pillow_bicubic"),
         changed=True,
         video=rule,
@@ -143,3 +144,18 @@ def _departure(slots: int, pointers: int, published: int) -> str:
             f"{POINTERS_BACK + 1}"
         )
     return " and ".join(said) + (": another computation than the published one" if said else "")
+
+
+def video_name(variant: Variant) -> str:
+    """What a bundle's name says of it: `video`, `video-2-memories`; empty if it is for pictures."""
+    rule = variant.video
+    if rule is None:
+        return ""
+    usual = rule.published_memory_slots, rule.published_pointer_slots
+    has = rule.memory_slots, rule.pointer_slots
+    parts = [
+        f"{slots}-{what}"
+        for slots, published, what in zip(has, usual, ("memories", "pointers"), strict=True)
+        if slots != published
+    ]
+    return "-".join(["video", *parts])

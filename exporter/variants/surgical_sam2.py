@@ -1,8 +1,9 @@
 """Surgical SAM 2 (Liu et al. 2024, arXiv 2408.07931): SAM 2 Hiera-small trained on surgery.
 
 Its novelty, leaving out memories that are alike, is for video, at an input of 512; for an image it
-is SAM 2.0's network with other weights, so a file fits both. Its repository names no licence for the weights and
-publishes them on a page that a program cannot download from: pass the file as `--checkpoint`.
+is SAM 2.0's network with other weights, so a file fits both. Its repository names no licence for
+the weights and publishes them on a page that a program cannot download from: pass the file as
+`--checkpoint`.
 """
 
 from __future__ import annotations
