@@ -101,9 +101,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# The published cases through Core AI",
         "",
-        "Each case's weights, picture and prompts through the `.aimodel` files, computed by Apple's",
-        "reference runtime (coreai-core on Linux), against what the published code computed. fp16 is",
-        "literal half arithmetic outside the float32 islands. Processor seconds of a reference",
+        "Each case's weights, picture and prompts through the `.aimodel` files, computed by",
+        "Apple's runtime for reference (on Linux), against what the published code computed.",
+        "fp16 is literal half arithmetic outside the float32 islands. Seconds of a reference",
         "runtime say nothing of a phone.",
         "",
         "Command: `python -m tests.parity.core_ai_cases --write` (`make coreai-cases`).",
