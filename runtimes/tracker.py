@@ -33,7 +33,7 @@ from runtimes.tracking.bank import Bank, View
 from runtimes.tracking.decide import Found, Rules
 from runtimes.tracking.follow import Followed, Network, Scene
 from runtimes.tracking.graphs import VideoGraphs, read_host_data, video_rule
-from runtimes.tracking.result import Prompt, Tracked, as_prompt
+from runtimes.tracking.result import ObjectPrompt, Tracked, as_prompt
 
 MAX_OBJECTS = 16
 
@@ -145,8 +145,8 @@ class Tracker:
         """
         return self.show(name, as_prompt(points, labels, box, mask))
 
-    def show(self, name: str, prompt: Prompt) -> Tracked:
-        """Do as `add_object`, for a prompt that is already a `Prompt`."""
+    def show(self, name: str, prompt: ObjectPrompt) -> Tracked:
+        """Do as `add_object`, for a prompt that is already a `ObjectPrompt`."""
         view = self._require_view()
         if name in self._objects:
             raise PromptError(
@@ -160,7 +160,7 @@ class Tracker:
         self,
         frame: Given,
         number: int | None = None,
-        prompts: Mapping[str, Prompt] | None = None,
+        prompts: Mapping[str, ObjectPrompt] | None = None,
         objects: Collection[str] | None = None,
     ) -> dict[str, Tracked]:
         """Make a frame the current one and find every object on it.
@@ -230,7 +230,7 @@ class Tracker:
         self._find(name)
         del self._objects[name]
 
-    def _prompted(self, name: str, prompt: Prompt) -> Found:
+    def _prompted(self, name: str, prompt: ObjectPrompt) -> Found:
         """Find an object by a prompt; it is not known as new until that worked."""
         one = self._objects.get(name) or Followed(name, self._network, self._bank())
         scene = self._encoded()
@@ -265,7 +265,7 @@ class Tracker:
             self._scene = Scene(self._view, encoded, where)
         return self._scene
 
-    def _check(self, prompts: Mapping[str, Prompt]) -> None:
+    def _check(self, prompts: Mapping[str, ObjectPrompt]) -> None:
         """PromptError, before a graph runs, if a prompt cannot be taken."""
         new = [name for name in prompts if name not in self._objects]
         if len(self._objects) + len(new) > self._most:

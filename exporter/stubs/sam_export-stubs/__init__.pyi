@@ -20,3 +20,7 @@ from exporter.targets import Options as Options
 from runtimes.parity import check_parity as check_parity
 from runtimes.segmenters import Segmenter as Segmenter
 from runtimes.segmenters import open_segmenter as open_segmenter
+from runtimes.tracker import Tracker as Tracker
+from runtimes.tracker import open_tracker as open_tracker
+from runtimes.tracking.result import ObjectPrompt as ObjectPrompt
+from runtimes.tracking.result import Tracked as Tracked

@@ -13,7 +13,7 @@ from exporter.bundle.preprocess import image_input
 from exporter.bundle.prompts import Prompts
 from exporter.errors import BundleError, ImageError, PromptError, RequestError
 from runtimes.tracker import Tracker, open_tracker
-from runtimes.tracking.result import Prompt
+from runtimes.tracking.result import ObjectPrompt
 from tests.unit import tiny_bundle, video_bundle
 from tests.unit.video_bundle import HOST, RULE, SIZE, Twin, twin
 
@@ -271,7 +271,7 @@ def test_a_prompt_in_the_middle_stands_for_memory(bundle):
     follow.start(picture(0))
     follow.add_object("1", points=[(40, 20)], labels=[1])
     follow.track(picture(1))
-    prompt = Prompt(Prompts(box=(10, 10, 50, 40)))
+    prompt = ObjectPrompt(Prompts(box=(10, 10, 50, 40)))
     found = follow.track(picture(2), prompts={"1": prompt})["1"]
     seen = encoded(picture(2))
     expected = reference.run(2, seen, [(10, 10), (50, 40)], [2, 3])
