@@ -63,6 +63,7 @@ from runtimes.measures import (
     means_broken,
     prompt_sensitivity,
 )
+from runtimes.memory_parity import check_bank, takes_bank
 from runtimes.process import peak_bytes
 
 __all__ = ["Figure", "check_parity", "describe", "find_misses"]
@@ -144,6 +145,9 @@ def check_parity(
             _compare(tally, spec.name, spec, goldens, case, got)
         if any(tensor.name == MASKS for tensor in spec.outputs):
             extra.append(_sensitivity(spec, goldens, outputs, floor))
+        if takes_bank(spec):
+            run = partial(run_canonical, loaded, spec)
+            extra += check_bank(spec, goldens, outputs, run, floor)
         fed = feeds(graph, earlier)
         for case in _fed_cases(spec, goldens, fed) if fed else []:
             got = _run(loaded, spec, goldens, case, {name: given[name] for name in fed})
