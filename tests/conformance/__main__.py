@@ -32,13 +32,15 @@ def main() -> int:
     parser.add_argument("variants", nargs="+")
     parser.add_argument("--target", default="onnx")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--case", choices=VIDEOS, help="default: both")
     parser.add_argument("--folder", type=Path, default=Path("build/videos"))
     arguments = parser.parse_args()
     print(HEAD)
     good = True
     for name in arguments.variants:
         case = published_case.load(name)
-        for key in (key for key in VIDEOS if key in case.facts):
+        cases = [arguments.case] if arguments.case else VIDEOS
+        for key in (key for key in cases if key in case.facts):
             worst = follow(case, key, arguments)
             print(row(case, key, worst), flush=True)
             good &= worst["low_res_masks"] <= MASKS and worst["object_score_logits"] <= MASKS

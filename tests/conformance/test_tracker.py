@@ -1,7 +1,8 @@
 """The tracker over our torch graphs beside the published video predictor's own masks.
 
 `tests/conformance/test_video.py` holds the graphs to it; this holds the host's half: ages, slots,
-which mask, whose pointer, what is remembered. `python -m tests.conformance` does the same through the commands.
+which mask, whose pointer, what is remembered. `python -m tests.conformance` does the same through
+the commands.
 """
 
 from __future__ import annotations
