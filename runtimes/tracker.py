@@ -23,7 +23,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.preprocess import fit, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check
 from exporter.errors import ImageError, PromptError, RequestError
-from exporter.printable import printable, quote, some
+from exporter.printable import quote, some
 from runtimes.engines import Load
 from runtimes.pictures import Picture
 from runtimes.pictures.arrays import Given, as_picture
@@ -115,9 +115,12 @@ class Tracker:
                 a camera.
 
         Raises:
+            RequestError: a number is none.
             ImageError: no picture, or one that cannot be read.
         """
         picture = as_picture(frame)
+        if frames is not None and _whole(frames) < 1:
+            raise RequestError(f"a video has a frame at least, not {frames}")
         self.reset()
         self._take(picture, View(_whole(number), 1, frames))
 
@@ -150,7 +153,7 @@ class Tracker:
         view = self._require_view()
         if name in self._objects:
             raise PromptError(
-                f"object {printable(name)!r} is followed already: correct(...) changes its mask, "
+                f"object {quote(name)} is followed already: correct(...) changes its mask, "
                 "remove(...) forgets it"
             )
         self._check({name: prompt})
@@ -267,6 +270,9 @@ class Tracker:
 
     def _check(self, prompts: Mapping[str, ObjectPrompt]) -> None:
         """PromptError, before a graph runs, if a prompt cannot be taken."""
+        for name in map(_any, prompts):
+            if not isinstance(name, str) or not name:
+                raise PromptError(f"an object's name is a text, not {quote(name)}")
         new = [name for name in prompts if name not in self._objects]
         if len(self._objects) + len(new) > self._most:
             each = self.bank_bytes / 2**20
@@ -318,9 +324,13 @@ class Tracker:
         )  # fmt: skip
 
 
+def _any(given: object) -> object:
+    return given
+
+
 def _whole(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
-        raise RequestError(f"a frame's number is a whole number, not {quote(number)}")
+        raise RequestError(f"frames are counted in whole numbers, not by {quote(number)}")
     return int(number)
 
 

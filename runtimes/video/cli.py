@@ -51,6 +51,8 @@ def track_video(arguments: argparse.Namespace, bundle: Bundle, threads: int) -> 
     _require_room(asked, arguments.max_objects)
     reading = Reading(arguments.range, arguments.max_pixels)
     clip = open_clip(arguments.image, Opening(reading, arguments.rate, arguments.raw_size))
+    if arguments.both_ways and clip.frames is None:
+        raise RequestError("--both-ways takes a file or a folder: frames of a pipe come once")
     asked, notes = _placed(asked, clip, normalized=arguments.normalized)
     manifest = bundle.manifest
     where = fit(*clip.size, manifest.preprocess)

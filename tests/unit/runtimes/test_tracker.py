@@ -362,6 +362,18 @@ def test_a_bank_with_nan_is_refused_by_name(bundle, graph, output):
         run()
 
 
+def test_names_are_texts_and_frames_are_counted(bundle):
+    follow = tracker(bundle)
+    with pytest.raises(RequestError, match="a frame at least, not 0"):
+        follow.start(picture(0), frames=0)
+    follow.start(picture(0))
+    for name in (5, ""):
+        with pytest.raises(PromptError, match="an object's name is a text, not"):
+            follow.add_object(name, points=[(40, 20)], labels=[1])
+    with pytest.raises(RequestError, match="whole numbers, not by '2'"):
+        follow.track(picture(1), number="2")
+
+
 def test_wrong_requests_are_named(bundle):
     follow = tracker(bundle, max_objects=2)
     with pytest.raises(RequestError, match="call start"):
