@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,7 +89,7 @@ def _run(
                 writers.add(result)
                 summary.add(result)
             if arguments.json:
-                print(row(result), flush=True)
+                print(json.dumps(row(result)), flush=True)
             progress.step(result.number)
     except KeyboardInterrupt:
         with uninterrupted():
