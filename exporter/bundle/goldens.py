@@ -40,6 +40,8 @@ OF_VIDEO = frozenset(
     {"frames", "click", "lost", "low_res_masks", "object_score_logits", "seen", "forgotten"}
 )
 """Names that `exporter.chain` gives its arrays."""
+MOST_OF_VIDEO = 2**22
+"""Bytes of its frames, however small the graphs' own tensors are."""
 MOST_CASES = 32
 _WIDEST = 8
 """Bytes of the widest number."""
@@ -155,5 +157,5 @@ class Limits:
         if graph == END_TO_END:
             return self.extra if name in OF_PICTURES else 0
         if graph == VIDEO:
-            return self.extra if name in OF_VIDEO else 0
+            return max(self.extra, MOST_OF_VIDEO) if name in OF_VIDEO else 0
         return self.tensors.get((graph, name), 0)
