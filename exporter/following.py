@@ -16,13 +16,11 @@ from exporter.bundle.masks import choose_tokens
 from exporter.bundle.preprocess import Floats, Frame, image_input
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import LABELS, MaskRule, Preprocess, PromptRule
-from exporter.bundle.video import FIRST_ATTENTION, MEMORY_ATTENTION, Pruning, VideoRule
+from exporter.bundle.video import FIRST_ATTENTION, LOST, MEMORY_ATTENTION, Pruning, VideoRule
 
 Arrays = dict[str, Floats]
 Run = Callable[[str, Mapping[str, Floats]], Mapping[str, Floats]]
 """Graph's name, inputs -> outputs; it takes the inputs that the graph has."""
-LOST = 1000.0
-"""Taken from a score so that its object is not seen."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Step:
         encoded: by the image encoder, and the query if the frame looked back.
         bank: what attention took; empty for the first frame.
         attention: name of the graph that took it; empty for the first frame.
-        prompts: `point_coords` and `point_labels` of the decoder.
+        prompts: the decoder's other inputs.
         embeddings: `image_embeddings` of the decoder.
         decoded: the decoder's outputs.
         logits: (h, w) of the mask.
@@ -101,8 +99,8 @@ def follow(
         if at:
             encoded |= run("memory_query", encoded)
             embeddings = run(attention, encoded | bank)["conditioned_embeddings"]
-        prompts = _slots(None if at else Prompts((click,), (1,)), frame, rules)
-        given = encoded | prompts | _no_mask(rules) | {"image_embeddings": embeddings}
+        prompts = _slots(None if at else Prompts((click,), (1,)), frame, rules) | _no_mask(rules)
+        given = encoded | prompts | {"image_embeddings": embeddings}
         decoded = dict(run("mask_decoder", given))
         if at in lost:
             decoded["object_score_logits"] = decoded["object_score_logits"] - LOST

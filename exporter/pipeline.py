@@ -45,6 +45,7 @@ from exporter.recording import (
     compensations_of,
     host_data_of,
     record_goldens,
+    record_video,
     rule_of,
     samples_of,
     store_arrays,
@@ -362,6 +363,8 @@ class PendingBundle:
         arrays = network.goldens | record_padding(network.graphs, manifest.preprocess)
         by_name = {graph.spec.name: graph for graph in padded}
         self.report(f"{self.folder.name}: recording a picture with prompts in torch")
+
+        arrays |= record_video(manifest, padded, network.host_data, self.report)
         return arrays | record_end_to_end(
             manifest, lambda name, given: run(by_name[name], given), arrays
         )

@@ -66,6 +66,21 @@ def without_memory(order: Order, graphs: Sequence[Graph]) -> Sequence[Graph]:
     return [graph for graph in graphs if graph.spec.runs != "frame"]
 
 
+def record_video(
+    manifest: Manifest, graphs: Sequence[Graph], host_data: Mapping[str, Floats], report: Progress
+) -> Arrays:
+    """Follow an object through some frames in torch; nothing if the bundle is for pictures."""
+    if manifest.video is None:
+        return {}
+    from exporter.chain import record_chain
+    from exporter.goldens import run
+
+    by_name = {graph.spec.name: graph for graph in graphs}
+    report(f"{manifest.variant}: recording a video in torch")
+    pointer = host_data["no_object_pointer"]
+    return record_chain(lambda name, given: run(by_name[name], given), manifest, pointer)
+
+
 def host_data_of(order: Order, network: nn.Module) -> dict[str, Floats]:
     """Take what the host of a video needs off a frozen network; empty for pictures."""
     if order.variant.video is None:

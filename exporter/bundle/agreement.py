@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 END_TO_END = "end_to_end"
 """Stands for all graphs and the host's work around them, where a graph's name may stand."""
+VIDEO = "video"
+"""The same for the frames of a video."""
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -95,8 +97,8 @@ def _names(manifest: Manifest) -> Iterator[str]:
     ):
         for name in _repeated(names):
             yield f"two {what} {name!r}"
-    if any(spec.name == END_TO_END or "/" in spec.name for spec in specs):
-        yield f"no graph may be called {END_TO_END!r} or have a slash in its name"
+    if any(spec.name in (END_TO_END, VIDEO) or "/" in spec.name for spec in specs):
+        yield f"no graph may be called {END_TO_END!r} or {VIDEO!r} or have a slash in its name"
     if manifest.files:
         yield from _files(manifest)
 
@@ -285,7 +287,7 @@ def _drawn(rule: DrawnPrompts, preprocess: Preprocess) -> Iterator[str]:
 
 
 def _parity(manifest: Manifest) -> Iterator[str]:
-    names = {graph.spec.name for graph in manifest.graphs} | {END_TO_END}
+    names = {graph.spec.name for graph in manifest.graphs} | {END_TO_END, VIDEO}
     for figure in manifest.parity:
         for name in figure.graph.split("+"):
             if name not in names:

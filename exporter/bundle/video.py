@@ -10,7 +10,7 @@ Standard library and msgspec.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,12 +19,17 @@ from msgspec import Meta
 from exporter.bundle.ranges import FileName, Number, Positive, Side, Slots, Text
 
 if TYPE_CHECKING:
+    from exporter.bundle.layouts import Array
     from exporter.bundle.manifest import Manifest
 
 HOST_DATA = "video.npz"
 MEMORY_ATTENTION, FIRST_ATTENTION = "memory_attention", "memory_attention_first"
 FULL, FEW, ALONE = "full", "few", "alone"
 """Golden cases of memory attention, by the slots that are not empty."""
+CHAIN_STEP = 2
+"""Every second row and column of a mask is kept in the goldens of a chain of frames."""
+LOST = 1000.0
+"""Taken from a score so that its object is not seen."""
 MOST_SLOTS = 64
 """Memories, or pointers, that a graph can be exported for."""
 
@@ -116,6 +121,15 @@ class VideoRule:
     mask_prompt_logit: Positive = 10.0
     stored: Stored = "float32"
     host_data: FileName = HOST_DATA
+
+
+def alone(bank: Mapping[str, Array]) -> dict[str, Array]:
+    """Leave a bank the first of its memories and the first of its pointers; the rest is empty."""
+    changed = dict(bank)
+    for name in ("memory_age", "pointer_age"):
+        changed[name] = bank[name].copy()
+        changed[name][:, 1:] = -1
+    return changed
 
 
 def host_shapes(rule: VideoRule, graph: str) -> dict[str, tuple[int, ...]]:
