@@ -41,13 +41,19 @@ public final class SegmentAnything: @unchecked Sendable {
     ///
     /// - Throws: `CancellationError` if a later image replaced it, or its task was cancelled;
     ///   `SegmentAnythingError.bundle` if a graph cannot be loaded or run.
-    public func setImage(_ picture: Picture) async throws {
+    public func setImage(_ picture: Picture) async throws { try await setImage { picture } }
+
+    /// Does as the other `setImage`, for a picture that takes time to decode: it is waited for, and replaces
+    /// the one before, from the call on and not from when it is decoded.
+    ///
+    /// - Parameter decode: is not called for an image that was replaced meanwhile.
+    public func setImage(_ decode: () throws -> Picture) async throws {
         let turn = begin()
         try await withTaskCancellationHandler {
             try await line.pass {
                 defer { state.withLock { pending -= 1 } }
                 try demand(turn)
-                let made = try await loaded().encode(picture)
+                let made = try await loaded().encode(decode())
                 try demand(turn) { scene = made }
             }
         } onCancel: {
