@@ -67,10 +67,15 @@ public struct Bundle: Sendable {
     ///   - verify: whether every file is compared with its hash; a model of 40 MB takes about 0.2 s.
     /// - Throws: `SegmentAnythingError.bundle` if there is no valid manifest, or a file is missing or changed.
     public init(_ url: URL, verify: Bool = true) throws {
-        let path = url.appendingPathComponent("manifest.json")
-        guard let data = try? Data(contentsOf: path) else {
+        let path = url.appendingPathComponent("manifest.json"), most = 4 << 20
+        guard let file = try? FileHandle(forReadingFrom: path), let data = try? file.read(upToCount: most + 1) ?? Data()
+        else {
             throw SegmentAnythingError.bundle(
                 "\(printable(url.path)) holds no manifest.json: it is not a bundle")
+        }
+        guard data.count <= most else {
+            throw SegmentAnythingError.bundle(
+                "\(printable(url.path)): manifest.json has more than 4 MB: it is no manifest")
         }
         self.url = url
         manifest = try Manifest(data)
