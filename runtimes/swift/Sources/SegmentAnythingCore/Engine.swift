@@ -47,7 +47,8 @@ public protocol LoadedGraph: Sendable {
     /// Whether its form for this device was made by an earlier load; nil if the runtime makes none.
     var wasKept: Bool? { get }
 
-    /// Takes every input of the graph by name and gives every output.
+    /// Takes every input of the graph by name and gives every output. Those of a graph that runs once a prompt
+    /// may lie where its next run writes: they are read before it.
     func run(_ inputs: [String: Value]) async throws -> [String: Value]
 }
 
@@ -55,8 +56,8 @@ extension LoadedGraph {
     public var wasKept: Bool? { nil }
 }
 
-/// A bundle's folder and its manifest.
-public struct Bundle: Sendable {
+/// A bundle's folder and its manifest. Not `Bundle`, which an app means Foundation's by.
+public struct ModelBundle: Sendable {
     public let url: URL
     public let manifest: Manifest
 
@@ -98,7 +99,7 @@ public struct Bundle: Sendable {
             throw missing(name)
         }
         defer { try? file.close() }
-        var hash = SHA256()
+        var hash = Sha256()
         while let part = try? file.read(upToCount: 1 << 20), !part.isEmpty { hash.update(part) }
         guard hash.finish() == manifest.files[name] else {
             throw SegmentAnythingError.bundle(

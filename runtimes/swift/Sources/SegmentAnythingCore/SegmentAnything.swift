@@ -5,7 +5,7 @@ import Foundation
 /// Safe to use from any task. An image is encoded once and clicked many times; a click while an image is
 /// being encoded waits for it, and a new image cancels the one before. Nothing runs on the main thread.
 public final class SegmentAnything: @unchecked Sendable {
-    public let bundle: Bundle
+    public let bundle: ModelBundle
     let line = Turnstile()  // the graphs are loaded and run by one caller at a time
     private let state = NSLock()  // guards what follows
     private var engine: any Engine
@@ -19,7 +19,7 @@ public final class SegmentAnything: @unchecked Sendable {
     /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if it is
     ///   for another engine.
     public init(bundle url: URL, engine: any Engine, verify: Bool = true) throws {
-        bundle = try Bundle(url, verify: verify)
+        bundle = try ModelBundle(url, verify: verify)
         guard bundle.manifest.target == engine.target else {
             throw SegmentAnythingError.request(
                 "this engine runs \(engine.target) bundles, not \(printable(bundle.manifest.target)): "

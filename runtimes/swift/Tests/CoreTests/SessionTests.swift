@@ -205,11 +205,11 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         try FileManager.default.copyItem(at: good, to: folder)
         let manifest = folder.appendingPathComponent("manifest.json")
         try (Data(contentsOf: manifest) + Data(repeating: 0x20, count: 4 << 20)).write(to: manifest)
-        let error = try #require(throws: SegmentAnythingError.self) { try Bundle(folder) }
+        let error = try #require(throws: SegmentAnythingError.self) { try ModelBundle(folder) }
         #expect(error.message.hasSuffix("manifest.json has more than 4 MB: it is no manifest"))
         try Data().write(to: manifest)
         #expect(throws: SegmentAnythingError.bundle("manifest.json is not JSON: copy the bundle again")) {
-            try Bundle(folder)
+            try ModelBundle(folder)
         }
     }
 
@@ -238,7 +238,7 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
     }
 
     @Test func aMillionLettersInUnevenParts() {
-        var hash = SHA256()
+        var hash = Sha256()
         var left = 1_000_000
         for size in (1...2000).map({ min($0, 1000) }) where left > 0 {
             hash.update(Data(repeating: 0x61, count: min(size, left)))
