@@ -14,7 +14,8 @@ public final class SegmentAnything: @unchecked Sendable {
     private var turn = 0
     private var pending = 0
 
-    /// Reads and verifies a bundle; its graphs are loaded by the first `setImage`, or by `load`.
+    /// Reads and verifies a bundle; its graphs are loaded by the first `setImage`, or by `load`. Its files are
+    /// hashed on the thread that calls this: not the main one for a large bundle.
     ///
     /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if it is
     ///   for another engine.
