@@ -55,6 +55,9 @@ def test_the_first_load_on_the_device_is_told_beside_the_later_ones(kind: str) -
 
 
 def test_drawings_name_what_computed_a_bundle() -> None:
-    (page,) = [SHOWN["html"]()]
+    page = SHOWN["html"]()
     for unit in UNITS:
-        assert f">tiny-onnx-fp32, {unit}<" in page
+        # Two graphs' hills and the memory; and the plot of size and time, which has room.
+        assert page.count(f"<title>tiny-onnx-fp32, {unit}</title>") == 3
+        assert page.count(f'class="soft tiny">{unit}</text>') == 3
+        assert f">tiny-onnx-fp32, {unit}</text>" in page
