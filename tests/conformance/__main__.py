@@ -58,8 +58,6 @@ def follow(case: PublishedCase, key: str, arguments: argparse.Namespace) -> dict
         Image.fromarray(picture).save(frames / f"{at:05d}.png")
     words = ["--variant", case.name, "--checkpoint", str(_checkpoint(case, facts, folder))]
     words += ["--video", "--target", arguments.target, "--precision", arguments.precision]
-    # Filled weights are not trained ones: a floor may be missed where they are large.
-    words += ["--allow-degraded"]
     status = export_cli.main([*words, "--output", str(folder), "--force", "--quiet"])
     if status:
         raise SystemExit(status)
