@@ -16,8 +16,8 @@ from exporter.printable import printable
 from runtimes.clips.container import require_av
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
-_TICKS = 90_000
-"""A second, in the file's time: whatever the times of the frames are, they are kept."""
+_TICKS = 60_000
+"""A second, in the file's time, so that frames keep theirs; MPEG-4 takes 65,535 at most."""
 _CODECS = {
     ".webm": (("libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),),
 }
