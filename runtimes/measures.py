@@ -134,6 +134,8 @@ _MEMORY_32 = {
     for name in ("memory", "query", "conditioned_embeddings")
 } | {
     (ANY, MEMORY_SENSITIVITY): _BANK,
+    ("object_score_logits", "psnr_db"): Floor(60.0, "one number, and it may lie near 0"),
+    ("object_score_logits", "worst_error"): Floor(1e-3, "the same"),
     (MASKS, LAST_IOU): Floor(0.999, "as a mask alone: a pixel flips only at the threshold"),
     (ANY, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
     (ANY, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),
@@ -143,6 +145,7 @@ _MEMORY_16 = {
     for name in ("memory", "query", "conditioned_embeddings")
 } | {
     (ANY, MEMORY_SENSITIVITY): _BANK,
+    ("object_score_logits", "psnr_db"): Floor(20.0, "one number, and it may lie near 0"),
     # Reached here: 0.983, of filled weights, whose small masks are mostly contour.
     (MASKS, LAST_IOU): Floor(0.95, "as low_res_masks; each frame sees the rounding before it"),
     (ANY, EMPTY_SLOTS): Floor(1e-3, "exp(-1e4) is 0 in float16 too; a bias that is not shows"),

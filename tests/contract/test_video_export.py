@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Target -> bundle, with two memory slots: a departure, and the least that a pool needs."""
     folder = tmp_path_factory.mktemp("video")
     weights = folder / "weights.pt"
-    torch.save(dict(published_case.load(VARIANT).checkpoint().tensors), weights)
+    case = published_case.load(VARIANT)
+    seen = replace(case, facts=case.facts | {"fill": case.facts["video"]["fill"]})
+    torch.save(dict(seen.checkpoint().tensors), weights)
     argv = ["--variant", VARIANT, "--checkpoint", str(weights), "--video", "--input-size", "128"]
     argv += ["--memory-slots", "3", "--precision", "fp32", "--target", "onnx,tflite"]
     assert main([*argv, "--quiet", "--output", str(folder / "bundles")]) == 0
