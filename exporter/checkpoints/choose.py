@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import MOST_LEFT_OUT, Taken
-from exporter.checkpoints.fit import Renames, fits_decoder, fitting
+from exporter.checkpoints.fit import Renames, decoder_owners, fitting
 from exporter.checkpoints.names import (
     is_beside,
     is_training,
@@ -85,8 +85,7 @@ def whole_of(candidates: Iterable[Variant]) -> Fits:
     """Make the test whether tensors are a whole file of one of the candidates."""
     known, renames = list(candidates), Renames()
     return lambda tensors: (
-        bool(fitting(tensors, known, renames))
-        or any(fits_decoder(variant, tensors, renames) for variant in known)
+        bool(fitting(tensors, known, renames)) or bool(decoder_owners(known, tensors, renames))
     )
 
 

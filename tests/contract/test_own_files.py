@@ -154,8 +154,10 @@ def test_what_lies_beside_weights_of_any_type_makes_no_second_set(tmp_path, besi
 @pytest.mark.parametrize("odd", [torch.tensor(True), torch.zeros(3, dtype=torch.uint8)])
 def test_a_counter_of_another_type_beside_the_averages_is_left_out(tmp_path, odd):
     network = build().state_dict()
-    both = {**under("ema_model.", network), **under("online_model.", network), "initted": odd}
-    torch.save(both, tmp_path / "mine.pth")
+    average = {f"ema_model.{name}": tensor.clone() for name, tensor in network.items()}
+    torch.save(
+        {**average, **under("online_model.", network), "initted": odd}, tmp_path / "mine.pth"
+    )
     held = read_checkpoint(tmp_path / "mine.pth")
     with pytest.raises(SeveralSets, match="ema_model and online_model"):
         choose(held, variants().values())
