@@ -56,16 +56,14 @@ class SlotSegmenter(Segmenter):
         self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
     ) -> Masks:
         """See `Segmenter.predict`."""
-        if mask_input is not None:
-            require_mask_input(self.manifest)
-        return self._decode([prompts], mask_input, multimask=multimask)[0]
+        return self._masks([prompts], mask_input, multimask=multimask)[0]
 
     def predict_sets(self, sets: Sequence[Prompts], *, multimask: bool) -> tuple[Masks, ...]:
         """See `Segmenter.predict_sets`: B sets in one call of the decoder, B the bundle's batch."""
         batch = self._rule.batch
         parts = (sets[first : first + batch] for first in range(0, len(sets), batch))
         return tuple(
-            masks for part in parts for masks in self._decode(part, None, multimask=multimask)
+            masks for part in parts for masks in self._masks(part, None, multimask=multimask)
         )
 
     @staticmethod
@@ -83,11 +81,35 @@ class SlotSegmenter(Segmenter):
         as_logits(given.logits, manifest.mask.low_res_size)
         return given
 
-    def _decode(
+    def _masks(
         self, sets: Sequence[Prompts], mask_input: Floats | None, *, multimask: bool
     ) -> tuple[Masks, ...]:
+        logits, iou = self.decode(sets, mask_input)
+        asked = (self._frame, self.manifest.mask)
+        return tuple(
+            masks_of(logits[i], iou[i], *asked, multimask=multimask) for i in range(len(sets))
+        )
+
+    def decode(
+        self, sets: Sequence[Prompts], mask_input: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Run the decoder once on up to B prompt sets, B the bundle's batch.
+
+        Args:
+            sets: on the image that was set.
+            mask_input: logits (1, h, w) or (h, w) for all sets, or (len(sets), h, w).
+
+        Returns:
+            `low_res_masks` (B, M, h, w) and `iou_predictions` (B, M); rows beyond the sets repeat.
+
+        Raises:
+            RequestError: no image was set.
+            PromptError: prompts that the bundle cannot take, or a mask if it takes none.
+        """
         if self._embedded is None:
             raise RequestError("no image: call set_image before predict")
+        if mask_input is not None:
+            require_mask_input(self.manifest)
         rule, spec = self._rule, self._spec(DECODER)
         packed = [pack(prompts, self._frame, rule) for prompts in sets]
         # A static batch is always full: the last set is repeated, and its repeats are not read.
@@ -100,10 +122,9 @@ class SlotSegmenter(Segmenter):
         }
         taken = {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
         outputs = run_canonical(self._decoder, spec, taken)
-        logits, iou = outputs["low_res_masks"], outputs["iou_predictions"]
-        asked = (self._frame, self.manifest.mask)
-        return tuple(
-            masks_of(logits[i], iou[i], *asked, multimask=multimask) for i in range(len(sets))
+        return (
+            np.asarray(outputs["low_res_masks"], np.float32),
+            np.asarray(outputs["iou_predictions"], np.float32),
         )
 
     def _spec(self, name: str) -> GraphSpec:
@@ -128,7 +149,10 @@ def mask_inputs(mask_input: Floats | None, side: int, batch: int) -> dict[str, A
     full = np.zeros((batch, 1, side, side), np.float32)
     if mask_input is None:
         return {"mask_input": full, "has_mask_input": np.zeros(batch, np.float32)}
-    full[:] = as_logits(mask_input, side)
+    if mask_input.ndim == 3 and 1 < len(mask_input) <= batch:
+        full[: len(mask_input), 0] = mask_input
+    else:
+        full[:] = as_logits(mask_input, side)
     return {"mask_input": full, "has_mask_input": np.ones(batch, np.float32)}
 
 
