@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.bundle.preprocess import Bools, Floats
 
 Box = tuple[int, int, int, int]
-_CELLS = 16  # low-res rows or columns that a block spans, about
+# A product of so few multiplications is not shared out among threads by OpenBLAS, which makes a
+# mask of 12 megapixels thirty times slower on a busy machine of two cores.
+_SMALL = 200_000
+_TAPS = 3
+_STEP = 16
 _SURE = 1e-3  # more than rounding can move a logit between its neighbours
 _HUGE = 1e30
 
@@ -26,16 +31,21 @@ class Block:
 
     out: slice
     taken: slice
+    weights: Floats
 
 
 def blocks_of(matrix: Floats) -> tuple[Block, ...]:
     """Cut an interpolation (new, old) into blocks of rows with few columns each."""
-    rows = max(32, _CELLS * matrix.shape[0] // max(1, matrix.shape[1]))
+    share = matrix.shape[1] / matrix.shape[0]
+    rows = _STEP
+    while (rows + _STEP) ** 2 * ((rows + _STEP) * share + _TAPS) <= _SMALL:
+        rows += _STEP
     blocks = []
     for first in range(0, matrix.shape[0], rows):
         out = slice(first, min(first + rows, matrix.shape[0]))
         used = np.flatnonzero(matrix[out].any(axis=0))
-        blocks.append(Block(out, slice(int(used[0]), int(used[-1]) + 1)))
+        taken = slice(int(used[0]), int(used[-1]) + 1)
+        blocks.append(Block(out, taken, np.ascontiguousarray(matrix[out, taken])))
     return tuple(blocks)
 
 
@@ -74,7 +84,7 @@ class Upscaler:
     """
 
     def __init__(self, tall: Floats, wide: Floats, *, squashed: bool = False) -> None:
-        self.tall, self.wide, self.squashed = tall, wide, squashed
+        self.squashed = squashed
         self.size = (tall.shape[0], wide.shape[0])
         used = (int(np.flatnonzero(side.any(axis=0))[-1]) + 1 for side in (tall, wide))
         self.covered: tuple[int, ...] = tuple(used)
@@ -84,24 +94,21 @@ class Upscaler:
 
     def measure(self, logits: Floats, threshold: float, offset: float) -> Measured:
         """Count a mask's stability band and find its box, without making it."""
-        edges = tuple(self._edge(threshold + step) for step in (offset, 0.0, -offset))
-        counts = [0, 0, 0]
+        upper, edge, lower = (self._edge(threshold + step) for step in (offset, 0.0, -offset))
+        above = within = 0
         xs, ys = np.zeros(self.size[1], np.bool_), np.zeros(self.size[0], np.bool_)
-        for rows, columns, block in self._blocks(logits, min(edges), max(edges)):
+        for rows, columns, block in self._blocks(logits, lower, upper):
             if block is None:
                 pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
-                counts = [count + pixels for count in counts]
+                above, within = above + pixels, within + pixels
                 ys[rows], xs[columns] = True, True
                 continue
-            mask = block > edges[1]
-            counts = [
-                counts[0] + int(np.count_nonzero(block > edges[0])),
-                counts[1] + int(np.count_nonzero(mask)),
-                counts[2] + int(np.count_nonzero(block > edges[2])),
-            ]
+            mask = block > edge
+            above += int(np.count_nonzero(block > upper))
+            within += int(np.count_nonzero(block > lower))
             ys[rows] |= mask.any(axis=1)
             xs[columns] |= mask.any(axis=0)
-        return Measured(counts[0], counts[2], _box(xs, ys))
+        return Measured(above, within, _box(xs, ys))
 
     def mask(self, logits: Floats, threshold: float, box: Box | None = None) -> Bools:
         """Make the part of a mask within its box, both ends inclusive; all of it without a box."""
@@ -128,20 +135,31 @@ class Upscaler:
     ) -> Iterator[tuple[slice, slice, Floats | None]]:
         """Go through the blocks that may have a logit above `low`; None if all are above `high`."""
         logits = np.tanh(finite(logits) / 2) if self.squashed else finite(logits)
-        for rows in self._rows:
-            taken = logits[rows.taken]
-            least, most = taken.min(axis=0), taken.max(axis=0)
-            taller: Floats | None = None
-            for columns in self._columns:
-                if self._convex and most[columns.taken].max() <= low - _SURE:
-                    continue
-                if self._convex and least[columns.taken].min() > high + _SURE:
-                    yield rows.out, columns.out, None
-                    continue
-                if taller is None:
-                    taller = self.tall[rows.out, rows.taken] @ taken
-                weights = self.wide[columns.out, columns.taken]
-                yield rows.out, columns.out, taller[:, columns.taken] @ weights.T
+        some, every = self._judge(logits, low, high)
+        for row, column in np.argwhere(some).tolist():
+            rows, columns = self._rows[row], self._columns[column]
+            if every[row, column]:
+                yield rows.out, columns.out, None
+                continue
+            taken = logits[rows.taken, columns.taken]
+            yield rows.out, columns.out, rows.weights @ taken @ columns.weights.T
+
+    def _judge(
+        self, logits: Floats, low: np.float32, high: np.float32
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Tell which blocks may have a logit above `low`, and which surely have all above `high`.
+
+        Between neighbours lies nothing that is beyond both, but for rounding.
+        """
+        if not self._convex:
+            shape = (len(self._rows), len(self._columns))
+            return np.ones(shape, np.bool_), np.zeros(shape, np.bool_)
+        rows = [logits[block.taken] for block in self._rows]
+        least, most = (np.stack([f(row, axis=0) for row in rows]) for f in (np.min, np.max))
+        columns = [block.taken for block in self._columns]
+        least = np.stack([least[:, taken].min(axis=1) for taken in columns], axis=1)
+        most = np.stack([most[:, taken].max(axis=1) for taken in columns], axis=1)
+        return most > low - np.float32(_SURE), least > high + np.float32(_SURE)
 
 
 def finite(logits: Floats) -> Floats:
@@ -153,10 +171,7 @@ def finite(logits: Floats) -> Floats:
 
 def extent(mask: Bools) -> Box:
     """Find a mask's box: first and last set column and row; zeros for an empty mask."""
-    columns, rows = np.zeros(mask.shape[1], np.bool_), np.zeros(mask.shape[0], np.bool_)
-    mask.any(axis=0, out=columns)
-    mask.any(axis=1, out=rows)
-    return _box(columns, rows)
+    return _box(np.atleast_1d(mask.any(axis=0)), np.atleast_1d(mask.any(axis=1)))
 
 
 def _box(xs: Bools, ys: Bools) -> Box:
