@@ -1,13 +1,13 @@
 """Everything in a picture: every object's mask, as the published generators find them. numpy only.
 
-    from runtimes.everything import everything
+    from sam_export import everything, open_bundle, open_segmenter
 
-    found = everything(predictor, image, method="grid", points_per_side=16)
+    found = everything(open_segmenter(open_bundle(path)), "photo.jpg", points_per_side=16)
     for segment in found:
         segment.mask, segment.area, segment.bbox, segment.predicted_iou
 
-`predictor` is anything with `set_image`, `points` and `boxes` (`runtimes.everything.predictor`); of
-a bundle, `runtimes.everything.bundles.predictor_of` makes one. The folder `methods` has the ways.
+Instead of a bundle's segmenter it takes anything with `set_image`, `points` and `boxes`
+(`runtimes.everything.predictor`). The folder `methods` has the ways.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from exporter.bundle.preprocess import Bytes
 from exporter.errors import ImageError
 from runtimes.everything import methods
 from runtimes.everything.asking import Report, Run
+from runtimes.everything.bundles import predictor_of
 from runtimes.everything.predictor import Predictor, generator_of
 from runtimes.everything.segments import Asked, Everything
 from runtimes.everything.settings import SAM2, Settings, settings_of
+from runtimes.pictures.arrays import Given, as_picture
+from runtimes.segmenters import Segmenter
 
 
 def everything(
-    predictor: Predictor,
-    image: Bytes,
+    predictor: Predictor | Segmenter,
+    image: Given,
     method: str = "grid",
     *,
     report: Report | None = None,
@@ -38,8 +41,9 @@ def everything(
     """Find every object of a picture.
 
     Args:
-        predictor: an encoder and a decoder in any form; for `detector`, what has `detections`.
-        image: (H, W, 3) uint8, RGB.
+        predictor: an encoder and a decoder in any form; for `detector`, what has `detections`. Of a
+            bundle, what `open_segmenter` gives.
+        image: (H, W, 3) uint8, RGB; for a bundle, whatever its `set_image` takes.
         method: `grid`, `hierarchical`, `object_aware` or `detector`.
         report: told of progress after each call of the predictor.
         keep_partial: whether Ctrl-C ends the asking, and what was found until then is returned as
@@ -55,7 +59,9 @@ def everything(
         ImageError: no RGB uint8 array with pixels.
     """
     way: methods.Method = catalog.load(methods.__name__, method, "METHOD")
-    _check_image(image)
+    if isinstance(predictor, Segmenter):
+        predictor, image = predictor_of(predictor), as_picture(image).rgb
+    image = _checked(image)
     settings = options_of(predictor, method, options)
     run = Run(
         predictor,
@@ -96,11 +102,12 @@ def _threshold(predictor: object, settings: Settings) -> float:
     return float(getattr(predictor, "mask_threshold", 0.0))
 
 
-def _check_image(image: object) -> None:
+def _checked(image: object) -> Bytes:
     good = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
     if not good or image.shape[2] != 3 or 0 in image.shape:  # type: ignore[attr-defined]
         shape, kind = getattr(image, "shape", ""), getattr(image, "dtype", type(image).__name__)
         raise ImageError(f"an image is an array (height, width, 3) of uint8, not {shape} of {kind}")
+    return image  # type: ignore[return-value]
 
 
 def _notes(run: Run) -> tuple[str, ...]:

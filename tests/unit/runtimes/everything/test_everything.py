@@ -261,6 +261,14 @@ def test_everything_of_a_bundle(tiny):
     assert len(found) == found.left.nms[-1][1] > 0
 
 
+def test_a_segmenter_and_a_file_are_enough(tiny, here):
+    segmenter = open_segmenter(tiny)
+    options = {"points_per_side": 4, "pred_iou_thresh": 0.6, "stability_score_thresh": 0}
+    found = everything(segmenter, "dog.png", **options)
+    same = everything(predictor_of(segmenter), RGB, **options)
+    assert [each.area for each in found] == [each.area for each in same] != []
+
+
 def test_boxes_outside_the_picture_are_refused(tiny):
     with pytest.raises(PromptError, match="outside"):
         everything(
