@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint apps bench bench-apps bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint apps coreai-cases bench bench-apps bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +86,9 @@ apps: $(READY)  ## Swift's and Kotlin's masks beside sam-run's on bundles: ARGS=
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
+
+coreai-cases: $(READY)  ## the published cases through Core AI's files; hours, goes on where it was; ARGS='--largest 60e9'
+	$(BIN)/python -m tests.parity.core_ai_cases --write $(ARGS)
 
 fuzz: $(READY)  ## try changed files on every reader; ARGS='--minutes 30 --only pickle --write' as needed
 	$(BIN)/python -m tests.fuzz $(ARGS)

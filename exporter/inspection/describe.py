@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
 from exporter.printable import LINE, printable

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.variants import Published, sam2
 
 REPOSITORY = "https://github.com/jinlab-imvr/Surgical-SAM-2"

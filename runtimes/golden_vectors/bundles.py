@@ -14,12 +14,12 @@ from typing import Any
 
 from exporter.bundle import travel
 from exporter.bundle.folder import seal
+from exporter.bundle.licence import Licence
 from exporter.bundle.manifest import (
     HASH,
     MANIFEST,
     SCHEMA_VERSION,
     GraphFile,
-    Licence,
     Manifest,
     Source,
     canonical,
