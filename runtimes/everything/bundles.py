@@ -12,7 +12,7 @@ from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Bytes, Floats, fit, upscaling
 from exporter.bundle.prompts import Prompts
 from exporter.errors import RequestError
-from runtimes.everything.predictor import Generator
+from runtimes.everything.predictor import Generator, Passing
 from runtimes.everything.steps.interpolation import Upscaler
 from runtimes.segmenters import Segmenter
 from runtimes.segmenters.detections import DetectionSegmenter
@@ -31,6 +31,9 @@ class SlotPredictor:
         # SAM 2's predictor is the one that pads a box as well.
         of_sam2 = rule is not None and rule.pad_with_box
         self.generator: Generator = "sam2" if of_sam2 else "sam"
+        side = self._manifest.mask.low_res_size
+        self._none = np.zeros((0, side, side), np.float32)
+        self.passing_points = self._passing_points if segmenter.rates_first else None
 
     def set_image(self, image: Bytes, /) -> None:
         """Encode (H, W, 3)."""
@@ -58,6 +61,43 @@ class SlotPredictor:
         frame = fit(size[1], size[0], self._manifest.preprocess)
         return Upscaler(*upscaling(shape, frame, how), squashed=how == "sigmoid_bilinear_once")
 
+    def _passing_points(
+        self,
+        points: npt.NDArray[np.float64],
+        multimask: bool,  # noqa: FBT001 - as `points`
+        passing: Passing,
+    ) -> tuple[Floats, Floats]:
+        """Answer clicks, and make the masks of those alone that have one that passes.
+
+        Returns:
+            Predicted IoUs (n, K), and the logits (P, h, w) of those that pass, in order.
+        """
+        if not multimask:
+            logits, ious = self.points(points, multimask)
+            return ious, logits[passing(ious)]
+        rated: list[Floats] = []
+        passed: list[Floats] = [self._none]
+        for first in range(0, len(points), self._batch):
+            ious, logits = self._passing_batch(points[first : first + self._batch], passing)
+            rated.append(ious)
+            passed.append(logits)
+        return np.concatenate(rated), np.concatenate(passed)
+
+    def _passing_batch(
+        self, points: npt.NDArray[np.float64], passing: Passing
+    ) -> tuple[Floats, Floats]:
+        tokens, count = list(self._manifest.mask.multi), len(points)
+        sets = [Prompts(((x, y),), (1,)) for x, y in np.asarray(points, np.float64).tolist()]
+
+        def wanted(iou: Floats) -> bool:
+            return bool(passing(iou[:count, tokens]).any())
+
+        logits, iou = self._segmenter.decode(sets, wanted=wanted)
+        ious = iou[:count, tokens]
+        if logits is None:
+            return ious, self._none
+        return ious, logits[:count, tokens][passing(ious)]
+
     def _answers(
         self, sets: Sequence[Prompts], earlier: Floats | None, *, multimask: bool
     ) -> tuple[Floats, Floats]:
@@ -68,6 +108,8 @@ class SlotPredictor:
             part = slice(first, first + self._batch)
             given = None if earlier is None else earlier[part]
             logits, iou = self._segmenter.decode(sets[part], given)
+            if logits is None:
+                raise RequestError("the bundle made no masks")
             for mine, rated in zip(logits[: len(sets[part])], iou, strict=False):
                 tokens = list(choose_tokens(rule, mine, rated, multimask=multimask))
                 masks.append(mine[tokens])
