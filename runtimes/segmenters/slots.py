@@ -41,12 +41,14 @@ class SlotSegmenter(Segmenter):
         load: Load | None = None,
     ) -> None:
         self.manifest = bundle.manifest
-        self._rule = slot_rule(bundle.manifest)
         ordered = [graph.spec for graph in order_graphs(bundle.manifest.graphs)]
         self._once = [spec for spec in ordered if spec.runs == "image"]
         self._each = [spec for spec in ordered if spec.runs == "prompt"]
         if not self._once or not self._each:
-            raise BundleError(f"{bundle.path} has no graph for images or none for prompts")
+            raise BundleError(
+                f"{bundle.path} has no graph for an image and one for prompts: it takes no prompts"
+            )
+        self._rule = slot_rule(bundle.manifest)
         self.rates_first = not any(tensor.name == IOU for tensor in self._each[-1].outputs)
         load = load or loader(bundle, engine, threads)
         self._loaded = {spec.name: load(spec.name) for spec in (*self._once, *self._each)}
