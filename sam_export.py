@@ -6,6 +6,7 @@
     segmenter = open_segmenter(open_bundle("bundles/mobile_sam-onnx-fp16"))
     segmenter.set_image("photo.jpg")                            # or a PIL image, or an RGB array
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
+    found = everything(segmenter, "photo.jpg", points_per_side=16)
 
 Only `export` needs torch. Importing this module imports nothing else: each name is imported when it
 is first used. Type checkers read the same names from `exporter/stubs/sam_export-stubs`.
@@ -35,6 +36,8 @@ _HOMES = {
     "exporter.targets": ("Options",),
     "exporter.bundle.masks": ("Masks",),
     "runtimes.parity": ("check_parity",),
+    "runtimes.everything": ("everything",),
+    "runtimes.everything.segments": ("Everything",),
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

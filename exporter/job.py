@@ -19,7 +19,7 @@ from exporter.calibration import RANGE_KINDS
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
-from exporter.host_rules import mask_rule, prompt_rule
+from exporter.host_rules import as_everything, is_everything, mask_rule, prompt_rule
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
@@ -79,6 +79,8 @@ class Job:
         calibration_pictures: of that folder, 1 to 128; None for all, 32 at most.
         ranges: see `exporter.calibration`.
         evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
+        everything: whether the bundle is for segmenting everything: see
+            `exporter.host_rules.as_everything`.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -109,6 +111,7 @@ class Job:
     calibration_pictures: int | None = None
     ranges: RangeKind = "min-max"
     evaluate: Path | str | None = None
+    everything: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -117,6 +120,7 @@ class Job:
         _require("Job.tensors", self.tensors, str)
         _require("Job.preprocess", self.preprocess, str)
         _require("Job.quantize_decoder", self.quantize_decoder, bool)
+        _require("Job.everything", self.everything, bool)
         if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
@@ -267,6 +271,7 @@ class Order:
             self.precision.name,
             self.options.storage(target.reads),
             str(side),
+            "everything" if is_everything(self.variant) else "",
         )
         return "-".join(filter(None, parts))
 
@@ -345,7 +350,8 @@ def settle(job: Job, variant: Variant) -> Order:
     """
     asked, precision = formats(job)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
-    prompts = prompt_rule(variant, job.batch, job.slots)
+    variant, slots = as_everything(variant, job.slots) if job.everything else (variant, job.slots)
+    prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
         if not isinstance(variant.prompting, Slots):

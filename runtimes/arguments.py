@@ -10,6 +10,7 @@ import numpy as np
 
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.printable import printable
+from runtimes.everything.options import add_everything
 from runtimes.objects import Box, Point
 from runtimes.pictures.reading import MAX_PIXELS, MAX_SIDE
 from runtimes.process import MOST_THREADS
@@ -24,6 +25,8 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 320,240 --save-logits first.npy
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 300,90,0 --point 320,240 --mask-input first.npy
   sam-run fastsam_s-onnx-fp16 dog.jpg
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything --points-per-side 16 --coco dog.json
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
@@ -85,7 +88,8 @@ def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
         "sam-run",
-        usage="sam-run BUNDLE IMAGE [prompts] [options] | sam-run BUNDLE --check",
+        usage="sam-run BUNDLE IMAGE [prompts] [options] | "
+        "sam-run BUNDLE IMAGE --everything [METHOD] [options] | sam-run BUNDLE --check",
         description="Segment a picture with a bundle on this machine, or check the bundle.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,6 +107,7 @@ def parser() -> Parser:
     _add_prompts(made)
     _add_reading(made)
     _add_files(made)
+    add_everything(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
     add(
         "--threads",
