@@ -6,6 +6,7 @@
     segmenter = open_segmenter(open_bundle("bundles/mobile_sam-onnx-fp16"))
     segmenter.set_image("photo.jpg")                            # or a PIL image, or an RGB array
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
+    found = everything(segmenter, "photo.jpg", points_per_side=16)
 
     tracker = open_tracker(open_bundle("bundles/edgetam-video-onnx-fp16"))
     tracker.start("0.jpg")
@@ -40,6 +41,8 @@ _HOMES = {
     "exporter.targets": ("Options",),
     "exporter.bundle.masks": ("Masks",),
     "runtimes.parity": ("check_parity",),
+    "runtimes.everything": ("everything",),
+    "runtimes.everything.segments": ("Everything",),
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
     "runtimes.tracker": ("Tracker", "open_tracker"),
     "runtimes.tracking.result": ("ObjectPrompt", "Tracked"),

@@ -54,6 +54,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         calibration_pictures=arguments.calibration_pictures,
         ranges=arguments.ranges,
         evaluate=arguments.evaluate,
+        everything=arguments.everything,
     )
     place = Place(
         arguments.output,

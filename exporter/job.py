@@ -19,7 +19,7 @@ from exporter.calibration import RANGE_KINDS
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
-from exporter.host_rules import mask_rule, prompt_rule, require_video
+from exporter.host_rules import as_everything, is_everything, mask_rule, prompt_rule, require_video
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
@@ -82,6 +82,8 @@ class Job:
         evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
         video: whether the bundles follow objects through videos.
         memory_slots: see `exporter.variants._video.with_memory`, as the next; None for the default.
+        everything: whether the bundle is for segmenting everything: see
+            `exporter.host_rules.as_everything`.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -115,6 +117,7 @@ class Job:
     video: bool = False
     memory_slots: int | None = None
     pointer_slots: int | None = None
+    everything: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _target_names(self.targets))
@@ -123,6 +126,7 @@ class Job:
         _require("Job.tensors", self.tensors, str)
         _require("Job.preprocess", self.preprocess, str)
         _require("Job.quantize_decoder", self.quantize_decoder, bool)
+        _require("Job.everything", self.everything, bool)
         if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
         _require("Job.precision", self.precision, str)
@@ -143,6 +147,8 @@ class Job:
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
         require_video(self.video, self.batch, self.memory_slots, self.pointer_slots)
+        if self.video and self.everything:
+            raise RequestError("--video and --everything are bundles of their own: give one")
 
     @property
     def lora_options(self) -> LoraOptions:
@@ -276,6 +282,7 @@ class Order:
             self.precision.name,
             self.options.storage(target.reads),
             str(side),
+            "everything" if is_everything(self.variant) else "",
         )
         return "-".join(filter(None, parts))
 
@@ -356,7 +363,8 @@ def settle(job: Job, variant: Variant) -> Order:
     if job.video and variant.video is None:
         variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
-    prompts = prompt_rule(variant, job.batch, job.slots)
+    variant, slots = as_everything(variant, job.slots) if job.everything else (variant, job.slots)
+    prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
         if not isinstance(variant.prompting, Slots):
@@ -378,18 +386,9 @@ def settle(job: Job, variant: Variant) -> Order:
     if job.calibration is not None:
         chosen = choose_pictures(Path(job.calibration), job.calibration_pictures)
     return Order(
-        variant,
-        asked,
-        precision,
-        prompts,
-        mask,
-        options,
-        job.ranges,
-        chosen,
-        few_bits,
-        recipe,
+        variant, asked, precision, prompts, mask, options, job.ranges, chosen, few_bits, recipe,
         None if job.evaluate is None else find_judged(Path(job.evaluate)),
-    )
+    )  # fmt: skip
 
 
 def _holding(variant: Variant, options: Options) -> Options:

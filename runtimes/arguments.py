@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.printable import printable
+from runtimes.everything.options import add_everything
 from runtimes.pictures.reading import MAX_PIXELS, MAX_SIDE
 from runtimes.process import MOST_THREADS
 from runtimes.prompt_options import Owned, Owner, box, mask_file, object_name, point, split
@@ -24,6 +25,8 @@ examples:
   sam-run fastsam_s-onnx-fp16 dog.jpg
   sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
   sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything --points-per-side 16 --coco dog.json
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
@@ -34,7 +37,7 @@ MAX_OBJECTS = 16
 """Of a video."""
 OF_VIDEO = frozenset(
     {"--object", "--max-objects", "--every", "--both-ways", "--rate", "--raw-size"}
-    | {"--coco", "--strip", "--arrays"}
+    | {"--strip", "--arrays"}
 )
 """Options that only a video takes."""
 OF_PICTURE = frozenset({"--multimask", "--save-logits"})
@@ -57,7 +60,8 @@ def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
         "sam-run",
-        usage="sam-run BUNDLE IMAGE|CLIP [prompts] [options] | sam-run BUNDLE --check",
+        usage="sam-run BUNDLE IMAGE|CLIP [prompts] [options] | "
+        "sam-run BUNDLE IMAGE --everything [METHOD] [options] | sam-run BUNDLE --check",
         description="Segment a picture with a bundle on this machine, track through a video with "
         "one exported with --video, or check the bundle.",
         epilog=EXAMPLES,
@@ -84,6 +88,7 @@ def parser() -> Parser:
     _add_reading(made)
     _add_files(made)
     _add_video(made)
+    add_everything(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
     add(
         "--threads",
@@ -203,7 +208,6 @@ def _rate(text: str) -> float:
 
 def _add_video(parser: Parser) -> None:
     add = parser.add_argument_group("of a video").add_argument
-    add("--coco", type=Path, metavar="JSON", help="masks as COCO run lengths (pycocotools' form)")
     add("--strip", type=Path, metavar="PICTURE", help="some frames side by side")
     add(
         "--arrays",

@@ -18,6 +18,7 @@ from runtimes.arguments import OF_PICTURE
 from runtimes.clips import Clip
 from runtimes.clips.opening import STDIN, Opening, open_clip
 from runtimes.engines import choose_engine
+from runtimes.everything.options import refuse_without
 from runtimes.measures import degraded
 from runtimes.objects import Asked, in_pixels, like_shares
 from runtimes.pictures.reading import Reading
@@ -45,6 +46,7 @@ def track_video(arguments: argparse.Namespace, bundle: Bundle, threads: int) -> 
     others = sorted(arguments.given & OF_PICTURE)
     if others:
         raise RequestError(f"{others[0]} is for pictures, and this bundle tracks through a video")
+    refuse_without(arguments.given, but=frozenset({"--coco"}))
     asked = plan(getattr(arguments, "ordered", ()))
     files = _files(arguments)
     check_files(files, arguments.image, asked.objects)

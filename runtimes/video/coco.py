@@ -8,47 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-import numpy as np
-
 from exporter.bundle.preprocess import Bools
+from runtimes.everything.steps.runs import coco_text, runs_of
 from runtimes.outputs import bounding_box
 from runtimes.pictures.writing import write_whole
 from runtimes.video import Result
 
 CATEGORY = 1
-_FIVE_BITS, _MORE, _SIGN, _FIRST = 0x1F, 0x20, 0x10, 48
-
-
-def run_lengths(mask: Bools) -> list[int]:
-    """Count pixels column by column: outside, inside, outside, and so on; the first may be 0."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    lengths = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return [0, *lengths] if flat.size and flat[0] else lengths
-
-
-def compress(lengths: list[int]) -> str:
-    """Spell run lengths as pycocotools does.
-
-    From the fourth on, a length is kept as its difference from the one two before. A number is
-    written five bits a character, the lowest first, with a bit for "more follow"; the sign is the
-    highest bit of the last five. A character is 48 plus these.
-    """
-    characters = []
-    for i, length in enumerate(lengths):
-        left = length - lengths[i - 2] if i > 2 else length
-        more = True
-        while more:
-            bits = left & _FIVE_BITS
-            left >>= 5
-            more = left != (-1 if bits & _SIGN else 0)
-            characters.append(chr(_FIRST + bits + (_MORE if more else 0)))
-    return "".join(characters)
 
 
 def segmentation(mask: Bools) -> dict[str, Any]:
     """Make `{"size": [height, width], "counts": "..."}` of a mask (H, W)."""
-    return {"size": list(mask.shape), "counts": compress(run_lengths(mask))}
+    height, width = mask.shape
+    return {"size": [height, width], "counts": coco_text(runs_of(mask, (0, 0), (height, width)))}
 
 
 class CocoFile:

@@ -18,7 +18,7 @@ from PIL import Image
 from runtimes.cli import main
 from runtimes.clips.opening import open_clip
 from runtimes.tracker import open_tracker
-from runtimes.video.coco import run_lengths
+from runtimes.video.coco import segmentation
 from tests.unit import small_clips, video_bundle
 from tests.unit.small_clips import FRAMES, HEIGHT, WIDTH
 
@@ -126,8 +126,8 @@ def test_an_object_begins_where_it_is_shown(run, here):
             assert ((frame, name) in rows) == mask.any()
             if mask.any():
                 row = rows[frame, name]
-                assert row["segmentation"]["size"] == [HEIGHT, WIDTH]
-                assert row["area"] == mask.sum() == sum(run_lengths(mask)[1::2])
+                assert row["segmentation"] == segmentation(mask)
+                assert row["area"] == mask.sum()
                 assert row["track_id"] == number + 1
                 x, y, width, height = row["bbox"]
                 assert mask[y : y + height, x : x + width].sum() == mask.sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtimes.video.coco import run_lengths, segmentation
+from runtimes.video.coco import segmentation
 
 
 def box():
@@ -35,8 +35,3 @@ def noise():
 )
 def test_as_pycocotools(mask, counts):
     assert segmentation(mask) == {"size": list(mask.shape), "counts": counts}
-
-
-def test_run_lengths_go_down_the_columns_and_begin_outside():
-    assert run_lengths(np.array([[1, 0], [1, 1]], bool)) == [0, 2, 1, 1]
-    assert run_lengths(np.array([[0, 0], [1, 0]], bool)) == [1, 1, 2]
