@@ -135,7 +135,7 @@ _MEMORY_32 = {
 } | {
     (ANY, MEMORY_SENSITIVITY): _BANK,
     ("object_score_logits", "psnr_db"): Floor(60.0, "one number, and it may lie near 0"),
-    ("object_score_logits", "worst_error"): Floor(1e-3, "the same"),
+    ("object_score_logits", "worst_error"): Floor(1e-3, "one number, and it may lie near 0"),
     (MASKS, LAST_IOU): Floor(0.999, "as a mask alone: a pixel flips only at the threshold"),
     (ANY, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
     (ANY, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),

@@ -32,6 +32,14 @@ def test_every_floor_is_one_that_few_bits_may_miss_or_one_that_means_broken():
         ("*", "mean_mask_iou"),
         ("masks", "mask_iou"),
         ("scores", "worst_error"),
+        # Of a video bundle, whose memory graphs are in half precision.
+        ("memory", "psnr_db"),
+        ("query", "psnr_db"),
+        ("conditioned_embeddings", "psnr_db"),
+        ("object_score_logits", "psnr_db"),
+        ("low_res_masks", "last_mask_iou"),
+        ("*", "empty_slots"),
+        ("*", "slot_order"),
     }
 
 
