@@ -224,7 +224,7 @@ def _add_everything(parser: Parser) -> None:
 
 
 def _add_storage(parser: Parser) -> None:
-    """Add what a bundle is for, the slots of earlier frames, and weights in few bits."""
+    """Add the options of bundles for everything and for videos, and of weights in few bits."""
     _add_everything(parser)
     _add_video(parser)
     add = parser.add_argument

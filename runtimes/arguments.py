@@ -23,10 +23,10 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 320,240 --save-logits first.npy
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 300,90,0 --point 320,240 --mask-input first.npy
   sam-run fastsam_s-onnx-fp16 dog.jpg
-  sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
-  sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
   sam-run mobile_sam-onnx-fp32 dog.jpg --everything --points-per-side 16 --coco dog.json
   sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
+  sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
+  sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
@@ -37,7 +37,7 @@ MAX_OBJECTS = 16
 """Of a video."""
 OF_VIDEO = frozenset(
     {"--object", "--max-objects", "--every", "--both-ways", "--rate", "--raw-size"}
-    | {"--strip", "--arrays"}
+    | {"--coco", "--strip", "--arrays"}
 )
 """Options that only a video takes."""
 OF_PICTURE = frozenset({"--multimask", "--save-logits"})
@@ -87,8 +87,8 @@ def parser() -> Parser:
     _add_prompts(made)
     _add_reading(made)
     _add_files(made)
-    _add_video(made)
     add_everything(made)
+    _add_video(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
     add(
         "--threads",
@@ -189,6 +189,13 @@ def _add_files(parser: Parser) -> None:
         "PNGs, 0 where there is nothing, 1 the first object",
     )
     add("--save-logits", type=Path, metavar="NPY", help="low_res_masks (K, h, w), float32")
+    add(
+        "--coco",
+        type=Path,
+        metavar="JSON",
+        help="masks of --everything as COCO annotations, of a video as COCO run lengths; "
+        "pycocotools reads both",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -49,17 +49,18 @@ def _work(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, a CLIP to track through, or --check")
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     if arguments.everything is not None:
         from runtimes.everything.cli import run  # a single object needs none of it
 
-        return run(arguments, _threads(arguments.threads), _facts)
-    bundle = open_bundle(arguments.bundle, arguments.verify_key)
+        return run(arguments, bundle, _threads(arguments.threads), _facts)
     if bundle.manifest.video is not None:
         from runtimes.video.cli import track_video  # a picture needs none of it
 
+        refuse_without(arguments.given - OF_VIDEO)
         return track_video(arguments, bundle, _threads(arguments.threads))
-    _require_picture(arguments)
     refuse_without(arguments.given)
+    _require_picture(arguments)
     return _segment(arguments, bundle)
 
 

@@ -159,28 +159,6 @@ def check_parity(
     return tuple(_with_arithmetic(each, kept) for each in (*tally.figures(floor), *extra))
 
 
-def _following(
-    loaded: LoadedGraph,
-    spec: GraphSpec,
-    goldens: Goldens,
-    outputs: dict[str, dict[str, Array]],
-    floors: Floors,
-) -> Iterator[Figure]:
-    """Measure whether a graph follows its prompts, or its bank, if it has one."""
-    if any(tensor.name == MASKS for tensor in spec.outputs):
-        yield _sensitivity(spec, goldens, outputs, floors)
-    if takes_bank(spec):
-        run = partial(run_canonical, loaded, spec)
-        yield from check_bank(spec, goldens, outputs, run, floors)
-
-
-def _with_host(bundle: Bundle, goldens: Goldens, load: Load, floors: Floors) -> Iterator[Figure]:
-    """Measure all graphs together, with the host's work: a picture, and a video if it has one."""
-    yield from check_end_to_end(bundle, goldens, load, floors)
-    if bundle.manifest.video is not None:
-        yield from check_chain(bundle, goldens, load, floors)
-
-
 @dataclass
 class Lowered:
     """What the lowered graphs gave so far, each on what the ones before it gave.
@@ -210,6 +188,28 @@ class Lowered:
         self.shared |= outputs[min(outputs)]
         if spec.runs == "prompt" and not last:
             self.asked = {case: self.asked.get(case, {}) | got for case, got in outputs.items()}
+
+
+def _following(
+    loaded: LoadedGraph,
+    spec: GraphSpec,
+    goldens: Goldens,
+    outputs: dict[str, dict[str, Array]],
+    floors: Floors,
+) -> Iterator[Figure]:
+    """Measure whether a graph follows its prompts, or its bank, if it has one."""
+    if any(tensor.name == MASKS for tensor in spec.outputs):
+        yield _sensitivity(spec, goldens, outputs, floors)
+    if takes_bank(spec):
+        run = partial(run_canonical, loaded, spec)
+        yield from check_bank(spec, goldens, outputs, run, floors)
+
+
+def _with_host(bundle: Bundle, goldens: Goldens, load: Load, floors: Floors) -> Iterator[Figure]:
+    """Measure all graphs together, with the host's work: a picture, and a video if it has one."""
+    yield from check_end_to_end(bundle, goldens, load, floors)
+    if bundle.manifest.video is not None:
+        yield from check_chain(bundle, goldens, load, floors)
 
 
 def _with_arithmetic(figure: Figure, loaded: Mapping[str, LoadedGraph]) -> Figure:
