@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint apps bench bench-apps bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint apps coreai-cases bench bench-apps bench-everything bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,11 +24,13 @@ demo: $(READY)  ## export the embedded model to all three targets, segment the s
 	$(BIN)/sam-run $(DEMO)/demo-coreml-fp16 $(SAMPLE) --point 181,319 -o $(DEMO)/overlay-click.png
 	$(BIN)/sam-run $(DEMO)/demo-tflite-fp16 $(SAMPLE) --box 255,305,525,479 -o $(DEMO)/overlay-box.png
 	$(BIN)/sam-run $(DEMO)/demo-onnx-fp16 $(SAMPLE) --point 444,154 --multimask -o $(DEMO)/overlay-multimask.png
+	$(BIN)/sam-run $(DEMO)/demo-onnx-fp16 $(SAMPLE) --everything --points-per-side 16 --stability-score-offset 0.2 \
+		-o $(DEMO)/overlay-everything.png --coco $(DEMO)/everything.json
 	$(BIN)/sam-bench $(DEMO)/demo-coreml-fp16 $(DEMO)/demo-tflite-fp16 $(DEMO)/demo-onnx-fp16 --device host \
 		--runs 20 --seconds 0.5 --warmup 1 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench check --budget host --profile demo-tflite-fp16 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
-	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png and report.html."
+	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png, overlay-everything.png and report.html."
 
 test: $(READY)  ## the whole test suite, on two workers; `pytest` alone runs it on one
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -43,6 +45,11 @@ bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(BIN)/python -m profiles.lab.bench --write
 	$(MAKE) bench-host
 	$(MAKE) bench-apps
+
+bench-everything: $(READY)  ## recall of every way to segment everything, on 100 scenes; 20 minutes, resumable; writes profiles/results/everything.md
+	test -d build/demo-onnx-fp32-everything || $(BIN)/sam-export --target onnx --precision fp32 --everything --output build
+	$(BIN)/python -m profiles.lab.everything --write $(ARGS)
+	$(BIN)/python -m profiles.lab.everything.decoder
 
 bench-apps: $(READY)  ## preparing a picture and upscaling a mask in Swift and Kotlin beside Pillow and numpy; needs swift, java
 	$(BIN)/python -m tests.unit.runtimes.app_speed --write $(ARGS)
@@ -86,6 +93,9 @@ apps: $(READY)  ## Swift's and Kotlin's masks beside sam-run's on bundles: ARGS=
 bench-runner: $(READY)  ## the Android runner's overhead against a bare loop; after `make demo`
 	$(BIN)/python -m profiles.lab.bench.runner $(DEMO)/demo-onnx-fp16 $(DEMO)/demo-tflite-fp16 \
 		--write profiles/results/runner-overhead.md
+
+coreai-cases: $(READY)  ## the published cases through Core AI's files; hours, goes on where it was; ARGS='--largest 60e9'
+	$(BIN)/python -m tests.parity.core_ai_cases --write $(ARGS)
 
 fuzz: $(READY)  ## try changed files on every reader; ARGS='--minutes 30 --only pickle --write' as needed
 	$(BIN)/python -m tests.fuzz $(ARGS)

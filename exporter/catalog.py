@@ -5,7 +5,7 @@ An entry is imported when it is asked for, so a missing toolkit breaks only what
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from exporter.closest import unknown
 
 def names(package: str) -> tuple[str, ...]:
     """List the entries of a catalogue folder, sorted; a name that starts with `_` is no entry."""
-    folder = Path(str(importlib.import_module(package).__file__)).parent
+    spec = importlib.util.find_spec(package)  # the package itself need not be imported
+    if spec is None or not spec.origin:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    folder = Path(spec.origin).parent
     files = {p.stem for p in folder.glob("*.py")}
     folders = {p.parent.name for p in folder.glob("*/__init__.py")}
     return tuple(sorted(n for n in files | folders if not n.startswith("_")))

@@ -213,8 +213,19 @@ def _add_kept(parser: Parser) -> None:
     )
 
 
+def _add_everything(parser: Parser) -> None:
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="the bundle for sam-run --everything: two slots (--max-points 3 for SAM 2's boxes), "
+        "no earlier mask; the decoder's first layer sees the image once a picture, and masks are "
+        "made for prompts alone whose predicted IoU passes",
+    )
+
+
 def _add_storage(parser: Parser) -> None:
-    """Add the options of slots that hold earlier frames, and of weights in few bits."""
+    """Add the options of bundles for everything and for videos, and of weights in few bits."""
+    _add_everything(parser)
     _add_video(parser)
     add = parser.add_argument
     add(

@@ -42,6 +42,8 @@ SEED = 20_000_000
 """A held-out scene, not used to train the demo model."""
 SCENE = "scene"
 """Case name of a graph that takes no prompt."""
+CLICK = "click"
+"""Word in the names of cases that click once."""
 PADDED = "scene_padded"
 """Case name of a padded picture; it sorts after `SCENE`, whose outputs feed other cases."""
 
@@ -154,18 +156,46 @@ def record(
     recorder = Recorder(subject or SceneSubject(seed, input_size(ordered)), rule, mask)
     goldens: Arrays = {}
     first: dict[str, dict[str, Floats]] = {}
+    clicks: dict[str, dict[str, dict[str, Floats]]] = {}
     for at, graph in enumerate(ordered):
         name, earlier = graph.spec.name, feeds(graph, ordered[:at])
-        shared: Arrays = {each: first[feed.graph][each] for each, feed in earlier.items()}
+        asked = {each: feed.graph for each, feed in earlier.items() if feed.graph in clicks}
+        shared: Arrays = {
+            each: first[feed.graph][each] for each, feed in earlier.items() if each not in asked
+        }
+        if asked:
+            goldens |= _answered(graph, shared, {each: clicks[at] for each, at in asked.items()})
+            continue
         own: Arrays = {}
         if any(tensor.name == "image" for tensor in graph.spec.inputs):
             (shared if len(ordered) == 1 else own)["image"] = recorder.subject.image
         runs = {each.case: each for each in recorder.runs(graph, shared | own)}
         first[name] = runs[min(runs)].outputs
+        if graph.spec.runs == "prompt":
+            clicks[name] = {case: ran.outputs for case, ran in runs.items() if CLICK in case}
         goldens |= {key(name, SHARED, each): array for each, array in shared.items()}
         for case, ran in runs.items():
             for each, array in (own | ran.inputs | ran.outputs).items():
                 goldens[key(name, case, each)] = array
+    return goldens
+
+
+def _answered(
+    graph: Graph, shared: Arrays, asked: Mapping[str, Mapping[str, Mapping[str, Floats]]]
+) -> Arrays:
+    """Record a graph that goes on from prompts that another took: a case for each click.
+
+    Args:
+        graph: any.
+        shared: inputs of all cases.
+        asked: of its other inputs: case of the graph that gives it -> that graph's outputs.
+    """
+    name = graph.spec.name
+    goldens = {key(name, SHARED, each): array for each, array in shared.items()}
+    for case in next(iter(asked.values())):
+        given: Arrays = {each: outputs[case][each] for each, outputs in asked.items()}
+        for each, array in (given | run(graph, shared | given)).items():
+            goldens[key(name, case, each)] = array
     return goldens
 
 

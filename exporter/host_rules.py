@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
@@ -9,6 +11,11 @@ from exporter.printable import quote
 from exporter.variants import Slots, Variant, variants
 
 DEFAULT_SLOTS = 8
+EVERYTHING = ("image_encoder", "image_side", "token_decoder", "mask_head")
+"""Graphs of a bundle for segmenting everything."""
+_EVERYTHING_SLOTS = 2
+_OTHER_DECODERS = frozenset({"sam_hq", "efficient_sam"})
+"""Families whose masks are made of more than the transformer's outputs, or of less."""
 
 
 def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> PromptRule | None:
@@ -40,6 +47,34 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
         pad_with_box=rule.pad_with_box,
         most_slots=rule.most,
     )
+
+
+def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
+    """Give a variant the graphs for segmenting everything, and as many slots as that needs.
+
+    The decoder is two graphs, so that masks are made for prompts alone whose predicted IoU passes,
+    and the image side of its first layer is a graph of its own, once a picture. It takes no earlier
+    mask: that would change the image side.
+
+    Args:
+        variant: any.
+        slots: None for 2: a click, and what pads it.
+
+    Raises:
+        RequestError: its decoder has another form.
+    """
+    rule = variant.prompting
+    if not isinstance(rule, Slots) or not rule.takes_mask or variant.family in _OTHER_DECODERS:
+        raise RequestError(
+            f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
+        )
+    rule = dataclasses.replace(rule, takes_mask=False, graphs=EVERYTHING)
+    return dataclasses.replace(variant, prompting=rule), slots or _EVERYTHING_SLOTS
+
+
+def is_everything(variant: Variant) -> bool:
+    """Tell whether a variant has the graphs of `as_everything`."""
+    return variant.prompting.graphs == EVERYTHING
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:

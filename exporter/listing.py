@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter import targets
+from exporter import catalog
 from exporter.precision import names as precision_names
 from exporter.precision import precisions
 from exporter.variants import variants
 
+TARGETS = "exporter.targets"
+"""The catalogue of targets, not imported: each takes longer than this table."""
 COUNTED = Path(__file__).with_name("variants") / "counted.json"
 SHOWN = "fp16"
 """The precision whose sizes the tables show: the default."""
@@ -35,7 +37,7 @@ def rows() -> list[dict[str, Any]]:
     `multiply_accumulates` is graph -> number in one call with batch 1 and 8 slots; `bundle_bytes`
     is TARGET-PRECISION -> bytes of the graphs' files, for the bundles that were measured.
     """
-    counts, names = read_counts(), list(targets.names())
+    counts, names = read_counts(), list(catalog.names(TARGETS))
     precisions = list(precision_names())
     data = []
     for variant in variants().values():
@@ -63,7 +65,7 @@ def listing(*, as_json: bool) -> str:
     table = [HEAD, *map(_cells, data)]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
-    order = ", ".join(targets.names())
+    order = ", ".join(catalog.names(TARGETS))
     notes = (
         "GMACs: 10^9 multiply-accumulates in one call of each graph, image_encoder + mask_decoder "
         "if there are two.",
@@ -122,7 +124,7 @@ def sizes(row: Mapping[str, Any], between: str) -> str:
 
 def readme_table(data: Iterable[Mapping[str, Any]]) -> str:
     """Format the README's table of variants."""
-    order = ", ".join(targets.names())
+    order = ", ".join(catalog.names(TARGETS))
     head = ["variant", "parameters", "GMACs", "input", f"{SHOWN} MB ({order})", "licence"]
     lines: list[Sequence[str]] = [[*head, "checkpoint"], ["---"] * (len(head) + 1)]
     for row in data:

@@ -6,7 +6,7 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_S = 0.3
 """After which an end that got lost is raised again."""
 _TERMINABLE = (signal.SIG_DFL,)
+_IMPORT = "<frozen importlib._bootstrap>"
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,44 +35,70 @@ def terminable() -> Iterator[None]:
 
     The program `timeout` sends it twice, to us and to our group: the second one would stop the
     clean-up that the first began. Libraries lose or change what is raised while they run: a
-    destructor drops it, a C++ module that is being imported makes an ImportError of it. So it is
-    raised again until the block ends, and the block ends with it whatever came of it. Ctrl-C may
-    come several times; an error that it turned into is Ctrl-C as well. Changes nothing for a signal
-    that our parent ignores, nor in a thread, where Python cannot handle signals.
+    destructor drops it, a C++ module that is being imported makes an ImportError of it, or aborts
+    the process. So it is raised again until the block ends, never during an import, and the block
+    ends with it whatever came of it. Ctrl-C may come several times; an error that it turned into is
+    Ctrl-C as well. Changes nothing for a signal that our parent ignores, nor in a thread, where
+    Python cannot handle signals.
     """
-    before, came = _handled_here(_TERMINABLE), list[type[KeyboardInterrupt]]()
-    over = _thread.allocate_lock()
-    over.acquire()
-
-    def terminate(number: int, frame: Any) -> None:
-        if Terminated not in came:
-            came.append(Terminated)
-            # Not a `Thread`: it takes locks that the code that was stopped here may hold.
-            with suppress(RuntimeError):  # no thread can be started
-                _thread.start_new_thread(_send_again, (over,))
-            raise Terminated
-        if not _is_ending():
-            raise Terminated
-
-    def interrupt(number: int, frame: Any) -> None:
-        came.append(KeyboardInterrupt)
-        raise KeyboardInterrupt
-
+    before, ends = _handled_here(_TERMINABLE), _Ends(sys._getframe(2))
     hook = sys.unraisablehook
     # A lost end is told of by nobody.
     sys.unraisablehook = lambda lost: None if _is_end(lost.exc_value) else hook(lost)
     try:
         for number in before:
-            signal.signal(number, terminate if number == signal.SIGTERM else interrupt)
+            mine = ends.terminate if number == signal.SIGTERM else ends.interrupt
+            signal.signal(number, mine)
         yield
-        _raise_last(came, only=Terminated)
+        _raise_last(ends.came, only=Terminated)
     except Exception as error:
-        _raise_last(came, cause=error)
+        _raise_last(ends.came, cause=error)
         raise
     finally:
-        over.release()
+        ends.over.release()
         _put_back(before)
         sys.unraisablehook = hook
+
+
+class _Ends:
+    """The handlers of a block.
+
+    Attributes:
+        came: the ends that came, in order.
+        over: held until the block is over.
+        outside: the frame of the block.
+    """
+
+    def __init__(self, outside: Any) -> None:
+        self.came = list[type[KeyboardInterrupt]]()
+        self.outside = outside
+        self.over = _thread.allocate_lock()
+        self.over.acquire()
+
+    def terminate(self, number: int, frame: Any) -> None:
+        if Terminated not in self.came:
+            self.came.append(Terminated)
+            sent = _start(_send_again, self.over)
+            if not (sent and self._is_importing(frame)):
+                raise Terminated
+        elif not _is_ending() and not self._is_importing(frame):
+            raise Terminated
+
+    def interrupt(self, number: int, frame: Any) -> None:
+        self.came.append(KeyboardInterrupt)
+        if not (self._is_importing(frame) and _start(_send_later, self.over)):
+            raise KeyboardInterrupt
+
+    def _is_importing(self, frame: Any) -> bool:
+        """Tell whether the frame runs in an import that began in the block.
+
+        Modules of C++ end the process with SIGABRT if their start is stopped.
+        """
+        while frame is not None and frame is not self.outside:
+            if frame.f_code.co_filename == _IMPORT:
+                return True
+            frame = frame.f_back
+        return False
 
 
 def _raise_last(
@@ -84,10 +111,28 @@ def _raise_last(
         raise came[-1] from cause
 
 
+def _start(send: Callable[[_thread.LockType], None], over: _thread.LockType) -> bool:
+    """Start to send a signal again; false if no thread can be started."""
+    # Not a `Thread`: it takes locks that the code that was stopped here may hold.
+    with suppress(RuntimeError):
+        _thread.start_new_thread(send, (over,))
+        return True
+    return False
+
+
 def _send_again(over: _thread.LockType) -> None:
     """Send SIGTERM to the main thread every now and then until the block is over."""
     while not over.acquire(timeout=AGAIN_S):
         _thread.interrupt_main(signal.SIGTERM)
+    over.release()  # to whoever else waits for it
+
+
+def _send_later(over: _thread.LockType) -> None:
+    """Send SIGINT to the main thread once, if the block is not over by then."""
+    if over.acquire(timeout=AGAIN_S):
+        over.release()
+    else:
+        _thread.interrupt_main(signal.SIGINT)
 
 
 def _is_ending() -> bool:

@@ -155,7 +155,7 @@ class IosBench:
         need = 2 * size + MARGIN
         if free is not None and need > free:
             raise NoSpaceError(
-                f"{self.facts.device} is full: {need // 2**20 + 1} MB are needed and "
+                f"the device is full: {need // 2**20 + 1} MB are needed and "
                 f"{free // 2**20} MB are free: free some, or try `sam-bench clean --device "
                 f"{self.facts.device}`"
             )

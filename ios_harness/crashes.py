@@ -33,21 +33,21 @@ def ending(logs: Sequence[Path], doing: str) -> RunnerError:
         logs: what the system wrote about it, newest last.
         doing: the runner's last word on what it did; empty if it said none.
     """
-    while_ = f" while {printable(doing, 120)}" if doing else ""
+    during = f" during {printable(doing, 120)}" if doing else ""
     for path in reversed(logs):
         head, body = _read(path)
         if path.name.startswith(JETSAM):
             reason = _jetsam(body)
             if reason:
                 return MemoryLimitError(
-                    f"the system ended the runner for its memory ({reason}){while_}: its log is "
+                    f"the system ended the runner for its memory ({reason}){during}: its log is "
                     f"{path}; measure a smaller bundle or precision"
                 )
             continue
         if text_at(head, "app_name") in ("", EXECUTABLE):
-            return CrashError(f"the runner crashed ({_why(body)}){while_}: its log is {path}")
+            return CrashError(f"the runner crashed ({_why(body)}){during}: its log is {path}")
     return RunnerError(
-        f"the runner ended without an answer{while_}, and the device has no crash log of it: look "
+        f"the runner ended without an answer{during}, and the device has no crash log of it: look "
         "at Settings > Privacy & Security > Analytics & Improvements > Analytics Data"
     )
 

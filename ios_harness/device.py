@@ -67,7 +67,7 @@ class IosDevice:
     def facts(self) -> DeviceFacts:
         """Read what the device is, by a first start of the runner. UnusableError says why not."""
         if self._facts is None:
-            with locked(self.transport.identity.udid), self._undone():
+            with self._named(), locked(self.transport.identity.udid), self._undone():
                 self._facts = self._known(self._look(self._exchange()))
         return self._facts
 
@@ -82,7 +82,7 @@ class IosDevice:
 
     def clean(self) -> int:
         """Remove everything of ours from it but the app; the bytes that were freed."""
-        with locked(self.transport.identity.udid), self._undone():
+        with self._named(), locked(self.transport.identity.udid), self._undone():
             exchange = self._exchange()
             exchange.demand_runner()
             freed = exchange.ask(CLEAN).answer.freed_bytes
@@ -99,14 +99,22 @@ class IosDevice:
                     look = self._look(exchange)
                     if look.state.low_power:
                         raise LowPowerError(
-                            f"{self.name}: low-power mode is on, so its clocks are held back: turn "
-                            "it off in Settings > Battery"
+                            "low-power mode is on, so its clocks are held back: turn it off in "
+                            "Settings > Battery"
                         )
                     self._facts = self._known(look)
                     yield IosBench(exchange, self._facts, method, look)
             finally:
                 with uninterrupted():
                     self.leave()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the device's name before an error, as `collect` does after `open`."""
+        try:
+            yield
+        except (DeviceError, RequestError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
 
     def _exchange(self) -> Exchange:
         return Exchange(self.transport, self.name)

@@ -66,7 +66,7 @@ class Exchange:
             return
         app = runner_app()
         if app is None:
-            raise NoRunnerError(f"{self.name}: {NO_RUNNER}")
+            raise NoRunnerError(NO_RUNNER)
         LOG.info("%s: installing %s", self.name, app.name)
         self.transport.install(app)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.arguments import Parser, unicode_path
 from profiles import kinds
+from profiles.everything import add_mode
 from profiles.method import add_method
 from profiles.pages import pages
 from profiles.store import DEFAULT
@@ -65,6 +66,7 @@ def measuring() -> Parser:
         "pymobiledevice3:UDID, mac, or SERIAL, AVD or UDID alone; repeatable (default: host)",
     )
     add("--label", default="", metavar="TEXT", help="a word to find these results by")
+    add_mode(made)
     add_method(made)
     _add_kind_options(made)
     _add_common(made)

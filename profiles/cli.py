@@ -21,7 +21,7 @@ from exporter.errors import RequestError
 from exporter.printable import one_line, printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
-from profiles import kinds, logs, tables
+from profiles import everything, kinds, logs, tables
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
 from profiles.method import EACH, read_method
@@ -62,6 +62,8 @@ def _expect_bundle(first: str) -> None:
 
 
 def _measure(arguments: Arguments) -> int:
+    if arguments.mode == everything.EVERYTHING:
+        return _measure_everything(arguments)
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
         # Names first: a misspelt device should not wait for the hashes of a large bundle.
@@ -90,6 +92,16 @@ def _measure(arguments: Arguments) -> int:
     for device, error in outcome.failures:
         _say_error(f"{device}: {error}")
     return max((error.exit_status for _, error in outcome.failures), default=0)
+
+
+def _measure_everything(arguments: Arguments) -> int:
+    bundles = tuple(open_bundle(path) for path in arguments.bundles)
+    rows = everything.measure(arguments, bundles)
+    if arguments.json:
+        _print_json({"everything": rows})
+    else:
+        print(everything.shown(rows))
+    return 0
 
 
 def _by_each(

@@ -30,7 +30,9 @@ def measured(summaries: Sequence[Summary]) -> str:
     parts = []
     for device in devices:
         own = [s for s in summaries if f"{s.device} ({s.device_name})" == device]
-        marks = [one_line(f"{s.bundle}: {mark}") for s in own for mark in s.marks]
+        marks = [
+            one_line(f"{s.called}: {mark}") for s in own for mark in (*s.marks, *cold_loads(s))
+        ]
         parts += [
             one_line(f"{device}:"),
             _timed(own),
@@ -68,23 +70,43 @@ def placement_cells(v: Verdict) -> tuple[str, ...]:
 
 
 def _timed(summaries: Sequence[Summary]) -> str:
-    head = ("bundle", "class", "graph", "p50 ms (95 %)", "p90", "p99", "first", "load")
+    head = ("bundle", "class", "delegate", "graph", "p50 ms (95 %)", "p90", "p99", "first", "load")
     rows = []
     for s in summaries:
         for graph in s.graphs:
             cells = _graph_cells(graph.ms, graph.first_ms, graph.load_ms)
-            rows.append((s.bundle, s.device_class, graph.graph, *cells))
+            rows.append((s.bundle, s.device_class, s.delegate, graph.graph, *cells))
     return table(head, rows)
+
+
+def cold_loads(s: Summary) -> Iterable[str]:
+    """Say what the first load of each graph took, where the device compiles it."""
+    for graph in s.graphs:
+        if graph.cold_load_ms is not None:
+            yield (
+                f"the first load of {graph.graph} on the device, which compiles it, took "
+                f"{number(graph.cold_load_ms)} ms; later ones {number(graph.load_ms)}"
+            )
 
 
 def felt(summaries: Sequence[Summary]) -> str:
     """First mask, click and memory of each bundle on one device."""
-    head = ("id", "bundle", "class", "first mask ms", "click ms", "peak MB", "bundle MB")
+    head = (
+        "id",
+        "bundle",
+        "class",
+        "delegate",
+        "first mask ms",
+        "click ms",
+        "peak MB",
+        "bundle MB",
+    )
     rows = [
         (
             s.id,
             s.bundle,
             s.device_class,
+            s.delegate,
             with_interval(s.first_mask_ms),
             with_interval(s.click_ms),
             number(s.peak_mb),
@@ -97,7 +119,7 @@ def felt(summaries: Sequence[Summary]) -> str:
 
 def listing(profiles: Sequence[Profile]) -> str:
     """`sam-bench list`."""
-    head = ("id", "created", "class", "device", "model", "bundle", "repeats", "label")
+    head = ("id", "created", "class", "device", "model", "bundle", "delegate", "repeats", "label")
     return table(
         head,
         [
@@ -108,6 +130,7 @@ def listing(profiles: Sequence[Profile]) -> str:
                 p.device.device,
                 p.device.model or p.device.soc or NOTHING,
                 p.bundle.name,
+                p.method.delegate,
                 str(len(p.repeats)),
                 p.label or NOTHING,
             )
@@ -165,12 +188,13 @@ def comparison(found: Comparison) -> str:
 
 def budget(rows: Sequence[Judged]) -> str:
     """`sam-bench check`."""
-    head = ("bundle", "device", "class", "limit", "measured", "at most", "verdict")
+    head = ("bundle", "delegate", "device", "class", "limit", "measured", "at most", "verdict")
     return table(
         head,
         [
             (
                 row.bundle,
+                row.delegate,
                 row.device,
                 row.device_class,
                 row.measure,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.printable import printable
+from runtimes.everything.options import add_everything
 from runtimes.pictures.reading import MAX_PIXELS, MAX_SIDE
 from runtimes.process import MOST_THREADS
 from runtimes.prompt_options import Owned, Owner, box, mask_file, object_name, point, split
@@ -22,6 +23,8 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 320,240 --save-logits first.npy
   sam-run mobile_sam-onnx-fp32 dog.jpg --point 300,90,0 --point 320,240 --mask-input first.npy
   sam-run fastsam_s-onnx-fp16 dog.jpg
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything --points-per-side 16 --coco dog.json
+  sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
   sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
   sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
   sam-run mobile_sam-onnx-fp32 --check
@@ -57,7 +60,8 @@ def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
         "sam-run",
-        usage="sam-run BUNDLE IMAGE|CLIP [prompts] [options] | sam-run BUNDLE --check",
+        usage="sam-run BUNDLE IMAGE|CLIP [prompts] [options] | "
+        "sam-run BUNDLE IMAGE --everything [METHOD] [options] | sam-run BUNDLE --check",
         description="Segment a picture with a bundle on this machine, track through a video with "
         "one exported with --video, or check the bundle.",
         epilog=EXAMPLES,
@@ -83,6 +87,7 @@ def parser() -> Parser:
     _add_prompts(made)
     _add_reading(made)
     _add_files(made)
+    add_everything(made)
     _add_video(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
     add(
@@ -184,6 +189,13 @@ def _add_files(parser: Parser) -> None:
         "PNGs, 0 where there is nothing, 1 the first object",
     )
     add("--save-logits", type=Path, metavar="NPY", help="low_res_masks (K, h, w), float32")
+    add(
+        "--coco",
+        type=Path,
+        metavar="JSON",
+        help="masks of --everything as COCO annotations, of a video as COCO run lengths; "
+        "pycocotools reads both",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -203,7 +215,6 @@ def _rate(text: str) -> float:
 
 def _add_video(parser: Parser) -> None:
     add = parser.add_argument_group("of a video").add_argument
-    add("--coco", type=Path, metavar="JSON", help="masks as COCO run lengths (pycocotools' form)")
     add("--strip", type=Path, metavar="PICTURE", help="some frames side by side")
     add(
         "--arrays",

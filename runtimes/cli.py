@@ -20,6 +20,7 @@ from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
 from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, OF_VIDEO, parser
 from runtimes.engines import choose_engine
+from runtimes.everything.options import refuse_without
 from runtimes.measures import degraded, describe, new_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
 from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
@@ -49,10 +50,16 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, a CLIP to track through, or --check")
     bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    if arguments.everything is not None:
+        from runtimes.everything.cli import run  # a single object needs none of it
+
+        return run(arguments, bundle, _threads(arguments.threads), _facts)
     if bundle.manifest.video is not None:
         from runtimes.video.cli import track_video  # a picture needs none of it
 
+        refuse_without(arguments.given - OF_VIDEO)
         return track_video(arguments, bundle, _threads(arguments.threads))
+    refuse_without(arguments.given)
     _require_picture(arguments)
     return _segment(arguments, bundle)
 
@@ -66,6 +73,10 @@ def _require_picture(arguments: argparse.Namespace) -> None:
     others = sorted(arguments.given & OF_VIDEO)
     if others:
         raise RequestError(f"{others[0]} is for videos, {takes}")
+
+
+def _facts(bundle: Bundle, engine: str | None, picture: Picture) -> dict[str, Any]:
+    return _report(bundle, choose_engine(bundle.manifest.target, engine).name, picture)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -134,7 +134,7 @@ def check_parity(
         check_facts(manifest, goldens)
     tally = Tally(manifest.mask.threshold)
     extra: list[Figure] = []
-    given: dict[str, Array] = {}
+    lowered = Lowered()
     graphs = order_graphs(manifest.graphs)
     kept: dict[str, LoadedGraph] = {}
     for at, graph in enumerate(graphs):
@@ -147,15 +147,47 @@ def check_parity(
             _compare(tally, spec.name, spec, goldens, case, got)
         extra += _following(loaded, spec, goldens, outputs, floor)
         fed = feeds(graph, earlier)
-        for case in _fed_cases(spec, goldens, fed) if fed else []:
-            got = _run(loaded, spec, goldens, case, {name: given[name] for name in fed})
+        for case in lowered.cases(spec, goldens, fed):
+            instead = lowered.inputs(case, fed)
+            outputs[case] = got = _run(loaded, spec, goldens, case, instead)
             shown = {name: array for name, array in got.items() if name == MASKS} or got
             _compare(tally, chain(graph, earlier), spec, goldens, case, shown)
-        given |= outputs[cases[0]]
+        lowered.add(spec, outputs, last=graph is graphs[-1])
         del outputs
     if load is None:  # a device runs graphs alone; the rules of the host are not its own
         extra += _with_host(bundle, goldens, kept.__getitem__, floor)
     return tuple(_with_arithmetic(each, kept) for each in (*tally.figures(floor), *extra))
+
+
+@dataclass
+class Lowered:
+    """What the lowered graphs gave so far, each on what the ones before it gave.
+
+    Attributes:
+        shared: outputs of each graph in its first case, by name.
+        asked: of graphs that run once a prompt: case -> outputs, for the graph that goes on.
+    """
+
+    shared: dict[str, Array] = field(default_factory=dict)
+    asked: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+    def cases(self, spec: GraphSpec, goldens: Goldens, fed: Mapping[str, Feed]) -> list[str]:
+        """List the cases of a graph that earlier graphs feed as its goldens do."""
+        names = goldens.cases(spec.name) if fed else []
+        answered = set().union(*self.asked.values())
+        own = [name for name in fed if name not in answered]
+        return [c for c in names if not any(goldens.owns(spec.name, c, name) for name in own)]
+
+    def inputs(self, case: str, fed: Mapping[str, Feed]) -> dict[str, Array]:
+        """Select what earlier graphs gave for a case."""
+        given = self.shared | self.asked.get(case, {})
+        return {name: given[name] for name in fed}
+
+    def add(self, spec: GraphSpec, outputs: Mapping[str, dict[str, Array]], *, last: bool) -> None:
+        """Keep a graph's outputs for the graphs after it."""
+        self.shared |= outputs[min(outputs)]
+        if spec.runs == "prompt" and not last:
+            self.asked = {case: self.asked.get(case, {}) | got for case, got in outputs.items()}
 
 
 def _following(
@@ -202,12 +234,6 @@ def floors_of(manifest: Manifest, row: str = "") -> Floors:
         return partial(floor_of, row)
     written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
     return lambda graph, output, measure: written.get((graph, output, measure))
-
-
-def _fed_cases(spec: GraphSpec, goldens: Goldens, fed: Mapping[str, Feed]) -> list[str]:
-    """List the cases without an array of their own for an input that earlier graphs give."""
-    cases = goldens.cases(spec.name)
-    return [c for c in cases if not any(goldens.owns(spec.name, c, name) for name in fed)]
 
 
 def _run(

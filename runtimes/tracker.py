@@ -23,7 +23,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.preprocess import fit, image_input, resized_size
 from exporter.bundle.prompts import Prompts, check
 from exporter.errors import ImageError, PromptError, RequestError
-from exporter.printable import printable, quote, some
+from exporter.printable import quote, some
 from runtimes.engines import Load
 from runtimes.pictures import Picture
 from runtimes.pictures.arrays import Given, as_picture
@@ -33,7 +33,7 @@ from runtimes.tracking.bank import Bank, View
 from runtimes.tracking.decide import Found, Rules
 from runtimes.tracking.follow import Followed, Network, Scene
 from runtimes.tracking.graphs import VideoGraphs, read_host_data, video_rule
-from runtimes.tracking.result import Prompt, Tracked, as_prompt
+from runtimes.tracking.result import ObjectPrompt, Tracked, as_prompt
 
 MAX_OBJECTS = 16
 
@@ -115,9 +115,12 @@ class Tracker:
                 a camera.
 
         Raises:
+            RequestError: a number is none.
             ImageError: no picture, or one that cannot be read.
         """
         picture = as_picture(frame)
+        if frames is not None and _whole(frames) < 1:
+            raise RequestError(f"a video has a frame at least, not {frames}")
         self.reset()
         self._take(picture, View(_whole(number), 1, frames))
 
@@ -145,12 +148,12 @@ class Tracker:
         """
         return self.show(name, as_prompt(points, labels, box, mask))
 
-    def show(self, name: str, prompt: Prompt) -> Tracked:
-        """Do as `add_object`, for a prompt that is already a `Prompt`."""
+    def show(self, name: str, prompt: ObjectPrompt) -> Tracked:
+        """Do as `add_object`, for a prompt that is already a `ObjectPrompt`."""
         view = self._require_view()
         if name in self._objects:
             raise PromptError(
-                f"object {printable(name)!r} is followed already: correct(...) changes its mask, "
+                f"object {quote(name)} is followed already: correct(...) changes its mask, "
                 "remove(...) forgets it"
             )
         self._check({name: prompt})
@@ -160,7 +163,7 @@ class Tracker:
         self,
         frame: Given,
         number: int | None = None,
-        prompts: Mapping[str, Prompt] | None = None,
+        prompts: Mapping[str, ObjectPrompt] | None = None,
         objects: Collection[str] | None = None,
     ) -> dict[str, Tracked]:
         """Make a frame the current one and find every object on it.
@@ -230,7 +233,7 @@ class Tracker:
         self._find(name)
         del self._objects[name]
 
-    def _prompted(self, name: str, prompt: Prompt) -> Found:
+    def _prompted(self, name: str, prompt: ObjectPrompt) -> Found:
         """Find an object by a prompt; it is not known as new until that worked."""
         one = self._objects.get(name) or Followed(name, self._network, self._bank())
         scene = self._encoded()
@@ -265,8 +268,11 @@ class Tracker:
             self._scene = Scene(self._view, encoded, where)
         return self._scene
 
-    def _check(self, prompts: Mapping[str, Prompt]) -> None:
+    def _check(self, prompts: Mapping[str, ObjectPrompt]) -> None:
         """PromptError, before a graph runs, if a prompt cannot be taken."""
+        for name in map(_any, prompts):
+            if not isinstance(name, str) or not name:
+                raise PromptError(f"an object's name is a text, not {quote(name)}")
         new = [name for name in prompts if name not in self._objects]
         if len(self._objects) + len(new) > self._most:
             each = self.bank_bytes / 2**20
@@ -318,9 +324,13 @@ class Tracker:
         )  # fmt: skip
 
 
+def _any(given: object) -> object:
+    return given
+
+
 def _whole(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
-        raise RequestError(f"a frame's number is a whole number, not {quote(number)}")
+        raise RequestError(f"frames are counted in whole numbers, not by {quote(number)}")
     return int(number)
 
 

@@ -45,7 +45,8 @@ def detect(outputs: Mapping[str, Array], rule: DetectionRule, size: Size) -> Fou
         boxes in pixels of the input.
     """
     scores = outputs["scores"][0]
-    above = np.flatnonzero(scores > rule.confidence)
+    finite = np.isfinite(outputs["boxes"][0]).all(axis=1)
+    above = np.flatnonzero(finite & (scores > rule.confidence))
     order = above[np.argsort(-scores[above], kind="stable")]
     boxes: Floats = outputs["boxes"][0][order]
     kept = suppress(boxes, rule)

@@ -199,11 +199,16 @@ def replays(
     Yields:
         The name of each case, which begins with `after_`, what it asks and its answer.
     """
-    for spec in (graph.spec for graph in manifest.graphs):
+    specs = [graph.spec for graph in manifest.graphs]
+    # A decoder of two graphs gives the masks in one and their scores in another, in the same case.
+    makers = {tensor.name: spec for spec in specs for tensor in spec.outputs}
+    for spec in specs:
         if not {tensor.name for tensor in spec.outputs} & {ANSWERING[0], DETECTED[0]}:
             continue
         for case in goldens.cases(spec.name):
             outputs = {t.name: goldens.expected(spec, case, t.name) for t in spec.outputs}
+            for name in {*ANSWERING} - {*outputs} if manifest.detections is None else ():
+                outputs[name] = goldens.expected(makers[name], case, name)
             for multimask in (False,) if manifest.detections else (False, True):
                 name = f"{AFTER}{case}_multimask" if multimask else f"{AFTER}{case}"
                 ask = Ask(Prompts(), multimask)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from exporter.bundle.licence import Licence
 from exporter.bundle.ranges import (
     Count,
     FileName,
@@ -56,15 +57,6 @@ class GraphFile:
     bytes: Count
     signature: Text = ""
     multiply_accumulates: Count | None = None
-
-
-@dataclass(frozen=True)
-class Licence:
-    """Licence of the published weights. `commercial_use` is false if restricted."""
-
-    name: Name
-    url: Text
-    commercial_use: bool
 
 
 MOST_LEFT_OUT = 100

@@ -200,8 +200,8 @@ def upscale(low_res_masks: Floats, frame: Frame, how: Upscale = "bilinear") -> F
     original size. Each step is linear and separable, so both together are one matrix for the rows
     and one for the columns. `how` is the manifest's `MaskRule.upscale`.
     """
-    tall, wide = _upscaling(low_res_masks.shape[-2:], frame, how)
-    low = _activated(low_res_masks, how)[..., : tall.shape[1], : wide.shape[1]]
+    tall, wide = upscaling(low_res_masks.shape[-2:], frame, how)
+    low = activated(low_res_masks, how)[..., : tall.shape[1], : wide.shape[1]]
     full: Floats = np.matmul(np.matmul(tall, low), wide.T)
     return full
 
@@ -212,8 +212,8 @@ def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools
     rows = max(1, _BAND // max(1, len(low_res_masks) * width))
     if rows >= height:
         return binarise(upscale(low_res_masks, frame, rule.upscale), rule)
-    tall, wide = _upscaling(low_res_masks.shape[-2:], frame, rule.upscale)
-    low = _activated(low_res_masks, rule.upscale)
+    tall, wide = upscaling(low_res_masks.shape[-2:], frame, rule.upscale)
+    low = activated(low_res_masks, rule.upscale)
     taller = np.matmul(tall, low[..., : tall.shape[1], : wide.shape[1]])
     masks = np.empty((len(low_res_masks), height, width), np.bool_)
     for top in range(0, height, rows):
@@ -222,8 +222,8 @@ def upscaled_masks(low_res_masks: Floats, frame: Frame, rule: MaskRule) -> Bools
     return masks
 
 
-def _activated(low_res_masks: Floats, how: Upscale) -> Floats:
-    """Apply what comes before upscaling."""
+def activated(low_res_masks: Floats, how: Upscale) -> Floats:
+    """Apply what comes before upscaling: with `sigmoid_bilinear_once`, tanh(logit / 2)."""
     if how != "sigmoid_bilinear_once":
         return low_res_masks
     active: Floats = np.tanh(np.asarray(low_res_masks, np.float32) * np.float32(0.5))
@@ -231,7 +231,7 @@ def _activated(low_res_masks: Floats, how: Upscale) -> Floats:
 
 
 @lru_cache(maxsize=2)
-def _upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floats, Floats]:
+def upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Floats, Floats]:
     """(height, rows) and (width, columns) for logits (h, w), of which rows may be a part.
 
     The prompts of one picture share them.

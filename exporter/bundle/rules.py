@@ -206,7 +206,7 @@ class DetectionRule:
     detection's mask in the cells of `prototypes` (1, K, p, p) is the sum of the prototypes times
     its row of `coefficients` (1, N, K). In this order:
 
-    1. keep the detections that score above `confidence`, the highest first;
+    1. keep the detections that score above `confidence` and whose box is finite, the highest first;
     2. drop every one whose box has an IoU above `nms_iou` with a kept one before it, and keep at
        most `max_detections`;
     3. move box edges nearer than `border` to the input's border onto it;

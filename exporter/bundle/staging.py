@@ -19,6 +19,7 @@ from exporter.bundle.claim import Claim, claim
 from exporter.bundle.folder import LOG, hash_file
 from exporter.bundle.manifest import MANIFEST
 from exporter.errors import BundleError, ExportError, RequestError, SamExportError
+from exporter.signals import uninterrupted
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -89,11 +90,13 @@ def staging(claimed: Claim, *, force: bool = False) -> Iterator[Path]:
     try:
         _prepare(partial)
         yield partial
-        _publish(partial, claimed, replaced)
+        with uninterrupted():  # two renames, and the old bundle's removal: all or none
+            _publish(partial, claimed, replaced)
     except BaseException as error:
         full = _disk_full(error, final, partial)
         lost = isinstance(error, Exception) and not claimed.held()
-        _discard(partial)
+        with uninterrupted():
+            _discard(partial)
         if full is not None:
             raise full from error
         if lost:

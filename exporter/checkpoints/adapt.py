@@ -19,6 +19,7 @@ from exporter.checkpoints.mask_tokens import (
     with_token_shapes,
 )
 from exporter.checkpoints.reading import Checkpoint
+from exporter.checkpoints.resized import late_tables
 from exporter.errors import CheckpointError, RequestError
 from exporter.printable import printable
 from exporter.progress import Progress
@@ -46,6 +47,11 @@ def adapt(
         RequestError: an option of LoRA without LoRA.
     """
     changes: list[str] = []
+    if late := late_tables(variant, checkpoint.tensors):
+        changes.append(
+            f"{late} tables of relative positions for {variant.published_size} pixels are resized "
+            f"to {variant.preprocess.size}, as SAM's own code does when it runs"
+        )
     checkpoint = _with_lora(variant, checkpoint, options, changes)
     adapters = _adapters(checkpoint)
     if adapters is not None:

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import MOST_LEFT_OUT, Taken
-from exporter.checkpoints.fit import Renames, fits_decoder, fitting
+from exporter.checkpoints.fit import Renames, decoder_owners, fitting
 from exporter.checkpoints.names import (
     is_beside,
     is_training,
@@ -85,8 +85,7 @@ def whole_of(candidates: Iterable[Variant]) -> Fits:
     """Make the test whether tensors are a whole file of one of the candidates."""
     known, renames = list(candidates), Renames()
     return lambda tensors: (
-        bool(fitting(tensors, known, renames))
-        or any(fits_decoder(variant, tensors, renames) for variant in known)
+        bool(fitting(tensors, known, renames)) or bool(decoder_owners(known, tensors, renames))
     )
 
 
@@ -113,10 +112,13 @@ def choose_by(checkpoint: Checkpoint, fits: Fits, wanted: Wanted | None = None) 
     wanted = wanted or Wanted()
     found: dict[int, _Choice] = {}
     sets = checkpoint.sets or {"": checkpoint.tensors}
-    for place, tensors in sets.items():
-        for choice in _Set.of(place, tensors, wanted.ignore).fitting(fits):
+    together = _together(sets)
+    for place in sorted(sets, key=together.__contains__):
+        if place in together and found:
+            continue
+        for choice in _Set.of(place, sets[place], wanted.ignore).fitting(fits):
             # A set may be a part of one above it; the place further down says more.
-            key = next(iter(choice.tensors.values())).data_ptr()
+            key = id(next(iter(choice.tensors.values())))
             found[key] = max(found.get(key, choice), choice, key=lambda each: len(each.name))
     choices = list(found.values())
     if wanted.ignore:
@@ -124,6 +126,17 @@ def choose_by(checkpoint: Checkpoint, fits: Fits, wanted: Wanted | None = None) 
     if not choices:
         return _unchosen(checkpoint, sets, wanted)
     return _with(checkpoint, _pick(checkpoint, choices, sets, wanted.tensors))
+
+
+def _together(sets: Mapping[str, Tensors]) -> set[str]:
+    """Name the sets that are those inside them put together; they are looked into last."""
+    found = set()
+    for place, tensors in sets.items():
+        inner = [held for at, held in sets.items() if at.startswith(f"{place}." if place else "")]
+        own = {id(each) for held in inner if held is not tensors for each in held.values()}
+        if all(id(tensor) in own for tensor in tensors.values()):
+            found.add(place)
+    return found
 
 
 def _pick(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from exporter.checkpoints.bounded_json import parse_bounded
 from exporter.checkpoints.budget import LONGEST_NAME
+from exporter.checkpoints.folders import without_weights
 from exporter.closest import missing
 from exporter.errors import CheckpointError
 from exporter.printable import printable
@@ -111,7 +112,7 @@ def weight_files(path: Path) -> tuple[list[Path], set[str] | None]:
         return _with_siblings(path), None
     file = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
     if file is None:
-        raise CheckpointError(f"{path} is a folder without weights: {', '.join(_IN_A_FOLDER)}")
+        raise without_weights(path, _IN_A_FOLDER)
     if file.suffix != ".json":
         return [file], None
     return _shards_of(file)

@@ -87,6 +87,8 @@ def load_strict(
             is missing, or the variant takes none.
     """
     fit = best_fit(variant, checkpoint.tensors)
+    # What a part's own file replaces may be missing: SAM's network under an HQ-SAM decoder.
+    fit.missing[:] = [name for name in fit.missing if name not in (replaced or {})]
     if fit.faults:
         raise _mismatch(variant, fit, checkpoint)
     model = fit.module()
@@ -140,9 +142,9 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
 def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointMismatch:
     others = [other for other in variants().values() if other.name != variant.name]
     looks = guess_variants(checkpoint, others)
-    if fits_decoder(variant, checkpoint.tensors):
+    if decoder_owners([variant], checkpoint.tensors):
         looks = ["the file for --decoder-checkpoint"]
-    advice = "" if looks else settle(fit)
+    advice = "" if looks else settle(fit.missing, fit.unused, fit.misshapen)
     if advice:
         looks = [variant.name]
     return CheckpointMismatch(
@@ -157,12 +159,12 @@ _PARTS = {
 _MOST_PATTERNS = 3
 
 
-def settle(fit: Fit) -> str:
+def settle(missing: list[str], unused: list[str], misshapen: list[str]) -> str:
     """Say which option would make a file fit that holds more than the network; empty if none."""
-    if not fit.unused or fit.missing or fit.misshapen:
+    if not unused or missing or misshapen:
         return ""
     patterns = set()
-    for name in fit.unused:
+    for name in unused:
         first, _, rest = name.partition(".")
         inside = f"{name.rpartition('.')[0]}.*" if first in _PARTS else f"{first}.*"
         patterns.add(inside if rest else name)
@@ -172,13 +174,14 @@ def settle(fit: Fit) -> str:
     return f"if it can do without what is unused, {options}"
 
 
-def fits_decoder(
-    variant: Variant, tensors: Mapping[str, Tensor], renames: Renames | None = None
-) -> bool:
-    """Tell whether these are the second file of a variant that is published in two."""
-    layouts = variant.decoder.layouts if variant.decoder is not None else ()
-    tensors = published_form(tensors) if layouts else tensors
-    return any(_fits(layout, tensors, renames or Renames()) for layout in layouts)
+def decoder_owners(
+    candidates: Iterable[Variant], tensors: Mapping[str, Tensor], renames: Renames | None = None
+) -> list[str]:
+    """Name the variants published in two files whose second these tensors are."""
+    renames = renames or Renames()
+    rows = [(each.name, each.decoder.layouts) for each in candidates if each.decoder is not None]
+    plain = published_form(tensors) if rows else tensors
+    return [name for name, held in rows if any(_fits(each, plain, renames) for each in held)]
 
 
 def guess_variants(
@@ -213,8 +216,10 @@ def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bo
     """Tell whether these are a layout's tensors; ends at the first that is not."""
     table = layout_table(layout)
     if layout.build_for is not None:  # other widths, and maybe other names
-        few = len(tensors) <= _MOST_PER_TENSOR * len(table)
-        return few and not fit_of(layout, tensors, renames).faults
+        few, known = len(tensors) <= _MOST_PER_TENSOR * len(table), renames.of(layout)
+        # Building it takes a tenth of a second; deeper networks have more names, but not twice.
+        alike = few and 2 * sum(known(name) in table for name in tensors) >= len(tensors)
+        return alike and not fit_of(layout, tensors, renames).faults
     tensors = layout.restore(tensors) if layout.restore else tensors
     parameters = _parameters(layout, table)
     needed = {name for name in parameters if not name.endswith(_COUNTER)}

@@ -198,7 +198,8 @@ def _joined(
 def _require_rank(named: str, down: Tensor, up: Tensor) -> None:
     shaped = down.ndim == up.ndim and down.ndim in (2, 4) and up.shape[2:] in ((), (1, 1))
     rank = len(down) if shaped else 0
-    most = min(down.shape[1], len(up), MOST_RANK) if shaped else 0
+    # Of a convolution's patch: three channels of 16 x 16 have 768 values.
+    most = min(down[:1].numel(), len(up), MOST_RANK) if shaped else 0
     if not shaped or up.shape[1] != rank or not 1 <= rank <= most:
         raise CheckpointError(
             f"holds a LoRA pair that does not fit: {named}, {tuple(down.shape)} and "

@@ -62,6 +62,10 @@ def scale_of(update: Update, config: PeftConfig | None, alpha: float | None) -> 
         CheckpointError: neither the form of the update nor a file nor the user says it.
     """
     if update.form in ("SAMed", "finetune-SAM"):
+        if alpha is not None:
+            raise CheckpointError(
+                f"holds LoRA of {update.form}, whose scale is 1 always: leave out --lora-alpha"
+            )
         return 1.0
     if alpha is not None:
         return alpha / update.rank

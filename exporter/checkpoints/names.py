@@ -25,10 +25,13 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
 
 
 def prefixes(names: Iterable[str]) -> Iterator[str]:
-    """List the prefixes that hold a good share of the names, the shortest first."""
+    """List the prefixes that hold a good share of the names, and the one of most parts.
+
+    The shortest come first; each is listed once.
+    """
     yield ""
     every = list(names)
-    level, total, given = [("", every)], len(every), 1
+    level, total, given, deepest = [("", every)], len(every), 1, network_prefix(every)
     for _ in range(_DEEPEST):
         deeper = []
         for prefix, group in level:
@@ -37,8 +40,11 @@ def prefixes(names: Iterable[str]) -> Iterator[str]:
                 if count >= _LEAST_SHARE * total and given < _MOST_PREFIXES:
                     longer, given = f"{prefix}{part}.", given + 1
                     yield longer
+                    deepest = "" if longer == deepest else deepest
                     deeper.append((longer, [name for name in group if name.startswith(longer)]))
         level = deeper
+    if deepest:
+        yield deepest
 
 
 def _below(name: str, prefix: str) -> str:

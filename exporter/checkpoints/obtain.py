@@ -140,6 +140,7 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
 
     if not isinstance(given.checkpoint, Checkpoint):
         first = choose(first, [variant], given.of_checkpoint)
+    apart = choose(apart, [variant]) if apart is not None else None
     for remark in (*first.remarks, *check_constants(first, variant)):
         report(f"{printable(first.path.name)}: {remark}")
     parts = _parts(variant, given, report)

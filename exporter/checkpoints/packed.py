@@ -27,7 +27,7 @@ _OTHERS = (
 _HEAD, _BLOCK = 8192, 512
 _ABOUT = (b"x", b"g", b"L", b"K")
 """Kinds of tar headers that are about the next member."""
-_ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".tar")
+_ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".tar", ".zip", ".gz")
 
 
 def refuse_packed(data: mmap.mmap) -> None:
@@ -52,6 +52,8 @@ def refuse_zip(names: Iterable[str]) -> None:
     held = [name for name in names if name.lower().endswith(_ENDINGS)]
     if any(name.endswith(".npy") for name in names):
         raise CheckpointError("holds numpy arrays (.npz): no checkpoint; give the one trained")
+    if any(name.endswith("/archive_format") for name in names):
+        raise CheckpointError("is a program of torch.export: no checkpoint; save its state dict")
     if not held:
         raise CheckpointError("is a zip archive, but torch.save did not write it")
     raise _packed("a zip archive", held[0], "`unzip`")

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from exporter.checkpoints.fit import Fit, Renames, difference, fit_of, is_counter
+from exporter.checkpoints.fit import Fit, Renames, difference, fit_of, is_counter, settle
 from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.tables import Table, layout_table
 from exporter.errors import CheckpointMismatch
-from exporter.variants import ENCODER_PARTS, Layout, Slots, Variant
+from exporter.printable import some
+from exporter.variants import ENCODER_PARTS, Layout, Slots, Variant, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,8 @@ _OWN: Mapping[Part, tuple[str, ...]] = {
     "image encoder": ENCODER_PARTS,
     "mask decoder": ("mask_decoder.",),
 }
+_SHOWN, _NEAR = 4, 5
+"""Owners that are named; how many tensors fit for each that does not, in a part that is near."""
 _LENT, _MORE = 16, 16
 """Tensors that are published with another part, at most; and what takes no part in an image."""
 
@@ -146,9 +149,60 @@ def part_state(variant: Variant, part: Part, file: Checkpoint) -> dict[str, Tens
             fit.missing,
             fit.unused,
             fit.misshapen,
-            advice=f"{OPTIONS[part]} takes a file of {variant.name}, or of its {part} alone",
+            advice=_advice(variant, part, file, fit, renames),
         )
     return dict(fit.tensors)
+
+
+def _advice(variant: Variant, part: Part, file: Checkpoint, fit: PartFit, renames: Renames) -> str:
+    """Say whose part a file is instead, or what would make it fit."""
+    others = [each for each in variants().values() if each.name != variant.name]
+    for kind in OPTIONS:
+        owners = owners_of(others, kind, file.tensors, renames)
+        own = kind != part and owners_of([variant], kind, file.tensors, renames)
+        if own:
+            return f"it is the {kind}: give it with {OPTIONS[kind]}"
+        if owners:
+            return (
+                f"it is the {kind} of {some(owners, _SHOWN)}: say which with --variant, or give "
+                "its network with --checkpoint"
+            )
+    settled = settle(fit.missing, fit.unused, fit.misshapen)
+    return settled or f"{OPTIONS[part]} takes a file of {variant.name}, or of its {part} alone"
+
+
+def nearest_part(known: Iterable[Variant], file: Checkpoint, renames: Renames) -> str:
+    """Say which part of a network a file nearly is, what differs and what settles it; or nothing.
+
+    Args:
+        known: the variants that it may be of.
+        file: whose tensors fit none.
+        renames: of the file's names.
+    """
+    near: list[tuple[int, str, Part, PartFit]] = []
+    for part in OPTIONS:
+        for variant in filter(is_in_parts, known):
+            fit = best_part(variant, part, file.tensors, renames)
+            if fit.faults * _NEAR <= len(fit.tensors):
+                near.append((fit.faults, variant.name, part, fit))
+    if not near:
+        return ""
+    least, _name, part, fit = min(near, key=lambda each: each[0])
+    owners = [name for faults, name, kind, _fit in near if faults == least and kind == part]
+    differs = CheckpointMismatch(
+        f"the {part}s here",
+        fit.missing,
+        fit.unused,
+        fit.misshapen,
+        [f"the {part} of {some(owners, _SHOWN)}"],
+        advice="; ".join(
+            filter(
+                None,
+                (f"give it with {OPTIONS[part]}", settle(fit.missing, fit.unused, fit.misshapen)),
+            )
+        ),
+    )
+    return str(differs)
 
 
 def best_part(

@@ -7,7 +7,6 @@ imported for a file whose description is sound, so another is refused at once.
 
 from __future__ import annotations
 
-import math
 import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,19 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.bundle.manifest import Taken
-from exporter.checkpoints.contents import ITEM_BYTES, MOST_BYTES, Contents, StoredTensor, check
+from exporter.checkpoints.contents import MOST_BYTES, Contents, check
 from exporter.checkpoints.files import OpenFile, combined_digest, open_file, weight_files
 from exporter.checkpoints.onnx_file import read_onnx_file
 from exporter.checkpoints.packed import refuse_packed
 from exporter.checkpoints.safetensors_file import read_safetensors
 from exporter.checkpoints.torch_file import read_torch_file
+from exporter.checkpoints.values import Sets, make_sets
 from exporter.errors import CheckpointError
 from exporter.printable import LINE, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32")
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,13 @@ def read_checkpoint(path: Path, sha256: str = "") -> Checkpoint:
             size += len(opened.data)
             if size > MOST_BYTES:
                 raise CheckpointError(f"{path} is over {size} bytes; at most {MOST_BYTES} are read")
-            contents = _add(tensors, opened)
-            remarks |= dict.fromkeys(_remarks(contents))
-            rounded |= {spec.dtype for spec in contents.tensors.values()} & {"float64"}
+            contents, made = _add(tensors, opened)
+            remarks |= dict.fromkeys(_remarks(contents, next(iter(made))))
+            rounded |= _kinds(contents, next(iter(made))) & {"float64"}
             texts += contents.texts
             kind, dtypes = _kind(opened.data), dtypes + _dtypes(contents)
-            if len(files) == 1:
-                sets = _sets(contents, tensors)
+            if len(files) == 1 and (len(made) > 1 or next(iter(made))):
+                sets = made
             digests.append((file.name, opened.sha256()))
     if expected is not None and expected != tensors.keys():
         odd = printable(", ".join(sorted(expected ^ tensors.keys())[:3]))
@@ -140,35 +138,29 @@ def _dtypes(contents: Contents) -> Counter[str]:
     return Counter(every.values())
 
 
-def _remarks(contents: Contents) -> Iterator[str]:
-    if any(spec.dtype == "float64" for spec in contents.tensors.values()):
+def _kinds(contents: Contents, place: str) -> set[str]:
+    """List the dtypes of a set, as stored."""
+    return {spec.dtype for spec in contents.sets[place].values()}
+
+
+def _remarks(contents: Contents, first: str) -> Iterator[str]:
+    if "float64" in _kinds(contents, first):
         yield "its float64 values are rounded to float32"
     if contents.skipped:
         yield f"skipped unread: {', '.join(contents.skipped)}"
 
 
-def _sets(contents: Contents, first: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Make the tensors of every set; one that holds what no network does is left out."""
-    places = list(contents.sets)
-    sets = {places[0]: first}
-    for place in places[1:]:
-        try:
-            tensors = contents.sets[place]
-            sets[place] = dict(_tensors(Contents({place: tensors}, contents.storages)))
-        except CheckpointError:  # an optimiser's, say
-            continue
-    return sets if len(sets) > 1 or places[0] else {}
-
-
-def _add(tensors: dict[str, Tensor], opened: OpenFile) -> Contents:
-    """Add an open file's tensors to those of the shards before it."""
+def _add(tensors: dict[str, Tensor], opened: OpenFile) -> tuple[Contents, Sets]:
+    """Add an open file's first set of tensors to those of the shards before it."""
     try:
         contents = _describe(opened.data)
         check(contents, len(opened.data))
-        if twice := sorted(contents.tensors.keys() & tensors.keys()):
+        made = make_sets(contents)
+        first = next(iter(made.values()))
+        if twice := sorted(first.keys() & tensors.keys()):
             raise CheckpointError(f"repeats tensor {twice[0]} of another shard")
-        tensors.update(_tensors(contents))
-        return contents
+        tensors.update(first)
+        return contents, made
     except CheckpointError as error:
         raise CheckpointError(f"{opened.path} {printable(str(error), LINE)}") from error
 
@@ -190,50 +182,3 @@ def _describe(data: mmap.mmap) -> Contents:
     raise CheckpointError(
         "is neither a torch nor a safetensors nor an ONNX file; nothing was executed"
     )
-
-
-def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:
-    """Make tensors on the mapped file; a misaligned storage is copied once."""
-    for name, spec in contents.tensors.items():
-        if spec.dtype not in _DTYPES or spec.dtype != spec.storage.dtype:
-            raise CheckpointError(
-                f"tensor {name} is {printable(spec.dtype, 40)}; weights are float32, float16 or "
-                "bfloat16, counters int64 or int32"
-            )
-    whole: dict[str, Tensor] = {}
-    for name, spec in contents.tensors.items():
-        key = spec.storage.key
-        if key not in whole:
-            whole[key] = _storage_bytes(contents.storages[key])
-        yield name, _usable(name, _view(whole[key], spec))
-
-
-def _storage_bytes(held: memoryview) -> Tensor:
-    import torch
-
-    if held.nbytes == 0:
-        return torch.empty(0, dtype=torch.uint8)
-    mapped = torch.frombuffer(held, dtype=torch.uint8)
-    return mapped if mapped.data_ptr() % 8 == 0 else mapped.clone()
-
-
-def _view(whole: Tensor, spec: StoredTensor) -> Tensor:
-    import torch
-
-    width, storage = ITEM_BYTES[spec.dtype], spec.storage
-    run = whole[storage.start * width : (storage.start + storage.numel) * width]
-    flat = run.view(getattr(torch, spec.dtype))
-    if math.prod(spec.shape) == 0:
-        return flat.new_empty(spec.shape)
-    return flat[spec.offset :].as_strided(spec.shape, spec.strides)
-
-
-def _usable(name: str, tensor: Tensor) -> Tensor:
-    """Make a tensor contiguous and float32, or leave its whole numbers; refuse NaN and infinity."""
-    import torch
-
-    if not tensor.is_floating_point():
-        return tensor.contiguous()
-    if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):
-        raise CheckpointError(f"tensor {name} holds NaN or infinite values: a failed training?")
-    return tensor.float().contiguous()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from exporter.checkpoints.adapt import require_known
 from exporter.checkpoints.choose import choose_by
-from exporter.checkpoints.fit import Renames, fits_decoder, guess_variants, settle
+from exporter.checkpoints.fit import Renames, decoder_owners, guess_variants, settle
 from exporter.checkpoints.nearest import MOST_COMPARED, nearest
-from exporter.checkpoints.parts import OPTIONS, owners_of, part_of
+from exporter.checkpoints.parts import OPTIONS, nearest_part, owners_of, part_of
 from exporter.checkpoints.published_form import published_form
 from exporter.checkpoints.reading import Checkpoint
 from exporter.errors import CheckpointError, CheckpointMismatch
@@ -59,17 +59,20 @@ def _large_enough(checkpoint: Checkpoint) -> Callable[[Variant], bool]:
 def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames) -> CheckpointError:
     require_known(checkpoint)
     tensors = checkpoint.tensors
-    owners = [variant.name for variant in known if fits_decoder(variant, tensors, renames)]
+    part = _part_alone(checkpoint, known, renames)
+    if part is not None:
+        return part
+    owners = decoder_owners(known, tensors, renames)
     if owners:
         return CheckpointError(
             f"{checkpoint.path} is the decoder of {', '.join(owners)}, published apart: pass it "
             "with --decoder-checkpoint, and the image encoder's file with --checkpoint"
         )
-    part = _part_alone(checkpoint, known, renames)
-    if part is not None:
-        return part
     near = nearest(tensors, known, renames)
     if near is None:
+        few = len(tensors) <= MOST_COMPARED
+        if few and (differs := nearest_part(known, checkpoint, renames)):
+            return CheckpointError(differs)
         return CheckpointError(
             f"{checkpoint.path} holds {len(tensors)} tensors that look like no variant here; "
             "`sam-export --list` shows what there is"
@@ -81,7 +84,7 @@ def _unknown(checkpoint: Checkpoint, known: Iterable[Variant], renames: Renames)
         fit.unused,
         fit.misshapen,
         near.names,
-        advice=settle(fit),
+        advice=settle(fit.missing, fit.unused, fit.misshapen),
     )
 
 
@@ -96,6 +99,8 @@ def _part_alone(
         owners = owners_of(known, part, held.tensors, renames)
         if not owners:
             continue
+        if part == "mask decoder":  # some are published in a file of their own
+            owners += decoder_owners(known, held.tensors, renames)
         return CheckpointError(
             f"{checkpoint.path} holds only the {part} of {some(owners, _SHOWN)}: give it with "
             f"{option}, and the network that it was trained in with --checkpoint (or --variant, to "

@@ -9,7 +9,9 @@ this is also what SAM's own `get_rel_pos` does at run time if the lengths differ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,53 @@ def as_in_file(checkpoint: Checkpoint, known: Iterable[Variant]) -> Iterator[Var
     shapes = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in sets.values())
     grid = find_grid(shapes)
     for variant in known:
-        yield variant if grid is None else at_grid(variant, grid)
+        yield variant if grid is None else _late(at_grid(variant, grid))
+
+
+@functools.cache  # a layout's table of tensors is remembered by the layout itself
+def _late(variant: Variant) -> Variant:
+    """Let a resized variant's layouts take relative positions of the published size.
+
+    SAM's own code resizes them when it runs, but not the table of positions; so training code often
+    resizes that alone, and the file keeps what it began with.
+    """
+    rows = _rows(variant)
+    if rows is None:
+        return variant
+    layouts = tuple(
+        dataclasses.replace(each, restore=functools.partial(_as_run, each.restore, rows))
+        for each in variant.layouts
+    )
+    return dataclasses.replace(variant, layouts=layouts)
+
+
+def _rows(variant: Variant) -> tuple[int, int] | None:
+    """Count a global block's relative positions: as published, and at the variant's size."""
+    sizes, published = variant.sizes, variant.published_size
+    if sizes is None or not sizes.patch or published is None:
+        return None
+    now = variant.preprocess.size
+    return 2 * (published // sizes.patch) - 1, 2 * (now // sizes.patch) - 1
+
+
+def late_tables(variant: Variant, tensors: Mapping[str, Tensor]) -> int:
+    """Count a file's tables of relative positions that are for the published size still."""
+    rows = _rows(variant)
+    return 0 if rows is None else sum(_is_late(name, tensors[name], rows) for name in tensors)
+
+
+def _is_late(name: str, tensor: Tensor, rows: tuple[int, int]) -> bool:
+    return name.endswith(RELATIVE) and tensor.ndim == 2 and len(tensor) == rows[0] != rows[1]
+
+
+def _as_run(
+    restore: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None,
+    rows: tuple[int, int],
+    tensors: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    given = restore(tensors) if restore else dict(tensors)
+    late = {name: each for name, each in given.items() if _is_late(name, each, rows)}
+    return given | {name: _line(each, rows[1]) for name, each in late.items()}
 
 
 def at_size(network: nn.Module, layout: str, now: Variant, then: Variant) -> nn.Module:
@@ -85,9 +133,13 @@ def _resized(name: str, tensor: Tensor, shape: tuple[int, ...], mode: str) -> Te
         square = F.interpolate(table.permute(0, 3, 1, 2), shape[1:3], mode=mode)
         return square.permute(0, 2, 3, 1).contiguous()
     if what in RELATIVE:
-        line = F.interpolate(table.T[None], shape[0], mode="linear")
-        return line[0].T.contiguous()
+        return _line(table, shape[0])
     raise CheckpointError(
         f"{name} {tuple(tensor.shape)} would have to be {shape} at this input size, and nothing "
         "published says how"
     )
+
+
+def _line(table: Tensor, rows: int) -> Tensor:
+    line = F.interpolate(table.to(torch.float32).T[None], rows, mode="linear")
+    return line[0].T.contiguous()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
 from exporter.printable import LINE, printable
@@ -143,7 +143,8 @@ def describe_tensors(held: Checkpoint) -> Description:
     lora = _lora(chosen.tensors)
     changes, refused = _changes(fitting[0], chosen) if fitting else ((), "")
     fits = _ranked(chosen.tensors, fitting or known.values(), renames)
-    beside = _places(held)[place].keys() - {f"{prefix}{name}" for name in chosen.tensors}
+    own = {id(tensor) for tensor in chosen.tensors.values()}
+    beside = [name for name, each in _places(held)[place].items() if id(each) not in own]
     return Description(
         path=printable(str(held.path), LINE),
         bytes=held.bytes,

@@ -45,8 +45,13 @@ def image_to_tokens(
     bias = (bias + key_bias.reshape(batch, 1, count)).reshape(batch, 1, attn.heads * count)
     logits = image @ (_transposed(attn.q_proj.weight) @ _as_columns(k, attn)) + bias
     weights = logits.reshape(batch, pixels, attn.heads, count).softmax(dim=-1)
-    v = F.linear(_as_rows(attn.v_proj(values), attn), attn.out_proj.weight)
-    return weights.reshape(batch, pixels, attn.heads * count) @ v + attn.out_proj.bias
+    told_image = told(attn, values)
+    return weights.reshape(batch, pixels, attn.heads * count) @ told_image + attn.out_proj.bias
+
+
+def told(attn: Attention, values: Tensor) -> Tensor:
+    """(B, T, C) what tokens tell -> (B, heads * T, C), already projected for the image."""
+    return F.linear(_as_rows(attn.v_proj(values), attn), attn.out_proj.weight)
 
 
 def _transposed(weight: Tensor) -> Tensor:

@@ -118,7 +118,14 @@ class TwoWayTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, C), image (B, hw, C), key_bias (B, 1, 1, T) of the tokens."""
         token_pe = tokens
-        for layer in self.layers:
+        tokens, image = self.layers[0](tokens, image, token_pe, image_pe, key_bias)
+        return self.after_first(tokens, image, token_pe, image_pe, key_bias)
+
+    def after_first(
+        self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor, key_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Do all that follows the first block, the only one whose image side no prompt changes."""
+        for layer in list(self.layers)[1:]:
             tokens, image = layer(tokens, image, token_pe, image_pe, key_bias)
         q, k = tokens + token_pe, image + image_pe
         attended = _look_at_image(self.final_attn_token_to_image, q, k, image)
@@ -185,7 +192,13 @@ def unfold_children(x: Tensor, grid: int) -> Tensor:
 
 
 class MaskDecoder(nn.Module):
-    """Image embedding and prompt tokens -> the logits of every mask token and their IoU."""
+    """Image embedding and prompt tokens -> the logits of every mask token and their IoU.
+
+    Attributes:
+        before_masks: output tokens before the first mask's.
+    """
+
+    before_masks = 1
 
     def __init__(self, size: DecoderSize, grid: int) -> None:
         super().__init__()
@@ -226,8 +239,18 @@ class MaskDecoder(nn.Module):
             `low_res_masks` (B, M, 4h, 4w) and `iou_predictions` (B, M).
         """
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
-        upscaled = self.output_upscaling(image)
-        weights = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        hyper = torch.stack(weights, dim=-1)  # (B, C / 8, M)
-        masks = unfold_children(upscaled @ hyper, self.grid)
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return self.masks(image, self.mask_weights(tokens)), self.iou(tokens)
+
+    def iou(self, tokens: Tensor) -> Tensor:
+        """(B, T, C) tokens after the transformer -> `iou_predictions` (B, M)."""
+        out: Tensor = self.iou_prediction_head(tokens[:, 0])
+        return out
+
+    def mask_weights(self, tokens: Tensor) -> Tensor:
+        """(B, T, C) tokens after the transformer -> (B, C / 8, M), a column for each mask."""
+        first, mlps = self.before_masks, self.output_hypernetworks_mlps
+        return torch.stack([mlp(tokens[:, first + i]) for i, mlp in enumerate(mlps)], dim=-1)
+
+    def masks(self, image: Tensor, weights: Tensor) -> Tensor:
+        """Upscale (B, hw, C) and weigh it by (B, C / 8, M) -> `low_res_masks` (B, M, 4h, 4w)."""
+        return unfold_children(self.output_upscaling(image) @ weights, self.grid)

@@ -133,6 +133,8 @@ class Sam2MaskDecoder(MaskDecoder):
     The object score itself is for video only; its token takes part in every attention.
     """
 
+    before_masks = 2
+
     def __init__(self, size: DecoderSize, grid: int) -> None:
         super().__init__(size, grid)
         self.obj_score_token = nn.Embedding(1, size.width)
@@ -163,14 +165,27 @@ class Sam2MaskDecoder(MaskDecoder):
             middle: (1, C / 4, 2h, 2w), added before its norm.
         """
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
+        masks = self.masks(image, self.mask_weights(tokens), fine, middle)
+        return masks, self.iou(tokens), *self.heads(tokens)
+
+    def iou(self, tokens: Tensor) -> Tensor:
+        """See `MaskDecoder.iou`."""
+        return F.sigmoid(self.iou_prediction_head(tokens[:, 1]))
+
+    def masks(
+        self,
+        image: Tensor,
+        weights: Tensor,
+        fine: Tensor | None = None,
+        middle: Tensor | None = None,
+    ) -> Tensor:
+        """See `MaskDecoder.masks`, and `forward` for the maps."""
         up1, norm, act1, up2, act2 = self.output_upscaling
         x = up1(image)
         x = act1(norm(x if middle is None else x + fold_children(middle, self.grid)))
         x = up2(x)
         x = act2(x if fine is None else x + fold_grandchildren(fine, self.grid))
-        weights = [mlp(tokens[:, 2 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        masks = unfold_children(x @ torch.stack(weights, dim=-1), self.grid)
-        return masks, F.sigmoid(self.iou_prediction_head(tokens[:, 1])), *self.heads(tokens)
+        return unfold_children(x @ weights, self.grid)
 
     def heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Predict what else a kind of decoder says of its tokens (B, 2 + M + N, C)."""

@@ -124,16 +124,15 @@ class HqMaskDecoder(MaskDecoder):
         """
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
         upscaled = self.output_upscaling(image)
-        mlps = self.output_hypernetworks_mlps
-        hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], dim=-1)
-        masks = unfold_children(upscaled @ hyper, self.grid)
+        masks = unfold_children(upscaled @ self.mask_weights(tokens), self.grid)
         refined = self.embedding_maskfeature(unfold_children(upscaled, self.grid)) + sharp
         batch, channels, side, _ = refined.shape
         # Image times token, not token times image: XNNPACK takes only the first.
         rows = refined.permute(0, 2, 3, 1).reshape(batch, side * side, channels)
-        quality = rows @ self.hf_mlp(tokens[:, 1 + len(mlps)]).unsqueeze(-1)
+        last = 1 + len(self.output_hypernetworks_mlps)
+        quality = rows @ self.hf_mlp(tokens[:, last]).unsqueeze(-1)
         masks = masks + quality.reshape(batch, 1, side, side)
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return masks, self.iou(tokens)
 
 
 class HqSam(Sam):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from exporter import catalog
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
 from exporter.bundle.video import Pruning, VideoRule
 from exporter.closest import unknown

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.variants import Layout, Published, Sizes, Variant
 from exporter.variants.sam import MASK, PREPROCESS
 

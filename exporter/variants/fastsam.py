@@ -12,7 +12,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.bundle.rules import DetectionRule, MaskRule, Preprocess
 from exporter.variants import Detections, Layout, Published, Sizes, Variant
 

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.bundle.rules import MaskRule, Preprocess
 from exporter.variants import Layout, Published, Sizes, Variant
 

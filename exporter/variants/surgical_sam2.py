@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from exporter.bundle.manifest import Licence
+from exporter.bundle.licence import Licence
 from exporter.bundle.video import Pruning
 from exporter.variants import Published, sam2
 

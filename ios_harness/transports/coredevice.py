@@ -66,11 +66,11 @@ class CoreDevice:
             kind = {UNPAIRED: UnpairedError, DEVELOPER: DeveloperModeError}.get(
                 problem, UnknownDeviceError
             )
-            raise kind(f"{self.identity.udid}: {problem}")
+            raise kind(problem)
         if at(self._device("info", "lockState"), "passcodeRequired") is True:
-            raise LockedError(f"{self.identity.udid}: {LOCKED}")
+            raise LockedError(LOCKED)
         if details.image is False:
-            raise NoDiskImageError(f"{self.identity.udid}: {MOUNT}")
+            raise NoDiskImageError(MOUNT)
 
     def is_installed(self) -> bool:
         """See `Transport`."""
@@ -87,7 +87,7 @@ class CoreDevice:
             if isinstance(error, NoSpaceError | DeviceLostError):
                 raise
             raise InstallError(
-                f"{self.identity.udid} refused the runner ({error}): sign it with a team that has "
+                f"the device refused the runner ({error}): sign it with a team that has "
                 "this device (ios_harness/README.md)"
             ) from None
 
@@ -123,8 +123,8 @@ class CoreDevice:
         except ToolTimeoutError:
             self.stop()
             raise HangError(
-                f"the runner on {self.identity.udid} did not end in {deadline + GRACE:g} s, nor "
-                "did its own watchdog end it; it was ended: restart the device and measure again"
+                f"the runner did not end in {deadline + GRACE:g} s, nor did its own watchdog end "
+                "it; it was ended: restart the device and measure again"
             ) from None
         except MissingFileError as error:
             raise ToolError(str(error)) from None

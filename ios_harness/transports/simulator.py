@@ -91,7 +91,7 @@ class Simulator:
     def demand_ready(self) -> None:
         """Boot it if it is shut down. UnknownDeviceError if Xcode cannot use it."""
         if self.row.problem:
-            raise UnknownDeviceError(f"{self.identity.udid}: {self.row.problem}")
+            raise UnknownDeviceError(self.row.problem)
         if self.row.state != _BOOTED and not self._started:
             self._demand("boot", self.identity.udid)
             self._started = True
@@ -114,7 +114,7 @@ class Simulator:
             raise NoSpaceError("this Mac is full: free some space")
         if said.code:
             raise InstallError(
-                f"simulator {self.identity.udid} refused the runner ({last_line(said)}): build it "
+                f"the simulator refused the runner ({last_line(said)}): build it "
                 "for simulators, not for devices"
             )
 
@@ -148,12 +148,11 @@ class Simulator:
         except ToolTimeoutError:
             self.stop()
             raise HangError(
-                f"the runner in simulator {udid} did not end in {deadline + GRACE:g} s; it was "
-                "ended"
+                f"the runner did not end in {deadline + GRACE:g} s; it was ended"
             ) from None
         if said.code and "FBSOpenApplicationServiceErrorDomain" in plain(said):
             if self._container() is None:
-                raise NoRunnerError(f"simulator {udid}: {NO_RUNNER}")
+                raise NoRunnerError(NO_RUNNER)
             raise ToolError(f"simctl cannot start the runner: {last_line(said)}")
 
     def stop(self) -> None:
@@ -172,7 +171,7 @@ class Simulator:
     def _documents(self) -> Path:
         container = self._container()
         if container is None:
-            raise NoRunnerError(f"simulator {self.identity.udid}: {NO_RUNNER}")
+            raise NoRunnerError(NO_RUNNER)
         return container / "Documents"
 
     def _container(self) -> Path | None:

@@ -88,7 +88,7 @@ def rows(program: Program) -> tuple[Identity, ...]:
     """List the phones and tablets on a cable or in the Wi-Fi. ToolError if it fails."""
     said = program.run("usbmux", "list")
     if said.code:
-        raise error_of(said, "usbmux list", PROGRAM)
+        raise error_of(said, "usbmux list")
     data = read_json(said.out, "pymobiledevice3 usbmux list")
     found: dict[str, Identity] = {}
     for row in data if isinstance(data, list) else []:
@@ -105,16 +105,16 @@ def rows(program: Program) -> tuple[Identity, ...]:
     return tuple(found.values())
 
 
-def error_of(said: Said, what: str, udid: str) -> SamExportError:
+def error_of(said: Said, what: str) -> SamExportError:
     """Make our error of the program's."""
     told = plain(said)
     for pattern, kind, advice in _ERRORS:
         if re.search(pattern, told):
-            return kind(f"{udid}: {advice}")
+            return kind(advice)
     if _LOST.search(told):
         return DeviceLostError(
-            f"{udid} went away during `{what}` ({last_line(said)}): check its cable, then start "
-            "again"
+            f"the device went away during `{what}` ({last_line(said)}): check its cable, then "
+            "start again"
         )
     return ToolError(f"`{PROGRAM} {what}` failed: {last_line(said) or 'it is silent'}")
 
@@ -132,12 +132,10 @@ class Usbmux:
     def demand_ready(self) -> None:
         """Ask for developer mode and the disk image; a lock is told by the launch itself."""
         if self._ask("amfi", "developer-mode-status").strip() != "true":
-            raise DeveloperModeError(
-                f"{self.identity.udid}: {DEVELOPER} (or `{PROGRAM} amfi enable-developer-mode`)"
-            )
+            raise DeveloperModeError(f"{DEVELOPER} (or `{PROGRAM} amfi enable-developer-mode`)")
         images = read_json(self._ask("mounter", "list"), "pymobiledevice3 mounter list")
         if not images:
-            raise NoDiskImageError(f"{self.identity.udid}: {NO_IMAGE}")
+            raise NoDiskImageError(NO_IMAGE)
 
     def is_installed(self) -> bool:
         """See `Transport`."""
@@ -150,7 +148,7 @@ class Usbmux:
             self._ask("apps", "install", str(app), deadline=INSTALL_SECONDS)
         except (ToolError, UntrustedError) as error:
             raise InstallError(
-                f"{self.identity.udid} refused the runner ({error}): sign it with a team that has "
+                f"the device refused the runner ({error}): sign it with a team that has "
                 "this device (ios_harness/README.md)"
             ) from None
 
@@ -168,7 +166,7 @@ class Usbmux:
             local.unlink(missing_ok=True)
             return False
         if said.code:
-            raise error_of(said, short(words), self.identity.udid)
+            raise error_of(said, short(words))
         return local.is_file()
 
     def launch(self, words: tuple[str, ...], deadline: float) -> None:
@@ -183,7 +181,7 @@ class Usbmux:
             if time.monotonic() >= end:
                 self.stop()
                 raise HangError(
-                    f"the runner on {self.identity.udid} did not answer in {deadline + GRACE:g} s, "
+                    f"the runner did not answer in {deadline + GRACE:g} s, "
                     "nor did its own watchdog end it; it was ended: restart the device"
                 )
             time.sleep(POLL)
@@ -220,7 +218,7 @@ class Usbmux:
     def _ask(self, *words: str, deadline: float = QUICK) -> str:
         said = self._run(*words, deadline=deadline)
         if said.code:
-            raise error_of(said, short(words), self.identity.udid)
+            raise error_of(said, short(words))
         return said.out
 
     def _run(self, *words: str, deadline: float = QUICK) -> Said:
@@ -228,5 +226,5 @@ class Usbmux:
             return self.program.run(*words, "--udid", self.identity.udid, deadline=deadline)
         except ToolTimeoutError as error:
             raise DeviceLostError(
-                f"{self.identity.udid} does not answer ({error}): check its cable and its lock"
+                f"the device does not answer ({error}): check its cable and its lock"
             ) from None

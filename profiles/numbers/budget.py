@@ -89,6 +89,7 @@ class Judged:
     """
 
     bundle: str
+    delegate: str
     device: str
     device_class: str
     measure: str
@@ -195,5 +196,11 @@ def _rows(budget: Budget, summary: Summary) -> Iterator[Judged]:
             value = MEASURES[limit.measure](summary)
         name = f"{limit.graph} {limit.measure}".strip()
         yield Judged(
-            summary.bundle, summary.device, summary.device_class, name, value, limit.at_most
+            summary.bundle,
+            summary.delegate,
+            summary.device,
+            summary.device_class,
+            name,
+            value,
+            limit.at_most,
         )

@@ -81,6 +81,11 @@ class Summary:
     peak_mb: float | None
     marks: tuple[str, ...]
 
+    @property
+    def called(self) -> str:
+        """The bundle and what computed it: one bundle may be measured with several delegates."""
+        return f"{self.bundle}, {self.delegate}"
+
 
 def summarise(profile: Profile) -> Summary:
     """Compute every number of a profile."""

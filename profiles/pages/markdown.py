@@ -12,14 +12,23 @@ from profiles.numbers.summary import GraphSummary, Summary, device_name, summari
 from profiles.numbers.verdicts import HEAD, verdicts
 from profiles.pages import Page
 from profiles.schema import Profile
-from profiles.tables import facts_line, number, placement_cells, with_interval
+from profiles.tables import cold_loads, facts_line, number, placement_cells, with_interval
 from runtimes.device import Condition, DeviceFacts, Method
 
 GRAPHS = (
-    *("bundle", "graph", "runtime", "ms a call: median (95 %)", "p90", "p99", "first call, ms"),
+    *(
+        "bundle",
+        "graph",
+        "runtime",
+        "delegate",
+        "ms a call: median (95 %)",
+        "p90",
+        "p99",
+        "first call, ms",
+    ),
     *("load, ms", "GMAC/s", "cores used"),
 )
-FELT = ("bundle", "first mask, ms", "click, ms", "peak memory, MB", "size, MB")
+FELT = ("bundle", "delegate", "first mask, ms", "click, ms", "peak memory, MB", "size, MB")
 
 
 def render(profiles: Sequence[Profile], created: str) -> str:
@@ -55,8 +64,11 @@ def _section(device: DeviceFacts, method: Method, profiles: Sequence[Profile]) -
         "",
         *_table(GRAPHS, (_graph(s, graph) for s in summaries for graph in s.graphs)),
         "",
-        *(f"- {_text(f'{s.bundle}: {note}')}" for s in summaries for note in s.marks),
-        *(f"- {_text(f'{p.bundle.name}: {line}')}" for p in profiles for line in _placed(p)),
+        *(
+            f"- {_text(f'{s.called}: {note}')}"
+            for profile, s in zip(profiles, summaries, strict=True)
+            for note in (*s.marks, *cold_loads(s), *_placed(profile))
+        ),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -73,7 +85,7 @@ def _placements(device: DeviceFacts, profiles: Sequence[Profile]) -> list[str]:
 def _felt(s: Summary) -> Iterable[str]:
     mark = s.device_class
     values = (with_interval(s.first_mask_ms), with_interval(s.click_ms), number(s.peak_mb))
-    return (s.bundle, *(_of(value, mark) for value in values), number(s.bundle_mb))
+    return (s.bundle, s.delegate, *(_of(value, mark) for value in values), number(s.bundle_mb))
 
 
 def _graph(s: Summary, graph: GraphSummary) -> Iterable[str]:
@@ -84,7 +96,8 @@ def _graph(s: Summary, graph: GraphSummary) -> Iterable[str]:
         *(number(value) for value in (graph.first_ms, graph.load_ms, graph.gmacs_per_s)),
         number(graph.cores_used),
     )
-    return (s.bundle, graph.graph, graph.runtime, *(_of(value, mark) for value in values))
+    what = (s.bundle, graph.graph, graph.runtime, s.delegate)
+    return (*what, *(_of(value, mark) for value in values))
 
 
 def _placed(profile: Profile) -> Iterable[str]:

@@ -27,13 +27,11 @@ class ClipFrame:
         number: 0 for the first, whatever its time.
         rgb: (H, W, 3) uint8, upright.
         seconds: since the first frame.
-        notes: sentences for the reader about what was done to it; mostly none.
     """
 
     number: int
     rgb: Bytes
     seconds: float
-    notes: tuple[str, ...] = ()
 
 
 class Clip(ABC):

@@ -55,7 +55,6 @@ class Container(Clip):
         if self._peek is None:
             raise ImageError(f"{self._place} holds no frame")
         self.size = self._peek.rgb.shape[1], self._peek.rgb.shape[0]
-        self.notes = (*self.notes, *self._peek.notes)
 
     def forward(self) -> Iterator[ClipFrame]:
         """See `Clip`."""
@@ -171,7 +170,9 @@ class Container(Clip):
             )
         rgb = self._rgb(frame, number)
         time = number / self.rate if frame.time is None else float(frame.time - (start or 0.0))
-        return ClipFrame(number, rgb, time, self._said(frame) if not number else ())
+        if not number:
+            self.notes = tuple(dict.fromkeys([*self.notes, *self._said(frame)]))
+        return ClipFrame(number, rgb, time)
 
     def _rgb(self, frame: Any, number: int) -> Bytes:
         try:

@@ -32,7 +32,8 @@ class Folder(Clip):
             raise ImageError(f"{path} holds no pictures: give a video file, or a folder of frames")
         self._files = sorted(files, key=lambda file: _natural(file.name))
         self.name, self.frames = path.resolve().name or "frames", len(files)
-        self.size = read_picture(self._files[0], how).size
+        first = read_picture(self._files[0], how)
+        self.size, self.notes = first.size, first.notes
 
     def forward(self) -> Iterator[ClipFrame]:
         """See `Clip`."""
@@ -49,7 +50,7 @@ class Folder(Clip):
                 f"{self._files[number]} has more pixels than --max-pixels: a frame is not decoded "
                 "smaller than it is"
             )
-        return ClipFrame(number, picture.rgb, number / self.rate, picture.notes)
+        return ClipFrame(number, picture.rgb, number / self.rate)
 
 
 def _is_frame(path: Path) -> bool:

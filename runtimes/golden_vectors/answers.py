@@ -191,6 +191,7 @@ def detections() -> Topic:
     topic = Topic("detections")
     for at, size in enumerate(((90, 61), (37, 53), (32, 32), (1, 1))):
         outputs = _clear_detections(size, 500 + at)
+        _spoil(outputs["boxes"][0], outputs["scores"][0])
         frame = fit(*size, LETTERBOX)
         pieces = find_pieces(outputs, DETECTION, FOUND.threshold, frame)
         topic.add(
@@ -205,6 +206,12 @@ def detections() -> Topic:
             ],
         )
     return topic
+
+
+def _spoil(boxes: Array, scores: Array) -> None:
+    """Give the least promising rows the best scores, and boxes that nobody may take."""
+    worst = np.argsort(scores, kind="stable")[:3]
+    boxes[worst, 1], scores[worst] = (np.nan, np.inf, -np.inf), 1.0
 
 
 def _choosing(pieces: Sequence[Piece], size: tuple[int, int]) -> Sequence[Prompts]:

@@ -14,12 +14,12 @@ from typing import Any
 
 from exporter.bundle import travel
 from exporter.bundle.folder import seal
+from exporter.bundle.licence import Licence
 from exporter.bundle.manifest import (
     HASH,
     MANIFEST,
     SCHEMA_VERSION,
     GraphFile,
-    Licence,
     Manifest,
     Source,
     canonical,
@@ -31,6 +31,8 @@ from runtimes.golden_vectors.pixels import LONGEST, SIZE
 from runtimes.golden_vectors.prompting import SAM as SLOTS
 
 ENCODER, DECODER = "image_encoder.onnx", "mask_decoder.onnx"
+DEEP = 20_000
+"""Brackets that exhaust the stack of a parser that calls itself for each."""
 Edit = Callable[[Path], object]
 
 
@@ -166,6 +168,11 @@ REFUSED: dict[str, Refused] = {
         _edit(lambda data: data.update(prompts=None)),
         "BundleError",
         ("prompts", "detections", "drawn_prompts"),
+    ),
+    "nested_too_deep": Refused(
+        lambda folder: (folder / MANIFEST).write_text(f'{{"a":{"[" * DEEP}{"]" * DEEP}}}'),
+        "BundleError",
+        (MANIFEST, "is not JSON"),
     ),
     "edited_manifest": Refused(_unhashed, "BundleError", ("changed after the export",)),
     "outside": Refused(_edit(_outside), "BundleError", ("not a path inside the bundle",)),

@@ -17,7 +17,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "Pictures", dependencies: ["SegmentAnythingCore", "CZlib"]),
         .executableTarget(
-            name: "sam-segment", dependencies: ["SegmentAnythingOnnx", "Pictures"]),
+            name: "sam-segment", dependencies: ["SegmentAnything", "SegmentAnythingOnnx", "Pictures"]),
         .testTarget(name: "CoreTests", dependencies: ["SegmentAnythingCore", "Pictures"]),
     ],
     swiftLanguageModes: [.v6]

@@ -11,6 +11,7 @@ from exporter.bundle.preprocess import Bools, Floats, Frame
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import LABELS, PromptRule
 from exporter.errors import BundleError, PromptError
+from exporter.printable import quote
 from runtimes.tracking.bank import Bank, View
 from runtimes.tracking.decide import Found, Rules, decide
 from runtimes.tracking.drawn import in_square, low_res_logits
@@ -103,7 +104,7 @@ class Followed:
             PromptError: nothing was found on it yet, or the slots cannot take the prompts.
         """
         if self.latest is None or self._embeddings is None:
-            raise PromptError(f"object {self.name!r} has no mask on this frame to correct")
+            raise PromptError(f"object {quote(self.name)} has no mask on this frame to correct")
         limit = self.network.rules.mask.logit_limit or _LOGIT_LIMIT
         return self._click(scene, prompts, np.clip(self.latest.logits, -limit, limit))
 
@@ -126,7 +127,7 @@ class Followed:
         together = _joined(self._prompts, prompts, self.name)
         slots = pack(together, scene.frame, self.network.slots)
         if self._embeddings is None:
-            raise PromptError(f"object {self.name!r} has no frame")
+            raise PromptError(f"object {quote(self.name)} has no frame")
         decoded = self.network.graphs.decode(scene.encoded, self._embeddings, slots, earlier)
         points = len(together.points) + (2 if together.box is not None else 0)
         found = decide(decoded, points, self.network.rules, prompted=True)
@@ -162,15 +163,17 @@ class Followed:
         """Check what later frames will see: one NaN would make all of them NaN."""
         if not np.isfinite(values).all():
             raise BundleError(
-                f"{what} of object {self.name!r} on frame {scene.view.frame} is not finite, and so "
-                "would be every frame after it; see whether fp32 is finite: if so, the precision "
-                "is the cause"
+                f"{what} of object {quote(self.name)} on frame {scene.view.frame} is not finite, "
+                "and so would be every frame after it; see whether fp32 is finite: if so, the "
+                "precision is the cause"
             )
 
 
 def _joined(before: Prompts, more: Prompts, name: str) -> Prompts:
     if before.box is not None and more.box is not None:
-        raise PromptError(f"object {name!r} has a box on this frame already: correct it by points")
+        raise PromptError(
+            f"object {quote(name)} has a box on this frame already: correct it by points"
+        )
     return Prompts(
         before.points + more.points,
         before.labels + more.labels,

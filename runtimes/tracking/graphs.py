@@ -16,11 +16,11 @@ from exporter.bundle.tensors import GraphSpec
 from exporter.bundle.video import FIRST_ATTENTION, MEMORY_ATTENTION, VideoRule
 from exporter.errors import BundleError
 from runtimes.engines import Load, LoadedGraph, loader, run_canonical
-from runtimes.segmenters.slots import DECODER, ENCODER
 from runtimes.tracking.bank import Seen
 from runtimes.tracking.decide import Decoded
 from runtimes.tracking.drawn import MaskDownsample
 
+ENCODER, DECODER = "image_encoder", "mask_decoder"
 MEMORY_ENCODER, MEMORY_QUERY = "memory_encoder", "memory_query"
 EMPTY = -1.0
 """Age of a slot that holds nothing."""

@@ -48,7 +48,7 @@ class Tracked:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ObjectPrompt:
     """Where an object is on a frame: points and a box, or a mask (H, W) that is taken as it is.
 
     Attributes:
@@ -65,11 +65,11 @@ def as_prompt(
     labels: npt.ArrayLike | None,
     box: npt.ArrayLike | None,
     mask: npt.ArrayLike | None,
-) -> Prompt:
+) -> ObjectPrompt:
     """Make a prompt of a user's arrays. PromptError if there is none, or both kinds."""
     given = as_prompts(points, labels, box)
     if mask is None:
-        return Prompt(given)
+        return ObjectPrompt(given)
     if given != Prompts():
         raise PromptError("a mask is a whole prompt: leave out points and box, or correct(...) it")
-    return Prompt(mask=as_mask(mask))
+    return ObjectPrompt(mask=as_mask(mask))

@@ -21,7 +21,7 @@ from exporter.printable import some
 from runtimes.mask_prompts import read_drawn
 from runtimes.objects import Box, MaskFile, Point
 from runtimes.prompt_options import mark
-from runtimes.tracking.result import Prompt
+from runtimes.tracking.result import ObjectPrompt
 
 ONLY = "1"
 """Name of the object if none was given."""
@@ -37,7 +37,7 @@ class Plan:
     """
 
     objects: tuple[str, ...]
-    prompts: Mapping[int, Mapping[str, Prompt]]
+    prompts: Mapping[int, Mapping[str, ObjectPrompt]]
 
     def first(self, name: str) -> int:
         """Find the frame on which an object is shown first."""
@@ -123,7 +123,7 @@ def _name_boxes(given: Iterable[_Given]) -> None:
             each.name = str(number)
 
 
-def _prompt(name: str, frame: int, parts: Sequence[Point | Box | Path]) -> Prompt:
+def _prompt(name: str, frame: int, parts: Sequence[Point | Box | Path]) -> ObjectPrompt:
     points = [part for part in parts if isinstance(part, Point)]
     boxes = [part for part in parts if isinstance(part, Box)]
     paths = [part for part in parts if isinstance(part, Path)]
@@ -139,7 +139,7 @@ def _prompt(name: str, frame: int, parts: Sequence[Point | Box | Path]) -> Promp
         tuple(point.label for point in points),
         boxes[0][:4] if boxes else None,
     )
-    return Prompt(prompts, path=paths[0] if paths else None)
+    return ObjectPrompt(prompts, path=paths[0] if paths else None)
 
 
 def _checked(made: Plan) -> Plan:
@@ -175,7 +175,7 @@ def check_plan(made: Plan, frames: int | None, where: Frame, rule: PromptRule) -
 def with_masks(made: Plan, rule: MaskRule) -> Plan:
     """Read the masks that are files. PromptError or ImageError if one is none."""
 
-    def read(prompt: Prompt) -> Prompt:
+    def read(prompt: ObjectPrompt) -> ObjectPrompt:
         if prompt.path is None:
             return prompt
         mask: Bools = read_drawn(prompt.path, rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,6 +52,8 @@ def track_video(arguments: argparse.Namespace, bundle: Bundle, threads: int) -> 
     _require_room(asked, arguments.max_objects)
     reading = Reading(arguments.range, arguments.max_pixels)
     clip = open_clip(arguments.image, Opening(reading, arguments.rate, arguments.raw_size))
+    if arguments.both_ways and clip.frames is None:
+        raise RequestError("--both-ways takes a file or a folder: frames of a pipe come once")
     asked, notes = _placed(asked, clip, normalized=arguments.normalized)
     manifest = bundle.manifest
     where = fit(*clip.size, manifest.preprocess)
@@ -86,7 +89,7 @@ def _run(
                 writers.add(result)
                 summary.add(result)
             if arguments.json:
-                print(row(result), flush=True)
+                print(json.dumps(row(result)), flush=True)
             progress.step(result.number)
     except KeyboardInterrupt:
         with uninterrupted():

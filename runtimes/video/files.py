@@ -124,9 +124,13 @@ class Writers:
             writer.add(result)
 
     def commit(self) -> None:
-        """Put all files into their places."""
-        for writer in self._writers:
-            writer.commit()
+        """Put all files into their places; the rest of them is left out if one cannot be."""
+        try:
+            for writer in self._writers:
+                writer.commit()
+        except BaseException:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Leave nothing behind of what is not in its place yet."""

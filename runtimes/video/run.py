@@ -9,7 +9,7 @@ from exporter.bundle.prompts import Prompts
 from exporter.errors import ImageError, PromptError
 from runtimes.clips import Clip, ClipFrame
 from runtimes.tracker import Tracker
-from runtimes.tracking.result import Prompt, Tracked
+from runtimes.tracking.result import ObjectPrompt, Tracked
 from runtimes.video import Result
 from runtimes.video.asked import Plan
 
@@ -90,7 +90,7 @@ def _step(
     tracker: Tracker,
     clip: Clip,
     frame: ClipFrame,
-    asked: Mapping[str, Prompt],
+    asked: Mapping[str, ObjectPrompt],
     follows: list[str],
 ) -> dict[str, Tracked]:
     """Move on to a frame. Points of a known object correct it; a box or a mask shows it anew."""
@@ -107,7 +107,7 @@ def _step(
     return found
 
 
-def _is_clicks(prompt: Prompt) -> bool:
+def _is_clicks(prompt: ObjectPrompt) -> bool:
     return prompt.mask is None and prompt.prompts.box is None
 
 

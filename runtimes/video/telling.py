@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -36,8 +35,11 @@ class Progress:
         now = self._clock()
         if now - self._last >= (EVERY_S / 10 if self._line else EVERY_S):
             self._last = now
-            end, before = ("", "\r\x1b[K") if self._line else ("\n", "")
-            sys.stderr.write(f"{before}sam-run: {self.text(number)}{end}")
+            if self._line:
+                sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(f"sam-run: {one_line(self.text(number))}")
+            if not self._line:
+                sys.stderr.write("\n")
             sys.stderr.flush()
 
     def text(self, number: int) -> str:
@@ -67,9 +69,9 @@ def _span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def row(result: Result) -> str:
-    """Spell a frame as one line of JSON."""
-    made: dict[str, Any] = {
+def row(result: Result) -> dict[str, Any]:
+    """Describe a frame for one line of JSON."""
+    return {
         "frame": result.number,
         "seconds": round(result.seconds, 6),
         "objects": [
@@ -86,7 +88,6 @@ def row(result: Result) -> str:
         ],
         "ms": {"device": "host"} | {name: round(value, 3) for name, value in result.ms.items()},
     }
-    return json.dumps(made)
 
 
 class Summary:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from exporter.checkpoints.choose import SeveralSets, choose
+from exporter.checkpoints.choose import SeveralSets, choose, choose_by
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.checkpoints.recognise import recognise
 from exporter.checkpoints.wanted import Wanted
 from exporter.demo.network import build
-from exporter.errors import CheckpointMismatch
+from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.variants import variants
 from tests.conformance import published_case
 
@@ -129,3 +129,45 @@ def test_one_tensor_more_or_less_names_the_nearest_and_the_option(variant):
     odd = dataclasses.replace(held, tensors=less, sets={"state_dict": less})
     with pytest.raises(CheckpointMismatch, match=rf"1 missing .*looks like {variant}"):
         recognise(choose(odd, variants().values()))
+
+
+BESIDE = {
+    "an optimiser's state": {"optimizer": {"exp_avg": torch.ones(3)}},
+    "a scaler's flag": {"scaler": {"found_inf": torch.zeros(1, dtype=torch.bool)}},
+    "a generator's state": {"rng_state": torch.get_rng_state()},
+    "values that are no numbers": {"history": {"best": torch.tensor(float("nan"))}},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("beside", BESIDE)
+def test_what_lies_beside_weights_of_any_type_makes_no_second_set(tmp_path, beside, dtype):
+    tensors = {f"image_encoder.{name}.weight": torch.ones(2) for name in "abc"}
+    cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    torch.save({"net": cast, **BESIDE[beside]}, tmp_path / "mine.pth")
+    held = read_checkpoint(tmp_path / "mine.pth")
+    found = choose_by(held, lambda given: given.keys() == tensors.keys())
+    assert found.taken.place == "net"
+    assert all(each.dtype == torch.float32 for each in found.tensors.values())
+
+
+@pytest.mark.parametrize("odd", [torch.tensor(True), torch.zeros(3, dtype=torch.uint8)])
+def test_a_counter_of_another_type_beside_the_averages_is_left_out(tmp_path, odd):
+    network = build().state_dict()
+    average = {f"ema_model.{name}": tensor.clone() for name, tensor in network.items()}
+    torch.save(
+        {**average, **under("online_model.", network), "initted": odd}, tmp_path / "mine.pth"
+    )
+    held = read_checkpoint(tmp_path / "mine.pth")
+    with pytest.raises(SeveralSets, match="ema_model and online_model"):
+        choose(held, variants().values())
+    found = choose(held, variants().values(), Wanted(tensors="online"))
+    assert (recognise(found), found.taken.left_out) == ("demo", ("initted",))
+
+
+@pytest.mark.parametrize("name", ["mask_decoder.iou_token.weight", "classifier.weight"])
+def test_a_tensor_of_another_type_that_may_be_the_networks_is_refused(tmp_path, name):
+    odd = {**build().state_dict(), name: torch.zeros(3, dtype=torch.uint8)}
+    torch.save(odd, tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match=f"tensor {name} is uint8"):
+        read_checkpoint(tmp_path / "mine.pth")

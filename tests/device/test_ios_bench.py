@@ -138,8 +138,8 @@ BEFORE = [
     ({"trusted": False}, 2, "it does not trust who signed the runner: on it, open Settings"),
 ]
 WITHIN = [  # the fault, the request that it comes with, what is said
-    ("crash", "run", "the runner crashed (EXC_CRASH, SIGABRT, Abort trap: 6) while "),
-    ("memory", "run", "the system ended the runner for its memory (per-process-limit) while "),
+    ("crash", "run", "the runner crashed (EXC_CRASH, SIGABRT, Abort trap: 6) during "),
+    ("memory", "run", "the system ended the runner for its memory (per-process-limit) during "),
     ("hang", "run", "nor did its own watchdog end it; it was ended: restart the device"),
     ("lost", "run", "the device went away during `devicectl device process launch"),
     ("truncate", "look", "the runner's answer is cut short at "),
@@ -156,7 +156,9 @@ def test_what_stands_in_the_way_is_one_line(
 ):
     world.change(**changes)
     assert sam_bench(tiny_folder) == status
-    assert words in only_line(capsys)
+    said = only_line(capsys)
+    assert words in said
+    assert (said.startswith(f"sam-bench: error: {IOS}: "), said.count(UDID)) == (True, 1)
     assert not (tmp_path / "p.jsonl").exists()
     assert world.running() == []
 
@@ -168,7 +170,11 @@ def test_a_fault_is_one_line_and_leaves_nothing(
     world.change(fault=fault, on=on)
     seconds = "1" if fault == "hang" else "60"
     assert sam_bench("--deadline", seconds, "--no-check", tiny_folder) == 1
-    assert words in only_line(capsys)
+    said = only_line(capsys)
+    assert words in said
+    assert said.startswith(f"sam-bench: error: {IOS}: ")
+    # What is sent is called by the name of the tool, which knows the device by a name of its own.
+    assert said.count(UDID) == 1
     assert not (tmp_path / "p.jsonl").exists()
     assert world.running() == []
 
@@ -194,7 +200,10 @@ def test_a_prediction_that_does_not_end_is_ended_by_the_runner(
 def test_low_power_mode_is_refused(sam_bench, world, tiny_folder, tmp_path, capsys):
     world.tell(low_power=True)
     assert sam_bench(tiny_folder) == 2
-    assert "low-power mode is on, so its clocks are held back: turn it off" in only_line(capsys)
+    said = (
+        f"sam-bench: error: {IOS}: low-power mode is on, so its clocks are held back: turn it off"
+    )
+    assert only_line(capsys).startswith(said)
     assert not (tmp_path / "p.jsonl").exists()
 
 
@@ -217,7 +226,7 @@ def test_a_full_phone(sam_bench, world, tiny_folder, tmp_path, capsys):
     world.tell(free_bytes=1 << 20)
     assert sam_bench(tiny_folder) == 1
     said = only_line(capsys)
-    assert f"{IOS} is full: 17 MB are needed and 1 MB are free" in said
+    assert f"{IOS}: the device is full: 17 MB are needed and 1 MB are free" in said
     assert f"`sam-bench clean --device {IOS}`" in said
     assert not (tmp_path / "p.jsonl").exists()
 
@@ -278,7 +287,7 @@ def test_two_phones_and_no_choice(sam_bench, world, tiny_folder, capsys, device)
 def test_a_phone_on_a_cable_that_was_pulled(sam_bench, world, tiny_folder, tmp_path, capsys):
     world.change(fault="lost")
     assert sam_bench(tiny_folder, device=USB) == 1
-    assert f"{UDID} went away during `" in only_line(capsys)
+    assert "the device went away during `" in only_line(capsys)
     assert not (tmp_path / "p.jsonl").exists()
 
 

@@ -73,7 +73,9 @@ def test_what_stands_in_the_way_by_usb_is_one_line(
 ) -> None:
     world.change(**changes)
     assert measure(tiny_folder, "pymobiledevice3") == 2
-    assert words in only_line(capsys)
+    said = only_line(capsys)
+    assert words in said
+    assert said.count(UDID) == (0 if "connected" in changes else 1)
     assert not (tmp_path / "p.jsonl").exists()
     assert world.running() == []
 
@@ -81,8 +83,8 @@ def test_what_stands_in_the_way_by_usb_is_one_line(
 @pytest.mark.parametrize(
     ("fault", "on", "words"),
     [
-        ("crash", "run", "the runner crashed (EXC_CRASH, SIGABRT, Abort trap: 6) while "),
-        ("memory", "run", "the system ended the runner for its memory (per-process-limit) while "),
+        ("crash", "run", "the runner crashed (EXC_CRASH, SIGABRT, Abort trap: 6) during "),
+        ("memory", "run", "the system ended the runner for its memory (per-process-limit) during "),
         ("truncate", "look", "the runner's answer is cut short at "),
         ("version", "look", "the runner on the device speaks version 7, not 1: build and install"),
         ("old", "look", "not what was asked: end the app on the device"),
@@ -93,6 +95,8 @@ def test_a_fault_by_usb_is_one_line_and_leaves_nothing(
 ) -> None:
     world.change(fault=fault, on=on)
     assert measure(tiny_folder, USB) == 1
-    assert words in only_line(capsys)
+    said = only_line(capsys)
+    assert words in said
+    assert (said.startswith(f"sam-bench: error: {USB}: "), said.count(UDID)) == (True, 1)
     assert not (tmp_path / "p.jsonl").exists()
     assert world.running() == []

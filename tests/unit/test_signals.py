@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -244,3 +245,25 @@ def test_commands_stopped_at_any_moment_end_with_143_and_one_line(command, tmp_p
     assert tally.faults == []
     assert sum(tally.ended.values()) == 6
     assert set(tally.ended) <= {"told and ended", "by the signal", "had ended", "ended as it did"}
+
+
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_an_import_is_finished_before_a_signal_ends_the_block(number, end, tmp_path, monkeypatch):
+    """A module of C++ whose start is stopped ends the process with SIGABRT."""
+    name = f"slow_to_start_{number}"
+    text = f"import os\nos.kill(os.getpid(), {int(number)})\nwhole = True\n"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    before, whole = signal.getsignal(signal.SIGINT), []
+
+    def block():
+        whole.append(importlib.import_module(name).whole)
+        time.sleep(10)
+
+    with pytest.raises(end) as raised, terminable():
+        block()
+    assert raised.type is end
+    assert whole == [True]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -17,6 +17,12 @@ from exporter.job import Job as Job
 from exporter.job import Place as Place
 from exporter.pipeline import export as export
 from exporter.targets import Options as Options
+from runtimes.everything import everything as everything
+from runtimes.everything.segments import Everything as Everything
 from runtimes.parity import check_parity as check_parity
 from runtimes.segmenters import Segmenter as Segmenter
 from runtimes.segmenters import open_segmenter as open_segmenter
+from runtimes.tracker import Tracker as Tracker
+from runtimes.tracker import open_tracker as open_tracker
+from runtimes.tracking.result import ObjectPrompt as ObjectPrompt
+from runtimes.tracking.result import Tracked as Tracked

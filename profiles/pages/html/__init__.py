@@ -20,7 +20,7 @@ from profiles.pages.html.units import (
     where_operations_run,
 )
 from profiles.schema import Profile, Repeat
-from profiles.tables import facts_line, number, with_interval
+from profiles.tables import cold_loads, facts_line, number, with_interval
 from runtimes.device import CLASSES, Condition, DeviceFacts
 
 MEANINGS = {
@@ -74,6 +74,7 @@ def _head(views: Sequence[View], created: str) -> list[Markup]:
     head = (
         "bundle",
         "device",
+        "delegate",
         "first mask, ms",
         "click, ms",
         "peak memory, MB",
@@ -92,6 +93,7 @@ def _overview(view: View) -> list[Markup | str]:
     return [
         element("div", s.bundle, class_="n"),
         s.device_name,
+        s.delegate,
         _interval(s.first_mask_ms, s),
         _interval(s.click_ms, s),
         _value(s.peak_mb, s),
@@ -151,37 +153,27 @@ def _graph(view: View, graph: GraphSummary) -> list[Markup | str]:
 def _notes(views: Sequence[View]) -> list[Markup]:
     """Warnings, and the parity figure nearest to its floor."""
     found = [
-        element("li", f"{v.summary.bundle}: ", element("span", mark, class_="warn"))
+        element("li", f"{v.summary.called}: ", element("span", mark, class_="warn"))
         for v in views
         for mark in v.summary.marks
     ]
     found += [
-        element(
-            "li", f"{v.summary.bundle}, {v.summary.delegate}: {_cold(graph, graph.cold_load_ms)}"
-        )
+        element("li", f"{v.summary.called}: {line}")
         for v in views
-        for graph in v.summary.graphs
-        if graph.cold_load_ms is not None
+        for line in cold_loads(v.summary)
     ]
     found += [element("li", _parity(v)) for v in views if v.profile.parity]
     return [element("h3", "Notes"), element("ul", *found)] if found else []
-
-
-def _cold(graph: GraphSummary, cold_ms: float) -> str:
-    return (
-        f"the first load of {graph.graph} on the device, which compiles it, took "
-        f"{number(cold_ms)} ms; later ones {number(graph.load_ms)}"
-    )
 
 
 def _parity(view: View) -> str:
     """Find the figure nearest to its floor, of those that have one."""
     figures = [f for f in view.profile.parity if f.measure == "psnr_db" and f.floor]
     if not figures:
-        return f"{view.summary.bundle}: parity was checked on the device"
+        return f"{view.summary.called}: parity was checked on the device"
     worst = min(figures, key=lambda f: f.value - (f.floor or 0))
     return (
-        f"{view.summary.bundle}: parity was checked on the device; nearest to its floor is "
+        f"{view.summary.called}: parity was checked on the device; nearest to its floor is "
         f"{worst.graph} {worst.output} with {worst.value:.1f} dB ({worst.floor:g} needed)"
     )
 
@@ -200,7 +192,7 @@ def _charts(views: Sequence[View]) -> list[Markup]:
         )
         found.insert(1, element("p", hint, class_="soft"))
     points = [
-        Point(s.bundle, s.target, s.device_class, s.bundle_mb, s.first_mask_ms)
+        Point(s.called, s.target, s.device_class, s.bundle_mb, s.first_mask_ms)
         for s in (v.summary for v in views)
         if s.first_mask_ms is not None
     ]
@@ -209,7 +201,7 @@ def _charts(views: Sequence[View]) -> list[Markup]:
         title = "size against time to the first mask"
         found.append(_wrap_drawing(scatter(points, title, "ms to the first mask")))
     memory = [
-        (s.bundle, s.target, s.device_class, s.peak_mb)
+        (s.called, s.target, s.device_class, s.peak_mb)
         for s in (v.summary for v in views)
         if s.peak_mb is not None
     ]
@@ -230,14 +222,14 @@ def _row(view: View, graph: str) -> Distribution | None:
     if repeats is None or spread is None:
         return None
     s = view.summary
-    return Distribution(s.bundle, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
+    return Distribution(s.called, s.target, s.device_class, tuple(map(tuple, repeats)), spread)
 
 
 def _repeat(view: View, number_: int, repeat: Repeat) -> list[Markup | str]:
     s = view.summary
     before, after = repeat.before, repeat.after
     return [
-        element("div", s.bundle, class_="n"),
+        element("div", s.called, class_="n"),
         str(number_ + 1),
         _ends(_status(before), _status(after), s),
         _ends(_hottest(before), _hottest(after), s),

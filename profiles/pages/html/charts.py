@@ -319,11 +319,19 @@ def _is_free(y: float, lines: Sequence[float]) -> bool:
     return all(abs(y - near) > STEP - 0.001 for near in lines[max(0, after - 1) : after + 1])
 
 
-def _name(bundle: str, y: float) -> Markup:
-    """Cut a bundle's name where room ends; the whole one shows when pointed at."""
-    most = int((LEFT - 12) / CHARACTER)
-    shown = bundle if len(bundle) <= most else f"{bundle[: most - 1]}\u2026"
-    return element("text", shown, element("title", bundle), x=0.0, y=y)
+def _name(called: str, y: float) -> Markup:
+    """Write a bundle and below it what computed it; all of it shows when pointed at."""
+    bundle, _, delegate = called.partition(", ")
+    shown = [_text(0.0, y - 5, _cut(bundle, CHARACTER))]
+    if delegate:
+        shown.append(_text(0.0, y + 6, _cut(delegate, TINY), class_="soft tiny"))
+    return element("g", element("title", called), *shown)
+
+
+def _cut(words: str, character: float) -> str:
+    """Cut words where the room left of a drawing ends."""
+    most = int((LEFT - 12) / character)
+    return words if len(words) <= most else f"{words[: most - 1]}\u2026"
 
 
 def _hue(target: str) -> str:

@@ -80,7 +80,7 @@ def where_operations_run(profiles: Sequence[Profile]) -> list[Markup]:
     head = ("bundle", "graph", "compute units", *UNITS)
     rows = [_shares(profile, placement) for profile, placement in told]
     lists = [
-        element("li", f"{profile.bundle.name}: ", fallen_text(placement))
+        element("li", f"{profile.bundle.name}, {profile.method.delegate}: ", fallen_text(placement))
         for profile, placement in told
         if placement.fallen
     ]

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import stat
 import threading
 import time
@@ -16,6 +17,7 @@ from exporter.bundle.claim import lock_of
 from exporter.bundle.folder import LOG, open_bundle, seal
 from exporter.bundle.staging import build_once, claim_bundle, staging
 from exporter.errors import ExportError, RequestError
+from exporter.signals import Terminated, terminable
 from tests.unit.tiny_bundle import Recipe as TinyRecipe
 from tests.unit.tiny_bundle import manifest
 
@@ -145,6 +147,32 @@ def test_a_failed_rename_keeps_the_old_bundle(tmp_path, monkeypatch):
         write_bundle(folder)
     assert (final / "file.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("stopped", ["rename", "rmtree"])
+def test_a_signal_while_a_bundle_is_replaced_leaves_nothing_beside_it(
+    tmp_path, monkeypatch, stopped
+):
+    final = tmp_path / "bundle"
+    make(final, "old")
+    owner = Path if stopped == "rename" else shutil
+    real = getattr(owner, stopped)
+
+    def struck(*arguments, **more):
+        signal.raise_signal(signal.SIGTERM)
+        return real(*arguments, **more)
+
+    def replace():
+        with staged(final, force=True) as folder:
+            write_bundle(folder, "new")
+            monkeypatch.setattr(owner, stopped, struck)
+
+    with pytest.raises(Terminated), terminable():
+        replace()
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    open_bundle(final)
+    assert (final / "file.txt").read_text() == "new"
 
 
 def full_disk(path):

@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from exporter.checkpoints.choose import choose
-from exporter.checkpoints.lora import fold, parse
+from exporter.checkpoints.lora import Update, fold, parse
 from exporter.checkpoints.lora_adapter import fold_adapter, fold_parsed
 from exporter.checkpoints.lora_options import LoraOptions
+from exporter.checkpoints.lora_scale import scale_of
 from exporter.checkpoints.recognise import recognise
 from exporter.errors import CheckpointError
 from exporter.models.layers import freeze
@@ -270,3 +271,26 @@ def test_live_lora_of_a_published_variant_is_recognised(case, layer):
         assert recognise(found) == case
     except CheckpointError as error:  # MobileSAM's tensors are TinySAM's too
         assert f"fits {case}" in str(error)  # noqa: PT017
+
+
+def test_a_patch_of_three_channels_takes_more_ranks_than_channels():
+    pair = {"p.lora_A.weight": torch.randn(8, 3, 4, 4), "p.lora_B.weight": torch.randn(16, 8, 1, 1)}
+    (update,) = parse(pair).updates
+    folded = fold({"p.weight": torch.zeros(16, 3, 4, 4)}, [update], lambda _update: 1.0)
+    wanted = torch.einsum("or,rikl->oikl", pair["p.lora_B.weight"][:, :, 0, 0], update.down)
+    assert torch.allclose(folded["p.weight"], wanted, atol=1e-5)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        parse(
+            {
+                "p.lora_A.weight": torch.ones(17, 3, 4, 4),
+                "p.lora_B.weight": torch.ones(16, 17, 1, 1),
+            }
+        )
+
+
+@pytest.mark.parametrize("form", ["SAMed", "finetune-SAM"])
+def test_a_scale_for_a_form_that_has_none_is_refused(form):
+    update = Update("layer", form, "all", torch.ones(1, 2), torch.ones(2, 1))
+    assert scale_of(update, None, None) == 1.0
+    with pytest.raises(CheckpointError, match="leave out --lora-alpha"):
+        scale_of(update, None, 8.0)

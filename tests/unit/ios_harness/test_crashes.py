@@ -34,7 +34,7 @@ def test_a_crash_is_told_with_its_log(tmp_path):
     error = ending([path], "loading image_encoder")
     assert type(error) is CrashError
     assert str(error) == (
-        "the runner crashed (EXC_BAD_ACCESS, SIGSEGV, Segmentation fault: 11) while loading "
+        "the runner crashed (EXC_BAD_ACCESS, SIGSEGV, Segmentation fault: 11) during loading "
         f"image_encoder: its log is {path}"
     )
 

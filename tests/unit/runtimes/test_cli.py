@@ -18,10 +18,8 @@ from PIL import Image
 from exporter.errors import ImageError
 from runtimes.arguments import parser
 from runtimes.cli import main
-from runtimes.objects import Box, Point
 from runtimes.outputs import bounding_box
 from runtimes.pictures.reading import read_picture
-from runtimes.prompt_options import box, point
 from runtimes.segmenters.slots import SlotSegmenter
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_bundle import LOW, Recipe, build
@@ -390,14 +388,6 @@ def test_the_command_line_is_a_process(tiny_folder, here):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-
-
-def test_point_and_box():
-    assert point("1,2") == Point(1, 2, 1)
-    assert point("1.5,2,0@cat") == Point(1.5, 2, 0, "cat")
-    assert point("1.5,2,0@cat@12") == Point(1.5, 2, 0, "cat", 12)
-    assert box("1,2,3,4.5@2") == Box(1, 2, 3, 4.5, "2")
-    assert box("1,2,3,4.5@2@7") == Box(1, 2, 3, 4.5, "2", 7)
 
 
 def test_bounding_box():

@@ -8,111 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.bundle.folder import Bundle, open_bundle
-from exporter.bundle.preprocess import image_input
+from exporter.bundle.folder import Bundle
 from exporter.bundle.prompts import Prompts
-from exporter.errors import BundleError, ImageError, PromptError, RequestError
+from exporter.errors import PromptError
 from runtimes.tracker import Tracker, open_tracker
-from runtimes.tracking.result import Prompt
-from tests.unit import tiny_bundle, video_bundle
-from tests.unit.video_bundle import HOST, RULE, SIZE, Twin, twin
+from runtimes.tracking.result import ObjectPrompt
+from tests.unit import video_bundle
+from tests.unit.published_tracker import Published, close, encoded, picture, tracker
+from tests.unit.video_bundle import HOST, RULE, Twin
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
     return video_bundle.build(tmp_path_factory.mktemp("video") / "bundle")
-
-
-def picture(frame: int, *, dark: bool = False) -> np.ndarray:
-    rgb = np.random.default_rng(frame).integers(0, 256, (48, 80, 3), np.uint8)
-    return rgb // 16 if dark else rgb
-
-
-def tracker(bundle: Bundle, log: list | None = None, **options) -> Tracker:
-    return Tracker(bundle, load=lambda name: Twin(name, log), **options)
-
-
-class Published:
-    """One object, tracked forward by the published rules; every frame is kept."""
-
-    def __init__(self, frames: int | None = None) -> None:
-        self.most = 16 if frames is None else min(frames, 16)
-        self.prompted: dict[int, tuple] = {}
-        self.tracked: dict[int, tuple] = {}
-
-    def run(self, frame, embeddings, points, labels, mask=None, *, prompted=False):
-        slots = np.full((1, 6), -2, np.float32)
-        coords = np.zeros((1, 6, 2), np.float32)
-        given = [*labels, -1] if labels else [-1, -1]
-        slots[0, : len(given)] = given
-        coords[0, : len(points)] = np.array(points).reshape(-1, 2) * (SIZE / 80, SIZE / 48)
-        full = np.zeros((1, 1, 32, 32), np.float32) if mask is None else mask[None, None]
-        out = twin(
-            "mask_decoder",
-            {
-                "image_embeddings": embeddings,
-                "point_coords": coords.astype(np.float32),
-                "point_labels": slots,
-                "mask_input": full.astype(np.float32),
-                "has_mask_input": np.full(1, mask is not None, np.float32),
-            },
-        )
-        masks, iou = out["low_res_masks"][0], out["iou_predictions"][0]
-        token = 1 + int(np.argmax(iou[1:]))
-        pointer = token
-        if len(labels) > 1:
-            area = [(masks[0] > edge).sum() for edge in (0.05, -0.05)]
-            token, pointer = (0 if area[0] >= 0.98 * area[1] else token), 0
-        score = float(out["object_score_logits"][0, 0])
-        if score <= 0:
-            return np.full((32, 32), -1024.0), HOST["no_object_pointer"], score
-        return masks[token], out["object_pointers"][0, pointer], score
-
-    def keep(self, frame, embeddings, found, *, prompted, from_prompt):
-        logits, pointer, score = found
-        memory = twin(
-            "memory_encoder",
-            {
-                "image_embeddings": embeddings,
-                "mask_logits": logits[None, None].astype(np.float32),
-                "from_prompt": np.full(1, from_prompt, np.float32),
-                "object_present": np.full(1, score > 0, np.float32),
-            },
-        )["memory"]
-        (self.prompted if prompted else self.tracked)[frame] = memory, pointer
-
-    def look(self, frame, embeddings):
-        back = [(age, frame - age) for age in range(1, 7) if frame - age in self.tracked]
-        memories = [(0, self.prompted[t][0]) for t in self.prompted]
-        memories += [(age, self.tracked[t][0]) for age, t in back]
-        pointers = [(frame - t, self.prompted[t][1]) for t in self.prompted]
-        pointers += [
-            (age, self.tracked[frame - age][1])
-            for age in range(1, self.most)
-            if frame - age in self.tracked
-        ]
-        held = np.concatenate([m for _, m in memories])[None]
-        shown = np.stack([p for _, p in pointers])[None].astype(np.float32)
-        given = {
-            "query": twin("memory_query", {"image_embeddings": embeddings})["query"],
-            "memories": held,
-            "memory_age": np.array([[a for a, _ in memories]], np.float32),
-            "object_pointers": shown,
-            "pointer_age": np.array([[a / (self.most - 1) for a, _ in pointers]], np.float32),
-        }
-        return twin("memory_attention", given)["conditioned_embeddings"]
-
-
-def encoded(rgb: np.ndarray) -> np.ndarray:
-    return tiny_bundle.encode(image_input(rgb, video_bundle.PREPROCESS)[0])
-
-
-def close(found, expected) -> None:
-    logits, _, score = expected
-    scale = np.abs(logits).max()
-    np.testing.assert_allclose(found.low_res_mask, logits, atol=1e-5 * scale)
-    assert found.score == pytest.approx(score, abs=1e-4)
-    assert found.present == (score > 0)
 
 
 @pytest.mark.parametrize("frames", [None, 12])
@@ -271,7 +179,7 @@ def test_a_prompt_in_the_middle_stands_for_memory(bundle):
     follow.start(picture(0))
     follow.add_object("1", points=[(40, 20)], labels=[1])
     follow.track(picture(1))
-    prompt = Prompt(Prompts(box=(10, 10, 50, 40)))
+    prompt = ObjectPrompt(Prompts(box=(10, 10, 50, 40)))
     found = follow.track(picture(2), prompts={"1": prompt})["1"]
     seen = encoded(picture(2))
     expected = reference.run(2, seen, [(10, 10), (50, 40)], [2, 3])
@@ -332,72 +240,6 @@ def test_two_thousand_frames_take_no_more_memory_than_sixty(bundle):
             kept[frame] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept[2000] < kept[60] + 20_000
-
-
-@pytest.mark.parametrize(
-    ("graph", "output"),
-    [
-        ("memory_encoder", "memory"),
-        ("mask_decoder", "low_res_masks"),
-        ("mask_decoder", "object_pointers"),
-        ("mask_decoder", "object_score_logits"),
-    ],
-)
-def test_a_bank_with_nan_is_refused_by_name(bundle, graph, output):
-    class Broken(Twin):
-        def run(self, inputs):
-            outputs = super().run(inputs)
-            if self.name == graph:
-                outputs[output] = np.full_like(outputs[output], np.nan)
-            return outputs
-
-    follow = Tracker(bundle, load=Broken)
-    follow.start(picture(0))
-
-    def run():
-        follow.add_object("dog", points=[(40, 20)], labels=[1])
-        follow.track(picture(1))
-
-    with pytest.raises(BundleError, match=f"{output} of object 'dog' on frame 0 is not finite"):
-        run()
-
-
-def test_wrong_requests_are_named(bundle):
-    follow = tracker(bundle, max_objects=2)
-    with pytest.raises(RequestError, match="call start"):
-        follow.add_object("a", points=[(1, 1)], labels=[1])
-    with pytest.raises(RequestError, match="call start"):
-        follow.track(picture(1))
-    follow.start(picture(0))
-    follow.add_object("a", points=[(40, 20)], labels=[1])
-    with pytest.raises(PromptError, match="'a' is followed already"):
-        follow.add_object("a", points=[(40, 20)], labels=[1])
-    with pytest.raises(PromptError, match="no object 'c' is followed: there are a"):
-        follow.correct("c", points=[(1, 1)], labels=[1])
-    with pytest.raises(PromptError, match="no prompt"):
-        follow.add_object("b")
-    with pytest.raises(PromptError, match="outside the image"):
-        follow.add_object("b", points=[(500, 1)], labels=[1])
-    with pytest.raises(PromptError, match="a mask is a whole prompt"):
-        follow.add_object("b", points=[(1, 1)], labels=[1], mask=np.ones((48, 80), bool))
-    with pytest.raises(PromptError, match="slots"):
-        follow.add_object("b", points=[(1, 1)] * 9, labels=[1] * 9)
-    follow.add_object("b", points=[(40, 20)], labels=[1])
-    with pytest.raises(PromptError, match="3 objects, and at most 2 are followed: each keeps"):
-        follow.add_object("c", points=[(40, 20)], labels=[1])
-    with pytest.raises(ImageError, match="frame 1 is 20 x 10, and the video began with 80 x 48"):
-        follow.track(np.zeros((10, 20, 3), np.uint8))
-    with pytest.raises(RequestError, match="frame 0 is the current one"):
-        follow.track(picture(1), number=0)
-    assert list(follow.track(picture(1))) == ["a", "b"]
-
-
-def test_a_bundle_of_pictures_has_no_memory(tmp_path):
-    tiny_bundle.build(tmp_path / "tiny")
-    with pytest.raises(BundleError, match="has no memory of earlier frames"):
-        open_tracker(open_bundle(tmp_path / "tiny"))
-    with pytest.raises(RequestError, match="open_tracker takes what open_bundle"):
-        open_tracker(str(tmp_path))
 
 
 def test_the_real_graphs_give_the_same(bundle):

@@ -48,7 +48,7 @@ public enum Pack {
         guard manager.createFile(atPath: arriving.path, contents: nil) else {
             throw RunnerError("cannot write \(entry.name): is the device full?")
         }
-        var hash = SHA256()
+        var hash = Sha256()
         let output = try FileHandle(forWritingTo: arriving)
         var left = entry.size
         while left > 0 {
@@ -85,7 +85,7 @@ public enum Pack {
     static func hash(_ url: URL) -> String? {
         guard let file = try? FileHandle(forReadingFrom: url) else { return nil }
         defer { try? file.close() }
-        var hash = SHA256()
+        var hash = Sha256()
         while let data = try? file.read(upToCount: part), !data.isEmpty { hash.update(data) }
         return hash.finish()
     }

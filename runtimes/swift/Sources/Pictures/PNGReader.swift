@@ -48,13 +48,13 @@ struct PNGReader {
         guard 1...65_535 ~= width, 1...65_535 ~= height, width * height <= 180_000_000 else {
             throw PictureFault(text: "is \(width) x \(height): too large, or without pixels")
         }
-        guard [1, 2, 4, 8].contains(depth), PNGReader.channels[colour] != nil else {
-            throw PictureFault(text: "has a damaged header")
-        }
+        // Fewer bits than 8 are of grey and of palettes alone.
+        guard PNGReader.channels[colour] != nil, depth == 8 || [1, 2, 4].contains(depth) && [0, 3].contains(colour)
+        else { throw PictureFault(text: "has a damaged header") }
     }
 
     func picture() throws -> Picture {
-        guard let channels = PNGReader.channels[colour] else { throw PictureFault(text: "has no header") }
+        guard width > 0, let channels = PNGReader.channels[colour] else { throw PictureFault(text: "has no header") }
         let line = (width * channels * depth + 7) / 8
         var raw = [UInt8](repeating: 0, count: height * (line + 1))
         var length = uLong(raw.count)

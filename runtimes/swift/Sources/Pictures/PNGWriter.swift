@@ -10,25 +10,29 @@ public func writeMask(_ mask: Mask, to url: URL) throws {
     for y in 0..<mask.height {
         for x in 0..<mask.width { raw[y * (mask.width + 1) + 1 + x] = mask.pixels[y * mask.width + x] * 255 }
     }
-    var length = compressBound(uLong(raw.count))
-    var packed = [UInt8](repeating: 0, count: Int(length))
-    guard compress(&packed, &length, raw, uLong(raw.count)) == Z_OK else {
+    guard let packed = packed(raw) else {
         throw SegmentAnythingError.request("\(url.path) cannot be compressed")
     }
     let header = bytes(mask.width) + bytes(mask.height) + [8, 0, 0, 0, 0]
-    let file =
-        pngSignature + chunk("IHDR", header) + chunk("IDAT", Array(packed.prefix(Int(length))))
-        + chunk("IEND", [])
+    let file = pngSignature + chunk("IHDR", header) + chunk("IDAT", packed) + chunk("IEND", [])
     do { try Data(file).write(to: url, options: .atomic) } catch {
         throw SegmentAnythingError.request("cannot write \(url.path)")
     }
+}
+
+/// Compresses as zlib does; nil if it cannot.
+func packed(_ raw: [UInt8]) -> [UInt8]? {
+    var length = compressBound(uLong(raw.count))
+    var made = [UInt8](repeating: 0, count: Int(length))
+    guard compress(&made, &length, raw, uLong(raw.count)) == Z_OK else { return nil }
+    return Array(made.prefix(Int(length)))
 }
 
 private func bytes(_ number: Int) -> [UInt8] {
     (0..<4).map { UInt8(truncatingIfNeeded: number >> (24 - 8 * $0)) }
 }
 
-private func chunk(_ name: String, _ body: [UInt8]) -> [UInt8] {
+func chunk(_ name: String, _ body: [UInt8]) -> [UInt8] {
     let named = Array(name.utf8) + body
     return bytes(body.count) + named + bytes(checksum(named[...]))
 }

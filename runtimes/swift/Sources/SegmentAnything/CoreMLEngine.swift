@@ -88,11 +88,24 @@
         private let graph: GraphFile
         private let model: MLModel
         private let buffers: PixelBuffers?
+        private let options = MLPredictionOptions()
 
         init(_ graph: GraphFile, _ model: MLModel, wasKept: Bool) throws {
             (self.graph, self.model, self.wasKept) = (graph, model, wasKept)
             let image = graph.inputs.first { $0.dtype == "uint8" }
             buffers = try image.map { try PixelBuffers(side: $0.shape[2]) }
+            // A click's outputs, megabytes of logits, are written where the last click's lay: they were copied
+            // out. An image's are not: its scene gives them to every click, so each image gets new ones.
+            if graph.runs == .prompt { options.outputBackings = try CoreMLGraph.memory(graph, model) }
+        }
+
+        private static func memory(_ graph: GraphFile, _ model: MLModel) throws -> [String: MLMultiArray] {
+            let described = model.modelDescription.outputDescriptionsByName
+            return Dictionary(
+                uniqueKeysWithValues: try graph.outputs.map { spec in
+                    let type = described[spec.name]?.multiArrayConstraint?.dataType ?? .float32
+                    return (spec.name, try MLMultiArray(shape: spec.shape.map { NSNumber(value: $0) }, dataType: type))
+                })
         }
 
         func run(_ inputs: [String: Value]) throws -> [String: Value] {
@@ -105,11 +118,13 @@
             }
             let outputs: any MLFeatureProvider
             do {
-                outputs = try model.prediction(from: MLDictionaryFeatureProvider(dictionary: features))
+                let given = try MLDictionaryFeatureProvider(dictionary: features)
+                outputs = try model.prediction(from: given, options: options)
             } catch {
                 throw SegmentAnythingError.bundle(
                     "Core ML cannot run \(graph.name): \(error.localizedDescription)")
             }
+            // Where `options` do not suit it, Core ML allocates in silence: what it returns is read, never ours.
             return Dictionary(
                 uniqueKeysWithValues: try graph.outputs.map { spec in
                     guard let array = outputs.featureValue(for: spec.name)?.multiArrayValue,

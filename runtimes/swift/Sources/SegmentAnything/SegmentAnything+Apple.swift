@@ -28,9 +28,10 @@
         }
 
         /// Takes an image; see `setImage(_:)` of a `Picture`.
-        public func setImage(_ image: CGImage) async throws { try await setImage(Picture(image)) }
+        public func setImage(_ image: CGImage) async throws { try await setImage { try Picture(image) } }
 
-        /// Takes a camera's picture, 32BGRA, as it lies in the buffer.
+        /// Takes a camera's picture, 32BGRA, as it lies in the buffer. It is copied at once: a camera has few
+        /// buffers, and waits for them.
         public func setImage(_ buffer: sending CVPixelBuffer) async throws {
             try await setImage(Picture(buffer))
         }
@@ -54,6 +55,6 @@
 
     extension SegmentAnything {
         /// Takes an image as it is shown, turned by its orientation.
-        public func setImage(_ image: UIImage) async throws { try await setImage(Picture(image)) }
+        public func setImage(_ image: UIImage) async throws { try await setImage { try Picture(image) } }
     }
 #endif

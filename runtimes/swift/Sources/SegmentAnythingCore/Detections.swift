@@ -60,8 +60,11 @@ func findPieces(
     guard boxes.count == 4 * scores.count, coefficients.values.count == kinds * scores.count,
         prototypes.shape.count == 4, prototypes.shape[1] == kinds
     else { throw SegmentAnythingError.bundle("the detector's outputs do not fit each other") }
-    let order = scores.indices.filter { scores[$0] > Float(rule.confidence) }
-        .sorted { scores[$0] > scores[$1] || (scores[$0] == scores[$1] && $0 < $1) }
+    // An accelerator that is silently wrong gives boxes that are no numbers.
+    let order = scores.indices.filter { row in
+        scores[row] > Float(rule.confidence) && boxes[(row * 4)..<(row * 4 + 4)].allSatisfy(\.isFinite)
+    }
+    .sorted { scores[$0] > scores[$1] || (scores[$0] == scores[$1] && $0 < $1) }
     func box(_ row: Int) -> Box {
         Box(x0: boxes[row * 4], y0: boxes[row * 4 + 1], x1: boxes[row * 4 + 2], y1: boxes[row * 4 + 3])
     }

@@ -47,7 +47,8 @@ public protocol LoadedGraph: Sendable {
     /// Whether its form for this device was made by an earlier load; nil if the runtime makes none.
     var wasKept: Bool? { get }
 
-    /// Takes every input of the graph by name and gives every output.
+    /// Takes every input of the graph by name and gives every output. Those of a graph that runs once a prompt
+    /// may lie where its next run writes: they are read before it.
     func run(_ inputs: [String: Value]) async throws -> [String: Value]
 }
 
@@ -55,8 +56,8 @@ extension LoadedGraph {
     public var wasKept: Bool? { nil }
 }
 
-/// A bundle's folder and its manifest.
-public struct Bundle: Sendable {
+/// A bundle's folder and its manifest. Not `Bundle`, which an app means Foundation's by.
+public struct ModelBundle: Sendable {
     public let url: URL
     public let manifest: Manifest
 
@@ -67,10 +68,15 @@ public struct Bundle: Sendable {
     ///   - verify: whether every file is compared with its hash; a model of 40 MB takes about 0.2 s.
     /// - Throws: `SegmentAnythingError.bundle` if there is no valid manifest, or a file is missing or changed.
     public init(_ url: URL, verify: Bool = true) throws {
-        let path = url.appendingPathComponent("manifest.json")
-        guard let data = try? Data(contentsOf: path) else {
+        let path = url.appendingPathComponent("manifest.json"), most = 4 << 20
+        guard let file = try? FileHandle(forReadingFrom: path), let data = try? file.read(upToCount: most + 1) ?? Data()
+        else {
             throw SegmentAnythingError.bundle(
                 "\(printable(url.path)) holds no manifest.json: it is not a bundle")
+        }
+        guard data.count <= most else {
+            throw SegmentAnythingError.bundle(
+                "\(printable(url.path)): manifest.json has more than 4 MB: it is no manifest")
         }
         self.url = url
         manifest = try Manifest(data)
@@ -93,7 +99,7 @@ public struct Bundle: Sendable {
             throw missing(name)
         }
         defer { try? file.close() }
-        var hash = SHA256()
+        var hash = Sha256()
         while let part = try? file.read(upToCount: 1 << 20), !part.isEmpty { hash.update(part) }
         guard hash.finish() == manifest.files[name] else {
             throw SegmentAnythingError.bundle(

@@ -22,7 +22,7 @@ struct Goldens: Sendable {
         }
     }
 
-    init(_ bundle: Bundle) throws {
+    init(_ bundle: ModelBundle) throws {
         arrays = try Npz(bundle.url.appendingPathComponent("goldens.npz"))
         var sizes: [String: Int] = [:]
         for graph in bundle.manifest.graphs {

@@ -21,7 +21,7 @@ struct Graphs: Sendable {
     let loads: [Load]
     private let loaded: [String: any LoadedGraph]
 
-    init(_ bundle: Bundle, _ engine: any Engine) async throws {
+    init(_ bundle: ModelBundle, _ engine: any Engine) async throws {
         manifest = bundle.manifest
         var loaded: [String: any LoadedGraph] = [:], loads: [Load] = []
         for graph in manifest.graphs {

@@ -34,13 +34,13 @@ public struct GraphFile: Sendable {
     public let inputs: [TensorSpec]
     public let outputs: [TensorSpec]
     /// How often it runs: once an image, or once a prompt on it.
-    let runs: Runs
+    public let runs: Runs
     /// Its name in the bundle; a folder for an .mlpackage or an .aimodel. Graphs may share one.
     public let file: String
     /// What to call in a file that graphs share.
     public let function: String
 
-    enum Runs: String { case image, prompt, frame }
+    public enum Runs: String, Sendable { case image, prompt, frame }
 
     init(_ fields: Fields) throws {
         try fields.only("spec", "file", "bytes", "signature", "multiply_accumulates")

@@ -100,7 +100,7 @@ extension SegmentAnything {
         bundle url: URL, engines: [any Engine], placement: Placement? = nil,
         store: VerificationStore = .init(), verify: Bool = true
     ) throws {
-        let manifest = try Bundle(url, verify: false).manifest
+        let manifest = try ModelBundle(url, verify: false).manifest
         guard let engine = engines.first(where: { $0.target == manifest.target }) else {
             throw SegmentAnythingError.request(
                 "this system runs \(engines.map(\.target).joined(separator: " and ")) bundles, not "
@@ -121,7 +121,7 @@ extension SegmentAnything {
     public convenience init(
         bundles urls: [URL], engines: [any Engine], store: VerificationStore = .init(), verify: Bool = true
     ) throws {
-        let manifests = try urls.map { ($0, try Bundle($0, verify: false).manifest) }
+        let manifests = try urls.map { ($0, try ModelBundle($0, verify: false).manifest) }
         let able = engines.flatMap { engine in manifests.filter { $0.1.target == engine.target } }
         guard !able.isEmpty else {
             let given = manifests.map { printable($0.1.target) }.joined(separator: " and ")

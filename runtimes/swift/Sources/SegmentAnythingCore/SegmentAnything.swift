@@ -5,7 +5,7 @@ import Foundation
 /// Safe to use from any task. An image is encoded once and clicked many times; a click while an image is
 /// being encoded waits for it, and a new image cancels the one before. Nothing runs on the main thread.
 public final class SegmentAnything: @unchecked Sendable {
-    public let bundle: Bundle
+    public let bundle: ModelBundle
     let line = Turnstile()  // the graphs are loaded and run by one caller at a time
     private let state = NSLock()  // guards what follows
     private var engine: any Engine
@@ -14,12 +14,13 @@ public final class SegmentAnything: @unchecked Sendable {
     private var turn = 0
     private var pending = 0
 
-    /// Reads and verifies a bundle; its graphs are loaded by the first `setImage`, or by `load`.
+    /// Reads and verifies a bundle; its graphs are loaded by the first `setImage`, or by `load`. Its files are
+    /// hashed on the thread that calls this: not the main one for a large bundle.
     ///
     /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if it is
     ///   for another engine.
     public init(bundle url: URL, engine: any Engine, verify: Bool = true) throws {
-        bundle = try Bundle(url, verify: verify)
+        bundle = try ModelBundle(url, verify: verify)
         guard bundle.manifest.target == engine.target else {
             throw SegmentAnythingError.request(
                 "this engine runs \(engine.target) bundles, not \(printable(bundle.manifest.target)): "
@@ -41,13 +42,19 @@ public final class SegmentAnything: @unchecked Sendable {
     ///
     /// - Throws: `CancellationError` if a later image replaced it, or its task was cancelled;
     ///   `SegmentAnythingError.bundle` if a graph cannot be loaded or run.
-    public func setImage(_ picture: Picture) async throws {
+    public func setImage(_ picture: Picture) async throws { try await setImage { picture } }
+
+    /// Does as the other `setImage`, for a picture that takes time to decode: it is waited for, and replaces
+    /// the one before, from the call on and not from when it is decoded.
+    ///
+    /// - Parameter decode: is not called for an image that was replaced meanwhile.
+    public func setImage(_ decode: () throws -> Picture) async throws {
         let turn = begin()
         try await withTaskCancellationHandler {
             try await line.pass {
                 defer { state.withLock { pending -= 1 } }
                 try demand(turn)
-                let made = try await loaded().encode(picture)
+                let made = try await loaded().encode(decode())
                 try demand(turn) { scene = made }
             }
         } onCancel: {

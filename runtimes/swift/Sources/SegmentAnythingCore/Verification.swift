@@ -73,14 +73,14 @@ public enum Refusal: Codable, Equatable, Sendable, CustomStringConvertible {
 
 /// How placements are tried.
 struct SelfCheck {
-    let bundle: Bundle
+    let bundle: ModelBundle
     let goldens: Goldens
     let clock: @Sendable () -> Double
 
     /// Calls of a graph that are timed, at least; and seconds after which no further one begins.
     static let leastCalls = 2, mostCalls = 5, longest = 2.0
 
-    init(_ bundle: Bundle, clock: @escaping @Sendable () -> Double) throws {
+    init(_ bundle: ModelBundle, clock: @escaping @Sendable () -> Double) throws {
         (self.bundle, self.clock) = (bundle, clock)
         guard bundle.manifest.parity.contains(where: { $0.floor != nil }) else {
             throw SegmentAnythingError.bundle("the manifest has no floors to verify against: export it again")

@@ -7,8 +7,9 @@ let usage = """
                        [--times N]
            sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
-    Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
-    LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    Segments a picture (PNG or PPM) with an ONNX bundle, on a Mac also with one of Core ML or Core AI.
+    Prompts are in pixels of the picture; a point's LABEL is 1 (foreground) or 0 (background). With
+    --multimask, masks are OUT_0.png, OUT_1.png, ...
     --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     """

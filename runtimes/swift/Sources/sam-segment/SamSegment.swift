@@ -1,6 +1,6 @@
 import Foundation
 import Pictures
-import SegmentAnythingOnnx
+import SegmentAnythingCore
 
 /// `sam-segment`: the example to copy. It sets an image once, predicts, and writes the masks.
 @main
@@ -23,8 +23,7 @@ struct SamSegment {
     }
 
     private static func segment(_ asked: Arguments) async throws {
-        let engine = try OnnxRuntimeEngine(library: asked.library, threads: asked.threads)
-        let sam = try SegmentAnything(bundle: asked.bundle, engine: engine)
+        let sam = try opened(asked)
         if asked.verify { return try await verify(sam) }
         let earlier = try asked.maskInput.map(readLogits)
         try await sam.setImage(try readPicture(asked.picture))

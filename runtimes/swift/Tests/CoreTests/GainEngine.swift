@@ -36,7 +36,7 @@ struct GainEngine: Engine {
         let way = ways[placement] ?? Way()
         way.opened()
         if let failure = way.failure { throw SegmentAnythingError.bundle(failure) }
-        let bundle = try Bundle(url.deletingLastPathComponent(), verify: false)
+        let bundle = try ModelBundle(url.deletingLastPathComponent(), verify: false)
         return GainGraph(graph: graph, goldens: try Goldens(bundle), way: way, clock: clock)
     }
 }

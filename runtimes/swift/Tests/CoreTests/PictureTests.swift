@@ -33,6 +33,25 @@ private func ppm(_ header: String, _ pixels: Int) -> [UInt8] {
         }
     }
 
+    /// Of each type of colour, with every number of bits; those that PNG does not have are refused.
+    @Test(arguments: [0, 2, 3, 4, 6], [1, 2, 3, 4, 8])
+    func bitsOfAColour(_ colour: UInt8, _ depth: UInt8) throws {
+        let header: [UInt8] = [0, 0, 0, 40, 0, 0, 0, 30, depth, colour, 0, 0, 0]
+        let palette = (0..<768).map { UInt8($0 / 3) }
+        let channels = [2: 3, 4: 2, 6: 4][colour] ?? 1, line = (40 * channels * Int(depth) + 7) / 8
+        let rows = try #require(packed([UInt8](repeating: 0, count: 30 * (line + 1))))
+        let file =
+            pngSignature + chunk("IHDR", header) + chunk("PLTE", palette) + chunk("IDAT", rows)
+            + chunk("IEND", [])
+        let reading = { try PNGReader(file).picture() }
+        guard depth == 8 || depth != 3 && [0, 3].contains(colour) else {
+            let fault = try #require(throws: PictureFault.self) { try reading() }
+            #expect(fault.text == "has a damaged header")
+            return
+        }
+        #expect(try reading().rgb == [UInt8](repeating: 0, count: 3600))
+    }
+
     @Test func aDamagedOrientationIsUpright() {
         #expect(exifOrientation([]) == 1)
         #expect(exifOrientation(Array("II*\0".utf8) + [255, 255, 255, 255]) == 1)

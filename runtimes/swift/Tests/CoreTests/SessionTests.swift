@@ -150,6 +150,69 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
         await #expect(throws: SegmentAnythingError.self) { try await sam.predict(click) }
     }
 
+    @Test(.timeLimit(.minutes(1))) func aClickWaitsForAnImageThatIsBeingDecoded() async throws {
+        let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
+        try await sam.setImage(picture(5))
+        let decoded = DispatchSemaphore(value: 0)
+        let setting = Task {
+            try await sam.setImage {
+                decoded.wait()
+                return try picture(7)
+            }
+        }
+        while sam.turns < 2 { try await Task.sleep(for: .milliseconds(2)) }
+        let clicking = Task { try await sam.predict(click)[0].iouPrediction }
+        try await Task.sleep(for: .milliseconds(20))
+        decoded.signal()
+        #expect(try await clicking.value == 7)
+        try await setting.value
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aReplacedImageIsNotDecoded() async throws {
+        let gate = Gate()
+        let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx", gate: gate))
+        let first = Task { try await sam.setImage(picture(1)) }
+        try await gate.waitForSomeone()
+        let second = Task {
+            try await sam.setImage {
+                Issue.record("it was decoded")
+                return try picture(2)
+            }
+        }
+        while sam.turns < 2 { try await Task.sleep(for: .milliseconds(2)) }
+        let third = Task { try await sam.setImage { try picture(3) } }
+        while sam.turns < 3 { try await Task.sleep(for: .milliseconds(2)) }
+        gate.open()
+        for old in [first, second] { await #expect(throws: CancellationError.self) { try await old.value } }
+        try await third.value
+        #expect(try await sam.predict(click)[0].iouPrediction == 3)
+    }
+
+    @Test func anImageThatCannotBeDecodedIsNoImage() async throws {
+        let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
+        try await sam.setImage(picture(5))
+        await #expect(throws: SegmentAnythingError.image("torn")) {
+            try await sam.setImage { throw SegmentAnythingError.image("torn") }
+        }
+        await #expect(throws: SegmentAnythingError.request("no image: call setImage before predict")) {
+            try await sam.predict(click)
+        }
+    }
+
+    @Test func aManifestThatIsTooLargeIsNone() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try FileManager.default.copyItem(at: good, to: folder)
+        let manifest = folder.appendingPathComponent("manifest.json")
+        try (Data(contentsOf: manifest) + Data(repeating: 0x20, count: 4 << 20)).write(to: manifest)
+        let error = try #require(throws: SegmentAnythingError.self) { try ModelBundle(folder) }
+        #expect(error.message.hasSuffix("manifest.json has more than 4 MB: it is no manifest"))
+        try Data().write(to: manifest)
+        #expect(throws: SegmentAnythingError.bundle("manifest.json is not JSON: copy the bundle again")) {
+            try ModelBundle(folder)
+        }
+    }
+
     @Test(.timeLimit(.minutes(1))) func clicksFromManyThreadsAgree() async throws {
         let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
         try await sam.setImage(picture(5))
@@ -175,7 +238,7 @@ private func picture(_ level: UInt8, width: Int = 4, height: Int = 3) throws -> 
     }
 
     @Test func aMillionLettersInUnevenParts() {
-        var hash = SHA256()
+        var hash = Sha256()
         var left = 1_000_000
         for size in (1...2000).map({ min($0, 1000) }) where left > 0 {
             hash.update(Data(repeating: 0x61, count: min(size, left)))

@@ -24,7 +24,7 @@ private final class Counter: @unchecked Sendable {
     }
 
     @Test(arguments: Case.all("parity")) func figuresAreThoseOfThePythonTwin(_ given: Case) async throws {
-        let bundle = try Bundle(Case.folder.appendingPathComponent("bundles/\(given.fields.text("bundle"))"))
+        let bundle = try ModelBundle(Case.folder.appendingPathComponent("bundles/\(given.fields.text("bundle"))"))
         let gains = try given.fields.object("gains")
         let names = ["image_encoder", "mask_decoder"]
         let way = GainEngine.Way(

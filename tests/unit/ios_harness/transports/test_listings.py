@@ -111,8 +111,6 @@ def test_a_phone_on_two_connections_is_one(tmp_path):
     ],
 )
 def test_a_sentence_of_an_exception_is_one_of_our_errors(sentence, kind):
-    error = usbmux.error_of(
-        Said(1, "", f"2026 host[1] \x1b[31mERROR\x1b[0m {sentence}\n"), "x", "U1"
-    )
+    error = usbmux.error_of(Said(1, "", f"2026 host[1] \x1b[31mERROR\x1b[0m {sentence}\n"), "x")
     assert type(error) is kind
     assert "\x1b" not in str(error)

@@ -50,7 +50,7 @@ def test_what_casts_doubt_stands_below_the_table():
     run = graph_run(notes=("odd",))
     repeat = dataclasses.replace(made.repeats[0], before=busy, runs=(run,))
     text = render([dataclasses.replace(made, repeats=(repeat,))], "today")
-    assert "- tiny-onnx-fp32: odd" in text
+    assert "- tiny-onnx-fp32, cpu: odd" in text
     assert "Load 3.2..3.2 around the repeats." in text
 
 

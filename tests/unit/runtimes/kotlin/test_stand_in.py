@@ -6,12 +6,16 @@ import shutil
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from exporter.app_code import pages_of
-from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, type_check
+from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, SCRATCH, type_check
+from tests.unit.runtimes.segment_kit import run
 
 HERE = Path(__file__).parent / "standin"
 DECLARED = (HERE / "java", HERE / "LiteRt.kt")
 ANDROID = PACKAGE / "android/src/main/kotlin"
+ASSETS = "segmentanything/android/Assets.kt"
 WRONG = (
     ("Bitmaps", "made.setPixels(colours, 0, ", "made.setPixels(colours, ", "no value passed"),
     ("Bitmaps", "Bitmap.Config.HARDWARE", "Bitmap.Config.GPU", "'GPU'"),
@@ -71,3 +75,25 @@ def test_every_wrong_call_is_caught(built, tmp_path) -> None:
     lines = type_check([*DECLARED, changed], tmp_path).splitlines()
     for name, _, _, says in WRONG:
         assert [line for line in lines if f"{name}.kt:" in line and says in line], (name, says)
+
+
+def test_a_bundle_is_copied_whole_by_many_threads_at_once(built, tmp_path) -> None:
+    """The assets' file alone runs here: on the stand-in's assets, a folder."""
+    if shutil.which("javac") is None:
+        pytest.skip("javac is missing: apt-get install openjdk-17-jdk-headless")
+    assets = tmp_path / "assets"
+    for at in range(60):
+        file = assets / "my bundle" / f"{at % 3}" / f"{at}.onnx"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(20_000))
+    (assets / "my bundle" / "manifest.json").write_text("{}")
+    assert type_check([DECLARED[0], ANDROID / ASSETS, HERE / "Copies.kt"], tmp_path) == ""
+    declared = sorted((DECLARED[0] / "android" / "content").rglob("*.java"))
+    made = tmp_path / "made"
+    assert run("javac", "-d", made, *declared).returncode == 0
+    classes = f"{made}:{SCRATCH / 'core'}:{(SCRATCH / 'libraries').read_text()}"
+    words = (f"-Dstandin.assets={assets}", "-cp", classes, "app.CopiesKt")
+    ran = run("java", *words, tmp_path / "files", "my bundle")
+    assert (ran.stdout, ran.returncode) == ("[61]\n", 0), ran.stderr
+    kept = tmp_path / "files" / "segment-anything" / "my bundle"
+    assert len([path for path in kept.rglob("*") if path.is_file()]) == 61

@@ -82,6 +82,7 @@ def test_what_a_bundle_tells_an_app_to_write_is_right(standin, tmp_path, target:
             "no member 'compile'",
         ),
         ("CoreMLEngine", "dataType: .float32)", "type: .float32)", "incorrect argument label"),
+        ("CoreMLEngine", "options.outputBackings =", "options.backings =", "no member 'backings'"),
         ("CoreMLEngine", "try await MLModel.comp", "try MLModel.comp", "not marked with 'await'"),
         (
             "CoreAIEngine",
@@ -115,6 +116,26 @@ def test_a_wrong_call_is_caught(standin, tmp_path, file, right, wrong, says) -> 
     changed.write_text(text.replace(right, wrong))
     kept = [path for path in sources(APPLE) if path.stem != file]
     assert says in standin.check([*kept, changed])
+
+
+def test_the_command_opens_a_macs_own_bundles(standin, tmp_path) -> None:
+    engine = (
+        "func open(_: GraphFile, at: URL, of: Manifest) throws -> any LoadedGraph { fatalError() }"
+    )
+    (tmp_path / "Onnx.swift").write_text(
+        "import Foundation\n@_exported import SegmentAnythingCore\n"
+        'public struct OnnxRuntimeEngine: Engine {\n    public let target = "onnx"\n'
+        f"    public init(library: String?, threads: Int) throws {{}}\n    public {engine}\n}}\n"
+    )
+    assert standin.check([tmp_path / "Onnx.swift"], module="SegmentAnythingOnnx") == ""
+    files = {path.stem: path for path in sources("sam-segment")}
+    assert standin.check([files["Opening"], files["Arguments"]]) == ""
+    changed = tmp_path / "Opening.swift"
+    text = files["Opening"].read_text()
+    changed.write_text(
+        text.replace("SegmentAnything(bundle: asked.bundle)", "SegmentAnything(asked)")
+    )
+    assert "no exact matches" in standin.check([changed, files["Arguments"]])
 
 
 def test_a_wrong_call_of_an_app_is_caught(standin, tmp_path) -> None:

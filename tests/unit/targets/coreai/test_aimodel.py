@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.bundle.manifest import Licence, Source
+from exporter.bundle.licence import Licence
+from exporter.bundle.manifest import Source
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.graphs import Graph
 from exporter.precision import load_precision

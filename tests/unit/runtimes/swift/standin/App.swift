@@ -39,3 +39,8 @@ func elsewhere(_ url: URL) throws -> [SegmentAnything] {
     }
     return made
 }
+
+/// Foundation's `Bundle` means itself beside the package.
+func shipped(in app: Bundle) throws -> SegmentAnything {
+    try SegmentAnything(bundle: app.bundleURL.appendingPathComponent("demo-coreml-fp16"))
+}

@@ -40,13 +40,36 @@ public final class MLDictionaryFeatureProvider: MLFeatureProvider {
     public func featureValue(for featureName: String) -> MLFeatureValue? { fatalError() }
 }
 
+public final class MLMultiArrayConstraint {
+    fileprivate init() {}
+    public var dataType: MLMultiArrayDataType { fatalError() }
+}
+
+public final class MLFeatureDescription {
+    fileprivate init() {}
+    public var multiArrayConstraint: MLMultiArrayConstraint? { fatalError() }
+}
+
+public final class MLModelDescription {
+    fileprivate init() {}
+    public var outputDescriptionsByName: [String: MLFeatureDescription] { fatalError() }
+}
+
+public final class MLPredictionOptions {
+    public init() {}
+    public var outputBackings: [String: Any] = [:]
+}
+
 public final class MLModel {
     fileprivate init() {}
+    public var modelDescription: MLModelDescription { fatalError() }
     public class func compileModel(at modelURL: URL) async throws -> URL { fatalError() }
     public class func load(
         contentsOf url: URL, configuration: MLModelConfiguration = MLModelConfiguration()
     ) async throws -> MLModel { fatalError() }
-    public func prediction(from input: any MLFeatureProvider) throws -> any MLFeatureProvider { fatalError() }
+    public func prediction(
+        from input: any MLFeatureProvider, options: MLPredictionOptions
+    ) throws -> any MLFeatureProvider { fatalError() }
 }
 
 public enum MLComputeDevice {

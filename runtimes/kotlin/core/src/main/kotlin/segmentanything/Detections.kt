@@ -57,7 +57,9 @@ internal fun findPieces(
     val fit = boxes.size == 4 * scores.size && coefficients.values.size == kinds * scores.size &&
         prototypes.shape.size == 4 && prototypes.shape[1] == kinds
     if (!fit) throw SegmentAnythingError.Bundle("the detector's outputs do not fit each other")
-    val order = scores.indices.filter { scores[it] > rule.confidence.toFloat() }
+    // An accelerator that is silently wrong gives boxes that are no numbers.
+    fun isFinite(row: Int) = (row * 4 until row * 4 + 4).all { boxes[it].isFinite() }
+    val order = scores.indices.filter { scores[it] > rule.confidence.toFloat() && isFinite(it) }
         .sortedByDescending { scores[it] }
     fun edges(row: Int) = Edges(boxes[row * 4], boxes[row * 4 + 1], boxes[row * 4 + 2], boxes[row * 4 + 3])
     val making = Making(prototypes, frame, mask.threshold.toFloat())

@@ -53,6 +53,9 @@ class Tensor(val shape: List<Int>, val values: FloatArray) {
     }
 }
 
+/** Of a manifest. */
+private const val MOST_BYTES = 4L shl 20
+
 /**
  * A bundle's folder and its manifest.
  *
@@ -64,7 +67,7 @@ class Bundle(val folder: File, verify: Boolean = true) {
 
     init {
         val content = try {
-            File(folder, "manifest.json").readBytes()
+            File(folder, "manifest.json").also { if (it.length() > MOST_BYTES) throw tooLarge() }.readBytes()
         } catch (_: IOException) {
             throw SegmentAnythingError.Bundle("$shown holds no manifest.json: it is not a bundle")
         }
@@ -77,6 +80,9 @@ class Bundle(val folder: File, verify: Boolean = true) {
         File(folder, graph.file).also { if (!it.isFile) throw missing(graph.file) }
 
     private val shown get() = printable(folder.path)
+
+    private fun tooLarge() =
+        SegmentAnythingError.Bundle("$shown: manifest.json has more than 4 MB: it is no manifest")
 
     private fun missing(name: String) = SegmentAnythingError.Bundle(
         "$shown: '${printable(name)}' is missing; copy or export the bundle again"

@@ -10,13 +10,39 @@ import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.booleanOrNull
 import kotlinx.serialization.json.doubleOrNull
 
-/** Parses JSON. Throws [SegmentAnythingError.Bundle] if [text] is none. */
-internal fun parseJson(text: String, name: String): JsonElement =
-    try {
+/** Brackets within brackets that are read: a manifest has seven, and too many exhaust the parser's stack. */
+private const val MOST_DEPTH = 64
+
+/** Parses JSON. Throws [SegmentAnythingError.Bundle] if [text] is none, or is nested too deep. */
+internal fun parseJson(text: String, name: String): JsonElement {
+    if (depth(text) > MOST_DEPTH) {
+        throw SegmentAnythingError.Bundle("$name is not JSON that can be read: it is nested too deep")
+    }
+    return try {
         Json.parseToJsonElement(text)
     } catch (_: SerializationException) {
         throw SegmentAnythingError.Bundle("$name is not JSON: copy the bundle again")
     }
+}
+
+/** Counts the most brackets that are open at once, outside of texts. */
+private fun depth(text: String): Int {
+    var open = 0
+    var most = 0
+    var isText = false
+    var isEscaped = false
+    for (letter in text) {
+        when {
+            isEscaped -> isEscaped = false
+            isText && letter == '\\' -> isEscaped = true
+            letter == '"' -> isText = !isText
+            isText -> continue
+            letter in "[{" -> most = maxOf(most, ++open)
+            letter in "]}" -> open--
+        }
+    }
+    return most
+}
 
 /** One object of a manifest, read field by field; every fault names its place. */
 internal class Fields(json: JsonElement, val place: String) {

@@ -4,6 +4,7 @@ import java.io.File
 import java.util.concurrent.CancellationException
 import java.util.concurrent.Executors
 import kotlin.concurrent.thread
+import kotlin.io.path.createTempDirectory
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.async
@@ -75,6 +76,14 @@ private fun Checks.oneImage() {
             setting.await()
             same(clicks.awaitAll().toSet(), setOf(7f))
         }
+    }
+    check("a manifest that is too large is none") {
+        val folder = createTempDirectory().toFile()
+        good.copyRecursively(folder, overwrite = true)
+        File(folder, "manifest.json").appendText(" ".repeat(4 shl 20))
+        val error = refused(SegmentAnythingError.Bundle::class) { Bundle(folder) }
+        same(error.message?.endsWith("manifest.json has more than 4 MB: it is no manifest"), true)
+        folder.deleteRecursively()
     }
     checkAsync("a wrong click leaves the image") {
         SegmentAnything(good, StandingEngine("onnx")).use { sam ->

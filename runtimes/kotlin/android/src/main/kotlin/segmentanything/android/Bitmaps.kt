@@ -27,6 +27,14 @@ suspend fun SegmentAnything.setImage(bitmap: Bitmap, orientation: Int = 1) =
  */
 fun Bitmap.picture(): Picture {
     if (isRecycled) throw SegmentAnythingError.Image("the bitmap was recycled: keep it until setImage returns")
+    try {
+        return copied()
+    } catch (_: OutOfMemoryError) { // three bytes a pixel beside the bitmap's four
+        throw SegmentAnythingError.Image("no memory for an image of $width x $height: decode it smaller")
+    }
+}
+
+private fun Bitmap.copied(): Picture {
     // A hardware bitmap's pixels cannot be read, only copied.
     val readable = if (config == Bitmap.Config.HARDWARE) copy(Bitmap.Config.ARGB_8888, false) else this
     readable ?: throw SegmentAnythingError.Image("no memory for an image of $width x $height")

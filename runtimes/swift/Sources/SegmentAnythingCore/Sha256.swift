@@ -2,13 +2,13 @@ import Foundation
 
 /// Hashes bytes: sha256 in hex.
 public func sha256(_ data: Data) -> String {
-    var hash = SHA256()
+    var hash = Sha256()
     hash.update(data)
     return hash.finish()
 }
 
 /// FIPS 180-4. Foundation has none, and CryptoKit is Apple's alone.
-public struct SHA256 {
+public struct Sha256 {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab,
         0x5be0_cd19,
@@ -58,7 +58,7 @@ public struct SHA256 {
             var (e, f, g, h) = (state[4], state[5], state[6], state[7])
             for i in 0..<64 {
                 let s1 = turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)
-                let t1 = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ SHA256.constants[i] &+ w[i]
+                let t1 = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ Sha256.constants[i] &+ w[i]
                 let s0 = turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)
                 let t2 = s0 &+ ((a & b) ^ (a & c) ^ (b & c))
                 (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ t2)

@@ -1,0 +1,105 @@
+"""Recall of every way to segment everything, on scenes whose objects are known.
+
+    python -m profiles.lab.everything --scenes 100 --write
+
+Each scene and way is a line of `build/everything.jsonl`; what is there is not run again. The demo's
+logits are a fifth of SAM's, so its stability is measured at 0.2 instead of 1 and a pixel is covered
+at 1.7 instead of 8.5; the rest are published defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.bundle.folder import open_bundle
+from exporter.scenes.scene import HELD_OUT, box_around, scene
+from profiles.lab.everything.table import Row, table
+from runtimes.everything import everything
+from runtimes.everything.predictor import Predictor
+from runtimes.segmenters import Segmenter, open_segmenter
+
+SIZE = (240, 320)
+SOFT = {"stability_score_offset": 0.2}
+COVERED = {"high_score_thresh": 1.7}
+RESULTS = Path("profiles/results/everything.md")
+STORE = Path("build/everything.jsonl")
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "grid, 32 a side": ("grid", {"points_per_side": 32, **SOFT}),
+    "grid, 16 a side": ("grid", {"points_per_side": 16, **SOFT}),
+    "grid, 16 a side, fast": ("grid", {"points_per_side": 16, "fast": True, **SOFT}),
+    "grid, 8 a side": ("grid", {"points_per_side": 8, **SOFT}),
+    "hierarchical, 32 a side": ("hierarchical", {"points_per_side": 32, **SOFT, **COVERED}),
+    "hierarchical, 16 a side": ("hierarchical", {"points_per_side": 16, **SOFT, **COVERED}),
+    "object-aware, the objects' own boxes": ("object_aware", {}),
+}
+
+
+def ious(found: Sequence[npt.NDArray[np.bool_]], truth: npt.NDArray[np.bool_]) -> list[float]:
+    """Find for each true object (K, H, W) the best IoU of a found mask."""
+    best = []
+    for mask in truth:
+        shared = [
+            (np.logical_and(mask, each).sum(), np.logical_or(mask, each).sum()) for each in found
+        ]
+        best.append(max((float(both / either) for both, either in shared), default=0.0))
+    return best
+
+
+def run(segmenter: Predictor | Segmenter, way: str, seed: int) -> Row:
+    """Segment everything of one scene."""
+    shown = scene(seed, *SIZE)
+    method, options = WAYS[way]
+    if method == "object_aware":
+        options = {"boxes": [box_around(mask) for mask in shown.instances]}
+    start = time.process_time()
+    found = everything(segmenter, shown.image, method, **options)
+    spent = time.process_time() - start
+    best = ious([each.mask for each in found], shown.instances)
+    return Row(way, seed, found.asked.prompts, len(found), spent, best)
+
+
+def rows(store: Path, bundle: Path, seeds: Sequence[int]) -> Iterator[Row]:
+    """Give every scene's row of every way, from the store or measured now."""
+    known = {}
+    if store.exists():
+        lines = [Row(**json.loads(line)) for line in store.read_text().splitlines()]
+        known = {(row.way, row.seed): row for row in lines}
+    segmenter = open_segmenter(open_bundle(bundle), threads=1)
+    store.parent.mkdir(exist_ok=True)
+    with store.open("a") as stream:
+        for seed in seeds:
+            for way in WAYS:
+                if (way, seed) not in known:
+                    known[way, seed] = run(segmenter, way, seed)
+                    stream.write(json.dumps(vars(known[way, seed])) + "\n")
+                    stream.flush()
+                yield known[way, seed]
+
+
+def main() -> int:
+    """Measure, print the table, and write it if that is asked for."""
+    parser = argparse.ArgumentParser("python -m profiles.lab.everything", description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=Path("build/demo-onnx-fp32-everything"))
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--write", action="store_true", help=f"the table to {RESULTS}")
+    arguments = parser.parse_args()
+    seeds = range(HELD_OUT, HELD_OUT + arguments.scenes)
+    made = table(list(rows(arguments.store, arguments.bundle, seeds)), list(WAYS))
+    print(made)
+    if arguments.write:
+        RESULTS.write_text(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

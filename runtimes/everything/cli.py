@@ -1,0 +1,167 @@
+"""`sam-run --everything`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from exporter.bundle.folder import Bundle, open_bundle
+from exporter.errors import RequestError
+from exporter.printable import one_line
+from runtimes.everything import everything, options_of
+from runtimes.everything.asking import Progress
+from runtimes.everything.bundles import BundleFinder, predictor_of
+from runtimes.everything.options import AUTO, BATCH, NOT_TAKEN, chosen, spelt
+from runtimes.everything.outputs import Files, check_files, lines, report, write
+from runtimes.objects import group, in_pixels
+from runtimes.pictures import Picture
+from runtimes.pictures.reading import Reading, read_picture
+from runtimes.pictures.writing import require_outside
+from runtimes.segmenters import open_segmenter, segmenter_type
+from runtimes.segmenters.detections import DetectionSegmenter
+
+INTERRUPTED = 130
+_EVERY = 2.0  # seconds between two lines of progress
+
+
+def run(
+    arguments: argparse.Namespace,
+    bundle: Bundle,
+    threads: int,
+    facts: Callable[..., dict[str, Any]],
+) -> int:
+    """Segment everything in one picture; returns the exit status.
+
+    Args:
+        arguments: of `sam-run`.
+        bundle: opened.
+        threads: for the engine.
+        facts: bundle, engine and picture -> what a report says of them.
+    """
+    files = _files(arguments)
+    require_outside(files.asked, [bundle.path])
+    method, options = _asked(arguments, bundle)
+    picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
+    options |= _boxes(arguments, picture) | _detector(arguments, threads)
+    predictor = predictor_of(open_segmenter(bundle, arguments.engine, threads))
+    found = everything(
+        predictor, picture.rgb, method, report=_Teller(), keep_partial=True, **options
+    )
+    for note in (*picture.notes, *_size_note(picture), *found.notes):
+        print(f"sam-run: {one_line(note)}", file=sys.stderr)
+    written = write(files, arguments.image, picture.rgb, found)
+    if arguments.json:
+        rows = facts(bundle, arguments.engine, picture) | report(found)
+        print(json.dumps(rows | {"files": [str(path) for path in written]}, indent=2))
+    else:
+        for line in (*lines(found), *map(str, written)):
+            print(one_line(line))
+    if found.partial:
+        print("sam-run: interrupted: the result is partial", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _files(arguments: argparse.Namespace) -> Files:
+    """Name the files asked for. RequestError, before any work, if one cannot be written."""
+    odd = sorted(arguments.given & {*NOT_TAKEN})
+    if odd:
+        raise RequestError(f"--everything asks for all objects: leave out {odd[0]}")
+    files = Files(arguments.output, arguments.flatten, arguments.coco)
+    if not files.asked and not arguments.json:
+        files = Files(Path(f"{arguments.image.stem}.overlay.png"), None, None)
+    check_files(files, arguments.image)
+    return files
+
+
+def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str, Any]]:
+    """Choose method and options. RequestError, before a model is loaded, if they cannot be."""
+    if bundle.manifest.video is not None:
+        raise RequestError(
+            f"{bundle.path.name} follows objects through videos: export one without --video"
+        )
+    finds = issubclass(segmenter_type(bundle.manifest), DetectionSegmenter)
+    method = arguments.everything
+    if method == AUTO:
+        method = "detector" if finds else "grid"
+    if finds != (method == "detector"):
+        cure = "--everything detector" if finds else "another method, or FastSAM's bundle"
+        raise RequestError(
+            f"{bundle.path.name} cannot do --everything {method.replace('_', '-')}: use {cure}"
+        )
+    if (arguments.detector or arguments.box) and method != "object_aware":
+        given = "--detector" if arguments.detector else "--box"
+        raise RequestError(f"{given} goes with --everything object-aware")
+    if method == "object_aware" and bool(arguments.detector) == bool(arguments.box):
+        raise RequestError("object-aware takes --detector BUNDLE, or --box for each object")
+    options = chosen(arguments)
+    if method in ("grid", "hierarchical"):
+        options.setdefault("points_per_batch", BATCH)
+    _check(method, options)
+    return method, options
+
+
+def _check(method: str, options: dict[str, Any]) -> None:
+    """RequestError, spelt as a command line's, for an option that the method does not have."""
+    from exporter import catalog
+    from runtimes.everything import methods
+
+    taken = catalog.load(methods.__name__, method, "METHOD").options
+    odd = [name for name in options if name not in taken]
+    if odd:
+        raise RequestError(f"--everything {method.replace('_', '-')} takes no {spelt(odd[0])}")
+    options_of(None, method, options)
+
+
+def _boxes(arguments: argparse.Namespace, picture: Picture) -> dict[str, Any]:
+    """Return the boxes given, in pixels of the picture as it was decoded."""
+    if not arguments.box:
+        return {}
+    asked = group([], arguments.box)
+    if arguments.normalized:
+        asked = tuple(in_pixels(each, picture.size) for each in asked)
+    share = picture.rgb.shape[1] / picture.size[0]
+    boxes = [each.prompts.box for each in asked if each.prompts.box is not None]
+    return {"boxes": [[number * share for number in box] for box in boxes]}
+
+
+def _detector(arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """Open the bundle that finds the boxes. RequestError if it finds none."""
+    if arguments.detector is None:
+        return {}
+    bundle = open_bundle(arguments.detector)
+    if not issubclass(segmenter_type(bundle.manifest), DetectionSegmenter):
+        raise RequestError(f"{bundle.path.name} finds no objects by itself: give FastSAM's bundle")
+    finder = predictor_of(open_segmenter(bundle, None, threads))
+    return {"detector": finder} if isinstance(finder, BundleFinder) else {}
+
+
+def _size_note(picture: Picture) -> tuple[str, ...]:
+    height, width = picture.rgb.shape[:2]
+    if picture.size == (width, height):
+        return ()
+    return (f"masks are {width} x {height}, the size at which the picture was decoded",)
+
+
+class _Teller:
+    """Prints progress and the time left, every few seconds."""
+
+    def __init__(self) -> None:
+        self._next = _EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        """See `runtimes.everything.asking.Report`."""
+        if progress.seconds < self._next or progress.done >= progress.planned:
+            return
+        self._next = progress.seconds + _EVERY
+        left = progress.seconds / progress.done * (progress.planned - progress.done)
+        print(
+            f"sam-run: {progress.done} of {progress.planned} prompts, about {left:.0f} s left "
+            "(Ctrl-C keeps what is done)",
+            file=sys.stderr,
+            flush=True,
+        )
