@@ -33,7 +33,7 @@ MASK_STEP = Island(
     frozenset({"minimum", "min"}),
     "a logit near 0 crosses it in float16, and the memory of a prompted frame is binary there",
 )
-"""`exporter.models.memory_encoder.binary`, and the resize before it."""
+"""`exporter.models.memory_encoder.signs`, and the resize before it."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ ROWS = (
     BenchRow("mobile_sam", "image_encoder", 10, 1, {"onnx": 2.7, "tflite": 4.2}),
     BenchRow("sam_vit_b", "image_encoder", 4, 1, {"onnx": 2.2, "tflite": 3.3}),
     BenchRow("mobile_sam", "mask_decoder", 20, 3, {"onnx": 3.0, "tflite": 4.0}),
+    # With a full bank, and the layer that all objects of a frame share.
+    BenchRow("edgetam", "memory_attention", 6, 1, {"tflite": 1.9}),
+    BenchRow("efficienttam_ti_512x512", "memory_attention", 10, 1, {"tflite": 1.9}),
 )
 
 

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from exporter.bundle.rules import LABELS
+from exporter.bundle.video import MEMORY_ATTENTION
 from exporter.graphs import Graph, graphs_of
 from exporter.graphs.image_encoder import slots_of
 from exporter.host_rules import prompt_rule
 from exporter.models.layers import Normalise, freeze
 from exporter.variants import Variant, load_variant
+from exporter.variants._video import with_memory
+from profiles.lab.bench.memory_subject import memory_sides
 from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
 from profiles.lab.bench.rows import SLOTS, BenchRow
 from profiles.lab.bench.weights import values
@@ -61,6 +64,9 @@ def build(row: BenchRow) -> Subject:
     """Build both sides of a row."""
     variant = load_variant(row.variant)
     rng = np.random.default_rng(SEED)
+    if row.graph == MEMORY_ATTENTION:
+        variant = with_memory(variant)
+        return Subject(*memory_sides(fill(variant, rng), variant, rng))
     ours = fill(variant, rng)
     theirs = copy.deepcopy(ours).requires_grad_(False)
     freeze(ours)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from exporter.models.layers import freeze
 from exporter.models.memory_bank import MemorySize, Pooling, memory_positions
-from exporter.models.memory_encoder import binary
+from exporter.models.memory_encoder import MASK_SCALE, signs
 from exporter.models.positions import sine_positions
 from exporter.models.sam import Geometry
 from exporter.models.sam2_video import Sam2Video
@@ -104,7 +104,13 @@ def test_slots_have_no_order(network: Sam2Video) -> None:
 
 def test_a_prompted_mask_is_cut_exactly() -> None:
     logits = torch.tensor([-1e3, -1e-8, 0.0, 1e-20, 1e-8, 5.0, 1e4])
-    assert binary(logits).tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert signs(logits).tolist() == [-1, -1, -1, 1, 1, 1, 1]
+
+
+def test_a_tracked_mask_is_the_published_share() -> None:
+    logits = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    share = 20 * logits.sigmoid() - 10
+    assert (MASK_SCALE * torch.tanh(logits / 2) - share).abs().max() < 1e-12
 
 
 def test_an_absent_object_shows_in_the_memory_of_2_1_alone(network: Sam2Video) -> None:
