@@ -1,4 +1,4 @@
-"""The public API: export a checkpoint, open a bundle, segment with it.
+"""The public API: export a checkpoint, open a bundle, segment or track with it.
 
     from sam_export import Job, export, open_bundle, open_segmenter
 
@@ -7,6 +7,11 @@
     segmenter.set_image("photo.jpg")                            # or a PIL image, or an RGB array
     masks = segmenter.predict(points=[(480, 360)], labels=[1])
     found = everything(segmenter, "photo.jpg", points_per_side=16)
+
+    tracker = open_tracker(open_bundle("bundles/edgetam-video-onnx-fp16"))
+    tracker.start("0.jpg")
+    tracker.add_object("dog", points=[(480, 360)], labels=[1])
+    found = tracker.track("1.jpg")["dog"]
 
 Only `export` needs torch. Importing this module imports nothing else: each name is imported when it
 is first used. Type checkers read the same names from `exporter/stubs/sam_export-stubs`.
@@ -39,6 +44,8 @@ _HOMES = {
     "runtimes.everything": ("everything",),
     "runtimes.everything.segments": ("Everything",),
     "runtimes.segmenters": ("Segmenter", "open_segmenter"),
+    "runtimes.tracker": ("Tracker", "open_tracker"),
+    "runtimes.tracking.result": ("ObjectPrompt", "Tracked"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

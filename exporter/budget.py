@@ -22,6 +22,7 @@ from exporter.errors import ParityError
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
+    from exporter.bundle.preprocess import Floats
     from exporter.compensation import Compensation
     from exporter.evaluation import Asked
     from exporter.goldens import Arrays
@@ -78,6 +79,7 @@ class Network:
         keeping: what stays float.
         compensations: graph -> its weights of linear layers in 4 bits.
         asked: the user's pictures to judge bundles on, with torch's masks; None if none were given.
+        host_data: what the host of a video needs of the network; empty for pictures.
     """
 
     graphs: Sequence[Graph]
@@ -86,6 +88,7 @@ class Network:
     keeping: Keeping
     compensations: Mapping[str, Compensation] = field(default_factory=dict)
     asked: Asked | None = None
+    host_data: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def lower_within(

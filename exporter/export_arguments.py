@@ -10,6 +10,7 @@ from exporter import precision, targets
 from exporter.arguments import Parser, unicode_path, whole_number
 from exporter.bundle.manifest import MOST_PICTURES
 from exporter.bundle.rules import BATCHES, SIDES, SLOTS
+from exporter.bundle.video import MOST_SLOTS
 from exporter.calibration import RANGE_KINDS
 from exporter.own_arguments import add_own
 from exporter.picture_folder import DEFAULT_PICTURES
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   sam-export --checkpoint sam_vit_b_01ec64.pth        the variant is recognised by the tensors
   sam-export --checkpoint tinysam_42.3.pth --variant tinysam --target tflite
   sam-export --target onnx --max-points 16 --batch 4  sixteen slots, four prompt sets a call
+  sam-export --variant edgetam --video --target all   follows objects through a video
   sam-export --list                                   every variant; --json for all its data
   sam-export inspect model_best.pth                   what a checkpoint is; exports nothing
   sam-export compare bundles/demo-*                   their masks, sizes and times; see its --help
@@ -156,6 +158,31 @@ def parser() -> Parser:
     return made
 
 
+def _add_video(parser: Parser) -> None:
+    """Add the options of bundles that follow objects."""
+    add = parser.add_argument
+    add(
+        "--video",
+        action="store_true",
+        help="a bundle that follows objects through a video: the graphs of a memory too, and the "
+        "rules of its host; for the variants that --list marks",
+    )
+    slots = whole_number(1, MOST_SLOTS)
+    add(
+        "--memory-slots",
+        type=slots,
+        metavar="N",
+        help="of --video: memories that a frame looks back at (default: as many as published); "
+        "fewer cost less and are another computation, more are for more prompted frames",
+    )
+    add(
+        "--pointer-slots",
+        type=slots,
+        metavar="N",
+        help="of --video: object pointers that a frame looks back at (default: as published)",
+    )
+
+
 def _add_kept(parser: Parser) -> None:
     """Add the options that say what of few bits stays float."""
     add = parser.add_argument
@@ -197,7 +224,9 @@ def _add_everything(parser: Parser) -> None:
 
 
 def _add_storage(parser: Parser) -> None:
+    """Add the options of bundles for everything and for videos, and of weights in few bits."""
     _add_everything(parser)
+    _add_video(parser)
     add = parser.add_argument
     add(
         "--palette",

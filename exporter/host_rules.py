@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
+from exporter.printable import quote
 from exporter.variants import Slots, Variant, variants
 
 DEFAULT_SLOTS = 8
@@ -86,3 +88,18 @@ def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:
             f"--score stability is for {', '.join(able)}"
         )
     return variant.stability
+
+
+def require_video(video: object, batch: int, memory_slots: object, pointer_slots: object) -> None:
+    """RequestError if what a job says of videos is not of its type, or does not go together."""
+    if not isinstance(video, bool):
+        raise RequestError(f"Job.video is a bool, not {quote(video)}")
+    for part, slots in (("memory_slots", memory_slots), ("pointer_slots", pointer_slots)):
+        if slots is None:
+            continue
+        if isinstance(slots, bool) or not isinstance(slots, int) or not 0 < slots <= MOST_SLOTS:
+            raise RequestError(f"Job.{part} is 1 to {MOST_SLOTS}, not {quote(slots)}")
+        if not video:
+            raise RequestError(f"--{part.replace('_', '-')} is of --video: give both")
+    if video and batch != 1:
+        raise RequestError("--video takes one prompt set in a call: leave out --batch")

@@ -28,6 +28,14 @@ COORDINATES = Island(
 )
 
 
+MASK_STEP = Island(
+    "mask step",
+    frozenset({"minimum", "min"}),
+    "a logit near 0 crosses it in float16, and the memory of a prompted frame is binary there",
+)
+"""`exporter.models.memory_encoder.binary`, and the resize before it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Modules that stay float though the rest of their graph is in few bits.

@@ -7,10 +7,9 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import exporter
-from exporter import targets
 from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
 from exporter.bundle.rules import BATCHES, SIDES, SLOTS, MaskRule, PromptRule, Score
@@ -19,7 +18,14 @@ from exporter.calibration import RANGE_KINDS
 from exporter.checkpoints.lora_options import LoraOptions
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
-from exporter.host_rules import as_everything, is_everything, mask_rule, prompt_rule
+from exporter.host_rules import (
+    as_everything,
+    is_everything,
+    mask_rule,
+    prompt_rule,
+    require_video,
+)
+from exporter.job_values import number, patterns, require_type, target_names
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
@@ -35,6 +41,7 @@ from exporter.targets import (
 )
 from exporter.variants import Slots, Variant
 from exporter.variants._sizes import resize
+from exporter.variants._video import video_name, with_memory
 
 _CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
 _PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
@@ -81,6 +88,8 @@ class Job:
         evaluate: folder of pictures to judge the bundles on, kept as a Path; None for none.
         everything: whether the bundle is for segmenting everything: see
             `exporter.host_rules.as_everything`.
+        video: whether the bundles follow objects through videos.
+        memory_slots: see `exporter.variants._video.with_memory`, as the next; None for the default.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -112,21 +121,24 @@ class Job:
     ranges: RangeKind = "min-max"
     evaluate: Path | str | None = None
     everything: bool = False
+    video: bool = False
+    memory_slots: int | None = None
+    pointer_slots: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", _target_names(self.targets))
+        object.__setattr__(self, "targets", target_names(self.targets))
         for part in ("keep_float", "ignore"):
-            object.__setattr__(self, part, _patterns(part, getattr(self, part)))
-        _require("Job.tensors", self.tensors, str)
-        _require("Job.preprocess", self.preprocess, str)
-        _require("Job.quantize_decoder", self.quantize_decoder, bool)
-        _require("Job.everything", self.everything, bool)
-        if self.min_iou is not None and not 0 < _number("Job.min_iou", self.min_iou) < 1:
+            object.__setattr__(self, part, patterns(part, getattr(self, part)))
+        require_type("Job.tensors", self.tensors, str)
+        require_type("Job.preprocess", self.preprocess, str)
+        require_type("Job.quantize_decoder", self.quantize_decoder, bool)
+        require_type("Job.everything", self.everything, bool)
+        if self.min_iou is not None and not 0 < number("Job.min_iou", self.min_iou) < 1:
             raise RequestError(f"Job.min_iou is over 0 and under 1, not {quote(self.min_iou)}")
-        _require("Job.precision", self.precision, str)
-        _require("Job.variant", self.variant, str, type(None))
+        require_type("Job.precision", self.precision, str)
+        require_type("Job.variant", self.variant, str, type(None))
         for part in _PATHS:
-            path = _require(f"Job.{part}", getattr(self, part), str, Path, type(None))
+            path = require_type(f"Job.{part}", getattr(self, part), str, Path, type(None))
             object.__setattr__(self, part, None if path is None else Path(path))
         object.__setattr__(self, "lora_blocks", self.lora_options.blocks)
         require_choice("Job.batch", self.batch, BATCHES)
@@ -135,11 +147,16 @@ class Job:
         if self.input_size is not None:
             require_choice("Job.input_size", self.input_size, SIDES)
         require_choice("Job.score", self.score, get_args(Score))
-        _require("Job.options", self.options, Options)
+        require_type("Job.options", self.options, Options)
         if self.calibration_pictures is not None:
             counts = range(1, MOST_PICTURES + 1)
             require_choice("Job.calibration_pictures", self.calibration_pictures, counts)
         require_choice("Job.ranges", self.ranges, RANGE_KINDS)
+        if self.everything and self.video:
+            raise RequestError(
+                "--everything is for pictures, and --video for videos: export one at a time"
+            )
+        require_video(self.video, self.batch, self.memory_slots, self.pointer_slots)
 
     @property
     def lora_options(self) -> LoraOptions:
@@ -173,12 +190,14 @@ class Place:
     parity: str = PARITIES[0]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "output", Path(_require("Place.output", self.output, str, Path)))
-        _require("Place.force", self.force, bool)
-        _require("Place.allow_degraded", self.allow_degraded, bool)
-        _require("Place.glue", self.glue, bool)
+        object.__setattr__(
+            self, "output", Path(require_type("Place.output", self.output, str, Path))
+        )
+        require_type("Place.force", self.force, bool)
+        require_type("Place.allow_degraded", self.allow_degraded, bool)
+        require_type("Place.glue", self.glue, bool)
         require_choice("Place.parity", self.parity, PARITIES)
-        key = _require("Place.sign", self.sign, str, Path, type(None))
+        key = require_type("Place.sign", self.sign, str, Path, type(None))
         object.__setattr__(self, "sign", None if key is None else Path(key))
 
 
@@ -188,42 +207,6 @@ def require_job(job: object, place: object) -> None:
         raise RequestError(f"export takes a Job, as Job(targets=('onnx',)), not {quote(job)}")
     if place is not None and not isinstance(place, Place):
         raise RequestError(f"export takes a Place, as Place(output='bundles'), not {quote(place)}")
-
-
-def _require(place: str, value: Any, *types: type) -> Any:
-    """Return the value. RequestError if it is of no such type, or a path with a NUL."""
-    if not isinstance(value, types):
-        names = " or ".join("None" if each is type(None) else each.__name__ for each in types)
-        raise RequestError(f"{place} is a {names}, not {quote(value)}")
-    if Path in types and "\0" in str(value):
-        raise RequestError(f"{place} is no path: {quote(value)} holds a NUL")
-    return value
-
-
-def _target_names(given: Any) -> tuple[str, ...]:
-    """Return the names, each once. RequestError if there is none, or they are not names."""
-    if not isinstance(given, (tuple, list)) or not all(isinstance(each, str) for each in given):
-        raise RequestError(f"Job.targets is a tuple of names, as ('onnx',), not {quote(given)}")
-    if not given:
-        raise RequestError(f"Job.targets is empty; choose from {', '.join(targets.names())}")
-    return tuple(dict.fromkeys(given))
-
-
-def _number(place: str, value: Any) -> float:
-    """Return the value. RequestError if it is no number."""
-    if isinstance(value, bool):
-        raise RequestError(f"{place} is a float, not {quote(value)}")
-    return float(_require(place, value, float, int))
-
-
-def _patterns(part: str, given: Any) -> tuple[str, ...]:
-    """Return the patterns, each once. RequestError if they are none."""
-    named = isinstance(given, (tuple, list)) and all(isinstance(each, str) for each in given)
-    if not named or not all(each and each.isprintable() and len(each) <= 200 for each in given):
-        raise RequestError(
-            f"Job.{part} is a tuple of names with * and ?, as ('*.neck',), not {quote(given)}"
-        )
-    return tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)
@@ -254,7 +237,8 @@ class Order:
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
         sees_image = any(tensor.name == "image" for tensor in graph.inputs)
-        apart = self.precision.decoder and not sees_image and not self.quantises_decoder
+        decodes = graph.runs == "prompt" and self.quantises_decoder
+        apart = self.precision.decoder and not sees_image and not decodes
         return load_precision(self.precision.decoder) if apart else self.precision
 
     @property
@@ -267,6 +251,7 @@ class Order:
         side = self.variant.preprocess.size if self.variant.published_size else ""
         parts = (
             self.variant.name,
+            video_name(self.variant),
             target.name,
             self.precision.name,
             self.options.storage(target.reads),
@@ -349,6 +334,8 @@ def settle(job: Job, variant: Variant) -> Order:
             recipe is of another, or there are no such pictures to calibrate on.
     """
     asked, precision = formats(job)
+    if job.video and variant.video is None:
+        variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
     variant, slots = as_everything(variant, job.slots) if job.everything else (variant, job.slots)
     prompts = prompt_rule(variant, job.batch, slots)

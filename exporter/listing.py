@@ -71,6 +71,7 @@ def listing(*, as_json: bool) -> str:
         "if there are two.",
         f"MB: the graphs' files of an {SHOWN} bundle for {order}; empty if not measured.",
         *(f"{precision.name}: {precision.summary}." for precision in precisions()),
+        f"--video: {', '.join(row['name'] for row in data if row['video'])}.",
     )
     return "\n".join([*(line.rstrip() for line in lines), "", *notes])
 

@@ -19,7 +19,6 @@ import exporter
 from exporter.app_code import put_app_code
 from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import LOG, Bundle, open_bundle, same_job, seal, sign
-from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -42,11 +41,22 @@ from exporter.holding import Held, hold
 from exporter.host_rules import is_everything
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
-from exporter.recording import asked_of, compensations_of, record_goldens, rule_of, samples_of
+from exporter.recording import (
+    asked_of,
+    compensations_of,
+    host_data_of,
+    record_goldens,
+    record_video,
+    rule_of,
+    samples_of,
+    store_arrays,
+    video_of,
+)
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
 from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
+from exporter.variants._video import with_memory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,6 +94,8 @@ def export(
             require_parts(variant, given)  # before a file is fetched
         path = Path(job.checkpoint) if job.checkpoint else published_path(variant, report)
         variant, given = read_own(path, known, job.lora_options, given, report)
+    if job.video:
+        variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
@@ -135,9 +147,10 @@ def export_network(
         asked_torch = asked_of(order, graphs, works[0].draft, report)
         with samples_of(order, graphs, report) as samples, asked_torch as asked:
             goldens = record_goldens(order, graphs, report)
+            host = host_data_of(order, network)
             pairs = zip(works, finished, strict=True)
             compensations = compensations_of(order, graphs, samples)
-            made = Network(graphs, goldens, samples, keeping, compensations, asked)
+            made = Network(graphs, goldens, samples, keeping, compensations, asked, host)
             return [bundle or work.write(made) for work, bundle in pairs]
 
 
@@ -193,6 +206,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         calibration=_calibration(order),
         published_size=variant.published_size,
         evaluation=_evaluation(order),
+        video=video_of(order),
     )
 
 
@@ -289,10 +303,7 @@ class PendingBundle:
                     files = self.target.join(Joining(self.draft, files, parts, folder))
                 unchecked = dataclasses.replace(self.draft, graphs=files)
                 arrays = self._goldens(unchecked, padded, network)
-                # Sorted: equal jobs give equal bytes, whatever order sets came in.
-                np.savez_compressed(
-                    folder / GOLDENS, allow_pickle=False, **dict(sorted(arrays.items()))
-                )
+                store_arrays(folder, arrays, network.host_data)
                 (folder / MANIFEST).write_bytes(unchecked.to_json().encode())
                 return unchecked
 
@@ -353,6 +364,8 @@ class PendingBundle:
         arrays = network.goldens | record_padding(network.graphs, manifest.preprocess)
         by_name = {graph.spec.name: graph for graph in padded}
         self.report(f"{self.folder.name}: recording a picture with prompts in torch")
+
+        arrays |= record_video(manifest, padded, network.host_data, self.report)
         return arrays | record_end_to_end(
             manifest, lambda name, given: run(by_name[name], given), arrays
         )

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.rules import DrawnPrompts, PromptRule
+from exporter.bundle.video import HOST_DATA, Stored, VideoRule
 from exporter.job import Order
 from exporter.progress import Progress
 from exporter.variants import Drawn
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from exporter.bundle.manifest import Manifest
+    from exporter.bundle.preprocess import Floats
     from exporter.compensation import Compensation
     from exporter.evaluation import Asked
     from exporter.goldens import Arrays
@@ -26,7 +34,60 @@ def record_goldens(order: Order, graphs: Sequence[Graph], report: Progress) -> A
     from exporter.goldens import record
 
     report(f"{order.variant.name}: recording goldens in torch")
-    return record(graphs, rule_of(order), order.mask)
+    goldens = record(without_memory(order, graphs), rule_of(order), order.mask)
+    if order.variant.video is not None:
+        from exporter.memory_goldens import record_memory
+
+        goldens |= record_memory(graphs, goldens, order.mask, order.variant.video)
+    return goldens
+
+
+def video_of(order: Order) -> VideoRule | None:
+    """How the bundle's host follows objects; it keeps memories as exactly as the graphs compute."""
+    rule = order.variant.video
+    stored: Stored = "float32" if order.precision.weights == "float32" else "float16"
+    return None if rule is None else dataclasses.replace(rule, stored=stored)
+
+
+def store_arrays(folder: Path, goldens: Arrays, host_data: Mapping[str, Floats]) -> None:
+    """Write a bundle's goldens, and what the host of a video needs of the network, if it has one.
+
+    Sorted: equal jobs give equal bytes, whatever order sets came in.
+    """
+    np.savez_compressed(folder / GOLDENS, allow_pickle=False, **dict(sorted(goldens.items())))
+    if host_data:
+        np.savez(folder / HOST_DATA, allow_pickle=False, **dict(sorted(host_data.items())))
+
+
+def without_memory(order: Order, graphs: Sequence[Graph]) -> Sequence[Graph]:
+    """Leave out the graphs that take what earlier frames left: no single picture gives that."""
+    if order.variant.video is None:
+        return graphs
+    return [graph for graph in graphs if graph.spec.runs != "frame"]
+
+
+def record_video(
+    manifest: Manifest, graphs: Sequence[Graph], host_data: Mapping[str, Floats], report: Progress
+) -> Arrays:
+    """Follow an object through some frames in torch; nothing if the bundle is for pictures."""
+    if manifest.video is None:
+        return {}
+    from exporter.chain import record_chain
+    from exporter.goldens import run
+
+    by_name = {graph.spec.name: graph for graph in graphs}
+    report(f"{manifest.variant}: recording a video in torch")
+    pointer = host_data["no_object_pointer"]
+    return record_chain(lambda name, given: run(by_name[name], given), manifest, pointer)
+
+
+def host_data_of(order: Order, network: nn.Module) -> dict[str, Floats]:
+    """Take what the host of a video needs off a frozen network; empty for pictures."""
+    if order.variant.video is None:
+        return {}
+    from exporter.host_data import host_data
+
+    return host_data(network)
 
 
 def rule_of(order: Order) -> PromptRule | DrawnPrompts | None:
@@ -44,6 +105,7 @@ def samples_of(
     precision = order.precision
     if not precision.judged:
         return nullcontext()
+    graphs = without_memory(order, graphs)
     calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
     if calibrated and order.chosen is None:
         report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
@@ -75,4 +137,4 @@ def asked_of(
     from exporter.evaluation import ask_torch
 
     plain = dataclasses.replace(draft, preprocess=order.variant.preprocess)
-    return ask_torch(order.judged, graphs, plain, report)
+    return ask_torch(order.judged, without_memory(order, graphs), plain, report)

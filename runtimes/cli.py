@@ -18,7 +18,7 @@ from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
-from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, parser
+from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, OF_VIDEO, parser
 from runtimes.engines import choose_engine
 from runtimes.everything.options import refuse_without
 from runtimes.measures import degraded, describe, new_misses
@@ -35,20 +35,44 @@ T = TypeVar("T")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sam-run`; returns the exit status."""
-    return command.run("sam-run", lambda: parser().parse_args(argv), _work)
+    return command.run("sam-run", lambda: parser().parse_args(argv), _work, stopped=_stopped)
+
+
+def _stopped(word: str, arguments: argparse.Namespace) -> str:
+    """Say what is left of a run that was stopped."""
+    left: str = getattr(arguments, "left", "")
+    return f"{word}{left}"
 
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.check:
         return _check(arguments)
     if arguments.image is None:
-        raise RequestError("give an IMAGE to segment, or --check")
+        raise RequestError("give an IMAGE to segment, a CLIP to track through, or --check")
+    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     if arguments.everything is not None:
         from runtimes.everything.cli import run  # a single object needs none of it
 
-        return run(arguments, _threads(arguments.threads), _facts)
+        return run(arguments, bundle, _threads(arguments.threads), _facts)
+    if bundle.manifest.video is not None:
+        from runtimes.video.cli import track_video  # a picture needs none of it
+
+        refuse_without(arguments.given - OF_VIDEO)
+        return track_video(arguments, bundle, _threads(arguments.threads))
     refuse_without(arguments.given)
-    return _segment(arguments)
+    _require_picture(arguments)
+    return _segment(arguments, bundle)
+
+
+def _require_picture(arguments: argparse.Namespace) -> None:
+    """RequestError if a video is asked of a bundle that segments pictures."""
+    image, takes = arguments.image, "and this bundle segments pictures: export it with --video"
+    if str(image) == "-" or image.is_dir():
+        what = "standard input is a stream" if str(image) == "-" else f"{image} is a folder"
+        raise RequestError(f"{what} of frames, {takes}")
+    others = sorted(arguments.given & OF_VIDEO)
+    if others:
+        raise RequestError(f"{others[0]} is for videos, {takes}")
 
 
 def _facts(bundle: Bundle, engine: str | None, picture: Picture) -> dict[str, Any]:
@@ -89,18 +113,18 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _segment(arguments: argparse.Namespace) -> int:
+def _segment(arguments: argparse.Namespace, bundle: Bundle) -> int:
     """Segment the objects of one picture."""
     objects = group(arguments.point, arguments.box)
     files = _files(arguments, objects)
-    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     require_outside(files.asked, [bundle.path])
     picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
     check_sizes(files, picture)
     frame = fit(*picture.size, bundle.manifest.preprocess)
     objects, notes = _place(objects, frame, picture, normalized=arguments.normalized)
     sets = tuple(asked.prompts for asked in objects)
-    request = Request(sets, arguments.multimask, arguments.mask_input, files.logits is not None)
+    mask_input = _one_mask(arguments)
+    request = Request(sets, arguments.multimask, mask_input, files.logits is not None)
     given = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms, threads = dict[str, float](), _threads(arguments.threads)
@@ -114,7 +138,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if arguments.json:
         rows = _report(bundle, engine, picture) | report(bundle.manifest, found)
         if len(found) == 1:
-            rows["prompts"]["mask_input"] = str(arguments.mask_input) if given else None
+            rows["prompts"]["mask_input"] = str(mask_input) if given else None
         rows["ms"] = {"device": "host"} | {name: round(value, 3) for name, value in ms.items()}
         rows["files"] = [str(path) for path in written]
         print(json.dumps(rows, indent=2))
@@ -122,6 +146,12 @@ def _segment(arguments: argparse.Namespace) -> int:
     for line in (*lines(bundle.manifest, found), *map(str, written)):
         print(one_line(line))
     return 0
+
+
+def _one_mask(arguments: argparse.Namespace) -> Path | None:
+    if len(arguments.mask_input) > 1:
+        raise RequestError("--mask-input was given twice: a picture takes one")
+    return arguments.mask_input[0].path if arguments.mask_input else None
 
 
 def _threads(asked: int | None) -> int:

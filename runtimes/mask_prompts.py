@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from exporter.bundle.preprocess import Bytes, Floats, Frame
+from exporter.bundle.preprocess import Bools, Bytes, Floats, Frame
 from exporter.bundle.rules import MaskRule
 from exporter.errors import PromptError
 from runtimes.pictures.reading import MAX_PIXELS, read_grey
@@ -63,6 +63,24 @@ def read_mask_prompt(path: Path, frame: Frame, rule: MaskRule) -> MaskPrompt:
         return MaskPrompt(array)
     grey = array.reshape(array.shape[-2:])
     return _drawn(path, (255.0 * grey / max(1, grey.max())).astype(np.uint8), frame, rule)
+
+
+def read_drawn(path: Path, rule: MaskRule) -> Bools:
+    """Read a mask as it is drawn, (H, W): light inside, or logits of `--save-logits` above 0.
+
+    Raises:
+        PromptError: it is none, or nothing is inside.
+        ImageError: not a file, or not a picture.
+    """
+    if path.is_file() and _is_array(path):
+        array = _read_array(path, rule.low_res_size)
+        mask: Bools = array.reshape(array.shape[-2:]) > 0
+    else:
+        grey = read_grey(path)
+        mask = grey > int(grey.max()) // 2
+    if not mask.any():
+        raise PromptError(f"{path} has nothing inside: a drawn mask is white inside")
+    return mask
 
 
 def as_logits(mask: npt.ArrayLike, side: int) -> Floats:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from exporter.bundle.agreement import VIDEO
 from exporter.bundle.flow import HasSpec
 from exporter.bundle.manifest import Figure, Manifest
 from exporter.bundle.preprocess import Floats
@@ -99,6 +100,11 @@ PSNR = Measure("psnr_db", "dB", "higher", psnr_db)
 WORST = Measure("worst_error", "", "lower", worst_error)
 IOU = Measure("mask_iou", "", "higher", mask_iou)
 SENSITIVITY = "prompt_sensitivity"
+MEMORY_SENSITIVITY = "memory_sensitivity"
+EMPTY_SLOTS, SLOT_ORDER = "empty_slots", "slot_order"
+"""See `runtimes.memory_parity`."""
+LAST_IOU = "last_mask_iou"
+"""Of the last frame of a video: what is left after all that adds up."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,30 @@ _HOST = {
     ("replayed_logits", "worst_error"): Floor(1e-5, "stored numbers, only clamped"),
 }
 
+_BANK = Floor(0.9, "attention that lost its memories still gives a likely picture; it gives 0")
+_MEMORY_32 = {
+    # Reached here: 130 dB and more, on three targets.
+    (name, "psnr_db"): Floor(120.0, "a few layers of float32 sums, and no input is far from 1")
+    for name in ("memory", "query", "conditioned_embeddings")
+} | {
+    (ANY, MEMORY_SENSITIVITY): _BANK,
+    (MASKS, LAST_IOU): Floor(0.999, "as a mask alone: a pixel flips only at the threshold"),
+    (ANY, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
+    (ANY, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),
+}
+_MEMORY_16 = {
+    (name, "psnr_db"): Floor(70.0, "11-bit mantissas are 66 dB each, and sums average them")
+    for name in ("memory", "query", "conditioned_embeddings")
+} | {
+    (ANY, MEMORY_SENSITIVITY): _BANK,
+    # Reached here: 0.983, of filled weights, whose small masks are mostly contour.
+    (MASKS, LAST_IOU): Floor(0.95, "as low_res_masks; each frame sees the rounding before it"),
+    (ANY, EMPTY_SLOTS): Floor(1e-3, "exp(-1e4) is 0 in float16 too; a bias that is not shows"),
+    (ANY, SLOT_ORDER): Floor(1e-2, "sums over thousands of keys in float16, in another order"),
+}
+
 BROKEN = frozenset(_HOST)
-FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity"})
+FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity", MEMORY_SENSITIVITY})
 LOST = 0.1
 """Sensitivity under which a decoder does not follow its prompts; one that lost them has 0."""
 
@@ -130,6 +158,7 @@ LOST = 0.1
 FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     "fp32": {
         **_HOST,
+        **_MEMORY_32,
         ("masks", "mask_iou"): Floor(0.99, "a pixel flips only if its logit is at the threshold"),
         ("scores", "worst_error"): Floor(0.001, "a score of counted pixels moves by a pixel"),
         # Reached here: 109 dB and more; EdgeTAM's filled weights, up to 2.5e7, give the least.
@@ -140,6 +169,7 @@ FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
     },
     "fp16": {
         **_HOST,
+        **_MEMORY_16,
         # Reached here: 0.98. Cases that noise of 50 dB turns are not recorded.
         ("masks", "mask_iou"): Floor(0.95, "as low_res_masks; an error of both graphs together"),
         ("scores", "worst_error"): Floor(0.05, "40 dB is 1 % on average, and the worst of a few"),
@@ -161,6 +191,7 @@ FLOORS: dict[str, dict[tuple[str, str], Floor]] = {
 # the rest finds a file that is damaged.
 _FEW_BITS = {
     **_HOST,
+    **_MEMORY_16,  # whatever the bits of the rest
     # Reached: 44 dB and more.
     ("image_embeddings", "psnr_db"): Floor(25.0, "less is another embedding, whatever the masks"),
     (MASKS, "mask_iou"): Floor(0.85, "one mask may lie at a tie; the mean is the gate"),
@@ -197,7 +228,7 @@ def floor_of(precision: str, graph: str, output: str, measure: str) -> float | N
         raise BundleError(
             f"no floors are set for precision {precision!r}; choose from {', '.join(FLOORS)}"
         )
-    if is_chain(graph) and measure == PSNR.name:
+    if measure == PSNR.name and (is_chain(graph) or graph == VIDEO):
         return None
     table = FLOORS[precision]
     floor = table.get((output, measure)) or table.get((ANY, measure))

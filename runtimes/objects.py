@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from exporter.bundle.prompts import Prompts
@@ -19,22 +20,39 @@ _PIXEL = 1.0
 
 
 class Point(NamedTuple):
-    """A `--point`; without a name it belongs to the only object."""
+    """A `--point`; without a name it belongs to the only object.
+
+    Attributes:
+        name: after the @; of a video a number there is a frame's.
+        frame: after a second @, of a video; None if it was not given.
+        owner: of the `--object` before it; empty if there was none.
+    """
 
     x: float
     y: float
     label: int
     name: str = ""
+    frame: int | None = None
+    owner: str = ""
 
 
 class Box(NamedTuple):
-    """A `--box`; without a name it starts an object, named by its number."""
+    """A `--box`; without a name it starts an object, named by its number. See `Point`."""
 
     x0: float
     y0: float
     x1: float
     y1: float
     name: str = ""
+    frame: int | None = None
+    owner: str = ""
+
+
+class MaskFile(NamedTuple):
+    """A `--mask-input`; of a video it may end in @FRAME or @NAME@FRAME, which the path holds."""
+
+    path: Path
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,14 @@ def group(points: Sequence[Point], boxes: Sequence[Box]) -> tuple[Asked, ...]:
     """Find the objects: boxes in their order, then names that only points have.
 
     Raises:
-        PromptError: a name has two boxes, or it is not clear whose a point is.
+        PromptError: a name has two boxes, it is not clear whose a point is, or a frame is named.
     """
+    given: list[Point | Box] = [*points, *boxes]
+    if any(each.frame is not None or each.owner for each in given):
+        raise PromptError(
+            "@NAME@FRAME and --object are for videos, and this bundle segments pictures: a point "
+            "of an object is X,Y,LABEL@NAME"
+        )
     boxed: dict[str, Box] = {}
     for number, box in enumerate(boxes, 1):
         name = box.name or str(number)

@@ -61,8 +61,8 @@ def overlay(rgb: Bytes, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image
         panel = _panel(base, mask, prompts, _COLOURS[i % len(_COLOURS)])
         panel.thumbnail((_PANEL, _PANEL), Image.Resampling.LANCZOS)
         best = ", best" if i == masks.best else ""
-        panels.append(_add_caption(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
-    return _side_by_side(panels)
+        panels.append(add_caption(panel, f"mask {i}: {masks.word} {masks.scores[i]:.3f}{best}"))
+    return side_by_side(panels)
 
 
 def _objects(base: Image.Image, objects: Sequence[tuple[Masks, Prompts]]) -> Image.Image:
@@ -70,13 +70,13 @@ def _objects(base: Image.Image, objects: Sequence[tuple[Masks, Prompts]]) -> Ima
     picture, look = base, Look.of(base.size)
     for i, (masks, _) in enumerate(objects):
         if len(masks.masks):
-            picture = tint(picture, masks.masks[masks.best], _colour(i), look.line)
+            picture = tint(picture, masks.masks[masks.best], colour_of(i), look.line)
     for _, prompts in objects:
-        _draw_prompts(picture, prompts, look)
+        draw_prompts(picture, prompts, look)
     return picture
 
 
-def _colour(i: int) -> tuple[int, int, int]:
+def colour_of(i: int) -> tuple[int, int, int]:
     """Give each object a colour of its own: hues a golden section apart are easy to tell."""
     if i < len(_COLOURS):
         return _COLOURS[i]
@@ -131,11 +131,12 @@ def _panel(
 ) -> Image.Image:
     look = Look.of(base.size)
     picture = tint(base, mask, colour, look.line)
-    _draw_prompts(picture, prompts, look)
+    draw_prompts(picture, prompts, look)
     return picture
 
 
-def _draw_prompts(picture: Image.Image, prompts: Prompts, look: Look) -> None:
+def draw_prompts(picture: Image.Image, prompts: Prompts, look: Look) -> None:
+    """Draw a box and points onto a picture, in its pixels."""
     if prompts.box is not None:
         _draw_box(picture, prompts.box, look)
     for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
@@ -166,7 +167,7 @@ def _draw_point(
         picture.paste(fill, (left, top, left + side, top + side), small)
 
 
-def _add_caption(panel: Image.Image, text: str) -> Image.Image:
+def add_caption(panel: Image.Image, text: str) -> Image.Image:
     """Put a strip with the text above the panel, in the largest size up to 22 that fits."""
     size = 22
     while size > 8 and ImageFont.load_default(size).getlength(text) > panel.width - 8:
@@ -180,7 +181,8 @@ def _add_caption(panel: Image.Image, text: str) -> Image.Image:
     return result
 
 
-def _side_by_side(panels: list[Image.Image], gap: int = 4) -> Image.Image:
+def side_by_side(panels: list[Image.Image], gap: int = 4) -> Image.Image:
+    """Put panels into a row."""
     width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
     row = Image.new("RGB", (width, max(panel.height for panel in panels)), (24, 24, 24))
     left = 0

@@ -25,7 +25,7 @@ from typing import get_args
 import numpy as np
 
 from exporter import child
-from exporter.bundle.agreement import END_TO_END
+from exporter.bundle.agreement import END_TO_END, VIDEO
 from exporter.bundle.end_to_end import check_facts
 from exporter.bundle.flow import Feed, feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
@@ -36,9 +36,11 @@ from exporter.bundle.preprocess import Floats
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, ParityError, SamExportError
 from exporter.printable import one_line
+from runtimes.chain_parity import check_chain
 from runtimes.end_to_end import check_end_to_end
 from runtimes.engines import (
     Arithmetic,
+    Load,
     LoadedGraph,
     arithmetic_of,
     engine_in,
@@ -63,6 +65,7 @@ from runtimes.measures import (
     means_broken,
     prompt_sensitivity,
 )
+from runtimes.memory_parity import check_bank, takes_bank
 from runtimes.process import peak_bytes
 
 __all__ = ["Figure", "check_parity", "describe", "find_misses"]
@@ -142,8 +145,7 @@ def check_parity(
         outputs = {case: _run(loaded, spec, goldens, case, {}) for case in cases}
         for case, got in outputs.items():
             _compare(tally, spec.name, spec, goldens, case, got)
-        if any(tensor.name == MASKS for tensor in spec.outputs):
-            extra.append(_sensitivity(spec, goldens, outputs, floor))
+        extra += _following(loaded, spec, goldens, outputs, floor)
         fed = feeds(graph, earlier)
         for case in lowered.cases(spec, goldens, fed):
             instead = lowered.inputs(case, fed)
@@ -153,7 +155,7 @@ def check_parity(
         lowered.add(spec, outputs, last=graph is graphs[-1])
         del outputs
     if load is None:  # a device runs graphs alone; the rules of the host are not its own
-        extra += check_end_to_end(bundle, goldens, kept.__getitem__, floor)
+        extra += _with_host(bundle, goldens, kept.__getitem__, floor)
     return tuple(_with_arithmetic(each, kept) for each in (*tally.figures(floor), *extra))
 
 
@@ -188,10 +190,33 @@ class Lowered:
             self.asked = {case: self.asked.get(case, {}) | got for case, got in outputs.items()}
 
 
+def _following(
+    loaded: LoadedGraph,
+    spec: GraphSpec,
+    goldens: Goldens,
+    outputs: dict[str, dict[str, Array]],
+    floors: Floors,
+) -> Iterator[Figure]:
+    """Measure whether a graph follows its prompts, or its bank, if it has one."""
+    if any(tensor.name == MASKS for tensor in spec.outputs):
+        yield _sensitivity(spec, goldens, outputs, floors)
+    if takes_bank(spec):
+        run = partial(run_canonical, loaded, spec)
+        yield from check_bank(spec, goldens, outputs, run, floors)
+
+
+def _with_host(bundle: Bundle, goldens: Goldens, load: Load, floors: Floors) -> Iterator[Figure]:
+    """Measure all graphs together, with the host's work: a picture, and a video if it has one."""
+    yield from check_end_to_end(bundle, goldens, load, floors)
+    if bundle.manifest.video is not None:
+        yield from check_chain(bundle, goldens, load, floors)
+
+
 def _with_arithmetic(figure: Figure, loaded: Mapping[str, LoadedGraph]) -> Figure:
     """Say in which arithmetic the graphs behind a figure were computed."""
     computed = {name: arithmetic_of(graph) for name, graph in loaded.items()}
-    graphs = figure.graph.split(JOINED) if figure.graph != END_TO_END else computed
+    together = figure.graph in (END_TO_END, VIDEO)
+    graphs = computed if together else figure.graph.split(JOINED)
     words = [computed[name] for name in graphs if computed[name]]
     return replace(figure, arithmetic=words[0]) if words else figure
 

@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING
 
 from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.ranges import MOST_ELEMENTS
-from exporter.bundle.rules import LABELS, DetectionRule, MaskRule, Preprocess, PromptRule
+from exporter.bundle.rules import (
+    LABELS,
+    DetectionRule,
+    DrawnPrompts,
+    MaskRule,
+    Preprocess,
+    PromptRule,
+)
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.bundle.video import disagreements, host_shapes, read_shapes
 from exporter.errors import BundleError
 from exporter.printable import printable
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 END_TO_END = "end_to_end"
 """Stands for all graphs and the host's work around them, where a graph's name may stand."""
+VIDEO = "video"
+"""The same for the frames of a video."""
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -52,11 +62,9 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     if manifest.detections is not None:
         yield from _detections(manifest.detections, manifest.preprocess)
     if manifest.drawn_prompts is not None:
-        rule = manifest.drawn_prompts
-        if rule.box_channel == rule.point_channel:
-            yield "drawn_prompts draws boxes and points into one channel"
-        if rule.radius > manifest.preprocess.size:
-            yield "drawn_prompts.radius is larger than the input"
+        yield from _drawn(manifest.drawn_prompts, manifest.preprocess)
+    if manifest.video is not None:
+        yield from disagreements(manifest.video, manifest)
     yield from _parity(manifest)
 
 
@@ -89,8 +97,8 @@ def _names(manifest: Manifest) -> Iterator[str]:
     ):
         for name in _repeated(names):
             yield f"two {what} {name!r}"
-    if any(spec.name == END_TO_END or "/" in spec.name for spec in specs):
-        yield f"no graph may be called {END_TO_END!r} or have a slash in its name"
+    if any(spec.name in (END_TO_END, VIDEO) or "/" in spec.name for spec in specs):
+        yield f"no graph may be called {END_TO_END!r} or {VIDEO!r} or have a slash in its name"
     if manifest.files:
         yield from _files(manifest)
 
@@ -154,21 +162,28 @@ def _host_inputs(manifest: Manifest) -> Shapes:
     return shapes
 
 
+def _frame_inputs(manifest: Manifest, spec: GraphSpec) -> Shapes:
+    """Map what the host keeps of earlier frames, for a graph of frames, to its shapes."""
+    if manifest.video is None or spec.runs != "frame":
+        return {}
+    return host_shapes(manifest.video, spec.name)
+
+
 def _flow(manifest: Manifest) -> Iterator[str]:
     """Check that every input is given, by the host or an earlier graph, in the shape it takes."""
     host, ordered = _host_inputs(manifest), order_graphs(manifest.graphs)
     taken: set[str] = set()
     for at, graph in enumerate(ordered):
         fed = feeds(graph, ordered[:at])
+        bank = _frame_inputs(manifest, graph.spec)
         for tensor in graph.spec.inputs:
             place = f"{graph.spec.name} {tensor.name}"
             given = fed[tensor.name].output.canonical_shape if tensor.name in fed else None
-            given = given or host.get(tensor.name)
+            given = given or host.get(tensor.name) or bank.get(tensor.name)
+            if given is None and not (manifest.video is None and graph.spec.runs == "frame"):
+                yield f"nothing gives {place}"
             if given is not None and given != tensor.canonical_shape:
                 yield f"{place} is {tensor.shape}, and what gives it says {given}"
-            # What a graph of frames takes besides, earlier frames give.
-            elif given is None and graph.spec.runs != "frame":
-                yield f"nothing gives {place}"
             taken.add(tensor.name)
     for name in ("image", "resized_size"):
         if name in host and name not in taken:
@@ -205,7 +220,8 @@ def _read(manifest: Manifest) -> Shapes:
     low, rule = manifest.mask.low_res_size, manifest.detections
     if rule is None:
         batch = manifest.prompts.batch if manifest.prompts else 1
-        return {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)}
+        video = {} if manifest.video is None else read_shapes(manifest.video)
+        return {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)} | video
     cells = sum((manifest.preprocess.size // stride) ** 2 for stride in rule.strides)
     return {
         "boxes": (1, cells, 4),
@@ -263,8 +279,15 @@ def _detections(rule: DetectionRule, preprocess: Preprocess) -> Iterator[str]:
         yield "detections.border is larger than the input"
 
 
+def _drawn(rule: DrawnPrompts, preprocess: Preprocess) -> Iterator[str]:
+    if rule.box_channel == rule.point_channel:
+        yield "drawn_prompts draws boxes and points into one channel"
+    if rule.radius > preprocess.size:
+        yield "drawn_prompts.radius is larger than the input"
+
+
 def _parity(manifest: Manifest) -> Iterator[str]:
-    names = {graph.spec.name for graph in manifest.graphs} | {END_TO_END}
+    names = {graph.spec.name for graph in manifest.graphs} | {END_TO_END, VIDEO}
     for figure in manifest.parity:
         for name in figure.graph.split("+"):
             if name not in names:

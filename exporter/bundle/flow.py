@@ -4,7 +4,8 @@
                    point_coords, point_labels, ... -------^
 
 An output feeds every input of the same name in a later graph. Graphs that run once an image come
-first, then those that run once a prompt, then those that run once a frame.
+first, then those that run once a prompt, then those that run once a frame. What a prompt's graph
+gives reaches a frame's graph through the host, which chooses and keeps it: that is no feed.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
         tensor.name: Feed(other.spec.name, tensor)
         for other in earlier
         for tensor in other.spec.outputs
-        if tensor.name in taken
+        if tensor.name in taken and not (graph.spec.runs == "frame" and other.spec.runs == "prompt")
     }
 
 

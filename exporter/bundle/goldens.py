@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle.agreement import END_TO_END
+from exporter.bundle.agreement import END_TO_END, VIDEO
 from exporter.bundle.npz import list_arrays, read_array
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
@@ -34,6 +34,14 @@ OF_PICTURES = frozenset(
     | {"logits", "point_coords", "point_labels", "prompt_masks"}
 )
 """Names that `exporter.bundle.end_to_end` gives its arrays."""
+CHAIN = "chain"
+"""The one case of VIDEO: frames that an object is followed through."""
+OF_VIDEO = frozenset(
+    {"frames", "click", "lost", "low_res_masks", "object_score_logits", "seen", "forgotten"}
+)
+"""Names that `exporter.chain` gives its arrays."""
+MOST_OF_VIDEO = 2**22
+"""Bytes of its frames, however small the graphs' own tensors are."""
 MOST_CASES = 32
 _WIDEST = 8
 """Bytes of the widest number."""
@@ -148,4 +156,6 @@ class Limits:
         graph, _, name = parts
         if graph == END_TO_END:
             return self.extra if name in OF_PICTURES else 0
+        if graph == VIDEO:
+            return max(self.extra, MOST_OF_VIDEO) if name in OF_VIDEO else 0
         return self.tensors.get((graph, name), 0)

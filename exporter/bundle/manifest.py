@@ -29,6 +29,7 @@ from exporter.bundle.ranges import (
 from exporter.bundle.reading import decode, parse
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec
+from exporter.bundle.video import VideoRule
 from exporter.errors import BundleError
 
 SCHEMA_VERSION = 3
@@ -253,6 +254,7 @@ class Manifest:
         published_size: side of the published network's input, in pixels, if this one's is another:
             a departure from what was published; else None.
         evaluation: on the user's own pictures; None if none were given.
+        video: if the bundle tracks objects through a video; else None.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -282,6 +284,7 @@ class Manifest:
     storage: Annotated[str, Meta(pattern=STORAGE)] = ""
     published_size: Side | None = None
     evaluation: Evaluation | None = None
+    video: VideoRule | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

@@ -49,7 +49,7 @@ class MaskDecoder(nn.Module):
             self.register_buffer("dense_position", position.clone(), persistent=False)
         self.register_buffer("output_bias", torch.zeros(batch, tokens.shape[1]), persistent=False)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Call `decode` with inputs in the order of the graph's spec."""
         named = dict(zip(self.inputs, inputs, strict=True))
         high_res = [named.pop(name) for name in self.inputs if name.startswith(HIGH_RES)]
@@ -63,7 +63,7 @@ class MaskDecoder(nn.Module):
         point_labels: Tensor,
         mask_input: Tensor | None = None,
         has_mask_input: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Predict every mask token's mask.
 
         Args:
@@ -76,7 +76,8 @@ class MaskDecoder(nn.Module):
             has_mask_input: (B,) 1 or 0; None if `mask_input` is.
 
         Returns:
-            `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M).
+            `low_res_masks` (B, M, 4h, 4w), logits, and `iou_predictions` (B, M); of a network with
+            a memory also `object_score_logits` (B, 1) and `object_pointers` (B, M, C).
         """
         prompts, empty_bias = self.prompt_encoder(point_coords, point_labels)
         tokens = torch.cat([self.output_tokens, prompts], dim=1)
@@ -89,8 +90,10 @@ class MaskDecoder(nn.Module):
         else:
             image = image_embeddings.flatten(2).transpose(1, 2)
             image = image + self.prompt_encoder.dense(mask_input, has_mask_input)
-        masks, iou = self.mask_decoder(image, self.dense_position, tokens, key_bias, *high_res)
-        return masks, iou
+        found: tuple[Tensor, ...] = self.mask_decoder(
+            image, self.dense_position, tokens, key_bias, *high_res
+        )
+        return found
 
 
 def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph:
@@ -115,12 +118,23 @@ def _spec(variant: Variant, prompts: PromptRule) -> GraphSpec:
             TensorSpec("mask_input", (batch, 1, low, low), "float32", "NCHW"),
             TensorSpec("has_mask_input", (batch,), "float32", "B"),
         ]
-    return GraphSpec("mask_decoder", tuple(inputs), masks(batch, rule.mask_tokens, low), "prompt")
+    outputs = masks(batch, rule.mask_tokens, low)
+    if variant.video is not None:
+        outputs += pointers(batch, rule.mask_tokens, variant.video.pointer_width)
+    return GraphSpec("mask_decoder", tuple(inputs), outputs, "prompt")
 
 
-def masks(batch: int, tokens: int, low: int) -> tuple[TensorSpec, TensorSpec]:
+def masks(batch: int, tokens: int, low: int) -> tuple[TensorSpec, ...]:
     """Specs of the outputs of a graph that answers prompts."""
     return (
         TensorSpec("low_res_masks", (batch, tokens, low, low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (batch, tokens), "float32", "BM"),
+    )
+
+
+def pointers(batch: int, tokens: int, width: int) -> tuple[TensorSpec, ...]:
+    """Specs of what a decoder says besides, of a network with a memory."""
+    return (
+        TensorSpec("object_score_logits", (batch, 1), "float32", "B1"),
+        TensorSpec("object_pointers", (batch, tokens, width), "float32", "BMC"),
     )

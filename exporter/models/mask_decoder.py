@@ -226,7 +226,7 @@ class MaskDecoder(nn.Module):
 
     def forward(
         self, image: Tensor, image_pe: Tensor, tokens: Tensor, key_bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Predict every mask.
 
         Args:

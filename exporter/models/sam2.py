@@ -152,7 +152,7 @@ class Sam2MaskDecoder(MaskDecoder):
         key_bias: Tensor,
         fine: Tensor | None = None,
         middle: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Predict every mask; see `MaskDecoder`.
 
         Args:
@@ -166,7 +166,7 @@ class Sam2MaskDecoder(MaskDecoder):
         """
         tokens, image = self.transformer(tokens, image, image_pe, key_bias)
         masks = self.masks(image, self.mask_weights(tokens), fine, middle)
-        return masks, self.iou(tokens)
+        return masks, self.iou(tokens), *self.heads(tokens)
 
     def iou(self, tokens: Tensor) -> Tensor:
         """See `MaskDecoder.iou`."""
@@ -186,6 +186,11 @@ class Sam2MaskDecoder(MaskDecoder):
         x = up2(x)
         x = act2(x if fine is None else x + fold_grandchildren(fine, self.grid))
         return unfold_children(x @ weights, self.grid)
+
+    def heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Predict what else a kind of decoder says of its tokens (B, 2 + M + N, C)."""
+        del tokens
+        return ()
 
 
 def fold_children(x: Tensor, grid: int) -> Tensor:

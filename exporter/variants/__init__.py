@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from exporter import catalog
 from exporter.bundle.licence import Licence
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
+from exporter.bundle.video import Pruning, VideoRule
 from exporter.closest import unknown
 
 if TYPE_CHECKING:
@@ -176,6 +177,27 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """How the published code of a variant follows objects through a video.
+
+    Attributes:
+        layouts: of the files that hold the memory's tensors; `exporter.models.sam2_video`.
+        latents: see `exporter.models.memory_bank.MemorySize`; as the next.
+        pointer_time: whether pointers know how old they are.
+        pooled: whether keys are pooled once there are two memories.
+        pruning: see `exporter.bundle.video.VideoRule`.
+        size: side of the published input for videos; None for the image's.
+    """
+
+    layouts: tuple[Layout, ...]
+    latents: int = 0
+    pointer_time: bool = False
+    pooled: bool = False
+    pruning: Pruning | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One published Segment Anything variant.
 
@@ -192,6 +214,9 @@ class Variant:
             (`exporter.variants._sizes`); else None.
         changed: whether the network is another than the published one, its size aside
             (`exporter.checkpoints.adapt`).
+        memory: how it follows objects; None if its published code does not.
+        video: how the host does, if this is the variant with its memory
+            (`exporter.variants._video`); else None.
     """
 
     name: str
@@ -211,6 +236,8 @@ class Variant:
     sizes: Sizes | None = None
     published_size: int | None = None
     changed: bool = False
+    memory: Memory | None = None
+    video: VideoRule | None = None
 
     def row(self) -> dict[str, Any]:
         """Data for `--list --json`."""
@@ -228,6 +255,7 @@ class Variant:
             "decoder_checkpoint": self.decoder.published.file if self.decoder else None,
             "decoder_url": self.decoder.published.url if self.decoder else None,
             "layouts": [layout.name for layout in self.layouts],
+            "video": self.memory is not None,
         }
 
 

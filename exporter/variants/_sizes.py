@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping
 
 from exporter.bundle.rules import MaskRule
+from exporter.bundle.video import VideoRule
 from exporter.errors import RequestError
 from exporter.variants import Layout, Slots, Variant, load_variant
 
@@ -50,6 +51,7 @@ def resize(variant: Variant, side: int) -> Variant:
         prompting=prompting,
         layouts=tuple(_layout(each, side) for each in variant.layouts),
         published_size=None if side == published else published,
+        video=None if variant.video is None else _video(variant.video, side, now),
     )
 
 
@@ -90,6 +92,12 @@ def _slots(slots: Slots, side: int, now: int) -> Slots:
     return dataclasses.replace(
         slots, embedding=scaled(slots.embedding), high_res=tuple(map(scaled, slots.high_res))
     )
+
+
+def _video(rule: VideoRule, side: int, now: int) -> VideoRule:
+    grid = rule.grid * side // now
+    tokens = grid**2 if rule.memory_tokens == rule.grid**2 else rule.memory_tokens
+    return dataclasses.replace(rule, grid=grid, memory_tokens=tokens)
 
 
 def _mask(variant: Variant, rule: MaskRule, side: int) -> MaskRule:

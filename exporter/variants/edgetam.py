@@ -6,10 +6,12 @@ last block of a stage to the step down into the next one; see `exporter.models.e
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Variant, sam2
+from exporter.variants import Layout, Memory, Published, Variant, sam2
+from exporter.variants._video import UNUSED, memory_layout
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ _INSIDE = (
 )
 
 
-def rename(name: str) -> str | None:
-    """Translate EdgeTAM's name of a tensor to ours; None for the video's tensors (`VIDEO`)."""
+def rename(name: str, *, unused: tuple[str, ...] = VIDEO) -> str | None:
+    """Translate EdgeTAM's name of a tensor to ours; None for the video's tensors (`unused`)."""
     if not name.startswith(_TRUNK):
-        return sam2.rename(name, unused=VIDEO)
+        return sam2.rename(name, unused=unused)
     inside = re.sub(_PLACE, _block, name.removeprefix(_TRUNK))
     for pattern, ours in _INSIDE:
         inside, count = re.subn(pattern, ours, inside)
@@ -67,6 +69,14 @@ def build(image_size: int = sam2.PREPROCESS.size) -> Sam:
     return Sam2(Sam2Encoder(EdgeTamTrunk()), geometry(image_size)).eval()
 
 
+LAYOUT = Layout("edgetam", rename, build)
+LATENTS = 16
+"""Side of each of the two squares of tokens that a memory has."""
+MEMORY = Memory(
+    (memory_layout(LAYOUT, functools.partial(rename, unused=UNUSED), depth=2, latents=LATENTS),),
+    latents=LATENTS,
+)
+
 VARIANTS = (
     Variant(
         name="edgetam",
@@ -83,7 +93,8 @@ VARIANTS = (
             "edgetam.pt",
             "https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints/edgetam.pt",
         ),
-        layouts=(Layout("edgetam", rename, build),),
+        layouts=(LAYOUT,),
         sizes=sam2.SIZES,
+        memory=MEMORY,
     ),
 )

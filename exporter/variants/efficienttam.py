@@ -12,7 +12,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.variants import Layout, Published, Sizes, Slots, Variant, sam2
+from exporter.variants import Layout, Memory, Published, Sizes, Slots, Variant, sam2
+from exporter.variants._video import UNUSED, memory_layout
 from exporter.variants.sam import APACHE
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ class _Form:
     ending: str
     what: str
     image_size: int
+    pooling: str = "none"
 
 
 _ROWS = (_Row("ti", "tiny", 10_228_912), _Row("s", "small", 26_418_736))
 _FORMS = (
     _Form("", "", 1024),
     _Form("_512x512", ", input 512", 512),
-    _Form("_1", ", its first efficient memory", 1024),
-    _Form("_2", ", its second efficient memory", 1024),
+    _Form("_1", ", its first efficient memory", 1024, "logits"),
+    _Form("_2", ", its second efficient memory", 1024, "keys"),
 )
 
 
@@ -59,6 +61,9 @@ def _variant(row: _Row, form: _Form) -> Variant:
     grid = form.image_size // PATCH
     file = f"efficienttam_{row.letter}{form.ending}.pt"
     build = functools.partial(_build, row, image_size=form.image_size)
+    layout = Layout("efficienttam", sam2.rename, build)
+    every = functools.partial(sam2.rename, unused=UNUSED)
+    remembers = memory_layout(layout, every, pooling=form.pooling)
     return Variant(
         name=f"efficienttam_{row.letter}{form.ending}",
         family="efficienttam",
@@ -73,8 +78,9 @@ def _variant(row: _Row, form: _Form) -> Variant:
         published=Published(
             file, f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file}"
         ),
-        layouts=(Layout("efficienttam", sam2.rename, build),),
+        layouts=(layout,),
         sizes=SIZES,
+        memory=Memory((remembers,), pooled=form.pooling != "none"),
     )
 
 

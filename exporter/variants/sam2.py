@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import MaskRule, Preprocess, Stability
-from exporter.variants import Layout, Published, Sizes, Slots, Variant
+from exporter.variants import Layout, Memory, Published, Sizes, Slots, Variant
 from exporter.variants import _sam2_of_transformers as hub
+from exporter.variants import _video as video
 from exporter.variants.sam import APACHE, MEAN, STD
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ SAM2_1 = (
 """Prefixes of tensors for the video alone, in 2.1 only."""
 
 _OURS = (
+    (r"^obj_ptr_proj\.", "mask_decoder.obj_ptr_proj."),
     (r"^no_mem_embed$", "image_encoder.no_mem_embed"),
     (r"^sam_mask_decoder\.conv_s", "image_encoder.conv_s"),
     (r"^sam_mask_decoder\.(transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"mask_decoder.\1.lin1."),
@@ -114,6 +116,19 @@ def hub_layouts(size: Mapping[str, int | tuple[int, ...]], release: str) -> tupl
         Layout("transformers", image, build, restore=hub.restore),
         Layout("transformers-video", video, build, marks=marks, restore=hub.restore),
     )
+
+
+def memory(size: Mapping[str, int | tuple[int, ...]], release: str) -> Memory:
+    """Say how SAM 2 follows objects.
+
+    Args:
+        size: see `layouts`.
+        release: "2.0" or "2.1".
+    """
+    later = release == "2.1"
+    image, every = layouts(size)[later], functools.partial(rename, unused=video.UNUSED)
+    layout = video.memory_layout(image, every, pointer_time=later, marks_absence=later)
+    return Memory((layout,), pointer_time=later)
 
 
 def _build(size: Mapping[str, int | tuple[int, ...]], image_size: int = PREPROCESS.size) -> Sam:
@@ -181,6 +196,7 @@ def _variant(row: _Row, release: str, folder: str) -> Variant:
         ),
         layouts=(layout, *hub_layouts(row.size, release)),
         sizes=SIZES,
+        memory=memory(row.size, release),
     )
 
 

@@ -28,16 +28,21 @@ INTERRUPTED = 130
 _EVERY = 2.0  # seconds between two lines of progress
 
 
-def run(arguments: argparse.Namespace, threads: int, facts: Callable[..., dict[str, Any]]) -> int:
+def run(
+    arguments: argparse.Namespace,
+    bundle: Bundle,
+    threads: int,
+    facts: Callable[..., dict[str, Any]],
+) -> int:
     """Segment everything in one picture; returns the exit status.
 
     Args:
         arguments: of `sam-run`.
+        bundle: opened.
         threads: for the engine.
         facts: bundle, engine and picture -> what a report says of them.
     """
     files = _files(arguments)
-    bundle = open_bundle(arguments.bundle, arguments.verify_key)
     require_outside(files.asked, [bundle.path])
     method, options = _asked(arguments, bundle)
     picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
@@ -75,6 +80,10 @@ def _files(arguments: argparse.Namespace) -> Files:
 
 def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str, Any]]:
     """Choose method and options. RequestError, before a model is loaded, if they cannot be."""
+    if bundle.manifest.video is not None:
+        raise RequestError(
+            f"{bundle.path.name} follows objects through videos: export one without --video"
+        )
     finds = issubclass(segmenter_type(bundle.manifest), DetectionSegmenter)
     method = arguments.everything
     if method == AUTO:

@@ -57,7 +57,6 @@ def add_everything(parser: Parser) -> None:
     )
     add("--detector", type=unicode_path, metavar="BUNDLE", help="object-aware: finds the boxes")
     add("--flatten", type=Path, metavar="PNG", help="a number a pixel, small masks on large ones")
-    add("--coco", type=Path, metavar="JSON", help="masks as COCO annotations, for pycocotools")
     for name, text in _WHOLE.items():
         add(f"--{name}", type=_whole, metavar="N", help=text)
     for name, text in _NUMBERS.items():

@@ -62,20 +62,20 @@ class PublishedCase:
 
 def load(name: str) -> PublishedCase:
     with np.load(CASES / f"{name}.npz") as stored:
-        return PublishedCase(name, _facts(name), {key: stored[key] for key in stored.files})
+        return PublishedCase(name, facts(name), {key: stored[key] for key in stored.files})
 
 
 def names() -> list[str]:
     """The cases of an image encoder and a mask decoder."""
-    return [name for name in _all_names() if "image_embeddings" in _facts(name)["outputs"]]
+    return [name for name in _all_names() if "image_embeddings" in facts(name)["outputs"]]
 
 
 def detector_names() -> list[str]:
     """The cases of a network that finds everything by itself."""
-    return [name for name in _all_names() if "prototypes" in _facts(name)["arch"]]
+    return [name for name in _all_names() if "prototypes" in facts(name)["arch"]]
 
 
-def _facts(name: str) -> dict[str, Any]:
+def facts(name: str) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads((CASES / f"{name}.json").read_text())
     return facts
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sam_export
-from tests.unit import tiny_bundle
+from tests.unit import tiny_bundle, video_bundle
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,25 @@ def test_a_bundle_is_opened_and_prompted(tmp_path):
     assert masks.masks.shape == (1, 48, 64)
 
 
+def test_an_object_is_tracked(tmp_path):
+    bundle = video_bundle.build(tmp_path / "bundle")
+    tracker = sam_export.open_tracker(bundle)
+    assert isinstance(tracker, sam_export.Tracker)
+    frame = np.full((48, 64, 3), 90, np.uint8)
+    tracker.start(frame)
+    tracker.add_object("dog", points=[(20, 20)], labels=[1])
+    anew = sam_export.ObjectPrompt(sam_export.Prompts(box=(10, 10, 40, 30)))
+    found = tracker.track(frame, prompts={"cat": anew})
+    assert list(found) == ["dog", "cat"]
+    assert isinstance(found["dog"], sam_export.Tracked)
+    assert found["dog"].mask.shape == (48, 64)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (sam_export.open_tracker, "has no memory of earlier frames"),
+        (lambda bundle: sam_export.open_tracker(str(bundle.path)), r"takes what open_bundle\("),
         (lambda bundle: sam_export.open_bundle(5), "open_bundle takes a path, .* not 5"),
         (lambda bundle: sam_export.open_bundle(None), "open_bundle takes a path, .* not None"),
         (lambda bundle: sam_export.open_bundle(b"x"), "open_bundle takes a path, .* not b'x'"),

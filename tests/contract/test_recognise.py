@@ -84,7 +84,9 @@ def test_a_file_that_none_fits_looks_like_the_nearest():
 
 def test_a_decoder_that_is_published_apart_says_how_to_pass_it():
     decoder = published_case.load("mobilesam_v2_tiny_vit").decoder_checkpoint()
-    with pytest.raises(CheckpointError, match="with --decoder-checkpoint, and the network that it"):
+    with pytest.raises(
+        CheckpointError, match="with --decoder-checkpoint, and the image encoder's file"
+    ):
         recognise(decoder)
     owners = decoder_owners(variants().values(), decoder.tensors)
     assert set(owners) == {n for n, v in variants().items() if v.family == "mobilesam_v2"}

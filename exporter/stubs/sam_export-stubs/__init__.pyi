@@ -22,3 +22,7 @@ from runtimes.everything.segments import Everything as Everything
 from runtimes.parity import check_parity as check_parity
 from runtimes.segmenters import Segmenter as Segmenter
 from runtimes.segmenters import open_segmenter as open_segmenter
+from runtimes.tracker import Tracker as Tracker
+from runtimes.tracker import open_tracker as open_tracker
+from runtimes.tracking.result import ObjectPrompt as ObjectPrompt
+from runtimes.tracking.result import Tracked as Tracked

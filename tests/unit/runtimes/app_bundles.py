@@ -96,7 +96,7 @@ def _compare(
 def _ask(
     twin: Segmenter, kind: str, form: tuple[int, int, int], folder: Path
 ) -> tuple[list[str], Any]:
-    """Prompt the twin on a scene; the same request in words, and its masks (K, H, W)."""
+    """ObjectPrompt the twin on a scene; the same request in words, and its masks (K, H, W)."""
     made = scene(*form)
     picture = folder / "scene.png"
     Image.fromarray(made.image).save(picture)

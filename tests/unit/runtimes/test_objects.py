@@ -6,8 +6,8 @@ import pytest
 
 from exporter.bundle.prompts import Prompts
 from exporter.errors import PromptError
-from runtimes.arguments import box, point
 from runtimes.objects import Asked, group, in_pixels, like_shares, moved
+from runtimes.prompt_options import box, point
 
 A, B = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)
 

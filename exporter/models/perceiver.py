@@ -1,0 +1,151 @@
+"""EdgeTAM's spatial perceiver: a memory of grid x grid tokens becomes two squares of fewer.
+
+Reference: facebookresearch/EdgeTAM, `sam2/modeling/perceiver.py`; tensor names as published. The
+first square's tokens look at the whole map; each of the second square's looks at its own window.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from exporter.models.positions import sine_positions
+
+EXPANSION = 4
+
+
+class LatentAttention(nn.Module):
+    """Latents look at a map."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_x = nn.LayerNorm(width)
+        self.norm_latents = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_kv = nn.Linear(width, 2 * width, bias=False)
+        self.to_out = nn.Linear(width, width, bias=False)
+        self.scale = width**-0.5
+
+    def forward(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            latents: (1, B, n, C).
+            x: (1, B, k, C): latents of one batch see these tokens.
+            position: (1, 1, k, C), added to keys and to values; or None.
+
+        Returns:
+            (1, B, n, C).
+        """
+        query, kv = self.to_q(self.norm_latents(latents)) * self.scale, self.to_kv(self.norm_x(x))
+        keys, values = kv.chunk(2, dim=-1)
+        if position is not None:
+            keys, values = keys + position, values + position
+        return _attended(query, keys, values, self.to_out)
+
+
+class SelfAttention(nn.Module):
+    """Latents look at each other."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_kv = nn.Linear(width, 2 * width, bias=False)
+        self.to_out = nn.Linear(width, width, bias=False)
+        self.scale = width**-0.5
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(1, B, n, C) -> the same; one latent sees itself alone."""
+        x = self.norm(latents)
+        keys, values = self.to_kv(x).chunk(2, dim=-1)
+        if latents.shape[2] == 1:
+            alone: Tensor = self.to_out(values)
+            return alone
+        return _attended(self.to_q(x) * self.scale, keys, values, self.to_out)
+
+
+def _attended(query: Tensor, keys: Tensor, values: Tensor, out: nn.Module) -> Tensor:
+    weights = (query @ _columns(keys)).softmax(dim=-1)
+    mixed: Tensor = out(weights @ values)
+    return mixed
+
+
+def _columns(keys: Tensor) -> Tensor:
+    """(1, B, k, C) -> (1, B, C, k), in halves: see `exporter.models.memory_attention`."""
+    return torch.cat([half.transpose(2, 3) for half in keys.chunk(2, dim=-1)], dim=2)
+
+
+def _feed_forward(width: int) -> nn.Sequential:
+    inner = EXPANSION * width
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, inner, bias=False),
+        nn.GELU(),
+        nn.Linear(inner, width, bias=False),
+    )
+
+
+class PerceiverLayer(nn.Module):
+    """Look at the map, MLP, look at each other, MLP; each with a residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attn = LatentAttention(width)
+        self.ff = _feed_forward(width)
+        self.self_attn = SelfAttention(width)
+        self.self_ff = _feed_forward(width)
+
+    def forward(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
+        """See `LatentAttention`."""
+        latents = latents + self.attn(latents, x, position)
+        latents = latents + self.ff(latents)
+        latents = latents + self.self_attn(latents)
+        out: Tensor = latents + self.self_ff(latents)
+        return out
+
+
+class Perceiver(nn.Module):
+    """A memory as a map -> 2 * side * side tokens.
+
+    Args:
+        grid: side of the map.
+        side: of both squares of tokens; it divides `grid`.
+        width: channels.
+        depth: layers, shared by both squares.
+    """
+
+    position: Tensor
+
+    def __init__(self, grid: int, side: int, width: int, depth: int = 2) -> None:
+        super().__init__()
+        self.grid, self.side = grid, side
+        self.latents = nn.Parameter(torch.zeros(side * side, width))
+        self.latents_2d = nn.Parameter(torch.zeros(side * side, width))
+        self.layers = nn.ModuleList(PerceiverLayer(width) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        position = sine_positions(grid, width)[None, None]
+        self.register_buffer("position", position, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, C, grid, grid) -> (1, 2 * side * side, C)."""
+        width = x.shape[1]
+        tokens = x.reshape(1, 1, width, -1).transpose(2, 3)
+        whole = self.latents[None, None]
+        apart = self.latents_2d.reshape(1, -1, 1, width)
+        windows = self._windows(tokens)
+        for layer in cast("list[PerceiverLayer]", list(self.layers)):
+            whole = layer(whole, tokens, self.position)
+            apart = layer(apart, windows, None)
+        both = torch.cat([whole, apart.reshape(whole.shape)], dim=2)
+        out: Tensor = self.norm(both)
+        return out.reshape(1, -1, width)
+
+    def _windows(self, tokens: Tensor) -> Tensor:
+        """(1, 1, grid * grid, C) -> (1, side * side, cells of a window, C), never above rank 4."""
+        side, width = self.side, tokens.shape[-1]
+        cell = self.grid // side
+        x = tokens.reshape(side, cell, side, cell * width).permute(0, 2, 1, 3)
+        return x.reshape(1, side * side, cell * cell, width)
