@@ -18,7 +18,7 @@ from exporter.arguments import Parser
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.closest import closest
 from exporter.errors import RequestError
-from exporter.printable import one_line, printable
+from exporter.printable import one_line, plain, printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
 from profiles import everything, kinds, logs, tables
@@ -100,7 +100,7 @@ def _measure_everything(arguments: Arguments) -> int:
     if arguments.json:
         _print_json({"everything": rows})
     else:
-        print(everything.shown(rows))
+        print(plain(everything.shown(rows)))
     return 0
 
 

@@ -159,9 +159,5 @@ class _Teller:
             return
         self._next = progress.seconds + _EVERY
         left = progress.seconds / progress.done * (progress.planned - progress.done)
-        print(
-            f"sam-run: {progress.done} of {progress.planned} prompts, about {left:.0f} s left "
-            "(Ctrl-C keeps what is done)",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{progress.done} of {progress.planned} prompts, about {left:.0f} s left"
+        print(f"sam-run: {one_line(line)} (Ctrl-C keeps what is done)", file=sys.stderr, flush=True)

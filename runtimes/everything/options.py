@@ -15,7 +15,7 @@ from exporter.printable import printable
 from runtimes.everything import methods
 
 AUTO = "auto"
-SWITCHES = ("--use-m2m", "--single-mask", "--leave-small-regions", "--fast")
+SWITCHES = ("--refine", "--single-mask", "--leave-small-regions", "--fast")
 OTHERS = ("--detector", "--rules", "--flatten", "--coco")
 NOT_TAKEN = ("--point", "--mask-input", "--multimask", "--mask", "--save-logits")
 """Options of `sam-run` that ask for single objects."""
@@ -62,7 +62,12 @@ def add_everything(parser: Parser) -> None:
     for name, text in _NUMBERS.items():
         add(f"--{name}", type=_number, metavar="X", help=text)
     add("--rules", choices=("sam", "sam2"), help="whose generator (default: the bundle's)")
-    add("--use-m2m", action="store_true", help="refine each mask by its own logits (SAM 2)")
+    add(
+        "--refine",
+        action="store_true",
+        dest="use_m2m",
+        help="use_m2m: each mask again by its own logits (SAM 2)",
+    )
     add("--single-mask", action="store_true", help="one mask a point instead of three")
     add("--leave-small-regions", action="store_true", help="as SAM 2 without its CUDA extension")
     add(
@@ -101,7 +106,7 @@ def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
 def spelt(name: str) -> str:
     """Spell a published option as it is here."""
     ours = {"multimask_output": "single-mask", "components": "leave-small-regions"}
-    ours["generator"] = "rules"
+    ours |= {"generator": "rules", "use_m2m": "refine"}
     return f"--{ours.get(name, name.replace('_', '-'))}"
 
 
