@@ -2,7 +2,7 @@
 
 ARITHMETIC is a word of `runtimes.engines.aimodel`.
 It answers on the stdout that it was started with; what the runtime prints goes to stderr. It ends
-with its input, that is, with the process that started it.
+with its input or with the process that started it, also in the middle of a computation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 import os
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +21,8 @@ import numpy as np
 from runtimes.engines.aimodel import FLOAT32
 from runtimes.engines.aimodel.talk import WIDENED, receive, send, send_error
 from runtimes.engines.aimodel.widening import widen
+
+_LOOK_S = 1.0
 
 
 async def serve(
@@ -53,8 +57,23 @@ def _asset(path: Path, arithmetic: str) -> tuple[Any, bool]:
     return asset, False
 
 
+def end_with(parent: int) -> None:
+    """End this process soon after its parent has: nobody waits for a computation of minutes.
+
+    Windows does not tell: there it ends with its input alone.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(path: str, function: str, arithmetic: str) -> int:
     """Serve until the input ends; tell of an error in one line."""
+    end_with(os.getppid())
     told = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

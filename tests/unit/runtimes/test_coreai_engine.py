@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -40,3 +43,22 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path, name):
         _require_sound(path)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("copy or export the bundle again")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not tell of a parent's end")
+def test_a_computation_ends_with_the_process_that_asked_for_it():
+    """A killed command leaves nothing that computes on for minutes."""
+    child = (
+        "import os, time; from runtimes.engines.aimodel.serving import end_with\n"
+        "end_with(os.getppid()); print('here', flush=True); time.sleep(60); print('done')"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", parent, child]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout.readline() == "here\n"
+        started.kill()
+        # The pipe is closed when its last holder, the child, has ended.
+        assert started.stdout.read() == ""
