@@ -32,6 +32,11 @@ def test_every_floor_is_one_that_few_bits_may_miss_or_one_that_means_broken():
         ("*", "mean_mask_iou"),
         ("masks", "mask_iou"),
         ("scores", "worst_error"),
+        ("memory", "psnr_db"),
+        ("query", "psnr_db"),
+        ("conditioned_embeddings", "psnr_db"),
+        ("object_score_logits", "psnr_db"),
+        ("low_res_masks", "last_mask_iou"),
     }
 
 
