@@ -103,6 +103,7 @@ SENSITIVITY = "prompt_sensitivity"
 MEMORY_SENSITIVITY = "memory_sensitivity"
 EMPTY_SLOTS, SLOT_ORDER = "empty_slots", "slot_order"
 """See `runtimes.memory_parity`."""
+FEATURES = "conditioned_embeddings"
 LAST_IOU = "last_mask_iou"
 """Of the last frame of a video: what is left after all that adds up."""
 
@@ -137,8 +138,8 @@ _MEMORY_32 = {
     ("object_score_logits", "psnr_db"): Floor(60.0, "one number, and it may lie near 0"),
     ("object_score_logits", "worst_error"): Floor(1e-3, "one number, and it may lie near 0"),
     (MASKS, LAST_IOU): Floor(0.999, "as a mask alone: a pixel flips only at the threshold"),
-    (ANY, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
-    (ANY, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),
+    (FEATURES, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
+    (FEATURES, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),
 }
 _MEMORY_16 = {
     (name, "psnr_db"): Floor(70.0, "11-bit mantissas are 66 dB each, and sums average them")
@@ -148,11 +149,11 @@ _MEMORY_16 = {
     ("object_score_logits", "psnr_db"): Floor(20.0, "one number, and it may lie near 0"),
     # Reached here: 0.983, of filled weights, whose small masks are mostly contour.
     (MASKS, LAST_IOU): Floor(0.95, "as low_res_masks; each frame sees the rounding before it"),
-    (ANY, EMPTY_SLOTS): Floor(1e-3, "exp(-1e4) is 0 in float16 too; a bias that is not shows"),
-    (ANY, SLOT_ORDER): Floor(1e-2, "sums over thousands of keys in float16, in another order"),
+    (FEATURES, EMPTY_SLOTS): Floor(1e-3, "exp(-1e4) is 0 in float16 too; a bias that is not shows"),
+    (FEATURES, SLOT_ORDER): Floor(1e-2, "sums over thousands of keys in float16, in another order"),
 }
 
-BROKEN = frozenset(_HOST)
+BROKEN = frozenset({*_HOST, (FEATURES, EMPTY_SLOTS), (FEATURES, SLOT_ORDER)})
 FOLLOWING = frozenset({SENSITIVITY, "least_prompt_sensitivity", MEMORY_SENSITIVITY})
 LOST = 0.1
 """Sensitivity under which a decoder does not follow its prompts; one that lost them has 0."""

@@ -18,10 +18,16 @@ from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import Figure
 from exporter.bundle.tensors import GraphSpec
 from exporter.bundle.video import ALONE, FEW, FULL
-from runtimes.measures import EMPTY_SLOTS, MEMORY_SENSITIVITY, SLOT_ORDER, Floors, worst_error
+from runtimes.measures import (
+    EMPTY_SLOTS,
+    FEATURES,
+    MEMORY_SENSITIVITY,
+    SLOT_ORDER,
+    Floors,
+    worst_error,
+)
 from runtimes.measures import prompt_sensitivity as follows
 
-FEATURES = "conditioned_embeddings"
 SLOTS = {"memories": "memory_age", "object_pointers": "pointer_age"}
 """What slots hold -> their ages."""
 RUBBISH = 100.0

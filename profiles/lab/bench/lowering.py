@@ -102,7 +102,9 @@ def _plain_spec(subject: Subject) -> GraphSpec:
 
 
 def _tensor_spec(name: str, tensor: Tensor) -> TensorSpec:
-    return TensorSpec(name, tuple(tensor.shape), "float32", "NCHW" if tensor.dim() == 4 else "")
+    return TensorSpec(
+        name, tuple(tensor.shape), "float32", "NCHW" if tensor.dim() == 4 else "ABC"[: tensor.dim()]
+    )
 
 
 def _entry(spec: GraphSpec, path: Path) -> dict[str, Any]:

@@ -38,8 +38,6 @@ def test_every_floor_is_one_that_few_bits_may_miss_or_one_that_means_broken():
         ("conditioned_embeddings", "psnr_db"),
         ("object_score_logits", "psnr_db"),
         ("low_res_masks", "last_mask_iou"),
-        ("*", "empty_slots"),
-        ("*", "slot_order"),
     }
 
 
