@@ -65,6 +65,7 @@ def test_list_as_json_has_every_field(capfd):
             "repository",
             "paper",
             "layouts",
+            "video",
             "multiply_accumulates",
             "bundle_bytes",
             "input_sizes",
