@@ -44,9 +44,14 @@ class Fit:
 
 
 class Renames:
-    """The names of a file as layouts rename them; layouts that rename alike share the work."""
+    """The names of a file as layouts rename them; layouts that rename alike share the work.
+
+    Attributes:
+        parts: names of parts of layouts, as `exporter.checkpoints.parts` keeps them here.
+    """
 
     def __init__(self) -> None:
+        self.parts: dict[Any, tuple[set[str], set[str]]] = {}
         self._made: dict[Any, dict[str, str | None]] = {}
 
     def of(self, layout: Layout) -> Callable[[str], str | None]:

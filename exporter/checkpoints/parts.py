@@ -180,8 +180,9 @@ def nearest_part(known: Iterable[Variant], file: Checkpoint, renames: Renames) -
         renames: of the file's names.
     """
     near: list[tuple[int, str, Part, PartFit]] = []
+    candidates = [each for each in known if is_in_parts(each) and _may_be_near(each, file.tensors)]
     for part in OPTIONS:
-        for variant in filter(is_in_parts, known):
+        for variant in candidates:
             fit = best_part(variant, part, file.tensors, renames)
             if fit.faults * _NEAR <= len(fit.tensors):
                 near.append((fit.faults, variant.name, part, fit))
@@ -203,6 +204,12 @@ def nearest_part(known: Iterable[Variant], file: Checkpoint, renames: Renames) -
         ),
     )
     return str(differs)
+
+
+def _may_be_near(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether there are few enough tensors: those beyond the network's fit nothing."""
+    most = max(len(layout_table(layout)) for layout in variant.layouts)
+    return (len(tensors) - most) * _NEAR <= most
 
 
 def best_part(
@@ -229,7 +236,8 @@ def _part_fit(
     given = {lead + name: tensor for name, tensor in tensors.items()}
     given = layout.restore(given) if layout.restore else given
     table, rename = layout_table(layout), renames.of(layout)
-    wanted, allowed = _names(layout, part, table, renames)
+    needed, allowed = _names(layout, part, table, renames)
+    wanted = set(needed)
     found: dict[str, Tensor] = {}
     fit = PartFit(layout, found)
     for published, tensor in given.items():
@@ -249,6 +257,15 @@ def _part_fit(
 
 def _names(layout: Layout, part: Part, table: Table, renames: Renames) -> tuple[set[str], set[str]]:
     """List our names that the part must have, and all that it may have."""
+    key = id(table), layout.rename, part
+    if key not in renames.parts:
+        renames.parts[key] = _find_names(layout, part, table, renames)
+    return renames.parts[key]
+
+
+def _find_names(
+    layout: Layout, part: Part, table: Table, renames: Renames
+) -> tuple[set[str], set[str]]:
     encoder = {ours for ours in table if ours.startswith(ENCODER_PARTS)}
     lent = _lent(layout, encoder, renames)
     alone = {ours for ours in encoder - lent if renames.of(layout)(_tail(ours)) == ours}
