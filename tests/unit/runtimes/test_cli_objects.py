@@ -60,13 +60,13 @@ def folder(request, tmp_path_factory):
 
 
 def test_every_box_has_its_mask(run, folder, monkeypatch):
-    calls, decode = [], SlotSegmenter._decode
+    calls, decode = [], SlotSegmenter.decode
 
     def counted(self, sets, *rest, **options):
         calls.append(len(sets))
         return decode(self, sets, *rest, **options)
 
-    monkeypatch.setattr(SlotSegmenter, "_decode", counted)
+    monkeypatch.setattr(SlotSegmenter, "decode", counted)
     status, out, err = run("dog.png", *BOXES, "--mask", "m.png", bundle=folder)
     batch = open_bundle(folder).manifest.prompts.batch
     assert calls == ([1, 1] if batch == 1 else [2])
