@@ -40,8 +40,8 @@ def test_blocks_are_the_items_of_long_lists_and_what_stands_around_them(every):
         "mask_decoder.transformer.layers.0",
         "mask_decoder.transformer.layers.1",
         "mask_decoder.transformer.final_attn_token_to_image",
-        "mask_decoder.output_upscaling",
         "mask_decoder.output_hypernetworks_mlps",
+        "mask_decoder.output_upscaling",
         "mask_decoder.iou_prediction_head",
     ]
 
