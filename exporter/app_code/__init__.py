@@ -53,6 +53,12 @@ PACKAGES = {
 }
 """By the names of `exporter.bundle.folder.APP_CODE`."""
 
+_VIDEO = (
+    "**It follows objects through videos with `sam-run` and `sam_export.open_tracker`; the app's "
+    "source below segments single pictures with it.** What a tracker of your own does between the "
+    "graphs is in `manifest.json` (`video`) and `video.npz`.\n\n"
+)
+
 
 def put_app_code(folder: Path, manifest: Manifest, bundle: str) -> None:
     """Write the app's source and the page beside a bundle's files, if its target has any.
@@ -124,6 +130,7 @@ def page(manifest: Manifest, bundle: str) -> str:
             "",
             f"{warning if manifest.degraded else ''}"
             f"{departure if manifest.published_size else ''}"
+            f"{_VIDEO if manifest.video is not None else ''}"
             f"A Segment Anything bundle for {manifest.platform}. `manifest.json` is the contract: "
             "tensors, preprocessing, prompts, mask rule, parity with the published network.",
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
@@ -11,7 +12,7 @@ from exporter import targets
 from exporter.app_code import PACKAGES, RUNTIMES, app_sources, page, pages_of, put_app_code
 from exporter.bundle.folder import APP_CODE, PAGE, open_bundle, read_manifest
 from exporter.errors import BundleError
-from tests.unit import tiny_bundle
+from tests.unit import tiny_bundle, video_bundle
 
 
 @pytest.fixture
@@ -87,3 +88,11 @@ def test_what_only_sounds_like_it_is_an_extra_file(tmp_path, name: str) -> None:
     (folder / name).write_text("")
     with pytest.raises(BundleError, match="extra file"):
         open_bundle(folder)
+
+
+def test_the_page_of_a_video_bundle_says_what_apps_do_with_it(folder) -> None:
+    manifest = read_manifest(folder)
+    text = page(dataclasses.replace(manifest, video=video_bundle.RULE), folder.name)
+    assert "segment single pictures with it" in text.replace("segments", "segment")
+    assert "video.npz" in text
+    assert "video.npz" not in page(manifest, folder.name)
