@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from exporter.arithmetic import multiply_accumulates
 from exporter.bundle.folder import open_bundle, seal
 from exporter.graphs import graphs_of
 from exporter.host_rules import prompt_rule
@@ -50,6 +51,8 @@ class Lowered:
     def __init__(self, graph, precision, folder):
         file = load_target("coreai").lower(graph, load_precision(precision), folder, Options())
         self.spec = file.spec
+        # As a bundle says it: whether half arithmetic is computed as the file says follows from it.
+        file = dataclasses.replace(file, multiply_accumulates=multiply_accumulates(graph))
         self.loaded = choose_engine("coreai").open(folder / file.file, file, 1)
 
     def __call__(self, *tensors):
