@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from exporter.errors import CheckpointError
@@ -30,7 +31,7 @@ def without_weights(folder: Path, usual: Sequence[str]) -> CheckpointError:
     shown = printable(str(folder), 200)
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for _at, entry in zip(range(_MOST), entries, strict=False))
+            names = sorted(entry.name for entry in islice(entries, _MOST))
     except OSError as error:
         return CheckpointError(f"{shown} cannot be read: {error.strerror}")
     said = _what(folder, names)

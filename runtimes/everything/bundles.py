@@ -110,7 +110,8 @@ class SlotPredictor:
             logits, iou = self._segmenter.decode(sets[part], given)
             if logits is None:
                 raise RequestError("the bundle made no masks")
-            for mine, rated in zip(logits[: len(sets[part])], iou, strict=False):
+            asked = len(sets[part])  # the rows beyond repeat
+            for mine, rated in zip(logits[:asked], iou[:asked], strict=True):
                 tokens = list(choose_tokens(rule, mine, rated, multimask=multimask))
                 masks.append(mine[tokens])
                 ious.append(rated[tokens])

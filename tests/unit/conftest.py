@@ -28,3 +28,21 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(RGB).save("dog.png")
     return tmp_path
+
+
+@pytest.fixture
+def command_on_tiny(tiny_folder, here, capsys):
+    """Make what runs a command on the tiny bundle: exit status, stdout, stderr."""
+
+    def of(main):
+        def call(*arguments, bundle=tiny_folder):
+            try:
+                status = main([str(bundle), *map(str, arguments)])
+            except SystemExit as stop:
+                status = stop.code
+            captured = capsys.readouterr()
+            return status, captured.out, captured.err
+
+        return call
+
+    return of

@@ -12,16 +12,8 @@ from tests.unit.runtimes.segmenters.tiny_alone import build_detector
 
 
 @pytest.fixture
-def bench(tiny_folder, here, capsys):
-    def call(*arguments, bundle=tiny_folder):
-        try:
-            status = main([str(bundle), *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def bench(command_on_tiny):
+    return command_on_tiny(main)
 
 
 def test_prompts_a_second_stages_and_memory(bench, here):

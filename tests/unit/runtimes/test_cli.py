@@ -26,18 +26,8 @@ from tests.unit.tiny_bundle import LOW, Recipe, build
 
 
 @pytest.fixture
-def run(tiny_folder, here, capsys):
-    """Run sam-run on the tiny bundle: exit status, stdout, stderr."""
-
-    def call(*arguments, bundle=tiny_folder):
-        try:
-            status = main([str(bundle), *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(command_on_tiny):
+    return command_on_tiny(main)
 
 
 def expected(tiny, **prompts):

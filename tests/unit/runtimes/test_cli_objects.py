@@ -24,18 +24,8 @@ BOXES = ("--box", "10,10,50,50", "--box", "70,10,110,50")
 
 
 @pytest.fixture
-def run(tiny_folder, here, capsys):
-    """Run sam-run on the tiny bundle: exit status, stdout, stderr."""
-
-    def call(*arguments, bundle=tiny_folder):
-        try:
-            status = main([str(bundle), *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(command_on_tiny):
+    return command_on_tiny(main)
 
 
 def refused(run, *arguments):

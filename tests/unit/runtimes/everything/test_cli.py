@@ -21,16 +21,8 @@ FREE = ("--stability-score-thresh", "0", "--pred-iou-thresh", "0.6", "--points-p
 
 
 @pytest.fixture
-def run(tiny_folder, here, capsys):
-    def call(*arguments, bundle=tiny_folder):
-        try:
-            status = main([str(bundle), *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(command_on_tiny):
+    return command_on_tiny(main)
 
 
 def test_every_file_holds_the_same_masks(run, here):
