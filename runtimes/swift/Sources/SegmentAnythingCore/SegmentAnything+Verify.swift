@@ -48,23 +48,27 @@ extension SegmentAnything {
         let manifest = bundle.manifest
         var record = again ? store.begin(manifest) : store.record(of: manifest) ?? store.begin(manifest)
         let known = Set(record.trials.map(\.placement))
-        if record.isDone, engines.allSatisfy({ known.contains($0.placement) }) {
-            var found = Verification(record.trials)
-            found.isRemembered = true
-            return found
+        let asked = Set(engines.map(\.placement)), isRemembered = record.isDone && asked.isSubset(of: known)
+        if !isRemembered {
+            if let ended = record.trying { record.ends[ended.rawValue, default: 0] += 1 }
+            let check = try SelfCheck(bundle, clock: clock)
+            unload()  // one form of the graphs in memory at a time
+            for engine in engines where !known.contains(engine.placement) {
+                try Task.checkCancellation()
+                record.trials.append(try await attempt(engine, check, &record, store))
+                record.trying = nil
+                try store.keep(record, of: manifest)
+            }
         }
-        if let ended = record.trying { record.ends[ended.rawValue, default: 0] += 1 }
-        let check = try SelfCheck(bundle, clock: clock)
-        unload()  // one form of the graphs in memory at a time
-        for engine in engines where !known.contains(engine.placement) {
-            try Task.checkCancellation()
-            record.trials.append(try await attempt(engine, check, &record, store))
-            record.trying = nil
+        var found = Verification(record.trials.filter { asked.contains($0.placement) })
+        found.isRemembered = isRemembered
+        if !isRemembered {
+            // Of a few placements that do not agree, nothing follows for the others.
+            let tried = Set(record.trials.map(\.placement))
+            record.isDone = found.chosen != nil || Set(current.placements).isSubset(of: tried)
             try store.keep(record, of: manifest)
         }
-        record.isDone = true
-        try store.keep(record, of: manifest)
-        return Verification(record.trials)
+        return found
     }
 
     private func attempt(

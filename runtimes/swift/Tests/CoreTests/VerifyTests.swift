@@ -175,6 +175,22 @@ private final class Counter: @unchecked Sendable {
         #expect((found.trials.count, opened.count) == (2, 2))
     }
 
+    @Test func fewThatAreRefusedSayNothingOfTheOthers() async throws {
+        let opened = Counter()
+        let ways: [Placement: GainEngine.Way] = [
+            .all: .init(gains: half), .preferGPU: .init(cost: 0.5, opened: opened.add), .cpuOnly: .init(cost: 1),
+        ]
+        let (store, sam) = (store, try made(ways))
+        #expect(try await sam.verify(on: [.all], store: store).chosen == nil)
+        #expect(store.verification(of: sam.bundle.manifest) == nil)
+        #expect(try await sam.verify(on: [.cpuOnly], store: store).chosen == .cpuOnly)
+        #expect(store.verification(of: sam.bundle.manifest)?.chosen == .cpuOnly)
+        #expect(try await sam.verify(store: store).trials.map(\.placement) == [.all, .cpuOnly, .preferGPU])
+        let again = try await sam.verify(on: [.cpuOnly], store: store)
+        #expect((again.isRemembered, again.trials.count, opened.count) == (true, 1, 2))
+        #expect(sam.placement == .cpuOnly)
+    }
+
     @Test func clicksAfterwardsAreOnTheChosenPlacement() async throws {
         let sam = try made([.all: .init(gains: half), .preferGPU: .init(gains: half), .cpuOnly: .init()])
         try await sam.setImage(Picture(width: 4, height: 4, rgb: [UInt8](repeating: 9, count: 48)))
