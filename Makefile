@@ -7,7 +7,7 @@ DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint apps coreai-cases bench bench-apps bench-everything bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-evaluate install clean
+.PHONY: demo test lint apps coreai-cases bench bench-apps bench-everything bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-train-proposer demo-evaluate install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,7 +46,7 @@ bench: $(READY)  ## speed and memory as ratios; writes profiles/results/bench.md
 	$(MAKE) bench-host
 	$(MAKE) bench-apps
 
-bench-everything: $(READY)  ## recall of every way to segment everything, on 100 scenes; 20 minutes, resumable; writes profiles/results/everything.md
+bench-everything: $(READY)  ## recall of every way to segment everything, on 100 scenes; 10 minutes, resumable (ARGS='--minutes 5'); writes profiles/results/everything.md
 	test -d build/demo-onnx-fp32-everything || $(BIN)/sam-export --target onnx --precision fp32 --everything --output build
 	$(BIN)/python -m profiles.lab.everything --write $(ARGS)
 	$(BIN)/python -m profiles.lab.everything.decoder
@@ -106,6 +106,9 @@ demo-evaluate: $(READY)  ## accuracy of the embedded model; writes profiles/resu
 demo-train: $(READY)  ## train the embedded model again: an hour on one core; resumes where it stopped
 	mkdir -p build
 	$(BIN)/python -m profiles.lab.demo.train --minutes 60 --state build/demo.pt --output build/demo.safetensors --resume
+
+demo-train-proposer: $(READY)  ## train its head that proposes points again: six minutes of a core
+	$(BIN)/python -m profiles.lab.demo.train_proposer $(ARGS)
 
 clean:
 	rm -rf $(DEMO) build

@@ -13,6 +13,7 @@ from exporter.variants import Slots, Variant, variants
 DEFAULT_SLOTS = 8
 EVERYTHING = ("image_encoder", "image_side", "token_decoder", "mask_head")
 """Graphs of a bundle for segmenting everything."""
+_PROPOSES = "point_proposer"
 _EVERYTHING_SLOTS = 2
 _OTHER_DECODERS = frozenset({"sam_hq", "efficient_sam"})
 """Families whose masks are made of more than the transformer's outputs, or of less."""
@@ -49,7 +50,9 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
     )
 
 
-def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
+def as_everything(
+    variant: Variant, slots: int | None, *, published: bool = True
+) -> tuple[Variant, int]:
     """Give a variant the graphs for segmenting everything, and as many slots as that needs.
 
     The decoder is two graphs, so that masks are made for prompts alone whose predicted IoU passes,
@@ -59,6 +62,8 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
     Args:
         variant: any.
         slots: None for 2: a click, and what pads it.
+        published: whether its weights and input are the published ones. A head that proposes
+            points is trained on their embedding, so another bundle is without it.
 
     Raises:
         RequestError: its decoder has another form.
@@ -68,13 +73,16 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
         )
-    rule = dataclasses.replace(rule, takes_mask=False, graphs=EVERYTHING)
+    graphs: tuple[str, ...] = EVERYTHING
+    if published and variant.published_size is None and variant.proposer is not None:
+        graphs = (*graphs, _PROPOSES)
+    rule = dataclasses.replace(rule, takes_mask=False, graphs=graphs)
     return dataclasses.replace(variant, prompting=rule), slots or _EVERYTHING_SLOTS
 
 
 def is_everything(variant: Variant) -> bool:
     """Tell whether a variant has the graphs of `as_everything`."""
-    return variant.prompting.graphs == EVERYTHING
+    return variant.prompting.graphs[: len(EVERYTHING)] == EVERYTHING
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:

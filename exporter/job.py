@@ -326,6 +326,14 @@ def require_floors(precision: Precision) -> None:
         )
 
 
+def _with_graphs(job: Job, variant: Variant) -> tuple[Variant, int | None]:
+    """Give a variant the graphs that a job asks for, and the slots of prompts."""
+    if not job.everything:
+        return variant, job.slots
+    own = job.preprocess or any(getattr(job, part) is not None for part in _CHECKPOINTS)
+    return as_everything(variant, job.slots, published=not own)
+
+
 def settle(job: Job, variant: Variant) -> Order:
     """Look every name up.
 
@@ -337,7 +345,7 @@ def settle(job: Job, variant: Variant) -> Order:
     if job.video and variant.video is None:
         variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
-    variant, slots = as_everything(variant, job.slots) if job.everything else (variant, job.slots)
+    variant, slots = _with_graphs(job, variant)
     prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:

@@ -35,6 +35,8 @@ END_TO_END = "end_to_end"
 """Stands for all graphs and the host's work around them, where a graph's name may stand."""
 VIDEO = "video"
 """The same for the frames of a video."""
+POINT_SCORES = "point_scores"
+"""Of a graph of the image: how good a click on each cell of the input is, in 0..1."""
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -221,7 +223,11 @@ def _read(manifest: Manifest) -> Shapes:
     if rule is None:
         batch = manifest.prompts.batch if manifest.prompts else 1
         video = {} if manifest.video is None else read_shapes(manifest.video)
-        return {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)} | video
+        shapes: Shapes = {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)}
+        made = {t.name for graph in manifest.graphs for t in graph.spec.outputs}
+        if POINT_SCORES in made:
+            shapes[POINT_SCORES] = (1, 1, 0, 0)
+        return shapes | video
     cells = sum((manifest.preprocess.size // stride) ** 2 for stride in rule.strides)
     return {
         "boxes": (1, cells, 4),

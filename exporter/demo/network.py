@@ -8,11 +8,14 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from exporter.models.mask_decoder import DecoderSize
+from exporter.models.point_proposer import PointProposer
 from exporter.models.sam import Geometry, Sam
 from exporter.models.tiny_vit import TinyViT, TinyViTSize
 
 WEIGHTS = Path(__file__).with_name("demo.safetensors")
 """The trained weights, stored as float16."""
+PROPOSER = Path(__file__).with_name("proposer.safetensors")
+"""The same of the head that proposes points, trained on this network's embedding."""
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -46,3 +49,10 @@ def load(weights: Path = WEIGHTS) -> Sam:
     sam = build()
     sam.load_state_dict(load_file(weights), strict=True)
     return sam.eval()
+
+
+def load_proposer(weights: Path = PROPOSER) -> PointProposer:
+    """Load the trained head that proposes points, in float32 and eval mode."""
+    head = PointProposer(WIDTH)
+    head.load_state_dict(load_file(weights), strict=True)
+    return head.eval()

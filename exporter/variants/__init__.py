@@ -215,6 +215,8 @@ class Variant:
         changed: whether the network is another than the published one, its size aside
             (`exporter.checkpoints.adapt`).
         memory: how it follows objects; None if its published code does not.
+        proposer: makes the trained head that proposes points to click on the published network's
+            embedding (`exporter.models.point_proposer`); None if there is none.
         video: how the host does, if this is the variant with its memory
             (`exporter.variants._video`); else None.
     """
@@ -238,6 +240,7 @@ class Variant:
     changed: bool = False
     memory: Memory | None = None
     video: VideoRule | None = None
+    proposer: Callable[[], nn.Module] | None = None
 
     def row(self) -> dict[str, Any]:
         """Data for `--list --json`."""

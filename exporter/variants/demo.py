@@ -15,8 +15,8 @@ from exporter.variants import Layout, Published, Sizes, Slots, Variant
 from exporter.variants.sam import APACHE, PREPROCESS, published_names
 
 if TYPE_CHECKING:
+    from exporter.models.point_proposer import PointProposer
     from exporter.models.sam import Sam
-
 
 SIZE = 192
 
@@ -26,6 +26,13 @@ def build(image_size: int = SIZE) -> Sam:
     from exporter.demo import network
 
     return network.build(image_size).eval()
+
+
+def proposer() -> PointProposer:
+    """Load the head that proposes points for this network's weights."""
+    from exporter.demo import network
+
+    return network.load_proposer()
 
 
 MASK = MaskRule(threshold=0.0, single=0, multi=(1, 2, 3), upscale="bilinear", low_res_size=96)
@@ -46,5 +53,6 @@ VARIANTS = (
         layouts=(Layout("segment-anything", published_names, build),),
         stability=dataclasses.replace(MASK, score="stability"),
         sizes=Sizes(step=8, least=96, most=512),
+        proposer=proposer,
     ),
 )

@@ -44,7 +44,7 @@ def everything(
         predictor: an encoder and a decoder in any form; for `detector`, what has `detections`. Of a
             bundle, what `open_segmenter` gives.
         image: (H, W, 3) uint8, RGB; for a bundle, whatever its `set_image` takes.
-        method: `grid`, `hierarchical`, `object_aware` or `detector`.
+        method: `grid`, `hierarchical`, `object_aware`, `proposed` or `detector`.
         report: told of progress after each call of the predictor.
         keep_partial: whether Ctrl-C ends the asking, and what was found until then is returned as
             a partial result; otherwise it is raised.

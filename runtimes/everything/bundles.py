@@ -7,16 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from exporter.bundle.agreement import POINT_SCORES
+from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import choose_tokens
 from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Bytes, Floats, fit, upscaling
 from exporter.bundle.prompts import Prompts
 from exporter.errors import RequestError
 from runtimes.everything.predictor import Generator, Passing
+from runtimes.everything.steps.grids import Points
 from runtimes.everything.steps.interpolation import Upscaler
+from runtimes.everything.steps.peaks import peaks
 from runtimes.segmenters import Segmenter
 from runtimes.segmenters.detections import DetectionSegmenter
 from runtimes.segmenters.slots import SlotSegmenter
+
+NO_PROPOSER = (
+    "{} has no head that proposes points: use the demo's bundle of --everything, or another method"
+)
+
+
+def has_proposer(manifest: Manifest) -> bool:
+    """Whether a bundle has a graph that proposes points."""
+    outputs = (tensor for graph in manifest.graphs for tensor in graph.spec.outputs)
+    return any(tensor.name == POINT_SCORES for tensor in outputs)
 
 
 class SlotPredictor:
@@ -60,6 +74,19 @@ class SlotPredictor:
         how = self._manifest.mask.upscale
         frame = fit(size[1], size[0], self._manifest.preprocess)
         return Upscaler(*upscaling(shape, frame, how), squashed=how == "sigmoid_bilinear_once")
+
+    def proposals(self) -> tuple[Points, Floats]:
+        """See `Predictor.proposals`. RequestError if the bundle has no head that proposes."""
+        if not has_proposer(self._manifest):
+            raise RequestError(NO_PROPOSER.format(self._manifest.variant))
+        scores, frame = self._segmenter.beside(POINT_SCORES)
+        places, rated = peaks(scores[0, 0])
+        cells = np.array(scores.shape[:1:-1], np.float64)
+        moved = places * (frame.size / cells) - np.array(frame.offset, np.float64)
+        resized = np.array(frame.resized, np.float64)
+        inside = ((moved >= 0) & (moved < resized)).all(axis=1)
+        points = moved[inside] * (np.array(frame.original, np.float64) / resized)
+        return points, rated[inside]
 
     def _passing_points(
         self,

@@ -14,7 +14,7 @@ from exporter.errors import RequestError
 from exporter.printable import one_line
 from runtimes.everything import everything, options_of
 from runtimes.everything.asking import Progress
-from runtimes.everything.bundles import BundleFinder, predictor_of
+from runtimes.everything.bundles import NO_PROPOSER, BundleFinder, has_proposer, predictor_of
 from runtimes.everything.options import AUTO, BATCH, NOT_TAKEN, chosen, spelt
 from runtimes.everything.outputs import Files, check_files, lines, report, write
 from runtimes.objects import group, in_pixels
@@ -93,13 +93,15 @@ def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str
         raise RequestError(
             f"{bundle.path.name} cannot do --everything {method.replace('_', '-')}: use {cure}"
         )
+    if method == "proposed" and not has_proposer(bundle.manifest):
+        raise RequestError(NO_PROPOSER.format(bundle.path.name))
     if (arguments.detector or arguments.box) and method != "object_aware":
         given = "--detector" if arguments.detector else "--box"
         raise RequestError(f"{given} goes with --everything object-aware")
     if method == "object_aware" and bool(arguments.detector) == bool(arguments.box):
         raise RequestError("object-aware takes --detector BUNDLE, or --box for each object")
     options = chosen(arguments)
-    if method in ("grid", "hierarchical"):
+    if method in ("grid", "hierarchical", "proposed"):
         options.setdefault("points_per_batch", BATCH)
     _check(method, options)
     return method, options

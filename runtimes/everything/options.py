@@ -24,6 +24,7 @@ _WHOLE = {
     "points-per-side": "points a side of the grid (32)",
     "points-per-batch": "prompts between two looks at the clock (16 here; changes no mask)",
     "crop-n-layers": "layers of crops that are asked as well (0)",
+    "max-proposals": "proposed: points at most, the best first (64)",
 }
 _NUMBERS = {
     "pred-iou-thresh": "least predicted IoU, itself left out (0.88; SAM 2: 0.8); 0 keeps all",
@@ -36,6 +37,7 @@ _NUMBERS = {
     "min-mask-region-area": "holes and islands below so many pixels are removed from masks (0)",
     "mask-threshold": "of logits (the bundle's)",
     "high-score-thresh": "hierarchical: logit that covers a pixel (8.5)",
+    "proposal-thresh": "proposed: least score of a point, itself left out (0.1)",
 }
 BATCH = 16
 
@@ -52,8 +54,9 @@ def add_everything(parser: Parser) -> None:
         nargs="?",
         const=AUTO,
         metavar="METHOD",
-        help="grid (default), hierarchical, object-aware (boxes of --detector or --box), detector "
-        "(default of a bundle that finds objects by itself)",
+        help="grid (default), hierarchical, object-aware (boxes of --detector or --box), proposed "
+        "(points of a head in the bundle; the demo's has one), detector (default of a bundle that "
+        "finds objects by itself)",
     )
     add("--detector", type=unicode_path, metavar="BUNDLE", help="object-aware: finds the boxes")
     add("--flatten", type=Path, metavar="PNG", help="a number a pixel, small masks on large ones")

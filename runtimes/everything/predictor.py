@@ -29,7 +29,8 @@ class Predictor(Protocol):
     of logits; `upscaler(shape, size)` instead of them; `generator`, whose rules are the default,
     `"sam"` or `"sam2"`, otherwise SAM 2's for a stretched frame; `mask_threshold`;
     `passing_points(points, multimask, passing)` for a decoder that rates masks before it makes
-    them; `detections()` for one that finds objects by itself.
+    them; `detections()` for one that finds objects by itself; `proposals()` for one that proposes
+    points: (n, 2) x, y in pixels of the image, the best first, and their scores (n,) in 0..1.
     """
 
     def set_image(self, image: Bytes, /) -> object:

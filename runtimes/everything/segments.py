@@ -116,8 +116,8 @@ class Everything(Sequence[Segment]):
         method: that found them.
         asked: prompts and calls.
         left: counts after each filter.
-        seconds: by stage: `encode`, `decode`, `measure` (upscaling, stability, boxes), `suppress`,
-            `encode_masks` (run lengths) and `clean`.
+        seconds: by stage: `encode`, `detect`, `propose`, `decode`, `measure` (upscaling, stability,
+            boxes), `suppress`, `encode_masks` (run lengths) and `clean`.
         partial: whether it was stopped before all was asked.
         notes: sentences for the reader; mostly none.
         output_mode: of `records`.

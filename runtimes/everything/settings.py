@@ -43,6 +43,8 @@ class Settings:
         multimask_output: three masks a point, or one.
         use_m2m: each mask is refined once more by its own logits before anything is dropped.
         high_score_thresh: hierarchical: logits above this cover a pixel.
+        proposal_thresh: proposed: points are asked that score above this.
+        max_proposals: proposed: so many at most, the best first.
         boxes: object-aware: (K, 4) x0, y0, x1, y1, in pixels.
         detector: object-aware: what finds the boxes instead.
         boxes_per_batch: object-aware: as `points_per_batch`.
@@ -69,6 +71,8 @@ class Settings:
     multimask_output: bool = True
     use_m2m: bool = False
     high_score_thresh: float = 8.5
+    proposal_thresh: float = 0.1
+    max_proposals: int = 64
     boxes: npt.ArrayLike | None = None
     detector: Finder | None = None
     boxes_per_batch: int = 320
@@ -131,6 +135,7 @@ _WHOLE = {
     "points_per_batch": (1, 4096),
     "boxes_per_batch": (1, 4096),
     "crop_n_layers": (0, 4),
+    "max_proposals": (1, 4096),
 }
 _NUMBERS = {
     "pred_iou_thresh": (-math.inf, math.inf),
@@ -143,6 +148,7 @@ _NUMBERS = {
     "min_mask_region_area": (0.0, math.inf),
     "mask_threshold": (-math.inf, math.inf),
     "high_score_thresh": (-math.inf, math.inf),
+    "proposal_thresh": (0.0, 1.0),
 }
 
 

@@ -30,7 +30,7 @@ class SlotSegmenter(Segmenter):
     """See `Segmenter`. The encoder runs once an image, the decoder once a prompt.
 
     Both may be several graphs. `rates_first` tells whether predicted IoUs come from a graph before
-    the one that makes the masks.
+    the one that makes the masks. A graph of the image that no prompt needs runs when `beside` asks.
     """
 
     def __init__(
@@ -42,16 +42,18 @@ class SlotSegmenter(Segmenter):
     ) -> None:
         self.manifest = bundle.manifest
         ordered = [graph.spec for graph in order_graphs(bundle.manifest.graphs)]
-        self._once = [spec for spec in ordered if spec.runs == "image"]
         self._each = [spec for spec in ordered if spec.runs == "prompt"]
+        once = [spec for spec in ordered if spec.runs == "image"]
+        self._once = [spec for spec in once if _feeds_any(spec, ordered)]
+        self._beside = [spec for spec in once if spec not in self._once]
         if not self._once or not self._each:
             raise BundleError(
                 f"{bundle.path} has no graph for an image and one for prompts: it takes no prompts"
             )
         self._rule = slot_rule(bundle.manifest)
         self.rates_first = not any(tensor.name == IOU for tensor in self._each[-1].outputs)
-        load = load or loader(bundle, engine, threads)
-        self._loaded = {spec.name: load(spec.name) for spec in (*self._once, *self._each)}
+        self._load = load or loader(bundle, engine, threads)
+        self._loaded = {spec.name: self._load(spec.name) for spec in (*self._once, *self._each)}
         self._embedded: dict[str, Array] | None = None
         self._frame = Frame((0, 0), (0, 0), 0)
 
@@ -63,6 +65,25 @@ class SlotSegmenter(Segmenter):
             given |= run_canonical(self._loaded[spec.name], spec, taken(spec, given))
         self._embedded = given
         self._frame = frame
+
+    def beside(self, output: str) -> tuple[Floats, Frame]:
+        """Compute what no prompt needs of the image that was set, such as `point_scores`.
+
+        Returns:
+            The output, and where the image lies in the network's input.
+
+        Raises:
+            RequestError: no image was set, or the bundle has no such output.
+        """
+        spec = next((s for s in self._beside if output in (t.name for t in s.outputs)), None)
+        if spec is None:
+            raise RequestError(f"this bundle has no graph that gives {output}")
+        if self._embedded is None:
+            raise RequestError(f"no image: call set_image before {output} is asked for")
+        if spec.name not in self._loaded:
+            self._loaded[spec.name] = self._load(spec.name)
+        found = run_canonical(self._loaded[spec.name], spec, taken(spec, self._embedded))
+        return _floats(found[output]), self._frame
 
     def predict_prompts(
         self, prompts: Prompts, mask_input: Floats | None = None, *, multimask: bool = False
@@ -145,6 +166,12 @@ class SlotSegmenter(Segmenter):
                 return None, _floats(given[IOU])
             given |= run_canonical(self._loaded[spec.name], spec, taken(spec, given))
         return _floats(given[MASKS]), _floats(given[IOU])
+
+
+def _feeds_any(spec: GraphSpec, others: Sequence[GraphSpec]) -> bool:
+    """Whether another graph takes an output of this one."""
+    given = {tensor.name for tensor in spec.outputs}
+    return any(tensor.name in given for other in others for tensor in other.inputs)
 
 
 def taken(spec: GraphSpec, given: Mapping[str, Array]) -> dict[str, Array]:

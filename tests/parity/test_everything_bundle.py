@@ -7,8 +7,10 @@ import pytest
 
 from exporter.bundle.folder import open_bundle
 from exporter.cli import main
+from exporter.demo import network
 from exporter.errors import PromptError
 from exporter.scenes.scene import scene
+from profiles.lab.everything.published import PublishedGenerator, Thresholds
 from runtimes.everything import everything
 from runtimes.everything.bundles import predictor_of
 from runtimes.segmenters import open_segmenter
@@ -75,3 +77,17 @@ def test_refining_needs_the_ordinary_bundle(several):
     image = scene(30_000_002, 160, 240).image
     with pytest.raises(PromptError, match="takes no earlier mask"):
         everything(predictor_of(open_segmenter(several)), image, points_per_side=2, use_m2m=True)
+
+
+def test_it_keeps_the_masks_of_the_published_generator_in_torch(several):
+    image = scene(30_000_003, 160, 240).image
+    ours = {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.85}
+    found = everything(
+        open_segmenter(several), image, points_per_side=6, stability_score_offset=0.2, **ours
+    )
+    published = PublishedGenerator(network.load().requires_grad_(requires_grad=False))
+    wanted = published.generate(image, 6, Thresholds(0.7, 0.85, 0.2))
+    assert len(found) == len(wanted) > 3
+    for one, other in zip(found, wanted, strict=True):
+        assert one.predicted_iou == pytest.approx(other["predicted_iou"], abs=1e-4)
+        assert (one.mask != other["segmentation"]).sum() <= 2

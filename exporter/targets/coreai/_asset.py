@@ -73,11 +73,15 @@ def _name_constants(module: Any, graph: str) -> None:
 
 
 def _entries(files: tuple[GraphFile, ...], size: int) -> Iterator[GraphFile]:
-    """Share the file's size out among its graphs: the last has what the others leave."""
-    for file in files[:-1]:
-        yield dataclasses.replace(file, file=NAME)
-        size -= file.bytes
-    yield dataclasses.replace(files[-1], file=NAME, bytes=size)
+    """Share the file's size out among its graphs.
+
+    Each has what it is by itself, and the largest bears the difference: a small one may have less
+    weights than a file of its own has frame.
+    """
+    rest = size - sum(file.bytes for file in files)
+    largest = max(files, key=lambda file: file.bytes)
+    for file in files:
+        yield dataclasses.replace(file, file=NAME, bytes=file.bytes + (file is largest) * rest)
 
 
 def _about(manifest: Manifest) -> dict[str, Any]:

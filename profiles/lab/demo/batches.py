@@ -79,7 +79,7 @@ def _size(rng: Generator) -> tuple[int, int]:
 
 def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
     """Make the fields of a `Batch` of one image."""
-    found = _scene(rng)
+    found = training_scene(rng)
     masks = found.instances
     order = rng.permutation(len(masks))
     chosen = [masks[order[i % len(masks)]] for i in range(prompts)]
@@ -94,7 +94,7 @@ def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _scene(rng: Generator) -> Scene:
+def training_scene(rng: Generator) -> Scene:
     """Draw a training scene with at least one object."""
     while True:
         found = scene(int(rng.integers(HELD_OUT)), *_size(rng))

@@ -24,13 +24,17 @@ def runs_of(part: Bools, corner: tuple[int, int], size: tuple[int, int]) -> Ints
         Lengths of clear and set pixels by turns, column after column.
     """
     (left, top), (height, width) = corner, size
-    padded = np.zeros((part.shape[1], part.shape[0] + 2), np.int8)
-    padded[:, 1:-1] = part.T
-    steps = np.diff(padded, axis=1)
-    columns, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    first = (left + columns) * height + top
-    return _joined(first + starts, first + ends, height * width)
+    # Where a pixel differs from the one above it: rows are walked as they lie in memory, which is
+    # ten times faster on a photo than columns, and only what was found is sorted.
+    below, across = np.nonzero(part[1:] ^ part[:-1])
+    first, last = np.flatnonzero(part[0]), np.flatnonzero(part[-1])
+    columns = np.concatenate([first, across, last])
+    rows = np.concatenate(
+        [np.zeros(len(first), np.int64), below + 1, np.full(len(last), part.shape[0])]
+    )
+    order = np.lexsort((rows, columns))  # a column has a start and an end by turns
+    edges = (left + columns[order]) * height + top + rows[order]
+    return _joined(edges[0::2], edges[1::2], height * width)
 
 
 def _joined(starts: Ints, ends: Ints, pixels: int) -> Ints:

@@ -28,6 +28,7 @@ def test_a_row_has_the_means_of_its_scenes():
         Row("boxes", 1, 2, 2, 0.1, [0.8, 0.8]),
     ]
     text = table(rows, ["grid", "boxes"])
+    assert table(rows, ["grid"], ["boxes"]).splitlines()[-1] == text.splitlines()[-1]
     assert "2 held-out scenes" in text
     assert "with 3 objects" in text
     # Thresholds 0.5, 0.55 and 0.6 hold two of three, the other seven one.

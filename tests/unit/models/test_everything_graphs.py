@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from exporter.bundle.tensors import TensorSpec
+from exporter.demo import network
 from exporter.errors import RequestError
 from exporter.graphs import Named, absorbed
-from exporter.host_rules import as_everything
+from exporter.host_rules import EVERYTHING, as_everything, is_everything
+from exporter.job import Job, settle
 from exporter.models.layers import freeze
 from exporter.models.mask_decoder import DecoderSize
 from exporter.models.sam import Geometry, Sam
 from exporter.models.sam2 import Sam2
+from exporter.scenes.scene import HELD_OUT, scene
 from exporter.variants import load_variant
+from exporter.variants._sizes import resize
+from runtimes.everything.steps.peaks import peaks
 from tests.unit.small_networks import assert_equal, filled, noise, split
 
 GRID = 4
@@ -86,3 +91,33 @@ def test_three_graphs_are_the_decoder(like, form, batch):
 def test_other_decoders_are_refused(name):
     with pytest.raises(RequestError, match="its ordinary bundle does it as well"):
         as_everything(load_variant(name), None)
+
+
+def test_a_head_that_proposes_is_for_the_weights_and_the_size_that_it_was_trained_on():
+    demo = load_variant("demo")
+    several, _ = as_everything(demo, None)
+    assert several.prompting.graphs == (*EVERYTHING, "point_proposer")
+    assert is_everything(several)
+    for variant, published in ((demo, False), (resize(demo, 256), True)):
+        assert as_everything(variant, None, published=published)[0].prompting.graphs == EVERYTHING
+    own = Job(("onnx",), variant="demo", everything=True, checkpoint="own.pt")
+    assert settle(own, demo).variant.prompting.graphs == EVERYTHING
+
+
+def test_the_demos_head_scores_the_middles_of_objects():
+    demo, _ = as_everything(load_variant("demo"), None)
+    graphs = {graph.spec.name: graph for graph in split(freeze(network.load()), demo, 1, 2)}
+    proposed = met = objects = 0
+    for seed in range(HELD_OUT + 700, HELD_OUT + 705):
+        shown = scene(seed, 192, 192)
+        image = torch.from_numpy(shown.image).permute(2, 0, 1)[None].float()
+        embedding = Named(graphs["image_encoder"])(image=image)
+        scores = Named(graphs["point_proposer"])(**embedding)["point_scores"]
+        assert scores.shape == (1, 1, 24, 24)
+        places, rated = peaks(scores[0, 0].detach().numpy())
+        clicks = (places[rated > 0.3] * 8).astype(int)
+        proposed += len(clicks)
+        objects += len(shown.instances)
+        met += sum(mask[clicks[:, 1], clicks[:, 0]].any() for mask in shown.instances)
+    assert met >= 0.8 * objects
+    assert proposed <= 2 * objects

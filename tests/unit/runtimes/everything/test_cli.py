@@ -87,6 +87,7 @@ def test_fast_says_what_it_costs(run):
         (("--everything", "--point", "3,4"), "leave out --point"),
         (("--everything", "--mask", "m.png"), "leave out --mask"),
         (("--everything", "detector"), "cannot do --everything detector"),
+        (("--everything", "proposed"), "has no head that proposes points"),
         (("--everything", "--box", "1,2,3,4"), "goes with --everything object-aware"),
         (("--everything", "object-aware"), "--detector BUNDLE, or --box"),
         (("--everything", "hierarchical", "--crop-n-layers", "1"), "takes no --crop-n-layers"),
