@@ -259,7 +259,7 @@ def _add_boxes(topic: Topic) -> None:
     )  # fmt: skip
     topic.add("near a crop's edge", kind="edges", boxes=near.tolist(), crop=crop, size=size,
               near=near_crop_edge(near, crop, size))  # fmt: skip
-    for above, within, least in ((19, 20, 0.95), (949, 1000, 0.95), (0, 0, 0.95), (3, 0, 0.5)):
+    for above, within, least in ((19, 20, 0.95), (949, 1000, 0.95), (0, 0, 0.95)):
         stays = np.float32(above) / np.float32(max(within, 1)) >= np.float32(least) and within > 0
         topic.add(f"stability {above} of {within}", kind="stability", above=above, within=within,
                   least=least, stays=bool(stays))  # fmt: skip
