@@ -7,19 +7,34 @@ fall with x, so that the masks of some clicks need not be made.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
 from exporter.bundle.folder import seal
 from exporter.bundle.manifest import GraphFile, Manifest
 from exporter.bundle.tensors import GraphSpec, TensorSpec
-from tests.unit.tiny_bundle import LOW, SIZE, SLOTS, TOKENS, Recipe, _decoder, manifest, specs
+from tests.unit.tiny_bundle import (
+    LOW,
+    SIZE,
+    SLOTS,
+    TOKENS,
+    Recipe,
+    _decoder,
+    goldens,
+    manifest,
+    specs,
+    store,
+)
 from tests.unit.tiny_bundle import build as build_whole
 
+CLICKS = ("point_coords", "point_labels")
 FALL = 0.1
 """Of the predicted IoU from the left border to the right."""
 
@@ -38,7 +53,40 @@ def build_halves(folder: Path) -> Manifest:
         graphs.append(GraphFile(spec, f"{spec.name}.onnx", 0))
     (folder / "whole.onnx").unlink()
     sized = (replace(g, bytes=(folder / g.file).stat().st_size) for g in graphs)
-    return seal(folder, replace(manifest(recipe, folder), graphs=tuple(sized)))
+    made = replace(manifest(recipe, folder), graphs=tuple(sized))
+    store(folder, _goldens(folder, made), made, partial(_run, folder))
+    return seal(folder, made)
+
+
+def _run(folder: Path, graph: str, given: dict[str, Any]) -> dict[str, Any]:
+    session = onnxruntime.InferenceSession(folder / f"{graph}.onnx")
+    taken = {each.name: given[each.name] for each in session.get_inputs()}
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, taken), strict=True))
+
+
+def _goldens(folder: Path, made: Manifest) -> dict[str, np.ndarray[Any, Any]]:
+    """Clicks of the whole bundle, and what each graph of this one makes of them."""
+    whole = goldens(1)
+    image = whole["image_encoder/scene/image"]
+    known = {"image": image.astype(np.float32)}
+    stored = {"image_encoder/scene/image": image}
+    for graph in [each.spec for each in made.graphs]:
+        for case in ("scene",) if graph.runs == "image" else ("click_left", "click_right", "point"):
+            if graph.name == "token_decoder":
+                own = {n: whole[f"mask_decoder/{case}/{n}"] for n in CLICKS}
+                stored |= {f"{graph.name}/{case}/{n}": array for n, array in own.items()}
+                known |= own
+            elif graph.name == "mask_head":
+                known["shifted"] = stored[f"token_decoder/{case}/shifted"]
+            outputs = _run(folder, graph.name, known)
+            known |= outputs
+            for tensor in (
+                graph.inputs if graph.name not in ("image_encoder", "token_decoder") else ()
+            ):
+                stored[f"{graph.name}/{case}/{tensor.name}"] = known[tensor.name]
+            stored |= {f"{graph.name}/{case}/{n}": array for n, array in outputs.items()}
+    return stored
 
 
 def _specs(embedded: TensorSpec) -> tuple[GraphSpec, ...]:

@@ -121,8 +121,15 @@ class SegmentAnything(
         picture: Picture,
         method: EverythingMethod = EverythingMethod.grid(),
         progress: (EverythingProgress) -> Unit = {},
+    ): Everything = everything({ picture }, method, progress)
+
+    /** Does as the other `everything`, for a picture that is decoded off the caller's thread. */
+    suspend fun everything(
+        decode: () -> Picture,
+        method: EverythingMethod = EverythingMethod.grid(),
+        progress: (EverythingProgress) -> Unit = {},
     ): Everything = withContext(dispatcher) {
-        BundlePredictor(this@SegmentAnything).use { findEverything(it, picture, method, progress) }
+        BundlePredictor(this@SegmentAnything).use { findEverything(it, decode(), method, progress) }
     }
 
     /** Runs something on the loaded graphs, when nobody else does. */
