@@ -187,7 +187,7 @@ class AndroidBench:
     def _demand(way: Way, mode: str) -> None:
         """RequestError if the way has no such mode."""
         if mode not in way.modes():
-            raise RequestError(f"{way.name} cannot do a {mode}; it can: {', '.join(way.modes())}")
+            raise RequestError(f"{way.name} cannot do {mode!r}; it can: {', '.join(way.modes())}")
 
     def _plans(
         self, bundle: Bundle, way: Way, library: Library

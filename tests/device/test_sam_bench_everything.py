@@ -95,7 +95,7 @@ def test_a_way_without_it_is_refused_by_name(sam_bench, phone, tmp_path, capsys,
     device = scripted(phone, tmp_path)
     monkeypatch.setattr(kinds, "find", lambda name: device)
     assert sam_bench(*ASKED, "--no-check", tmp_path / "whole") == 2
-    assert "script cannot do a everything; it can: graph, session" in capsys.readouterr().err
+    assert "script cannot do 'everything'; it can: graph, session" in capsys.readouterr().err
 
 
 def test_a_device_without_it_is_refused_by_name(sam_bench, phone, tmp_path, capsys, monkeypatch):
