@@ -120,7 +120,8 @@ struct EverythingSettings: Sendable {
         try whole("pointsPerBatch", pointsPerBatch, 1...4096)
         try whole("boxesPerBatch", boxesPerBatch, 1...4096)
         try whole("cropNLayers", cropNLayers, 0...4)
-        if [predIouThresh ?? 0, stabilityScoreThresh, maskThreshold ?? 0, highScoreThresh].contains(where: \.isNaN) {
+        let thresholds = [predIouThresh ?? 0, stabilityScoreThresh, maskThreshold ?? 0, highScoreThresh]
+        if thresholds.contains(where: \.isNaN) {
             throw wrong("a threshold is a number")
         }
         try number("stabilityScoreOffset", stabilityScoreOffset, 0, .infinity)

@@ -134,7 +134,9 @@ final class CropAsker {
             let limit = CropAsker.refined
             let earlier = part.map { (first.logits[$0] ?? []).map { min(max($0, -limit), limit) } }
             let clicks = part.map { points[$0 / first.kinds] }
-            let again = try await run.predictor.points(clicks, multimask: false, earlier: earlier) { run.passes($0) }
+            let again = try await run.predictor.points(clicks, multimask: false, earlier: earlier) {
+                run.passes($0)
+            }
             answers.ious += again.ious
             answers.logits += again.logits
             run.count(part.count)
@@ -206,7 +208,9 @@ final class CropAsker {
 
     /// As published: a click of SAM 2 stays in float32 in the picture's frame as well.
     private func placed(_ click: EverythingPoint) -> EverythingPoint {
-        guard run.isSam2 else { return EverythingPoint(x: click.x + Double(crop.x0), y: click.y + Double(crop.y0)) }
+        guard run.isSam2 else {
+            return EverythingPoint(x: click.x + Double(crop.x0), y: click.y + Double(crop.y0))
+        }
         return EverythingPoint(
             x: Double(Float(click.x) + Float(crop.x0)), y: Double(Float(click.y) + Float(crop.y0)))
     }

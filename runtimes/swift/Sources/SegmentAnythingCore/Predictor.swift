@@ -29,8 +29,8 @@ protocol Predictor: AnyObject {
 
     func setImage(_ picture: Picture) async throws
 
-    /// Answers clicks: three masks each, one without `multimask`, or one refined with `earlier` logits. Masks whose
-    /// predicted IoU is not wanted may be left out.
+    /// Answers clicks: three masks each, one without `multimask`, or one refined with `earlier` logits. Masks
+    /// whose predicted IoU is not wanted may be left out.
     func points(
         _ points: [EverythingPoint], multimask: Bool, earlier: [[Float]]?, wanted: (Float) -> Bool
     ) async throws -> Answers

@@ -63,13 +63,14 @@ import Testing
         case "grid":
             #expect(try pointGrid(try fields.whole("side", 0...99_999)) == (try fields.list("points").map(point)))
         case "crops":
-            let found = crops(
-                of: try given.size(), layers: try fields.whole("layers", 0...99_999), overlap: try fields.number("overlap"))
+            let layers = try fields.whole("layers", 0...4), overlap = try fields.number("overlap")
+            let found = crops(of: try given.size(), layers: layers, overlap: overlap)
             let rows = found.map { [$0.crop.x0, $0.crop.y0, $0.crop.x1, $0.crop.y1, $0.layer] }
             #expect(rows == (try fields.list("crops").map(ints)))
         case "second_points":
             let covered = try given.array("covered")
-            let size = Size(width: covered.shape[1], height: covered.shape[0]), side = try fields.whole("side", 0...99_999)
+            let size = Size(width: covered.shape[1], height: covered.shape[0])
+            let side = try fields.whole("side", 0...99)
             let coarse = try pointGrid(side / coarser).map {
                 EverythingPoint(x: $0.x * Double(size.width), y: $0.y * Double(size.height))
             }
@@ -89,8 +90,8 @@ import Testing
             }
             #expect(near == (try given.array("near").values.map { $0 > 0 }))
         case "stability":
-            let measured = Measured(
-                above: try fields.whole("above", 0...99_999), within: try fields.whole("within", 0...99_999), box: .empty)
+            let above = try fields.whole("above", 0...9999), within = try fields.whole("within", 0...9999)
+            let measured = Measured(above: above, within: within, box: .empty)
             #expect(measured.isStable(try fields.number("least")) == (try fields.flag("stays")))
         default: Issue.record("no step \(given.name)")
         }
@@ -131,7 +132,8 @@ import Testing
         try await sam.setImage(Picture(width: 1, height: 1, rgb: [9, 9, 9]))
         let told = Told()
         let method = EverythingMethod.grid(pointsPerSide: 3, predIouThresh: 0)
-        async let running = sam.everything(in: places(Size(width: 40, height: 30)), method: method) { told.add($0) }
+        let picture = places(Size(width: 40, height: 30))
+        async let running = sam.everything(in: picture, method: method) { told.add($0) }
         for _ in 0..<9 {
             let masks = try await sam.predict(points: [CGPoint(x: 0, y: 0)], labels: [1])
             #expect(masks[0].iouPrediction == 9)
@@ -260,7 +262,9 @@ private func method(_ given: Case) throws -> EverythingMethod {
 
 private func settings(_ given: Fields) throws -> EverythingSettings {
     var made = EverythingSettings()
-    func number(_ name: String, _ other: Double) throws -> Double { given.has(name) ? try given.number(name) : other }
+    func number(_ name: String, _ other: Double) throws -> Double {
+        given.has(name) ? try given.number(name) : other
+    }
     func whole(_ name: String, _ other: Int) throws -> Int {
         given.has(name) ? try given.whole(name, 0...99_999) : other
     }

@@ -82,7 +82,9 @@ private fun settings(given: Fields): Settings {
     fun number(name: String, other: Double) = if (given.has(name)) given.number(name) else other
     fun whole(name: String, other: Int) = if (given.has(name)) given.whole(name, 0..99_999) else other
     fun flag(name: String, other: Boolean) = if (given.has(name)) given.flag(name) else other
-    val grids = if (!given.has("point_grids")) null else given.list("point_grids").map { (it as JsonArray).map(::point) }
+    val grids = if (!given.has("point_grids")) null else given.list("point_grids").map { grid ->
+        (grid as JsonArray).map(::point)
+    }
     return default.copy(
         pointsPerSide = if (grids != null) null else whole("points_per_side", 32),
         pointsPerBatch = whole("points_per_batch", default.pointsPerBatch),
@@ -211,7 +213,8 @@ private fun step(given: Case) {
         "edges" -> {
             val crop = ints(fields.json("crop")).let { Crop(it[0], it[1], it[2], it[3]) }
             val boxes = fields.list("boxes").map { row -> ints(row).let { Extent(it[0], it[1], it[2], it[3]) } }
-            same(boxes.map { if (nearCropEdge(it, crop, given.size())) 1f else 0f }, given.array("near").values.toList())
+            val near = boxes.map { if (nearCropEdge(it, crop, given.size())) 1f else 0f }
+            same(near, given.array("near").values.toList())
         }
         "stability" -> {
             val measured = Measured(

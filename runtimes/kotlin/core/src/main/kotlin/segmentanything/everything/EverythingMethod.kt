@@ -56,7 +56,8 @@ internal data class Settings(
     }
 
     private fun whole(name: String, value: Int, range: IntRange) {
-        if (value !in range) throw wrong("$name is a whole number from ${range.first} to ${range.last}, not $value")
+        if (value in range) return
+        throw wrong("$name is a whole number from ${range.first} to ${range.last}, not $value")
     }
 
     private fun number(name: String, value: Double, low: Double, high: Double) {

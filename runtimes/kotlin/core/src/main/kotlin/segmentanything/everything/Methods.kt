@@ -117,7 +117,9 @@ internal suspend fun detectEverything(run: Run, picture: Picture): List<Segment>
     return run.stage("encode_masks") {
         pieces.map { piece ->
             val part = Rectangle(piece.left, piece.top, piece.width, piece.height)
-            val runs = runsOf(part, run.size) { column, row -> piece.pixels[row * piece.width + column].toInt() != 0 }
+            val runs = runsOf(part, run.size) { column, row ->
+                piece.pixels[row * piece.width + column].toInt() != 0
+            }
             val box = extentOf(runs, run.size.height)
             val sides = Rectangle(box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0)
             Segment(runs, run.size, areaOf(runs), sides, piece.score, null, null, whole)

@@ -33,16 +33,20 @@ internal data class EverythingArguments(
     }
 
     /** The library's method; a [finder] is that of `--detector`. */
-    fun method(prompts: Prompts, finder: SegmentAnything?): EverythingMethod = when (method) {
-        "grid" -> EverythingMethod.grid(
-            pointsPerSide ?: 32, predIouThresh = predIouThresh, stabilityScoreThresh = stabilityScoreThresh ?: 0.95,
-        )
-        "hierarchical" -> EverythingMethod.hierarchical(
-            pointsPerSide ?: 32, predIouThresh = predIouThresh, stabilityScoreThresh = stabilityScoreThresh ?: 0.95,
-        )
-        "detector" -> EverythingMethod.detector()
-        else -> finder?.let { EverythingMethod.objectAware(it) }
-            ?: EverythingMethod.objectAware(listOfNotNull(prompts.box))
+    fun method(prompts: Prompts, finder: SegmentAnything?): EverythingMethod {
+        val side = pointsPerSide ?: 32
+        val stability = stabilityScoreThresh ?: 0.95
+        return when (method) {
+            "grid" -> EverythingMethod.grid(
+                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability,
+            )
+            "hierarchical" -> EverythingMethod.hierarchical(
+                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability,
+            )
+            "detector" -> EverythingMethod.detector()
+            else -> finder?.let { EverythingMethod.objectAware(it) }
+                ?: EverythingMethod.objectAware(listOfNotNull(prompts.box))
+        }
     }
 }
 
@@ -52,8 +56,12 @@ internal suspend fun segmentEverything(asked: Arguments, how: EverythingArgument
         SegmentAnything(asked.bundle, engine).use { sam ->
             val method = how.method(asked.prompts, finder)
             val found = sam.everything(readPicture(asked.picture), method, Teller()::tell)
-            for ((at, segment) in found.segments.withIndex()) show(segment.mask, at, found.segments.size, asked.mask)
-            val stages = found.seconds.map { (stage, spent) -> "$stage ${"%.2f".format(Locale.ROOT, spent)} s" }
+            for ((at, segment) in found.segments.withIndex()) {
+                show(segment.mask, at, found.segments.size, asked.mask)
+            }
+            val stages = found.seconds.map { (stage, spent) ->
+                "$stage ${"%.2f".format(Locale.ROOT, spent)} s"
+            }
             println("${found.segments.size} masks, ${found.asked.prompts} prompts: ${stages.joinToString()}")
         }
     } finally {
