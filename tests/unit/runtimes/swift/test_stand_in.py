@@ -133,9 +133,7 @@ def test_the_command_opens_a_macs_own_bundles(standin, tmp_path) -> None:
     assert standin.check([files["Opening"], *arguments]) == ""
     changed = tmp_path / "Opening.swift"
     text = files["Opening"].read_text()
-    changed.write_text(
-        text.replace("SegmentAnything(bundle: bundle)", "SegmentAnything(asked)")
-    )
+    changed.write_text(text.replace("SegmentAnything(bundle: bundle)", "SegmentAnything(asked)"))
     assert "no exact matches" in standin.check([changed, *arguments])
 
 
