@@ -155,10 +155,8 @@ NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
     (["--everything", "all"], "is one of grid, hierarchical, object-aware, detector"),
     (["--everything", "grid", "--point", "5,5"], "leave out --point"),
     (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
-    (["--everything", "hierarchical", "--points-per-side", "3"], "needs 4 points a side"),
     (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),
     (["--everything", "detector"], "finds objects by itself, such as FastSAM's"),
-    (["--points-per-side", "9"], "--everything METHOD is one of"),
 )
 
 
