@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from android_harness.ways import Supplies, Wanted, Way, find_way
 from android_harness.workspace import FILES, DeviceStore, Item
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
+from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError, RunnerError
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.parity import check_parity
 from runtimes.remote import cooling
-from runtimes.remote.job import CHECK, GRAPH, SESSION, Library
+from runtimes.remote.everything import click_rule, everything_plan
+from runtimes.remote.job import CHECK, EVERYTHING, GRAPH, SESSION, Library
 from runtimes.remote.plans import (
     DevicePlan,
     Setting,
@@ -30,7 +32,7 @@ from runtimes.remote.plans import (
     replay,
     session_plan,
 )
-from runtimes.remote.report import RunnerReport
+from runtimes.remote.report import EverythingRun, RunnerReport
 
 LOG = logging.getLogger("sam_export.device")
 FindWay = Callable[[str, Wanted, Supplies], Way]
@@ -97,10 +99,7 @@ class AndroidBench:
             name: content for plan in plans.values() for name, content in plan.files.items()
         }
         items += [Item.of(*pair) for pair in contents.items() if pair[0] not in self._known]
-        new = [item for item in items if item.name not in self._known]
-        store = DeviceStore(self.connection, self.facts.device)
-        pushed = store.ensure(new, keep=self._known)
-        self._known |= {item.name for item in new}
+        pushed = self._send(items)
         LOG.info("%s: %s: %.1f MB pushed", self.facts.device, bundle.path.name, pushed / 2**20)
         self._link()
         self._self_test(way, wanted)
@@ -133,6 +132,29 @@ class AndroidBench:
         timed = report.session_run()
         return replace(timed, notes=(*timed.notes, *notes))
 
+    def run_everything(self, bundle: Bundle, rgb: Bytes, side: int) -> EverythingRun:
+        """Encode a picture and ask for every point of a grid, in one process.
+
+        Args:
+            bundle: with an encoder and a decoder with prompt slots.
+            rgb: (H, W, 3) uint8.
+            side: points a side of the grid.
+
+        Errors as of `check`.
+        """
+        click_rule(bundle)
+        self.prepare(bundle)
+        way = self._loaded[bundle.path].way
+        self._demand(way, EVERYTHING)
+        library = way.library(Wanted(self.facts.abi, bundle.manifest.target, self.method.delegate))
+        setting = Setting.of(self.method, self.cores)
+        plan = everything_plan(bundle, library, setting, rgb, side)
+        self._send(Item.of(*pair) for pair in plan.files.items())
+        self._link()
+        report, notes = self._run(self._loaded[bundle.path], plan)
+        timed = report.everything_run()
+        return replace(timed, notes=(*timed.notes, *notes))
+
     def condition(self) -> Condition:
         """Read the device's state now."""
         return conditions.parse(self.connection.ask(conditions.PARTS))
@@ -152,6 +174,20 @@ class AndroidBench:
 
         limit = self.method.cool_seconds
         return cooling.cool(look, start, limit, device=self.facts.device)
+
+    def _send(self, items: Iterable[Item]) -> int:
+        """Push what is not there; returns the bytes."""
+        new = [item for item in items if item.name not in self._known]
+        store = DeviceStore(self.connection, self.facts.device)
+        pushed = store.ensure(new, keep=self._known)
+        self._known |= {item.name for item in new}
+        return pushed
+
+    @staticmethod
+    def _demand(way: Way, mode: str) -> None:
+        """RequestError if the way has no such mode."""
+        if mode not in way.modes():
+            raise RequestError(f"{way.name} cannot do {mode!r}; it can: {', '.join(way.modes())}")
 
     def _plans(
         self, bundle: Bundle, way: Way, library: Library
@@ -175,8 +211,7 @@ class AndroidBench:
                 f"{name} gives no outputs, so parity cannot be checked: take another --way, or "
                 "give --no-check, and the results say so"
             )
-        if mode not in modes:
-            raise RequestError(f"{name} cannot do a {mode}; it can: {', '.join(modes)}")
+        self._demand(loaded.way, mode)
         if mode == CHECK and not self.method.check:
             raise RequestError("the method says that parity is not checked")
         if (mode, graph) not in loaded.plans:

@@ -95,8 +95,10 @@ def _measure(arguments: Arguments) -> int:
 
 
 def _measure_everything(arguments: Arguments) -> int:
-    bundles = tuple(open_bundle(path) for path in arguments.bundles)
-    rows = everything.measure(arguments, bundles)
+    say = silent if arguments.quiet else on_stderr()
+    with _telling(arguments, say):
+        bundles = tuple(open_bundle(path) for path in arguments.bundles)
+        rows = everything.measure(arguments, bundles, say)
     if arguments.json:
         _print_json({"everything": rows})
     else:

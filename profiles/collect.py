@@ -194,7 +194,7 @@ class _Run:
             if bundle.manifest.degraded:
                 self.say(f"{bundle.path.name} is {degraded(bundle.manifest)}")
             figures = self.bench.check(bundle)
-            _demand_reached(bundle, figures)
+            demand_reached(bundle, figures)
             journal.checked(figures)
 
     def repeat(self, number: int, start: Condition) -> None:
@@ -240,7 +240,8 @@ def _untimed(journal: Journal) -> bool:
     return any(not run.timed for repeat in journal.repeats for run in repeat.runs)
 
 
-def _demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
+def demand_reached(bundle: Bundle, figures: tuple[Figure, ...]) -> None:
+    """ParityError if a device missed a floor that the export reached: no time of it counts."""
     under = new_misses(bundle.manifest, figures)
     if under:
         more = f", and {len(under) - 1} more" if len(under) > 1 else ""

@@ -42,6 +42,15 @@ void read_tensor(const char *path, Tensor *tensor) {
     }
 }
 
+void read_rows(Sweep *sweep) {
+    Graph *graph = graph_called(sweep->graph);
+    sweep->input = tensor_called(graph->inputs, graph->input_count, sweep->tensor, graph->name);
+    size_t bytes = sweep->input->bytes * (size_t)job.prompts;
+    sweep->rows = allocate(bytes);
+    size_t count = read_into(sweep->file, sweep->rows, bytes);
+    if (count != bytes) fail("%s does not hold %ld rows of %s", sweep->file, job.prompts, sweep->tensor);
+}
+
 void write_tensor(const char *path, const Tensor *tensor) {
     FILE *file = fopen(path, "wb");
     if (!file) fail("cannot write %s: %s", path, strerror(errno));
@@ -135,6 +144,32 @@ static void parse_step(const char *verb, char **rest) {
     }
 }
 
+static void parse_sweep(char **rest) {
+    if (job.sweep_count == MAX_TENSORS) fail("job: more than %d sweeps", MAX_TENSORS);
+    Sweep *sweep = &job.sweeps[job.sweep_count++];
+    sweep->graph = word(rest, "graph");
+    sweep->tensor = word(rest, "tensor name");
+    sweep->file = word(rest, "file");
+}
+
+static void parse_gate(char **rest) {
+    Gate *gate = &graph_called(word(rest, "graph"))->gate;
+    gate->source = word(rest, "source");
+    gate->output = word(rest, "output");
+    gate->least = (float)number(rest, "least value", -1e30, 1e30);
+    Graph *source = graph_called(gate->source);
+    Tensor *output = tensor_called(source->outputs, source->output_count, gate->output, source->name);
+    char *places = NULL, *text = (char *)word(rest, "places");
+    for (char *p = strtok_r(text, ",", &places); p; p = strtok_r(NULL, ",", &places)) {
+        long place = strtol(p, NULL, 10);
+        if (gate->count == MAX_PLACES || place < 0 || (size_t)place >= output->bytes / sizeof(float) ||
+            output->dtype != FLOAT32) {
+            fail("job: %s has no place %s for a gate", gate->output, p);
+        }
+        gate->places[gate->count++] = (int)place;
+    }
+}
+
 static void parse_graph_line(const char *key, char **rest) {
     if (strcmp(key, "graph") == 0) {
         if (job.graph_count == MAX_GRAPHS) fail("job: more than %d graphs", MAX_GRAPHS);
@@ -191,6 +226,12 @@ static void parse_line(const char *key, char **rest) {
     } else if (strcmp(key, "repeat") == 0) {
         if (job.repeat_count == MAX_GRAPHS) fail("job: more than %d graphs to repeat", MAX_GRAPHS);
         job.repeat[job.repeat_count++] = word(rest, "graph");
+    } else if (strcmp(key, "prompts") == 0) {
+        job.prompts = (long)number(rest, "prompts", 1, MAX_SAMPLES);
+    } else if (strcmp(key, "sweep") == 0) {
+        parse_sweep(rest);
+    } else if (strcmp(key, "gate") == 0) {
+        parse_gate(rest);
     } else {
         parse_graph_line(key, rest);
     }

@@ -239,13 +239,78 @@ static void time_session(int64_t start) {
     for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
 }
 
+static bool is_repeated(const Graph *graph) {
+    for (int i = 0; i < job.repeat_count; i++) {
+        if (strcmp(job.repeat[i], graph->name) == 0) return true;
+    }
+    return false;
+}
+
+/* Whether a graph is worth its call: whoever chooses masks would look at one of its own. */
+static bool is_open(const Graph *graph) {
+    const Gate *gate = &graph->gate;
+    if (!gate->source) return true;
+    Graph *source = graph_called(gate->source);
+    const float *values =
+        tensor_called(source->outputs, source->output_count, gate->output, source->name)->data;
+    for (int i = 0; i < gate->count; i++) {
+        if (values[gate->places[i]] > gate->least) return true;
+    }
+    return false;
+}
+
+/* The graphs of the image once, then those of prompts for each; what one hands on to another is
+ * copied, and what the image's hand on but once. Returns the time of all of it. */
+static int64_t ask_everything(void) {
+    int64_t start = now_ns(), sums[MAX_GRAPHS] = {0};
+    for (int g = 0; g < job.graph_count; g++) job.graphs[g].calls = 0;
+    for (long prompt = -1; prompt < job.prompts; prompt++) {
+        for (int i = 0; i < job.sweep_count && prompt >= 0; i++) {
+            Sweep *sweep = &job.sweeps[i];
+            size_t bytes = sweep->input->bytes;
+            memcpy(sweep->input->data, sweep->rows + bytes * (size_t)prompt, bytes);
+        }
+        for (int g = 0; g < job.graph_count; g++) {
+            Graph *graph = &job.graphs[g];
+            if (is_repeated(graph) == (prompt < 0) || !is_open(graph)) continue;
+            const Graph *since = prompt > 0 && graph->calls ? graph_called(job.repeat[0]) : job.graphs;
+            follow(graph, &graph->cases[0], false, since);
+            sums[g] += call(graph);
+            graph->calls++;
+        }
+    }
+    for (int g = 0; g < job.graph_count; g++) keep(&job.graphs[g].sums, sums[g]);
+    return now_ns() - start;
+}
+
+static void time_everything(void) {
+    if (!job.prompts || !job.repeat_count) fail("job: everything without prompts");
+    for (int i = 0; i < job.sweep_count; i++) read_rows(&job.sweeps[i]);
+    for (int g = 0; g < job.graph_count; g++) load(&job.graphs[g]);
+    long long loaded = peak_kb();
+    measured.loaded_bytes = loaded < 0 ? -1 : loaded * 1024;
+    keep(&measured.warmup, ask_everything());
+    for (int g = 0; g < job.graph_count; g++) {
+        job.graphs[g].first_ns = job.graphs[g].sums.values[0];
+        job.graphs[g].sums.count = 0;
+    }
+    read_frequencies(&measured.before);
+    int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    for (long run = 0; run < job.runs; run++) keep(&measured.samples, ask_everything());
+    measured.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    read_frequencies(&measured.after);
+    for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
+}
+
 void do_job(void) {
     bool check = strcmp(job.mode, "check") == 0, session = strcmp(job.mode, "session") == 0;
+    bool everything = strcmp(job.mode, "everything") == 0;
     for (int g = 0; g < job.graph_count; g++) {
         Graph *graph = &job.graphs[g];
         for (int c = 0; c < graph->case_count; c++) complete(graph, &graph->cases[c]);
         /* Files are read before anything is timed; links are followed when there is a source. */
-        if (!check) follow(graph, &graph->cases[0], true, session ? NULL : job.graphs);
+        bool alone = !session && !everything;
+        if (!check) follow(graph, &graph->cases[0], true, alone ? job.graphs : NULL);
     }
     hold_to_cores();
     int64_t start = now_ns();
@@ -256,6 +321,8 @@ void do_job(void) {
         time_graph();
     } else if (session) {
         time_session(start);
+    } else if (everything) {
+        time_everything();
     } else {
         fail("job: no mode %s", job.mode);
     }

@@ -50,7 +50,7 @@ _Noreturn void fail(const char *format, ...) {
     leave(1);
 }
 
-static long long peak_kb(void) {
+long long peak_kb(void) {
     FILE *file = fopen("/proc/self/status", "r");
     char line[256];
     long long peak = -1;
@@ -96,6 +96,29 @@ static void put_by_graph(const char *key, bool loads) {
     fputc('}', answer);
 }
 
+/* What everything took: each graph's calls, and its time together for each run. */
+static void put_everything(void) {
+    fprintf(answer, ", \"everything\": {\"prompts\": %ld", job.prompts);
+    put_optional("loaded_bytes", measured.loaded_bytes);
+    fputs(", \"calls\": {", answer);
+    for (int g = 0; g < job.graph_count; g++) {
+        if (g) fputs(", ", answer);
+        put_string(job.graphs[g].name);
+        fprintf(answer, ": %ld", job.graphs[g].calls);
+    }
+    fputs("}, \"graph_ns\": {", answer);
+    for (int g = 0; g < job.graph_count; g++) {
+        const Samples *sums = &job.graphs[g].sums;
+        if (g) fputs(", ", answer);
+        put_string(job.graphs[g].name);
+        for (size_t i = 0; i < sums->count; i++) {
+            fprintf(answer, "%s%lld", i ? "," : ": [", (long long)sums->values[i]);
+        }
+        fputc(']', answer);
+    }
+    fputs("}}", answer);
+}
+
 void report(void) {
     int cores[MAX_CORES], count = allowed_cores(cores);
     int64_t wide[MAX_CORES];
@@ -117,6 +140,7 @@ void report(void) {
     put_list("affinity", wide, (size_t)count);
     put_frequencies("khz_before", &measured.before);
     put_frequencies("khz_after", &measured.after);
+    if (job.prompts) put_everything();
     fputs(", \"notes\": [", answer);
     if (measured.capped) put_string("stopped at a million calls");
     fputs("]}\n", answer);

@@ -19,8 +19,14 @@
 #define MAX_CORES 256
 #define MAX_WINDOW 64
 #define MAX_SAMPLES 1000000
+#define MAX_PLACES 4096
 
 /* ---- the job (job.c) ---- */
+
+typedef struct {
+    int64_t *values;
+    size_t count, room;
+} Samples;
 
 typedef enum { FLOAT32, UINT8, INT8, INT32, INT64, FLOAT16, DTYPES } Dtype;
 
@@ -43,19 +49,39 @@ typedef struct {
     int step_count;
 } Case;
 
+/* When a graph is run: if one of some values of an earlier output is above `least`. */
+typedef struct {
+    const char *source, *output; /* NULL: always */
+    float least;
+    int places[MAX_PLACES], count;
+} Gate;
+
 typedef struct {
     const char *name, *model, *signature;
     Tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
     int input_count, output_count, case_count;
     Case *cases;
     int64_t load_ns, first_ns;
+    Gate gate;
+    Samples sums; /* of its calls, for each time that everything was asked */
+    long calls;   /* the last time */
     void *loaded; /* the runtime's own */
 } Graph;
+
+/* An input that has another value at each prompt: a row of a file. */
+typedef struct {
+    const char *graph, *tensor, *file;
+    Tensor *input;
+    char *rows;
+} Sweep;
 
 typedef struct {
     const char *mode, *runtime, *version, *library, *delegate;
     const char *repeat[MAX_GRAPHS]; /* the graphs that a session calls again and again, in turn */
     int repeat_count;
+    Sweep sweeps[MAX_TENSORS];
+    int sweep_count;
+    long prompts; /* that everything asks */
     int threads, core_count, graph_count, stable_calls;
     int cores[MAX_CORES];
     long runs;
@@ -69,6 +95,7 @@ void parse_job(const char *path);
 Graph *graph_called(const char *name);
 Tensor *tensor_called(Tensor *tensors, int count, const char *name, const char *graph);
 void read_tensor(const char *path, Tensor *tensor);
+void read_rows(Sweep *sweep); /* as many as there are prompts */
 void write_tensor(const char *path, const Tensor *tensor);
 void *allocate(size_t bytes); /* zeroed, and aligned as runtimes ask for */
 
@@ -92,11 +119,6 @@ bool find(void *library, const char *name, void *function);
 /* ---- measuring (measure.c) ---- */
 
 typedef struct {
-    int64_t *values;
-    size_t count, room;
-} Samples;
-
-typedef struct {
     int cores[MAX_CORES], count;
     long khz[MAX_CORES];
 } Frequencies;
@@ -104,6 +126,7 @@ typedef struct {
 typedef struct {
     char runtime[128]; /* title and version */
     int64_t cpu_ns, first_mask_ns; /* -1 if not measured */
+    int64_t loaded_bytes;          /* the peak before the first picture of everything */
     Samples warmup, samples;
     bool stable, capped;
     Frequencies before, after;
@@ -118,6 +141,7 @@ void do_job(void);
 /* ---- the answer (report.c) ---- */
 
 void open_answer(void);
+long long peak_kb(void); /* -1 if the system does not tell */
 void report(void);
 void report_start(void);
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

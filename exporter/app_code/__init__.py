@@ -58,6 +58,10 @@ _VIDEO = (
     "source below segments single pictures with it.** What a tracker of your own does between the "
     "graphs is in `manifest.json` (`video`) and `video.npz`.\n\n"
 )
+_EVERYTHING = (
+    "**It is made for finding every object of a picture**: `everything` in the app's source below, "
+    "`sam-run --everything` here. Single clicks work as well.\n\n"
+)
 
 
 def put_app_code(folder: Path, manifest: Manifest, bundle: str) -> None:
@@ -106,6 +110,11 @@ def app_sources(package: str) -> Iterator[str]:
     return (path.relative_to(root).as_posix() for path in sorted(found))
 
 
+def is_halved(manifest: Manifest) -> bool:
+    """Tell whether the decoder rates masks in one graph and makes them in another."""
+    return any(graph.spec.name == "token_decoder" for graph in manifest.graphs)
+
+
 def page(manifest: Manifest, bundle: str) -> str:
     """Write the bundle's README: what it is, how an app uses it, its licence and sizes.
 
@@ -131,6 +140,7 @@ def page(manifest: Manifest, bundle: str) -> str:
             f"{warning if manifest.degraded else ''}"
             f"{departure if manifest.published_size else ''}"
             f"{_VIDEO if manifest.video is not None else ''}"
+            f"{_EVERYTHING if is_halved(manifest) else ''}"
             f"A Segment Anything bundle for {manifest.platform}. `manifest.json` is the contract: "
             "tensors, preprocessing, prompts, mask rule, parity with the published network.",
             "",

@@ -7,6 +7,7 @@ seeds.py        numbers for the cases, exact in every arithmetic
 pixels.py       pictures -> the `image` input; orientations
 prompting.py    prompts -> slots and drawn prompts
 answers.py      outputs of the graphs -> masks, boxes, polygons
+everything.py   everything in a picture, over the stand-in of regions.py, and its steps
 bundles.py      small bundles, one good and the others refused
 refusals.py     wrong requests and their errors
 

@@ -10,13 +10,17 @@ from exporter.bundle import travel
 from exporter.printable import one_line
 from runtimes.golden_vectors.answers import detections, masks, polygons
 from runtimes.golden_vectors.bundles import write_bundles
+from runtimes.golden_vectors.everything import everything, everything_steps
 from runtimes.golden_vectors.parity import parity
 from runtimes.golden_vectors.pixels import orientations, preprocessing
 from runtimes.golden_vectors.prompting import drawn, slots
 from runtimes.golden_vectors.refusals import refusals
 
 CASES = Path(__file__).parent / "cases"
-TOPICS = (preprocessing, orientations, slots, drawn, masks, polygons, detections, refusals)
+TOPICS = (
+    preprocessing, orientations, slots, drawn, masks, polygons, detections, refusals, everything,
+    everything_steps,
+)  # fmt: skip
 
 
 def write(folder: Path) -> None:

@@ -16,7 +16,7 @@ from exporter.errors import RequestError
 
 PROTOCOL = 3
 """Of the job file and of the report; runner.h has the same number."""
-CHECK, GRAPH, SESSION = MODES = ("check", "graph", "session")
+CHECK, GRAPH, SESSION, EVERYTHING = MODES = ("check", "graph", "session", "everything")
 MOST_CALLS = 64
 """That the runner compares at once; MAX_WINDOW in runner.h."""
 _WORD = re.compile(r"[!-~]+")
@@ -72,13 +72,34 @@ class GraphJob:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """An input that has another value at each prompt: the rows of `file`, one after the other."""
+
+    graph: str
+    tensor: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When a graph is run: if a value at one of `places` of an earlier output is above `least`."""
+
+    graph: str
+    source: Link
+    least: float
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class RunnerJob:
     """One process on the device.
 
     Attributes:
         mode: `check` calls every case of every graph once and writes outputs. `graph` loads the
             one graph and times it. `session` loads every graph, calls each once in turn, then
-            calls those of `repeat` at least `runs` times.
+            calls those of `repeat` at least `runs` times. `everything` calls each graph that is not
+            in `repeat` once, then those in it for each of `prompts`, all that `runs` times and once
+            before that does not count.
         runtime: its name; the runner refuses one that it does not have.
         library: the runtime's shared library.
         version: of the library, for a runtime that cannot tell its own (LiteRT).
@@ -89,6 +110,8 @@ class RunnerJob:
         warmup_seconds: the most that is spent on waiting for stable times; for `graph` alone.
         warmup_least_seconds: see `Method`; so too `stable_calls` and `stable_within`.
         repeat: the graphs that a session calls again, one after the other; empty for none.
+        prompts: calls of these graphs in `everything`; 0 in other modes, which have no `sweeps`
+            and no `gates` either.
     """
 
     mode: str
@@ -106,6 +129,9 @@ class RunnerJob:
     stable_calls: int = 5
     stable_within: float = 0.02
     repeat: tuple[str, ...] = ()
+    prompts: int = 0
+    sweeps: tuple[Sweep, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     def __post_init__(self) -> None:
         """RequestError if no runner could do it."""
@@ -121,8 +147,13 @@ class RunnerJob:
         for name in self.repeat:
             if name not in names:
                 raise RequestError(f"the job has no graph {name!r} to repeat")
+        self._check_prompts()
         if any(not graph.cases for graph in self.graphs):
             raise RequestError("every graph of a job needs a case")
+
+    def _check_prompts(self) -> None:
+        if (self.mode == EVERYTHING) != (self.prompts > 0 and bool(self.repeat and self.sweeps)):
+            raise RequestError("a job of everything, and no other, has prompts for its graphs")
 
     def text(self) -> str:
         """Write the job file. RequestError for a name that has a space or is not ASCII."""
@@ -152,6 +183,20 @@ class RunnerJob:
                 yield from _case(case)
         for name in self.repeat:
             yield "repeat", name
+        if self.prompts:
+            yield "prompts", str(self.prompts)
+        for sweep in self.sweeps:
+            yield "sweep", sweep.graph, sweep.tensor, sweep.file
+        for gate in self.gates:
+            places = ",".join(map(str, gate.places))
+            yield (
+                "gate",
+                gate.graph,
+                gate.source.graph,
+                gate.source.output,
+                repr(gate.least),
+                places,
+            )
         yield ("end",)
 
 

@@ -71,8 +71,8 @@ class DevicePlan:
 
 
 @dataclass
-class _Draft:
-    """A plan while it is made."""
+class Draft:
+    """A plan while it is made: the bundle, its goldens, and the files to send."""
 
     bundle: Bundle
     goldens: Goldens
@@ -116,25 +116,25 @@ class _Draft:
 
 def graph_plan(bundle: Bundle, graph: str, library: Library, setting: Setting) -> DevicePlan:
     """Load one graph and time it on its first golden case."""
-    draft = _Draft(bundle, bundle.goldens())
+    draft = Draft(bundle, bundle.goldens())
     entry = bundle.manifest.graph(graph)
     case = draft.goldens.cases(graph)[0]
     jobs = (draft.entry(entry, (RunnerCase(case, draft.inputs(entry, case)),)),)
-    return DevicePlan(_job(GRAPH, library, setting, jobs), draft.files)
+    return DevicePlan(runner_job(GRAPH, library, setting, jobs), draft.files)
 
 
 def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan:
     """Load every graph, run each once, then again and again those that answer prompts."""
-    draft = _Draft(bundle, bundle.goldens())
+    draft = Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     for graph in order_graphs(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
-        inputs = draft.inputs(graph, case) | _links(graph, jobs)
+        inputs = draft.inputs(graph, case) | links(graph, jobs)
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))
     used = {given for job in jobs for given in job.cases[0].inputs.values()}
     files = {n: c for n, c in draft.files.items() if n in used or not n.startswith("in-")}
     answers = tuple(each.spec.name for each in repeated_graphs(jobs))
-    job = _job(SESSION, library, setting, tuple(jobs))
+    job = runner_job(SESSION, library, setting, tuple(jobs))
     return DevicePlan(replace(job, repeat=answers), files)
 
 
@@ -143,7 +143,7 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
 
     `replay` turns its outputs into loaded graphs for the parity check.
     """
-    draft = _Draft(bundle, bundle.goldens())
+    draft = Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
     written: dict[tuple[str, str], str] = {}
     for graph in order_graphs(bundle.manifest.graphs):
@@ -160,7 +160,7 @@ def check_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePlan
                 cases.append(_writing(graph, again))
         jobs.append(draft.entry(graph, tuple(cases)))
     outputs = tuple(f for job in jobs for case in job.cases for f in case.outputs.values())
-    return DevicePlan(_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
+    return DevicePlan(runner_job(CHECK, library, setting, tuple(jobs)), draft.files, outputs)
 
 
 def replay(plan: DevicePlan, pulled: Mapping[str, bytes]) -> Callable[[str], LoadedGraph]:
@@ -216,7 +216,7 @@ def _writing(graph: GraphFile, case: RunnerCase) -> RunnerCase:
     return replace(case, outputs={t.name: f"{stem}-{t.name}.bin" for t in graph.spec.outputs})
 
 
-def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
+def links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     """List the inputs that earlier graphs give. BundleError if one would need another layout."""
     taken = {tensor.name: tensor for tensor in graph.spec.inputs}
     links: dict[str, str | Link] = {}
@@ -230,7 +230,10 @@ def _links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     return links
 
 
-def _job(mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]) -> RunnerJob:
+def runner_job(
+    mode: str, library: Library, setting: Setting, graphs: tuple[GraphJob, ...]
+) -> RunnerJob:
+    """Make the job of a plan."""
     return RunnerJob(
         mode=mode,
         runtime=library.runtime,

@@ -16,6 +16,48 @@ FALLEN = 0.9
 
 
 @dataclass(frozen=True)
+class EverythingTimes:
+    """What a job of everything took; `RunnerReport.samples_ns` are its totals.
+
+    Attributes:
+        prompts: calls of the graphs that answer prompts.
+        loaded_bytes: the most resident memory before the first picture, if /proc tells.
+        calls: graph -> calls in one run.
+        graph_ns: graph -> the time of these calls together, for each run.
+    """
+
+    prompts: int
+    loaded_bytes: int | None
+    calls: dict[str, int]
+    graph_ns: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class EverythingRun:
+    """Everything of one picture as far as graphs do it: the image's once, then every prompt.
+
+    What an app does beside them - upscaling, filters, run lengths - is in none of these times.
+
+    Attributes:
+        prompts: calls of the graphs that answer prompts.
+        total_ns: of each run, from the image to the last prompt.
+        graph_ns: graph -> its calls together, for each run.
+        calls: graph -> its calls in one run; a graph that makes masks has fewer than prompts.
+        peak_bytes: the most resident memory; None if the system does not tell.
+        loaded_bytes: the same before the first image.
+    """
+
+    runtime: str
+    prompts: int
+    total_ns: tuple[int, ...]
+    graph_ns: dict[str, tuple[int, ...]]
+    calls: dict[str, int]
+    peak_bytes: int | None
+    loaded_bytes: int | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunnerReport:
     """The answer of a run. Times in nanoseconds, wall clock (monotonic, raw).
 
@@ -36,6 +78,7 @@ class RunnerReport:
         khz_before: core -> frequency before the samples, if the system tells.
         khz_after: the same after them.
         notes: what a reader should know.
+        everything: of a job of that mode alone.
     """
 
     runner: int
@@ -54,16 +97,13 @@ class RunnerReport:
     khz_before: dict[str, int]
     khz_after: dict[str, int]
     notes: tuple[str, ...]
+    everything: EverythingTimes | None = None
 
     def graph_run(self, graph: str) -> GraphRun:
         """Put a `graph` job into the words of measuring; RunnerError for another graph's."""
         if self.mode != "graph" or graph not in self.load_ns or not self.samples_ns:
             raise RunnerError(f"the runner's report has no times of {graph}")
         unstable = () if self.stable else ("times were not stable when the warm-up ended",)
-        slowed = [
-            c for c, khz in self.khz_after.items() if khz < FALLEN * self.khz_before.get(c, 0)
-        ]
-        fallen = (f"the clock fell during the run (core {', '.join(slowed)})",) if slowed else ()
         return GraphRun(
             graph=graph,
             runtime=self.runtime,
@@ -75,7 +115,7 @@ class RunnerReport:
             peak_bytes=self.peak_bytes,
             threads=self.threads,
             affinity=self.affinity,
-            notes=(*self.notes, *unstable, *fallen),
+            notes=(*self.notes, *unstable, *self._slowed()),
         )
 
     def session_run(self) -> SessionRun:
@@ -92,6 +132,30 @@ class RunnerReport:
             click_ns=self.samples_ns,
             peak_bytes=self.peak_bytes,
         )
+
+    def everything_run(self) -> EverythingRun:
+        """Put a job of `everything` into the words of measuring; RunnerError if it was none."""
+        times = self.everything
+        if self.mode != "everything" or times is None or not self.samples_ns:
+            raise RunnerError("the runner's report has no times of everything")
+        if any(len(spent) != len(self.samples_ns) for spent in times.graph_ns.values()):
+            raise RunnerError("the runner's report does not time every graph in every run")
+        return EverythingRun(
+            runtime=self.runtime,
+            prompts=times.prompts,
+            total_ns=self.samples_ns,
+            graph_ns=times.graph_ns,
+            calls=times.calls,
+            peak_bytes=self.peak_bytes,
+            loaded_bytes=times.loaded_bytes,
+            notes=(*self.notes, *self._slowed()),
+        )
+
+    def _slowed(self) -> tuple[str, ...]:
+        slowed = [
+            c for c, khz in self.khz_after.items() if khz < FALLEN * self.khz_before.get(c, 0)
+        ]
+        return (f"the clock fell during the run (core {', '.join(slowed)})",) if slowed else ()
 
 
 def parse_report(stdout: str) -> RunnerReport:

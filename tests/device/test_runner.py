@@ -11,10 +11,15 @@ from android_harness.process import read_runner
 from android_harness.runner.compilers import find_compiler
 from android_harness.runtimes import needed_runtime
 from android_harness.ways.capsule import wheels
+from exporter.bundle.folder import open_bundle
+from exporter.bundle.prompts import Prompts
 from exporter.errors import RunnerError
 from runtimes.engines import load_graph, run_canonical
+from runtimes.remote.everything import everything_plan
 from runtimes.remote.job import Link, RunnerCase
 from runtimes.remote.plans import check_plan, graph_plan, replay, session_plan
+from runtimes.segmenters import open_segmenter
+from tests.conformance import fill
 from tests.device.runner_kit import ABI, QUICK, Folder, library, shell, tiny_onnx, tiny_tflite
 from tests.unit import tiny_bundle
 from tests.unit.tiny_tflite import write_adder
@@ -344,3 +349,49 @@ def test_the_tiny_bundle_is_what_its_twin_says(folder, tmp_path):
     name = next(n for n in plan.outputs if "click_left-low_res" in n)
     got = np.frombuffer(folder.pull(plan)[name], "<f4")
     assert np.abs(got - stored["mask_decoder/click_left/low_res_masks"].ravel()).max() < 1e-4
+
+
+def test_everything_is_asked_row_by_row(folder, tmp_path):
+    """The last prompt's outputs are the engine's here, in a batch of three."""
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
+        pytest.skip("onnxruntime is not installed")
+    tiny_bundle.build(tmp_path / "bundle", tiny_bundle.Recipe(batch=3))
+    bundle = open_bundle(tmp_path / "bundle")
+    rgb = fill.picture(3, 61, 97)
+    plan = everything_plan(bundle, library(bundle), replace(QUICK, runs=2), rgb, 4)
+    encoder, decoder = plan.job.graphs
+    writing = replace(decoder.cases[0], outputs={"low_res_masks": "masks.bin"})
+    job = replace(plan.job, graphs=(encoder, replace(decoder, cases=(writing,))))
+    run = folder.run(replace(plan, job=job)).everything_run()
+    assert run.prompts == 6  # of 16, the last two rows once more
+    assert run.calls == {"image_encoder": 1, "mask_decoder": 6}
+    assert len(run.total_ns) == 2
+    segmenter = open_segmenter(bundle)
+    segmenter.set_image(rgb)
+    corner = Prompts(((97 * 7 / 8, 61 * 7 / 8),), (1,))
+    expected, _ = segmenter.decode([corner])
+    spec = next(t for t in decoder.spec.outputs if t.name == "low_res_masks")
+    found = np.fromfile(folder.path / "masks.bin", np.float32).reshape(spec.shape)
+    np.testing.assert_allclose(found, expected, atol=SAME)
+    assert np.ptp(found) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("gate mask_decoder image_encoder image_embeddings 0.5 999999", "no place 999999"),
+        ("gate mask_decoder image_encoder masks 0.5 1", "has no tensor masks"),
+        ("sweep mask_decoder point_coords job.txt", "does not hold 6 rows of point_coords"),
+        ("prompts 0", "prompts is 0"),
+    ],
+)
+def test_a_wrong_job_of_everything_is_refused(folder, tmp_path, line, says):
+    if wheels.installed(needed_runtime("onnx").wheel, ABI) is None:
+        pytest.skip("onnxruntime is not installed")
+    tiny_bundle.build(tmp_path / "bundle", tiny_bundle.Recipe(batch=3))
+    bundle = open_bundle(tmp_path / "bundle")
+    plan = everything_plan(bundle, library(bundle), QUICK, fill.picture(3, 61, 97), 4)
+    folder.put(plan.files)
+    answer = folder.start(plan.job.text().replace("end\n", f"{line}\nend\n"))
+    assert answer.status == 1
+    assert says in answer.stdout

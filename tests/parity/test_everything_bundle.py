@@ -69,8 +69,12 @@ def test_its_figures_follow_the_prompt_through_both_graphs(several):
     whole = "image_encoder+image_side+token_decoder+mask_head"
     assert figures[whole, "low_res_masks", "mask_iou"] > 0.999
     assert figures["mask_head", "low_res_masks", "prompt_sensitivity"] > 0.99
-    assert not (several.path / "swift").exists()
-    assert not (several.path / "kotlin").exists()
+
+
+def test_it_brings_the_source_that_runs_it_in_an_app(several):
+    everything = "core/src/main/kotlin/segmentanything/everything/Methods.kt"
+    assert (several.path / "kotlin" / everything).is_file()
+    assert "made for finding every object" in (several.path / "README.md").read_text()
 
 
 def test_refining_needs_the_ordinary_bundle(several):

@@ -52,7 +52,7 @@ def test_a_bundle_that_finds_objects_has_no_grid(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--device", "android"), "on the host alone"),
+        (("--delegate", "each"), "one delegate at a time"),
         (("--picture", "no.png"), "there is no picture no.png"),
         (("--points-per-side", "2"), "from 4 to 256"),
     ],

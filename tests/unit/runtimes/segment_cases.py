@@ -11,11 +11,14 @@ from PIL import Image
 
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.demo import network
+from runtimes.everything import everything
+from runtimes.everything.bundles import predictor_of
 from runtimes.pictures.reading import read_picture
 from runtimes.segmenters import Segmenter, open_segmenter
 from tests.conformance import fill
 from tests.unit.runtimes.segment_kit import compare
 from tests.unit.runtimes.segmenters.tiny_alone import build_detector, build_drawn
+from tests.unit.runtimes.segmenters.tiny_halves import build_halves
 from tests.unit.tiny_bundle import Recipe, build
 
 SAMPLE = Path(network.__file__).parent / "sample.png"
@@ -120,7 +123,41 @@ KINDS: dict[str, tuple[Build, Sequence[Asked]]] = {
     "channels last": (lambda folder: build(folder, Recipe(layout="NHWC")), SLOTS),
     "detections": (build_detector, (NOTHING, POINT, BOX)),
     "drawn": (build_drawn, (POINT, BOX)),
+    "halved decoder": (build_halves, (POINT, BOX, SEVERAL)),
 }
+LOOSE = ["--pred-iou-thresh", "0.84", "--stability-score-thresh", "0.03"]
+GRID = {"points_per_side": 5, "pred_iou_thresh": 0.84, "stability_score_thresh": 0.03}
+EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
+    "grid": (
+        lambda folder: build(folder, Recipe(batch=3)),
+        ["grid", "--points-per-side", "5", *LOOSE],
+        {"method": "grid", **GRID},
+    ),
+    "halved decoder": (
+        build_halves,
+        ["grid", "--points-per-side", "5", *LOOSE],
+        {"method": "grid", **GRID},
+    ),
+    "hierarchical": (
+        build_halves,
+        ["hierarchical", "--points-per-side", "8", *LOOSE],
+        {"method": "hierarchical", **GRID, "points_per_side": 8},
+    ),
+    "object-aware": (
+        build_halves,
+        ["object-aware", "--box", "20,10,80,50"],
+        {"method": "object_aware", "boxes": [(20, 10, 80, 50)]},
+    ),
+    "detector's boxes": (build, ["object-aware"], {"method": "object_aware"}),
+    "detector": (build_detector, ["detector"], {"method": "detector"}),
+}
+NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
+    (["--everything", "all"], "is one of grid, hierarchical, object-aware, detector"),
+    (["--everything", "grid", "--point", "5,5"], "leave out --point"),
+    (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
+    (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),
+    (["--everything", "detector"], "finds objects by itself, such as FastSAM's"),
+)
 
 
 def try_kind(built: Path, name: str, folder: Path) -> None:
@@ -138,3 +175,21 @@ def try_kind(built: Path, name: str, folder: Path) -> None:
         inside += np.count_nonzero(expected)
         compare(built, bundle, [folder / "scene.png", *words], expected)
     assert inside > 100
+
+
+def try_everything(built: Path, name: str, folder: Path) -> None:
+    """Find everything by a case of `EVERYTHING`: the twin's masks in its order."""
+    make, words, asked = EVERYTHING[name]
+    make(folder / "bundle")
+    bundle = open_bundle(folder / "bundle")
+    asked = dict(asked)
+    if words == ["object-aware"]:
+        build_detector(folder / "finder")
+        words = [*words, "--detector", str(folder / "finder")]
+        asked["detector"] = predictor_of(open_segmenter(open_bundle(folder / "finder")))
+    rgb = fill.picture(3, SIZE[1], SIZE[0])
+    Image.fromarray(rgb).save(folder / "scene.png")
+    found = everything(open_segmenter(bundle), rgb, **asked)
+    assert len(found) > 0
+    expected = np.stack([segment.mask for segment in found])
+    compare(built, bundle, [folder / "scene.png", "--everything", *words], expected)

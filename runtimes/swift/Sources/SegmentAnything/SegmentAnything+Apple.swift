@@ -35,6 +35,14 @@
         public func setImage(_ buffer: sending CVPixelBuffer) async throws {
             try await setImage(Picture(buffer))
         }
+
+        /// Finds everything in an image; see `everything(in:)` of a `Picture`.
+        public func everything(
+            in image: CGImage, method: EverythingMethod = .grid(),
+            progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
+        ) async throws -> Everything {
+            try await everything(in: try Picture(image), method: method, progress: progress)
+        }
     }
 #endif
 
@@ -56,5 +64,13 @@
     extension SegmentAnything {
         /// Takes an image as it is shown, turned by its orientation.
         public func setImage(_ image: UIImage) async throws { try await setImage { try Picture(image) } }
+
+        /// Finds everything in an image as it is shown, turned by its orientation.
+        public func everything(
+            in image: UIImage, method: EverythingMethod = .grid(),
+            progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
+        ) async throws -> Everything {
+            try await everything(in: try Picture(image), method: method, progress: progress)
+        }
     }
 #endif

@@ -14,7 +14,9 @@ extension Manifest {
             outputs["low_res_masks"] = [rule.batch, tokens, low, low]
             outputs["iou_predictions"] = [rule.batch, tokens]
             try require("image_encoder", takes: ["image"])
-            try require("mask_decoder", takes: ["point_coords", "point_labels"])
+            // A bundle for everything has the decoder in two graphs.
+            let isHalved = graphs.contains { $0.name == "token_decoder" }
+            try require(isHalved ? "token_decoder" : "mask_decoder", takes: ["point_coords", "point_labels"])
         case .drawn(let rule):
             inputs["prompt_masks"] = [1, 2, size, size]
             outputs["low_res_masks"] = [1, tokens, low, low]

@@ -20,9 +20,12 @@ struct Graphs: Sendable {
     /// In the order of the manifest.
     let loads: [Load]
     private let loaded: [String: any LoadedGraph]
+    private let ofImage, ofPrompt: [GraphFile]
 
     init(_ bundle: ModelBundle, _ engine: any Engine) async throws {
         manifest = bundle.manifest
+        ofImage = try manifest.graphs.inOrder(.image)
+        ofPrompt = try manifest.graphs.inOrder(.prompt)
         var loaded: [String: any LoadedGraph] = [:], loads: [Load] = []
         for graph in manifest.graphs {
             let start = ContinuousClock.now
@@ -47,7 +50,10 @@ struct Graphs: Sendable {
             inputs["resized_size"] = .floats(Tensor(shape: [1, 2], values: sides))
         }
         switch manifest.kind {
-        case .slots: return .encoded(try await run(graph, inputs), frame)
+        case .slots:
+            var made: [String: Value] = [:]
+            for graph in ofImage { made.merge(try await run(graph, inputs.merging(made) { $1 })) { $1 } }
+            return .encoded(made, frame)
         case .drawn: return .resized(image, frame)
         case .detections(let rule):
             let outputs = try await run(graph, inputs).mapValues { try $0.tensor() }
@@ -59,10 +65,10 @@ struct Graphs: Sendable {
         _ scene: Scene, _ prompts: Prompts, _ mask: Tensor?, multimask: Bool
     ) async throws -> [Mask] {
         switch (scene, manifest.kind) {
-        case (.encoded(let embedded, let frame), .slots(let rule)):
-            let inputs = try slots(prompts, rule, frame, mask)
-            let graph = try manifest.graph("mask_decoder")
-            return try await masks(graph, inputs.merging(embedded) { given, _ in given }, frame, multimask)
+        case (.encoded(let embedded, let frame), .slots):
+            let earlier = try mask.map { [try checked($0, manifest.mask.lowResSize)] }
+            let decoded = try await decode(embedded, frame, [prompts], earlier)[0]
+            return decoded.masks(frame, manifest.mask, multimask: multimask)
         case (.resized(let image, let frame), .drawn(let rule)):
             try refuse(mask)
             let drawn = Value.floats(try prompts.drawn(frame, rule))
@@ -84,24 +90,65 @@ struct Graphs: Sendable {
         }
     }
 
-    /// Makes the decoder's inputs. A static batch is always full: the set is repeated.
+    /// Runs the decoder once on as many prompt sets as its batch has, or fewer.
+    ///
+    /// - Parameters:
+    ///   - embedded: what the image's graphs gave.
+    ///   - earlier: logits to refine, of each set.
+    ///   - wanted: asked for each set's predicted IoUs, if these come before the masks; if none is wanted, no
+    ///     masks are made.
+    func decode(
+        _ embedded: [String: Value], _ frame: Frame, _ sets: [Prompts], _ earlier: [[Float]]?,
+        wanted: ([Float]) -> Bool = { _ in true }
+    ) async throws -> [Decoded] {
+        guard case .slots(let rule) = manifest.kind else {
+            throw SegmentAnythingError.bundle("this bundle has no prompt slots")
+        }
+        var given = try slots(sets, rule, frame, earlier).merging(embedded) { given, _ in given }
+        var ious: [[Float]]?
+        for graph in ofPrompt {
+            if let ious, !ious.contains(where: wanted) {
+                return ious.map { Decoded(logits: [], iou: $0, side: manifest.mask.lowResSize) }
+            }
+            given.merge(try await run(graph, given)) { $1 }
+            if ious == nil, let made = given["iou_predictions"] { ious = rows(try made.tensor(), sets.count) }
+        }
+        guard let logits = try given["low_res_masks"]?.tensor(), let ious else {
+            throw SegmentAnythingError.bundle("no graph gives low_res_masks")
+        }
+        return zip(rows(logits, sets.count), ious).map {
+            Decoded(logits: $0, iou: $1, side: manifest.mask.lowResSize)
+        }
+    }
+
+    /// The first rows of a batch; those beyond the sets repeat.
+    private func rows(_ tensor: Tensor, _ count: Int) -> [[Float]] {
+        if tensor.shape[0] == 1 { return [tensor.values] }
+        let length = tensor.values.count / tensor.shape[0]
+        return (0..<count).map { Array(tensor.values[($0 * length)..<(($0 + 1) * length)]) }
+    }
+
+    /// Makes the decoder's inputs. A static batch is always full: the last set is repeated.
     private func slots(
-        _ prompts: Prompts, _ rule: PromptRule, _ frame: Frame, _ mask: Tensor?
+        _ sets: [Prompts], _ rule: PromptRule, _ frame: Frame, _ earlier: [[Float]]?
     ) throws -> [String: Value] {
-        let (coords, labels) = try prompts.packed(frame, rule)
+        let packed = try sets.map { try $0.packed(frame, rule) }
         let side = manifest.mask.lowResSize, batch = rule.batch
-        func repeated(_ values: [Float]) -> [Float] { Array(repeatElement(values, count: batch).joined()) }
+        func batched(_ rows: [[Float]]) -> [Float] {
+            if batch == 1 { return rows[0] }
+            return Array((0..<batch).map { rows[min($0, rows.count - 1)] }.joined())
+        }
         var inputs: [String: Value] = [
             "point_coords": .floats(
-                Tensor(shape: [batch, rule.slots, 2], values: repeated(coords))),
-            "point_labels": .floats(Tensor(shape: [batch, rule.slots], values: repeated(labels))),
+                Tensor(shape: [batch, rule.slots, 2], values: batched(packed.map(\.coords)))),
+            "point_labels": .floats(Tensor(shape: [batch, rule.slots], values: batched(packed.map(\.labels)))),
         ]
-        if try manifest.graph("mask_decoder").takes("mask_input") {
+        if ofPrompt.contains(where: { $0.takes("mask_input") }) {
             let shape = [batch, 1, side, side]
-            let logits = try mask.map { Tensor(shape: shape, values: repeated(try checked($0, side))) }
+            let logits = earlier.map { Tensor(shape: shape, values: batched($0)) }
             inputs["mask_input"] = .floats(logits ?? Tensor(shape: shape, filledWith: 0))
-            inputs["has_mask_input"] = .floats(Tensor(shape: [batch], filledWith: mask == nil ? 0 : 1))
-        } else if mask != nil {
+            inputs["has_mask_input"] = .floats(Tensor(shape: [batch], filledWith: earlier == nil ? 0 : 1))
+        } else if earlier != nil {
             throw SegmentAnythingError.prompt(
                 "\(printable(manifest.variant)) takes no earlier mask: leave out the mask input")
         }

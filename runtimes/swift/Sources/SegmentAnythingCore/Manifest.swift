@@ -59,6 +59,25 @@ public struct GraphFile: Sendable {
     public func takes(_ name: String) -> Bool { inputs.contains { $0.name == name } }
 }
 
+extension [GraphFile] {
+    /// Those that run as often as `runs` says, each after the ones that feed it.
+    func inOrder(_ runs: GraphFile.Runs) throws -> [GraphFile] {
+        var waiting = filter { $0.runs == runs }, ordered: [GraphFile] = []
+        while !waiting.isEmpty {
+            let next = waiting.firstIndex { graph in
+                !waiting.contains { other in
+                    other.name != graph.name && other.outputs.contains { graph.takes($0.name) }
+                }
+            }
+            guard let next else {
+                throw SegmentAnythingError.bundle("the graphs feed each other in a ring; export the bundle again")
+            }
+            ordered.append(waiting.remove(at: next))
+        }
+        return ordered
+    }
+}
+
 /// How a bundle is prompted: in a decoder's slots, not at all, or with pictures.
 public enum Kind: Sendable {
     case slots(PromptRule), detections(DetectionRule), drawn(DrawnPrompts)

@@ -2,12 +2,14 @@ import Foundation
 
 /// The decoder's outputs for one prompt set.
 struct Decoded: Sendable {
-    /// (M, h, w) logits of all mask tokens.
+    /// (M, h, w) logits of all mask tokens; empty if the masks were not made.
     let logits: [Float]
     /// (M) `iou_predictions`.
     let iou: [Float]
     /// Side of a mask of logits.
     let side: Int
+
+    var hasMasks: Bool { !logits.isEmpty }
 
     func logits(_ token: Int) -> ArraySlice<Float> {
         logits[(token * side * side)..<((token + 1) * side * side)]

@@ -47,6 +47,17 @@ public struct Picture: Sendable {
         return Picture(unchecked: bytes, width: width, height: height)
     }
 
+    /// The pixels of a crop.
+    func part(_ crop: Crop) -> Picture {
+        if crop.size == Size(width: width, height: height) { return self }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(crop.size.width * crop.size.height * 3)
+        for row in crop.y0..<crop.y1 {
+            bytes += rgb[((row * width + crop.x0) * 3)..<((row * width + crop.x1) * 3)]
+        }
+        return Picture(unchecked: bytes, width: crop.size.width, height: crop.size.height)
+    }
+
     private init(unchecked rgb: [UInt8], width: Int, height: Int) {
         self.width = width
         self.height = height

@@ -100,6 +100,32 @@ public final class SegmentAnything: @unchecked Sendable {
         }
     }
 
+    /// Finds everything in a picture: many calls of the decoder, seconds on a phone, and a run of the encoder for the
+    /// picture and each crop. The image that was set stays, and clicks on it are answered in between.
+    ///
+    /// One mask at a time is at the picture's size; what waits to be chosen takes 64 MB at most, beyond that a
+    /// temporary file.
+    ///
+    /// - Parameters:
+    ///   - method: with its options.
+    ///   - progress: called after each call of the decoder, not on the main thread.
+    /// - Throws: `SegmentAnythingError.request` if the bundle cannot be asked this way, or an option cannot be;
+    ///   `CancellationError` at the next call after its task was cancelled.
+    public func everything(
+        in picture: Picture, method: EverythingMethod = .grid(),
+        progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
+    ) async throws -> Everything {
+        try await findEverything(try BundlePredictor(self), picture, method, progress)
+    }
+
+    /// Runs something on the loaded graphs, when nobody else does.
+    func withGraphs<T>(_ work: (Graphs) async throws -> T) async throws -> T {
+        try await line.pass {
+            try Task.checkCancellation()
+            return try await work(try await loaded())
+        }
+    }
+
     /// Size of the image that was set, nil before.
     public var imageSize: Size? { state.withLock { scene?.frame.original } }
 

@@ -5,6 +5,8 @@ let usage = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
+           sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
+                       [--stability-score-thresh X] [--detector BUNDLE] [--mask OUT.png] ...
            sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle, on a Mac also with one of Core ML or Core AI.
@@ -12,6 +14,8 @@ let usage = """
     --multimask, masks are OUT_0.png, OUT_1.png, ...
     --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
+    --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
+    --detector finds, a FastSAM bundle), or detector (of a FastSAM bundle itself).
     """
 
 /// What the command was asked for.
@@ -26,6 +30,7 @@ struct Arguments {
     var threads = 2
     var times = 0
     var verify = false
+    var everything: EverythingArguments?
 
     /// Parses words. Throws `SegmentAnythingError.request`, which names the wrong one.
     init(_ words: [String]) throws {
@@ -41,6 +46,11 @@ struct Arguments {
             case "--box": try addBox(value(word))
             case "--multimask": multimask = true
             case "--verify": verify = true
+            case "--everything": try change { $0.method = try value(word) }
+            case "--points-per-side": try change { $0.pointsPerSide = Int(try value(word)) ?? 0 }
+            case "--pred-iou-thresh": try change { $0.predIouThresh = try one(value(word)) }
+            case "--stability-score-thresh": try change { $0.stabilityScoreThresh = try one(value(word)) }
+            case "--detector": try change { $0.detector = URL(fileURLWithPath: try value(word)) }
             case "--mask-input": maskInput = URL(fileURLWithPath: try value(word))
             case "--mask": mask = URL(fileURLWithPath: try value(word))
             case "--onnxruntime": library = try value(word)
@@ -56,10 +66,17 @@ struct Arguments {
             default: places.append(word)
             }
         }
+        try everything?.check(prompts)
         guard places.count == (verify ? 1 : 2) else {
             throw wrong(verify ? "give a BUNDLE alone to verify" : "give a BUNDLE and a PICTURE")
         }
         (bundle, picture) = (URL(fileURLWithPath: places[0]), URL(fileURLWithPath: places.last ?? ""))
+    }
+
+    private mutating func change(_ edit: (inout EverythingArguments) throws -> Void) rethrows {
+        var own = everything ?? EverythingArguments()
+        try edit(&own)
+        everything = own
     }
 
     private mutating func addPoint(_ text: String) throws {
@@ -87,7 +104,13 @@ private func split(_ text: String) throws -> [Double] {
     }
 }
 
-private func wrong(_ text: String) -> SegmentAnythingError { .request("\(text); see sam-segment --help") }
+private func one(_ text: String) throws -> Double {
+    let numbers = try split(text)
+    guard numbers.count == 1 else { throw wrong("\(text) is not one number") }
+    return numbers[0]
+}
+
+func wrong(_ text: String) -> SegmentAnythingError { .request("\(text); see sam-segment --help") }
 
 /// Reads an array that numpy saved, (h, w) or (1, h, w): one mask of `sam-run --save-logits`.
 func readLogits(_ url: URL) throws -> Tensor {

@@ -25,16 +25,11 @@ struct SamSegment {
     private static func segment(_ asked: Arguments) async throws {
         let sam = try opened(asked)
         if asked.verify { return try await verify(sam) }
+        if let how = asked.everything { return try await segmentEverything(sam, asked, how) }
         let earlier = try asked.maskInput.map(readLogits)
         try await sam.setImage(try readPicture(asked.picture))
         let masks = try await sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
-        for (at, mask) in masks.enumerated() {
-            print("mask \(at): \(String(format: "%.3f", mask.score)), \(mask.area) pixels")
-            guard let url = asked.mask else { continue }
-            let file = masks.count == 1 ? url : numbered(url, at)
-            try writeMask(mask, to: file)
-            print(file.path)
-        }
+        for (at, mask) in masks.enumerated() { try show(mask, at, of: masks.count, asked.mask) }
         if asked.times > 0 { try await time(sam, asked, earlier) }
     }
 
@@ -69,9 +64,19 @@ struct SamSegment {
         return String(format: "%.2f", Double(seconds) * 1e3 + Double(atto) * 1e-15)
     }
 
-    private static func numbered(_ url: URL, _ at: Int) -> URL {
-        let stem = url.deletingPathExtension()
-        return stem.deletingLastPathComponent()
-            .appendingPathComponent("\(stem.lastPathComponent)_\(at).\(url.pathExtension)")
-    }
+}
+
+/// Prints a mask, and writes it into a file of its own if one was asked for.
+func show(_ mask: Mask, _ at: Int, of count: Int, _ url: URL?) throws {
+    print("mask \(at): \(String(format: "%.3f", mask.score)), \(mask.area) pixels")
+    guard let url else { return }
+    let file = count == 1 ? url : numbered(url, at)
+    try writeMask(mask, to: file)
+    print(file.path)
+}
+
+private func numbered(_ url: URL, _ at: Int) -> URL {
+    let stem = url.deletingPathExtension()
+    return stem.deletingLastPathComponent()
+        .appendingPathComponent("\(stem.lastPathComponent)_\(at).\(url.pathExtension)")
 }

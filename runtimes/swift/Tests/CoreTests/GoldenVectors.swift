@@ -32,7 +32,10 @@ struct Case: Sendable, CustomTestStringConvertible {
 
     /// Reads an array: its shape and numbers; bits are 0 and 1.
     func array(_ name: String, in given: Fields? = nil) throws -> Tensor {
-        let place = try (given ?? fields).object(name)
+        try stored((given ?? fields).object(name))
+    }
+
+    func stored(_ place: Fields) throws -> Tensor {
         let shape = try place.wholes("shape", 0...65_535)
         let count = shape.reduce(1, *), offset = try place.whole("offset", 0...1 << 30)
         let bytes = content[offset...]
@@ -83,7 +86,7 @@ struct Case: Sendable, CustomTestStringConvertible {
     }
 }
 
-private func coordinate(_ json: JSON) -> Double {
+func coordinate(_ json: JSON) -> Double {
     switch json {
     case .number(let number): number
     case .text("inf"): .infinity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -36,11 +37,13 @@ WRONG = (
 
 def test_the_readme_shows_what_is_checked_here() -> None:
     readme = (PACKAGE.parents[1] / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition("```kotlin\n")[2].partition("```")[0]
-    body = (HERE / "App.kt").read_text().partition("List<Bitmap> {\n")[2].partition("\n    }\n")[0]
-    app = textwrap.dedent(body)
-    assert shown
-    assert shown in app
+    shown = re.findall(r"```kotlin\n(.*?)```", readme, re.DOTALL)
+    bodies = re.findall(r"\{\n(.*?)\n    \}\n", (HERE / "App.kt").read_text(), re.DOTALL)
+    app = "\n".join(
+        textwrap.dedent(body.partition("List<Bitmap> {\n")[2] or body) for body in bodies
+    )
+    assert len(shown) == 2
+    assert [each for each in shown if each not in app] == []
 
 
 def test_what_an_app_writes_is_right(built, tmp_path) -> None:

@@ -6,9 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.runtimes.segment_cases import KINDS, try_kind
+from tests.unit.runtimes.segment_cases import (
+    EVERYTHING,
+    KINDS,
+    NOTHING_TO_DO,
+    SAMPLE,
+    try_everything,
+    try_kind,
+)
+from tests.unit.runtimes.segment_kit import expect_refusal
+from tests.unit.tiny_bundle import build
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_masks(built: Path, name: str, tmp_path: Path) -> None:
     try_kind(built, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_everything(built: Path, name: str, tmp_path: Path) -> None:
+    try_everything(built, name, tmp_path)
+
+
+@pytest.mark.parametrize(("words", "says"), NOTHING_TO_DO)
+def test_everything_refused(built: Path, words: list[str], says: str, tmp_path: Path) -> None:
+    build(tmp_path / "bundle")
+    expect_refusal(built, tmp_path / "bundle", [SAMPLE, *words], says)

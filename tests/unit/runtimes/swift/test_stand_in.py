@@ -32,7 +32,7 @@ def test_the_readme_shows_what_is_checked_here() -> None:
     bodies = re.findall(r"\{\n(.*?)\n\}", (HERE / "App.swift").read_text(), re.DOTALL)
     app = "\n".join(map(textwrap.dedent, bodies))
     shown = re.findall(r"```swift\n(.*?)```", readme, re.DOTALL)
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert [each for each in shown if each not in app] == []
 
 
@@ -129,13 +129,12 @@ def test_the_command_opens_a_macs_own_bundles(standin, tmp_path) -> None:
     )
     assert standin.check([tmp_path / "Onnx.swift"], module="SegmentAnythingOnnx") == ""
     files = {path.stem: path for path in sources("sam-segment")}
-    assert standin.check([files["Opening"], files["Arguments"]]) == ""
+    arguments = [files["Arguments"], files["EverythingArguments"]]
+    assert standin.check([files["Opening"], *arguments]) == ""
     changed = tmp_path / "Opening.swift"
     text = files["Opening"].read_text()
-    changed.write_text(
-        text.replace("SegmentAnything(bundle: asked.bundle)", "SegmentAnything(asked)")
-    )
-    assert "no exact matches" in standin.check([changed, files["Arguments"]])
+    changed.write_text(text.replace("SegmentAnything(bundle: bundle)", "SegmentAnything(asked)"))
+    assert "no exact matches" in standin.check([changed, *arguments])
 
 
 def test_a_wrong_call_of_an_app_is_caught(standin, tmp_path) -> None:

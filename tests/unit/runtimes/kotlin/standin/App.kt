@@ -3,11 +3,13 @@ package app
 import android.content.Context
 import android.graphics.Bitmap
 import com.google.ai.edge.litert.Accelerator
+import segmentanything.EverythingMethod
 import segmentanything.Point
 import segmentanything.SegmentAnything
 import segmentanything.android.LiteRtEngine
 import segmentanything.android.bitmap
 import segmentanything.android.bundleFromAssets
+import segmentanything.android.everything
 import segmentanything.android.setImage
 
 class App(private val context: Context) {
@@ -20,5 +22,14 @@ class App(private val context: Context) {
         val refined = sam.predict(listOf(tap), listOf(1), mask = masks[0].lowResMasks)
         sam.close()
         return if (outline.isEmpty()) emptyList() else listOf(masks[0].bitmap(), refined[0].bitmap())
+    }
+
+    suspend fun everything(sam: SegmentAnything, photo: Bitmap): List<Bitmap> {
+        val found = sam.everything(photo, EverythingMethod.grid(pointsPerSide = 16)) { progress ->
+            println("${progress.done} of ${progress.planned}")               // not on the main thread
+        }
+        val masks = found.segments.map { it.mask.bitmap() }                  // also area, bbox, predictedIou, cocoCounts
+        val labels = found.labels()                                          // one number a pixel, small masks on large
+        return if (labels.isEmpty()) emptyList() else masks
     }
 }

@@ -24,6 +24,20 @@ func check(coreML: URL, coreAI: URL) async throws -> SegmentAnything {
     return sam
 }
 
+func everything(_ sam: SegmentAnything, in photo: UIImage) async throws -> [CGImage?] {
+    let found = try await sam.everything(in: photo, method: .grid(pointsPerSide: 16)) { progress in
+        print(progress.done, "of", progress.planned)                     // not on the main thread
+    }
+    let masks = found.segments.map { $0.mask.cgImage() }                 // also .area, .bbox, .predictedIou, .cocoCounts
+    let labels = found.labels()                                          // one number a pixel, small masks on large
+    return labels.isEmpty ? [] : masks
+}
+
+func boxes(_ sam: SegmentAnything, in image: CGImage, of fastSam: SegmentAnything) async throws -> Int {
+    let found = try await sam.everything(in: image, method: .objectAware(detector: fastSam))
+    return try await found.segments.count + sam.everything(in: image).segments.count
+}
+
 func frames(_ sam: SegmentAnything, _ cgImage: CGImage, _ buffer: sending CVPixelBuffer) async throws -> Mask {
     try await sam.setImage(cgImage)
     try await sam.setImage(buffer)

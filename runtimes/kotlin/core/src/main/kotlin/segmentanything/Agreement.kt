@@ -18,7 +18,9 @@ internal fun Manifest.checkAgreement() {
             outputs["low_res_masks"] = listOf(batch, tokens, low, low)
             outputs["iou_predictions"] = listOf(batch, tokens)
             require("image_encoder", "image")
-            require("mask_decoder", "point_coords", "point_labels")
+            // A bundle for everything has the decoder in two graphs.
+            val halved = graphs.any { it.name == "token_decoder" }
+            require(if (halved) "token_decoder" else "mask_decoder", "point_coords", "point_labels")
         }
         is Kind.Drawn -> {
             inputs["prompt_masks"] = listOf(1, 2, size, size)

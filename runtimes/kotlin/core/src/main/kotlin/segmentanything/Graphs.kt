@@ -22,6 +22,9 @@ internal fun Map<String, Value>.closeAll() = values.forEach(Value::close)
 internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
     private val manifest = bundle.manifest
     private val loaded = mutableMapOf<String, LoadedGraph>()
+    private val ofImage = manifest.graphs.inOrder(GraphFile.Runs.IMAGE)
+    private val ofPrompt = manifest.graphs.inOrder(GraphFile.Runs.PROMPT)
+    private val noMask = zeros(manifest.mask.lowResSize)
 
     init {
         try {
@@ -50,7 +53,7 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
             inputs["resized_size"] = Value.Floats(Tensor(listOf(1, 2), sides))
         }
         return when (val kind = manifest.kind) {
-            is Kind.Slots -> Scene.Encoded(run(graph, inputs), frame)
+            is Kind.Slots -> Scene.Encoded(chain(ofImage, inputs), frame)
             is Kind.Drawn -> Scene.Resized(image, frame)
             is Kind.Detections -> {
                 val outputs = canonical(tensors(run(graph, inputs)), graph)
@@ -63,8 +66,8 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
         val frame = scene.frame
         return when (scene) {
             is Scene.Encoded -> {
-                val inputs = slots(prompts, (manifest.kind as Kind.Slots).rule, frame, mask)
-                masks(manifest.graph("mask_decoder"), inputs + scene.outputs, frame, multimask)
+                val earlier = mask?.let { listOf(checked(it, manifest.mask.lowResSize)) }
+                decode(scene, listOf(prompts), earlier)[0].masks(frame, manifest.mask, multimask)
             }
             is Scene.Resized -> {
                 refuse(mask)
@@ -88,28 +91,77 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
         }
     }
 
-    /** Makes the decoder's inputs. A static batch is always full: the set is repeated. */
-    private fun slots(prompts: Prompts, rule: PromptRule, frame: Frame, mask: Tensor?): Map<String, Value> {
-        val (coords, labels) = prompts.packed(frame, rule)
+    /**
+     * Runs the decoder once on as many prompt sets as its batch has, or fewer. [earlier] are logits to refine, of
+     * each set. If the predicted IoUs come before the masks, and no set's are [wanted], no masks are made.
+     */
+    fun decode(
+        scene: Scene.Encoded, sets: List<Prompts>, earlier: List<FloatArray>?,
+        wanted: (FloatArray) -> Boolean = { true },
+    ): List<Decoded> {
+        val rule = (manifest.kind as Kind.Slots).rule
+        val made = mutableMapOf<String, Value>()
+        try {
+            val given = slots(sets, rule, scene.frame, earlier) + scene.outputs
+            var ious: List<FloatArray>? = null
+            for (graph in ofPrompt) {
+                ious = ious ?: made["iou_predictions"]?.let { rows(it.tensor(), sets.size) }
+                if (ious != null && ious.none(wanted)) return ious.map { Decoded(FloatArray(0), it, 0) }
+                made += run(graph, given + made)
+            }
+            return decoded(made, sets.size)
+        } finally {
+            made.closeAll()
+        }
+    }
+
+    private fun decoded(made: Map<String, Value>, sets: Int): List<Decoded> {
+        val logits = made["low_res_masks"]
+        val iou = made["iou_predictions"]
+        if (logits == null || iou == null) throw SegmentAnythingError.Bundle("no graph gives low_res_masks")
+        val ious = rows(iou.tensor(), sets)
+        return rows(logits.tensor(), sets).mapIndexed { at, row -> Decoded(row, ious[at], manifest.mask.lowResSize) }
+    }
+
+    /** The first rows of a batch; those beyond the sets repeat. */
+    private fun rows(tensor: Tensor, count: Int): List<FloatArray> {
+        val length = tensor.values.size / tensor.shape[0]
+        if (tensor.shape[0] == 1) return listOf(tensor.values)
+        return List(count) { tensor.values.copyOfRange(it * length, (it + 1) * length) }
+    }
+
+    /** Makes the decoder's inputs. A static batch is always full: the last set is repeated. */
+    private fun slots(
+        sets: List<Prompts>, rule: PromptRule, frame: Frame, earlier: List<FloatArray>?,
+    ): Map<String, Value> {
+        val packed = sets.map { it.packed(frame, rule) }
         val side = manifest.mask.lowResSize
         val batch = rule.batch
-        fun repeated(values: FloatArray, vararg shape: Int): Value {
-            val full = FloatArray(values.size * batch) { values[it % values.size] }
+        fun batched(rows: List<FloatArray>, vararg shape: Int): Value {
+            val length = rows[0].size
+            val full = FloatArray(length * batch)
+            for (at in 0 until batch) rows[minOf(at, rows.size - 1)].copyInto(full, at * length)
             return Value.Floats(Tensor(listOf(batch) + shape.toList(), full))
         }
         val inputs = mutableMapOf(
-            "point_coords" to repeated(coords, rule.slots, 2), "point_labels" to repeated(labels, rule.slots),
+            "point_coords" to batched(packed.map { it.first }, rule.slots, 2),
+            "point_labels" to batched(packed.map { it.second }, rule.slots),
         )
-        if (manifest.graph("mask_decoder").takes("mask_input")) {
-            val logits = mask?.let { checked(it, side) } ?: FloatArray(side * side)
-            inputs["mask_input"] = repeated(logits, 1, side, side)
-            inputs["has_mask_input"] = repeated(floatArrayOf(if (mask == null) 0f else 1f))
-        } else if (mask != null) {
+        if (ofPrompt.none { it.takes("mask_input") }) {
+            if (earlier == null) return inputs
             throw SegmentAnythingError.Prompt(
                 "${printable(manifest.variant)} takes no earlier mask: leave out the mask input"
             )
         }
+        inputs["mask_input"] = earlier?.let { batched(it, 1, side, side) } ?: noMask
+        inputs["has_mask_input"] = batched(listOf(floatArrayOf(if (earlier == null) 0f else 1f)))
         return inputs
+    }
+
+    private fun zeros(side: Int): Value {
+        val batch = (manifest.kind as? Kind.Slots)?.rule?.batch ?: 1
+        val count = if (ofPrompt.any { it.takes("mask_input") }) side else 1
+        return Value.Floats(Tensor(listOf(batch, 1, count, count), FloatArray(batch * count * count)))
     }
 
     private fun checked(mask: Tensor, side: Int): FloatArray {
@@ -137,6 +189,18 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
         // Of the batch, which is the same set over and over, the first.
         return Decoded(logits.values, iou.values, manifest.mask.lowResSize)
             .masks(frame, manifest.mask, multimask)
+    }
+
+    /** Runs graphs one after the other; returns the outputs of all. */
+    private fun chain(graphs: List<GraphFile>, inputs: Map<String, Value>): Map<String, Value> {
+        val made = mutableMapOf<String, Value>()
+        try {
+            for (graph in graphs) made += run(graph, inputs + made)
+        } catch (fault: Exception) {
+            made.closeAll()
+            throw fault
+        }
+        return made
     }
 
     private fun run(graph: GraphFile, inputs: Map<String, Value>): Map<String, Value> {

@@ -50,6 +50,15 @@ class GraphFile internal constructor(fields: Fields) {
     /** The TFLite signature to call, else empty. */
     val signature: String
 
+    /** How often it runs: once an image, or once a prompt on it. */
+    val runs: Runs
+
+    enum class Runs(override val word: String) : Word {
+        IMAGE("image"),
+        PROMPT("prompt"),
+        FRAME("frame"),
+    }
+
     init {
         fields.only("spec", "file", "bytes", "signature", "multiply_accumulates")
         val spec = fields.obj("spec")
@@ -57,12 +66,27 @@ class GraphFile internal constructor(fields: Fields) {
         name = spec.text("name")
         inputs = spec.objects("inputs").map(::TensorSpec)
         outputs = spec.objects("outputs").map(::TensorSpec)
+        runs = spec.word("runs", Runs.entries)
         file = safePath(fields.text("file"))
         signature = if (fields.has("signature")) fields.text("signature") else ""
     }
 
     /** Whether the graph takes an input of that name. */
     fun takes(name: String): Boolean = inputs.any { it.name == name }
+}
+
+/** Those that run as often as [runs] says, each after the ones that feed it. */
+internal fun List<GraphFile>.inOrder(runs: GraphFile.Runs): List<GraphFile> {
+    val waiting = filter { it.runs == runs }.toMutableList()
+    val ordered = mutableListOf<GraphFile>()
+    while (waiting.isNotEmpty()) {
+        val next = waiting.firstOrNull { graph ->
+            waiting.none { other -> other !== graph && other.outputs.any { graph.takes(it.name) } }
+        } ?: throw SegmentAnythingError.Bundle("the graphs feed each other in a ring; export the bundle again")
+        waiting -= next
+        ordered += next
+    }
+    return ordered
 }
 
 /** How a bundle is prompted: in a decoder's slots, not at all, or with pictures. */

@@ -2,8 +2,11 @@ package segmentanything
 
 import kotlin.math.tanh
 
-/** The decoder's outputs for one prompt set: [logits] (M, h, w) of all mask tokens, [iou] (M), h = w = [side]. */
-internal class Decoded(private val logits: FloatArray, private val iou: FloatArray, private val side: Int) {
+/**
+ * The decoder's outputs for one prompt set: [logits] (M, h, w) of all mask tokens, [iou] (M), h = w = [side].
+ * The logits are empty if the masks were not made.
+ */
+internal class Decoded(private val logits: FloatArray, val iou: FloatArray, private val side: Int) {
     private val plane = side * side
 
     private fun count(token: Int, edge: Float): Int {
@@ -21,11 +24,15 @@ internal class Decoded(private val logits: FloatArray, private val iou: FloatArr
     }
 
     /** Chooses the mask tokens for a caller, as the variant's own code does. */
-    private fun tokens(rule: MaskRule, multimask: Boolean): List<Int> {
+    fun tokens(rule: MaskRule, multimask: Boolean): List<Int> {
         if (multimask) return rule.multi
         if (rule.single >= 0 && isStable(rule.single, rule)) return listOf(rule.single)
         return listOf(rule.multi.maxBy { score(it, rule) })
     }
+
+    /** The network's logits of one mask, as they are; null if it was not made. */
+    fun logitsOf(token: Int): FloatArray? =
+        if (logits.isEmpty()) null else logits.copyOfRange(token * plane, (token + 1) * plane)
 
     private fun isStable(token: Int, rule: MaskRule): Boolean {
         val stability = rule.stability ?: return true

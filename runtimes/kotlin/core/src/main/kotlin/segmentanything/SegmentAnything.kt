@@ -107,6 +107,34 @@ class SegmentAnything(
         }
     }
 
+    /**
+     * Finds everything in a picture: many calls of the decoder, seconds on a phone, and a run of the encoder for
+     * the picture and each crop. The image that was set stays, and clicks on it are answered in between.
+     *
+     * [progress] is called after each call of the decoder, not on the caller's thread. Its coroutine's
+     * cancellation ends it at the next call. One mask at a time is at the picture's size; what waits to be chosen
+     * takes 64 MB at most, beyond that a temporary file.
+     *
+     * Throws [SegmentAnythingError.Request] if the bundle cannot be asked this way; [CancellationException].
+     */
+    suspend fun everything(
+        picture: Picture,
+        method: EverythingMethod = EverythingMethod.grid(),
+        progress: (EverythingProgress) -> Unit = {},
+    ): Everything = everything({ picture }, method, progress)
+
+    /** Does as the other `everything`, for a picture that is decoded off the caller's thread. */
+    suspend fun everything(
+        decode: () -> Picture,
+        method: EverythingMethod = EverythingMethod.grid(),
+        progress: (EverythingProgress) -> Unit = {},
+    ): Everything = withContext(dispatcher) {
+        BundlePredictor(this@SegmentAnything).use { findEverything(it, decode(), method, progress) }
+    }
+
+    /** Runs something on the loaded graphs, when nobody else does. */
+    internal suspend fun <T> withGraphs(work: (Graphs) -> T): T = alone { work(loaded()) }
+
     /** Size of the image that was set, null before. */
     val imageSize: Size? get() = synchronized(changed) { image }?.size
 

@@ -83,7 +83,7 @@ internal class Taps private constructor(count: Int, each: (row: Int, tap: TakeTa
 internal val IntRange.size: Int get() = maxOf(0, last - first + 1)
 
 /** Upscales logits, and compares them with a threshold. */
-internal class Upscaling(private val rows: Taps, private val columns: Taps) {
+internal class Upscaling(val rows: Taps, val columns: Taps) {
     /**
      * Makes the rectangle [y] x [x] of a mask, a byte of 0 or 1 a pixel, of logits in lines of [line] from
      * [from] on, [lines] of them.

@@ -11,8 +11,9 @@ import kotlinx.serialization.json.doubleOrNull
 /** One case of `runtimes/golden_vectors/cases`, whose README says what it holds. */
 internal class Case(val name: String, val fields: Fields, private val content: ByteBuffer) {
     /** Reads an array: its shape and numbers; bits are 0 and 1. */
-    fun array(name: String, given: Fields = fields): Tensor {
-        val place = given.obj(name)
+    fun array(name: String, given: Fields = fields): Tensor = stored(given.obj(name))
+
+    fun stored(place: Fields): Tensor {
         val shape = place.wholes("shape", 0..65_535)
         val offset = place.whole("offset", 0..(1 shl 30))
         val values = FloatArray(shape.fold(1, Int::times))

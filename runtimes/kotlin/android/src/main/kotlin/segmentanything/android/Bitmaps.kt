@@ -2,6 +2,9 @@ package segmentanything.android
 
 import android.graphics.Bitmap
 import android.graphics.Color
+import segmentanything.Everything
+import segmentanything.EverythingMethod
+import segmentanything.EverythingProgress
 import segmentanything.Mask
 import segmentanything.Picture
 import segmentanything.SegmentAnything
@@ -18,6 +21,14 @@ private const val ROWS = 64
  */
 suspend fun SegmentAnything.setImage(bitmap: Bitmap, orientation: Int = 1) =
     setImage { bitmap.picture().upright(orientation) }
+
+/** Finds everything in a bitmap at its full size; see `everything` of a [Picture]. [orientation] as above. */
+suspend fun SegmentAnything.everything(
+    bitmap: Bitmap,
+    method: EverythingMethod = EverythingMethod.grid(),
+    orientation: Int = 1,
+    progress: (EverythingProgress) -> Unit = {},
+): Everything = everything({ bitmap.picture().upright(orientation) }, method, progress)
 
 /**
  * Copies a bitmap's pixels as sRGB of 8 bits. It is not resized here: Android resamples otherwise than the

@@ -15,10 +15,14 @@ internal val USAGE = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
+           sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
+                       [--stability-score-thresh X] [--detector BUNDLE] [--mask OUT.png] ...
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
     --times repeats both steps and prints their median times: of this computer, not of a phone.
+    --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
+    --detector finds, a FastSAM bundle), or detector (of a FastSAM bundle itself).
 """.trimIndent()
 
 /** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
@@ -39,6 +43,8 @@ internal class Arguments(words: List<String>) {
         private set
     var times = 0
         private set
+    var everything: EverythingArguments? = null
+        private set
 
     init {
         val places = mutableListOf<String>()
@@ -48,6 +54,7 @@ internal class Arguments(words: List<String>) {
             if (word.startsWith("--")) take(word, waiting) else places += word
         }
         if (places.size != 2) throw wrong("give a BUNDLE and a PICTURE")
+        everything?.check(prompts)
         bundle = File(places[0])
         picture = File(places[1])
     }
@@ -62,11 +69,20 @@ internal class Arguments(words: List<String>) {
             "--mask" -> mask = File(value())
             "--onnxruntime" -> library = value()
             "--threads" -> threads = value().toIntOrNull() ?: throw wrong("--threads takes a number")
+            "--everything" -> everything = asked().copy(method = value())
+            "--points-per-side" -> everything = asked().copy(pointsPerSide = value().toIntOrNull() ?: 0)
+            "--pred-iou-thresh" -> everything = asked().copy(predIouThresh = one(value()))
+            "--stability-score-thresh" -> everything = asked().copy(stabilityScoreThresh = one(value()))
+            "--detector" -> everything = asked().copy(detector = File(value()))
             "--times" -> times = value().toIntOrNull()?.takeIf { it in 1..10_000 }
                 ?: throw wrong("--times takes a number from 1 to 10000")
             else -> throw wrong("there is no option $option")
         }
     }
+
+    private fun asked() = everything ?: EverythingArguments()
+
+    private fun one(text: String) = split(text).singleOrNull() ?: throw wrong("$text is not one number")
 
     private fun addPoint(text: String) {
         val numbers = split(text)
@@ -91,7 +107,7 @@ private fun split(text: String): List<Double> = text.split(",").map { part ->
     part.toDoubleOrNull()?.takeIf { it.isFinite() } ?: throw wrong("$text is not numbers")
 }
 
-private fun wrong(text: String) =
+internal fun wrong(text: String) =
     SegmentAnythingError.Request("${printable(text, 1000)}; see sam-segment --help")
 
 /** How an array that numpy saved begins; its version is 1. */

@@ -6,6 +6,7 @@ import java.lang.management.ManagementFactory
 import java.util.Locale
 import kotlin.system.exitProcess
 import kotlinx.coroutines.runBlocking
+import segmentanything.Mask
 import segmentanything.SegmentAnything
 import segmentanything.SegmentAnythingError
 import segmentanything.Tensor
@@ -24,17 +25,20 @@ fun main(words: Array<String>) {
 private suspend fun segment(asked: Arguments) {
     val engine = OnnxRuntimeEngine(asked.library, asked.threads)
     val earlier = asked.maskInput?.let(::readLogits)
+    asked.everything?.let { return segmentEverything(asked, it, engine) }
     SegmentAnything(asked.bundle, engine).use { sam ->
         sam.setImage(readPicture(asked.picture))
         val masks = sam.predict(asked.prompts, earlier, asked.multimask)
-        for ((at, mask) in masks.withIndex()) {
-            println("mask $at: ${"%.3f".format(Locale.ROOT, mask.score)}, ${mask.area} pixels")
-            val file = asked.mask?.let { if (masks.size == 1) it else numbered(it, at) } ?: continue
-            writeMask(mask, file)
-            println(file.path)
-        }
+        for ((at, mask) in masks.withIndex()) show(mask, at, masks.size, asked.mask)
         if (asked.times > 0) time(sam, asked, earlier)
     }
+}
+
+internal fun show(mask: Mask, at: Int, count: Int, file: File?) {
+    println("mask $at: ${"%.3f".format(Locale.ROOT, mask.score)}, ${mask.area} pixels")
+    val own = file?.let { if (count == 1) it else numbered(it, at) } ?: return
+    writeMask(mask, own)
+    println(own.path)
 }
 
 private suspend fun time(sam: SegmentAnything, asked: Arguments, earlier: Tensor?) {

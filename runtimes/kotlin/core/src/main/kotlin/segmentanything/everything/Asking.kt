@@ -1,0 +1,180 @@
+package segmentanything
+
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
+
+/** SAM 2 clamps logits to this before it refines them. */
+private const val REFINED = 32f
+
+/** A mask that passed the filters; its box and point are in pixels of its crop. */
+internal class Candidate(val iou: Float, val measured: Measured, val point: Point, val logits: () -> FloatArray)
+
+/** One call of `everything`: what is asked, and counts. */
+internal class Run(
+    val predictor: Predictor,
+    val settings: Settings,
+    val size: Size,
+    private val progress: (EverythingProgress) -> Unit,
+    private val held: HeldLogits,
+) {
+    val isSam2 = (settings.generator ?: predictor.generator) == Generator.SAM2
+    val threshold = settings.maskThreshold ?: predictor.maskThreshold
+    private val leastIou = settings.predIouThresh ?: if (isSam2) 0.8 else 0.88
+    val seconds = mutableMapOf<String, Double>()
+    val nms = mutableListOf<Pair<Int, Int>>()
+    var planned = 0
+    var candidates = 0
+    var afterIou = 0
+    var afterStability = 0
+    var afterEdges = 0
+    private var images = 0
+    private var calls = 0
+    private var prompts = 0
+    private val began = System.nanoTime()
+
+    inline fun <T> stage(name: String, work: () -> T): T {
+        val start = System.nanoTime()
+        try {
+            return work()
+        } finally {
+            seconds[name] = (seconds[name] ?: 0.0) + (System.nanoTime() - start) / 1e9
+        }
+    }
+
+    suspend fun setImage(part: Picture) {
+        stage("encode") { predictor.setImage(part) }
+        images++
+    }
+
+    /** Counts a call of the predictor. */
+    fun count(asked: Int) {
+        calls++
+        prompts += asked
+    }
+
+    fun tell() = progress(EverythingProgress(prompts, maxOf(planned, prompts), (System.nanoTime() - began) / 1e9))
+
+    /** Whether the predicted IoU lets a mask pass; one that is no number never does. */
+    fun passes(iou: Float): Boolean = !iou.isNaN() && (!(leastIou > 0) || iou > leastIou.toFloat())
+
+    fun keep(logits: FloatArray) = held.keep(logits)
+
+    /** Of masks whose boxes overlap, keeps that of the best predicted IoU. */
+    fun withoutDuplicates(found: List<Candidate>): List<Candidate> {
+        val scores = FloatArray(found.size) { found[it].iou }
+        return suppressed(found, scores, settings.boxNmsThresh) { it.measured.box.floats }
+    }
+
+    fun <T> suppressed(found: List<T>, scores: FloatArray, most: Double, box: (T) -> FloatArray): List<T> {
+        val kept = stage("suppress") { suppress(found.map(box), scores, most) }
+        nms += found.size to kept.size
+        return kept.map(found::get)
+    }
+
+    fun result(segments: List<Segment>) = Everything(
+        segments, size, Asked(images, calls, prompts),
+        Left(candidates, afterIou, afterStability, afterEdges, nms), seconds,
+    )
+}
+
+/** Asks for the objects of one crop. */
+internal class CropAsker(private val run: Run, private val crop: Crop) {
+    val found = mutableListOf<Candidate>()
+    private val settings = run.settings
+    private val masks by lazy { run.predictor.cropMasks(crop.size) }
+
+    /** Asks for clicks in pixels of the crop, a batch a call. */
+    suspend fun ask(points: List<Point>) {
+        val clicks = if (run.isSam2) points.map { Point(it.x.toFloat(), it.y.toFloat()) } else points
+        for (part in clicks.chunked(minOf(settings.pointsPerBatch, run.predictor.most))) {
+            val answers = run.stage("decode") { answers(part) }
+            run.stage("measure") { take(answers, part) }
+            run.tell()
+        }
+    }
+
+    private suspend fun answers(points: List<Point>): Answers {
+        val wanted: (Float) -> Boolean = if (settings.useM2m) { _ -> true } else run::passes
+        val answers = run.predictor.points(points, settings.multimaskOutput, null, wanted)
+        run.count(points.size)
+        return if (settings.useM2m) refined(answers, points) else answers
+    }
+
+    /** Asks again with each mask and its click. */
+    private suspend fun refined(first: Answers, points: List<Point>): Answers {
+        val clicks = points.flatMap { point -> List(first.kinds) { point } }
+        val ious = FloatArray(first.ious.size)
+        val logits = mutableListOf<FloatArray?>()
+        for (part in clicks.indices.chunked(minOf(settings.pointsPerBatch, run.predictor.most))) {
+            val earlier = part.map { at -> clamped(first.logits[at] ?: FloatArray(0)) }
+            val answers = run.predictor.points(part.map(clicks::get), false, earlier, run::passes)
+            answers.ious.copyInto(ious, part.first())
+            logits += answers.logits
+            run.count(part.size)
+        }
+        return Answers(first.kinds, ious, logits)
+    }
+
+    private fun clamped(logits: FloatArray) = FloatArray(logits.size) { logits[it].coerceIn(-REFINED, REFINED) }
+
+    /** Does the filters of one batch, a mask at a time. */
+    private suspend fun take(answers: Answers, points: List<Point>) {
+        run.candidates += answers.ious.size
+        for ((at, iou) in answers.ious.withIndex()) {
+            val given = answers.logits[at]
+            if (given == null || !run.passes(iou)) continue
+            currentCoroutineContext().ensureActive()
+            run.afterIou++
+            val logits = filledIfAsked(given)
+            val measured = masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+            if (stays(measured)) {
+                found += Candidate(iou, measured, points[at / answers.kinds], run.keep(logits))
+            }
+        }
+    }
+
+    private fun filledIfAsked(logits: FloatArray): FloatArray {
+        val asked = run.isSam2 && settings.components && settings.minMaskRegionArea > 0
+        return if (asked) filled(logits, run.predictor.side, settings.minMaskRegionArea) else logits
+    }
+
+    private fun stays(measured: Measured): Boolean {
+        if (!measured.isStable(settings.stabilityScoreThresh)) return false
+        run.afterStability++
+        if (nearCropEdge(measured.box, crop, run.size)) return false
+        run.afterEdges++
+        return true
+    }
+
+    /** Row by row, where a mask that passed is sure: its logit is above the option. */
+    fun covered(): BooleanArray {
+        val covered = BooleanArray(crop.size.width * crop.size.height)
+        for (candidate in found) masks.cover(candidate.logits(), settings.highScoreThresh, covered)
+        return covered
+    }
+
+    /** Encodes the masks of what suppression left, in the picture's pixels. */
+    suspend fun segments(kept: List<Candidate>): List<Segment> = run.stage("encode_masks") {
+        kept.map { candidate ->
+            currentCoroutineContext().ensureActive()
+            segment(candidate.measured, candidate.iou, placed(candidate.point), candidate.logits())
+        }
+    }
+
+    fun segment(measured: Measured, iou: Float, click: Point?, logits: FloatArray): Segment {
+        val box = measured.box
+        val runs = masks.runs(logits, run.threshold, box, crop.x0, crop.y0, run.size)
+        return Segment(
+            runs, run.size, areaOf(runs),
+            Rectangle(crop.x0 + box.x0, crop.y0 + box.y0, box.x1 - box.x0, box.y1 - box.y0),
+            iou, measured.stability, click, crop.rectangle,
+        )
+    }
+
+    fun measure(logits: FloatArray) = masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+
+    /** As published: a click of SAM 2 stays in float32 in the picture's frame as well. */
+    private fun placed(click: Point): Point =
+        if (!run.isSam2) Point(click.x + crop.x0, click.y + crop.y0)
+        else Point(click.x.toFloat() + crop.x0.toFloat(), click.y.toFloat() + crop.y0.toFloat())
+}

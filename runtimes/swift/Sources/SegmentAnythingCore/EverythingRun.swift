@@ -1,0 +1,217 @@
+/// A mask that passed the filters; its box and point are in pixels of its crop.
+struct Candidate {
+    let iou: Float
+    let measured: Measured
+    let point: EverythingPoint
+    let logits: HeldLogits.Place
+}
+
+/// One call of `everything`: what is asked, and counts.
+final class EverythingRun {
+    let predictor: any Predictor
+    let settings: EverythingSettings
+    let size: Size
+    let isSam2: Bool
+    let threshold: Double
+    let held = HeldLogits()
+    var planned = 0
+    var left = Everything.Left()
+    private var asked = Everything.Asked()
+    private var seconds: [String: Double] = [:]
+    private let leastIou: Double
+    private let progress: @Sendable (EverythingProgress) -> Void
+    private let began = ContinuousClock.now
+
+    init(
+        _ predictor: any Predictor, _ settings: EverythingSettings, _ size: Size,
+        _ progress: @escaping @Sendable (EverythingProgress) -> Void
+    ) {
+        (self.predictor, self.settings, self.size, self.progress) = (predictor, settings, size, progress)
+        isSam2 = (settings.generator ?? predictor.generator) == .sam2
+        threshold = settings.maskThreshold ?? predictor.maskThreshold
+        leastIou = settings.predIouThresh ?? (isSam2 ? 0.8 : 0.88)
+    }
+
+    func stage<T>(_ name: String, _ work: () throws -> T) rethrows -> T {
+        let start = ContinuousClock.now
+        defer { add(name, start) }
+        return try work()
+    }
+
+    /// Does as `stage` for a call of the predictor, and ends a cancelled task's run before it.
+    func call<T>(_ name: String, _ work: () async throws -> T) async throws -> T {
+        try Task.checkCancellation()
+        let start = ContinuousClock.now
+        defer { add(name, start) }
+        return try await work()
+    }
+
+    private func add(_ name: String, _ start: ContinuousClock.Instant) {
+        seconds[name, default: 0] += start.duration(to: .now).seconds
+    }
+
+    func setImage(_ part: Picture) async throws {
+        try await call("encode") { try await predictor.setImage(part) }
+        asked.images += 1
+    }
+
+    /// Counts a call of the predictor.
+    func count(_ prompts: Int) {
+        asked.calls += 1
+        asked.prompts += prompts
+    }
+
+    func tell() {
+        let spent = began.duration(to: .now).seconds
+        progress(EverythingProgress(done: asked.prompts, planned: max(planned, asked.prompts), seconds: spent))
+    }
+
+    /// Whether the predicted IoU lets a mask pass; one that is no number never does.
+    func passes(_ iou: Float) -> Bool { !iou.isNaN && (!(leastIou > 0) || iou > Float(leastIou)) }
+
+    /// Of masks whose boxes overlap, keeps that of the best predicted IoU.
+    func withoutDuplicates(_ found: [Candidate]) -> [Candidate] {
+        suppressed(found, found.map(\.iou), above: settings.boxNmsThresh) { $0.measured.box.floats }
+    }
+
+    func suppressed<T>(_ found: [T], _ scores: [Float], above most: Double, _ box: (T) -> [Float]) -> [T] {
+        let kept = stage("suppress") { suppress(found.map(box), scores, above: most) }
+        left.nms.append([found.count, kept.count])
+        return kept.map { found[$0] }
+    }
+
+    func result(_ segments: [Segment]) -> Everything {
+        Everything(segments: segments, size: size, asked: asked, left: left, seconds: seconds)
+    }
+}
+
+/// Asks for the objects of one crop.
+final class CropAsker {
+    private let run: EverythingRun
+    private let crop: Crop
+    private let settings: EverythingSettings
+    private let masks: CropMasks
+    private(set) var found: [Candidate] = []
+
+    /// SAM 2 clamps logits to this before it refines them.
+    private static let refined: Float = 32
+
+    init(_ run: EverythingRun, _ crop: Crop) throws {
+        (self.run, self.crop, settings) = (run, crop, run.settings)
+        masks = try run.predictor.cropMasks(crop.size)
+    }
+
+    /// Asks for clicks in pixels of the crop, a batch a call.
+    func ask(_ points: [EverythingPoint]) async throws {
+        let rounded = points.map { EverythingPoint(x: Double(Float($0.x)), y: Double(Float($0.y))) }
+        for part in parts(run.isSam2 ? rounded : points, of: settings.pointsPerBatch) {
+            let made = try await run.call("decode") { try await answers(part) }
+            try run.stage("measure") { try take(made, part) }
+            run.tell()
+        }
+    }
+
+    /// Parts of at most as many as an option says and the predictor takes.
+    func parts<T>(_ items: [T], of batch: Int) -> [[T]] {
+        let most = min(batch, run.predictor.most)
+        return stride(from: 0, to: items.count, by: most).map { Array(items[$0..<min($0 + most, items.count)]) }
+    }
+
+    private func answers(_ points: [EverythingPoint]) async throws -> Answers {
+        let several = settings.multimaskOutput, all = settings.useM2m
+        let answers = try await run.predictor.points(points, multimask: several, earlier: nil) {
+            all || run.passes($0)
+        }
+        run.count(points.count)
+        return all ? try await refined(answers, points) : answers
+    }
+
+    /// Asks again with each mask and its click.
+    private func refined(_ first: Answers, _ points: [EverythingPoint]) async throws -> Answers {
+        var answers = Answers(kinds: first.kinds, ious: [], logits: [])
+        for part in parts(Array(first.logits.indices), of: settings.pointsPerBatch) {
+            try Task.checkCancellation()
+            let limit = CropAsker.refined
+            let earlier = part.map { (first.logits[$0] ?? []).map { min(max($0, -limit), limit) } }
+            let clicks = part.map { points[$0 / first.kinds] }
+            let again = try await run.predictor.points(clicks, multimask: false, earlier: earlier) {
+                run.passes($0)
+            }
+            answers.ious += again.ious
+            answers.logits += again.logits
+            run.count(part.count)
+        }
+        return answers
+    }
+
+    /// Does the filters of one batch, a mask at a time.
+    private func take(_ answers: Answers, _ points: [EverythingPoint]) throws {
+        run.left.candidates += answers.ious.count
+        for (at, iou) in answers.ious.enumerated() {
+            guard let given = answers.logits[at], run.passes(iou) else { continue }
+            try Task.checkCancellation()
+            run.left.afterIou += 1
+            let logits = filledIfAsked(given)
+            let measured = measure(logits)
+            guard stays(measured) else { continue }
+            let point = points[at / answers.kinds]
+            found.append(Candidate(iou: iou, measured: measured, point: point, logits: try run.held.keep(logits)))
+        }
+    }
+
+    private func filledIfAsked(_ logits: [Float]) -> [Float] {
+        guard run.isSam2, settings.components, settings.minMaskRegionArea > 0 else { return logits }
+        return filled(logits, side: run.predictor.side, most: settings.minMaskRegionArea)
+    }
+
+    func measure(_ logits: [Float]) -> Measured {
+        masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+    }
+
+    private func stays(_ measured: Measured) -> Bool {
+        guard measured.isStable(settings.stabilityScoreThresh) else { return false }
+        run.left.afterStability += 1
+        guard !nearCropEdge(measured.box, crop, run.size) else { return false }
+        run.left.afterEdges += 1
+        return true
+    }
+
+    /// Row by row, where a mask that passed is sure: its logit is above the option.
+    func covered() throws -> [Bool] {
+        var covered = [Bool](repeating: false, count: crop.size.width * crop.size.height)
+        for candidate in found {
+            masks.cover(try run.held.read(candidate.logits), settings.highScoreThresh, &covered)
+        }
+        return covered
+    }
+
+    /// Encodes the masks of what suppression left, in the picture's pixels.
+    func segments(_ kept: [Candidate]) throws -> [Segment] {
+        try run.stage("encode_masks") {
+            try kept.map { candidate in
+                try Task.checkCancellation()
+                let logits = try run.held.read(candidate.logits)
+                return segment(candidate.measured, candidate.iou, placed(candidate.point), logits)
+            }
+        }
+    }
+
+    func segment(_ measured: Measured, _ iou: Float, _ click: EverythingPoint?, _ logits: [Float]) -> Segment {
+        let box = measured.box
+        let runs = masks.runs(logits, run.threshold, box, at: crop.x0, crop.y0, of: run.size)
+        let sides = PixelBox(
+            x: crop.x0 + box.x0, y: crop.y0 + box.y0, width: box.x1 - box.x0, height: box.y1 - box.y0)
+        return Segment(
+            runs: runs, size: run.size, area: area(of: runs), bbox: sides, predictedIou: iou,
+            stabilityScore: measured.stability, pointCoords: click, cropBox: crop.box)
+    }
+
+    /// As published: a click of SAM 2 stays in float32 in the picture's frame as well.
+    private func placed(_ click: EverythingPoint) -> EverythingPoint {
+        guard run.isSam2 else {
+            return EverythingPoint(x: click.x + Double(crop.x0), y: click.y + Double(crop.y0))
+        }
+        return EverythingPoint(
+            x: Double(Float(click.x) + Float(crop.x0)), y: Double(Float(click.y) + Float(crop.y0)))
+    }
+}
