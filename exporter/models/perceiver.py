@@ -29,7 +29,7 @@ class LatentAttention(nn.Module):
         self.scale = width**-0.5
 
     def query(self, latents: Tensor) -> Tensor:
-        """(1, B, n, C) -> the same."""
+        """(1, 1, n, C) -> the same."""
         asked: Tensor = self.to_q(self.norm_latents(latents)) * self.scale
         return asked
 
@@ -37,12 +37,12 @@ class LatentAttention(nn.Module):
         """Attend.
 
         Args:
-            query: (1, B, n, C), see the method.
-            x: (1, B, k, C): latents of one batch see these tokens.
+            query: (1, 1, n, C), see the method.
+            x: (1, B, k, C): the first n / B latents see the first k tokens, and so on.
             position: (1, 1, k, C), added to keys and to values; or None.
 
         Returns:
-            (1, B, n, C).
+            (1, 1, n, C).
         """
         keys, values = self.to_kv(self.norm_x(x)).chunk(2, dim=-1)
         if position is not None:
@@ -61,19 +61,23 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
         self.scale = width**-0.5
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(1, B, n, C) -> the same; one latent sees itself alone."""
+    def forward(self, latents: Tensor, *, alone: bool) -> Tensor:
+        """(1, 1, n, C) -> the same; each sees itself `alone`, or all."""
         x = self.norm(latents)
         keys, values = self.to_kv(x).chunk(2, dim=-1)
-        if latents.shape[2] == 1:
-            alone: Tensor = self.to_out(values)
-            return alone
+        if alone:
+            own: Tensor = self.to_out(values)
+            return own
         return _attended(self.to_q(x) * self.scale, keys, values, self.to_out)
 
 
 def _attended(query: Tensor, keys: Tensor, values: Tensor, out: nn.Module) -> Tensor:
-    weights = (query @ _columns(keys)).softmax(dim=-1)
-    mixed: Tensor = out(weights @ values)
+    """(1, 1, n, C), twice (1, B, k, C) -> (1, 1, n, C)."""
+    _, batch, _, width = keys.shape
+    weights = (query.reshape(1, batch, -1, width) @ _columns(keys)).softmax(dim=-1)
+    # LiteRT's converter fails on a linear layer of (1, B, 1, C): "'tfl.batch_matmul' op found
+    # invalid output rank". So latents have their batch for the products alone.
+    mixed: Tensor = out((weights @ values).reshape(query.shape))
     return mixed
 
 
@@ -106,7 +110,7 @@ class PerceiverLayer(nn.Module):
         """See `LatentAttention`; `query` is what the latents ask."""
         latents = latents + self.attn(query, x, position)
         latents = latents + self.ff(latents)
-        latents = latents + self.self_attn(latents)
+        latents = latents + self.self_attn(latents, alone=x.shape[1] == latents.shape[2])
         out: Tensor = latents + self.self_ff(latents)
         return out
 
@@ -136,11 +140,7 @@ class Perceiver(nn.Module):
         self.first_query_2d: Tensor
 
     def freeze_tables(self) -> None:
-        """Keep what the first layer's latents ask: the same of every map.
-
-        LiteRT's converter fails on a linear layer of a constant ("'tfl.batch_matmul' op found
-        invalid output rank").
-        """
+        """Keep what the first layer's latents ask: the same of every map."""
         first = self._layers()[0].attn
         for name, latents in zip(("first_query", "first_query_2d"), self._latents(), strict=True):
             self.register_buffer(name, first.query(latents).clone(), persistent=False)
@@ -157,7 +157,7 @@ class Perceiver(nn.Module):
                 asked, asked_apart = layer.attn.query(whole), layer.attn.query(apart)
             whole = layer(whole, asked, tokens, self.position)
             apart = layer(apart, asked_apart, windows, None)
-        both = torch.cat([whole, apart.reshape(whole.shape)], dim=2)
+        both = torch.cat([whole, apart], dim=2)
         out: Tensor = self.norm(both)
         return out.reshape(1, -1, width)
 
@@ -165,8 +165,8 @@ class Perceiver(nn.Module):
         return cast("list[PerceiverLayer]", list(self.layers))
 
     def _latents(self) -> tuple[Tensor, Tensor]:
-        """(1, 1, n, C), and each apart from the others (1, n, 1, C)."""
-        return self.latents[None, None], self.latents_2d[None, :, None]
+        """(1, 1, n, C) of the first square, and of the second."""
+        return self.latents[None, None], self.latents_2d[None, None]
 
     def _windows(self, tokens: Tensor) -> Tensor:
         """(1, 1, grid * grid, C) -> (1, side * side, cells of a window, C), never above rank 4."""
