@@ -111,11 +111,24 @@ def channels_last(module: nn.Module) -> Iterator[None]:
 
     Such a layer has an attribute `channels_last`, false outside the block.
     """
-    layers = [m for m in module.modules() if isinstance(getattr(m, "channels_last", None), bool)]
+    with _switched(module, "channels_last"):
+        yield
+
+
+@contextmanager
+def centred(module: nn.Module) -> Iterator[None]:
+    """Within the block, norms of what is centred already (`centred`) leave the mean out."""
+    with _switched(module, "centred"):
+        yield
+
+
+@contextmanager
+def _switched(module: nn.Module, form: str) -> Iterator[None]:
+    layers = [m for m in module.modules() if isinstance(getattr(m, form, None), bool)]
     try:
         for layer in layers:
-            layer.channels_last = True  # type: ignore[assignment]
+            setattr(layer, form, True)
         yield
     finally:
         for layer in layers:
-            layer.channels_last = False  # type: ignore[assignment]
+            setattr(layer, form, False)

@@ -28,19 +28,23 @@ class LatentAttention(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
         self.scale = width**-0.5
 
-    def forward(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
+    def query(self, latents: Tensor) -> Tensor:
+        """(1, 1, n, C) -> the same."""
+        asked: Tensor = self.to_q(self.norm_latents(latents)) * self.scale
+        return asked
+
+    def forward(self, query: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
         """Attend.
 
         Args:
-            latents: (1, B, n, C).
-            x: (1, B, k, C): latents of one batch see these tokens.
+            query: (1, 1, n, C), see the method.
+            x: (1, B, k, C): the first n / B latents see the first k tokens, and so on.
             position: (1, 1, k, C), added to keys and to values; or None.
 
         Returns:
-            (1, B, n, C).
+            (1, 1, n, C).
         """
-        query, kv = self.to_q(self.norm_latents(latents)) * self.scale, self.to_kv(self.norm_x(x))
-        keys, values = kv.chunk(2, dim=-1)
+        keys, values = self.to_kv(self.norm_x(x)).chunk(2, dim=-1)
         if position is not None:
             keys, values = keys + position, values + position
         return _attended(query, keys, values, self.to_out)
@@ -57,19 +61,23 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
         self.scale = width**-0.5
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(1, B, n, C) -> the same; one latent sees itself alone."""
+    def forward(self, latents: Tensor, *, alone: bool) -> Tensor:
+        """(1, 1, n, C) -> the same; each sees itself `alone`, or all."""
         x = self.norm(latents)
         keys, values = self.to_kv(x).chunk(2, dim=-1)
-        if latents.shape[2] == 1:
-            alone: Tensor = self.to_out(values)
-            return alone
+        if alone:
+            own: Tensor = self.to_out(values)
+            return own
         return _attended(self.to_q(x) * self.scale, keys, values, self.to_out)
 
 
 def _attended(query: Tensor, keys: Tensor, values: Tensor, out: nn.Module) -> Tensor:
-    weights = (query @ _columns(keys)).softmax(dim=-1)
-    mixed: Tensor = out(weights @ values)
+    """(1, 1, n, C), twice (1, B, k, C) -> (1, 1, n, C)."""
+    _, batch, _, width = keys.shape
+    weights = (query.reshape(1, batch, -1, width) @ _columns(keys)).softmax(dim=-1)
+    # LiteRT's converter fails on a linear layer of (1, B, 1, C): "'tfl.batch_matmul' op found
+    # invalid output rank". So latents have their batch for the products alone.
+    mixed: Tensor = out((weights @ values).reshape(query.shape))
     return mixed
 
 
@@ -98,11 +106,11 @@ class PerceiverLayer(nn.Module):
         self.self_attn = SelfAttention(width)
         self.self_ff = _feed_forward(width)
 
-    def forward(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
-        """See `LatentAttention`."""
-        latents = latents + self.attn(latents, x, position)
+    def forward(self, latents: Tensor, query: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
+        """See `LatentAttention`; `query` is what the latents ask."""
+        latents = latents + self.attn(query, x, position)
         latents = latents + self.ff(latents)
-        latents = latents + self.self_attn(latents)
+        latents = latents + self.self_attn(latents, alone=x.shape[1] == latents.shape[2])
         out: Tensor = latents + self.self_ff(latents)
         return out
 
@@ -128,20 +136,37 @@ class Perceiver(nn.Module):
         self.norm = nn.LayerNorm(width)
         position = sine_positions(grid, width)[None, None]
         self.register_buffer("position", position, persistent=False)
+        self.first_query: Tensor
+        self.first_query_2d: Tensor
+
+    def freeze_tables(self) -> None:
+        """Keep what the first layer's latents ask: the same of every map."""
+        first = self._layers()[0].attn
+        for name, latents in zip(("first_query", "first_query_2d"), self._latents(), strict=True):
+            self.register_buffer(name, first.query(latents).clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, C, grid, grid) -> (1, 2 * side * side, C)."""
+        """(1, C, grid, grid) -> (1, 2 * side * side, C); once frozen."""
         width = x.shape[1]
         tokens = x.reshape(1, 1, width, -1).transpose(2, 3)
-        whole = self.latents[None, None]
-        apart = self.latents_2d.reshape(1, -1, 1, width)
+        whole, apart = self._latents()
+        asked, asked_apart = self.first_query, self.first_query_2d
         windows = self._windows(tokens)
-        for layer in cast("list[PerceiverLayer]", list(self.layers)):
-            whole = layer(whole, tokens, self.position)
-            apart = layer(apart, windows, None)
-        both = torch.cat([whole, apart.reshape(whole.shape)], dim=2)
+        for number, layer in enumerate(self._layers()):
+            if number:
+                asked, asked_apart = layer.attn.query(whole), layer.attn.query(apart)
+            whole = layer(whole, asked, tokens, self.position)
+            apart = layer(apart, asked_apart, windows, None)
+        both = torch.cat([whole, apart], dim=2)
         out: Tensor = self.norm(both)
         return out.reshape(1, -1, width)
+
+    def _layers(self) -> list[PerceiverLayer]:
+        return cast("list[PerceiverLayer]", list(self.layers))
+
+    def _latents(self) -> tuple[Tensor, Tensor]:
+        """(1, 1, n, C) of the first square, and of the second."""
+        return self.latents[None, None], self.latents_2d[None, None]
 
     def _windows(self, tokens: Tensor) -> Tensor:
         """(1, 1, grid * grid, C) -> (1, side * side, cells of a window, C), never above rank 4."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from exporter.bundle.manifest import GraphFile
-from exporter.graphs import absorbed
+from exporter.graphs import absorbed, centred
 from exporter.targets import OPSETS, Lowering
 from exporter.targets.onnx._names import shorten_names
 from exporter.targets.onnx._opset import lower_opset
@@ -28,7 +28,7 @@ def lower(work: Lowering) -> GraphFile:
 
 def exported(graph: Graph) -> Any:
     """An onnx.ModelProto whose value_info types every value that torch wrote."""
-    with absorbed(graph.module):
+    with absorbed(graph.module), centred(graph.module):
         return store_tables(_export(graph))
 
 

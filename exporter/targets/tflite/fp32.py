@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import TensorSpec
-from exporter.graphs import Named, absorbed, channels_last
+from exporter.graphs import Named, absorbed, centred, channels_last
 from exporter.targets import Lowering
 from exporter.targets.tflite._file import tidy
 
@@ -68,7 +68,7 @@ def convert(work: Lowering) -> GraphFile:
         for tensor, one in zip(spec.inputs, graph.example, strict=True)
     }
     module = ChannelsLast(graph, pictures).eval()
-    with absorbed(graph.module), channels_last(graph.module):
+    with absorbed(graph.module), centred(graph.module), channels_last(graph.module):
         converted = litert_torch.signature(spec.name, module, sample_kwargs=example).convert()
     path = work.folder / f"{spec.name}.tflite"
     converted.export(str(path))

@@ -18,16 +18,26 @@ from exporter.progress import Progress, on_stderr
 from profiles.lab import steps
 from profiles.lab.bench.cost import export_cost, run, startup_cost
 from profiles.lab.bench.machine import circumstances
-from profiles.lab.bench.rows import COUNTED, LIMITS, LOWERINGS, PLAIN, ROWS, BenchRow, parse_row
+from profiles.lab.bench.rows import (
+    COUNTED,
+    LIMITS,
+    LOWERINGS,
+    NEXT,
+    PLAIN,
+    ROWS,
+    BenchRow,
+    parse_row,
+)
 from profiles.lab.bench.table import render
 
-SECTIONS = ("speed", "operations", "breakdown", "export")
+SECTIONS = ("speed", "operations", "breakdown", "memory", "export")
 EXAMPLES = """examples:
   python -m profiles.lab.bench --write                          everything; about half an hour
   python -m profiles.lab.bench --only speed --row mobile_sam:image_encoder --rounds 3
   python -m profiles.lab.bench --only operations --json         counts alone, as JSON
   python -m profiles.lab.bench --only breakdown --row mobile_sam:mask_decoder
   python -m profiles.lab.bench --only export --row mobile_sam:image_encoder
+  python -m profiles.lab.bench --only speed memory --row edgetam:memory_attention --busy
 
 Host timings, not phone timings. Nothing is judged: the table says which goals are met.
 exit status: 0 measured, 1 a contender could not be built or gives other numbers, 2 a wrong request
@@ -94,6 +104,10 @@ def _row(
     if "speed" in wanted:
         report(f"{row.name}: timing")
         results.setdefault("speed", []).append(_child("time", row, folder, _turns(arguments)))
+    if "memory" in wanted:
+        report(f"{row.name}: memory")
+        peaks = [_child("peak", row, folder, ["--contender", name]) for name in LOWERINGS]
+        results.setdefault("memory", []).extend(peaks)
     if "breakdown" in wanted:
         report(f"{row.name}: timing single operations")
         results.setdefault("breakdown", []).append(_child("breakdown", row, folder, []))
@@ -103,7 +117,7 @@ def _turns(arguments: argparse.Namespace) -> list[str]:
     """Collect a plan's options for the child that times."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "calls", "pause")}
     given = ((f"--{name}", str(value)) for name, value in asked.items() if value is not None)
-    return [word for pair in given for word in pair]
+    return [*(word for pair in given for word in pair), *["--busy"] * arguments.busy]
 
 
 def _costs(rows: Sequence[BenchRow], folder: Path, report: Progress) -> dict[str, Any]:
@@ -138,31 +152,45 @@ def _step(arguments: argparse.Namespace) -> None:
     elif arguments.step == "lower":
         from profiles.lab.bench.lowering import lower_row
 
-        answer = lower_row(row, folder, _keys(arguments.only))
-    elif arguments.step == "time":
+        answer = lower_row(row, folder, _keys(arguments.only, plain=row.plain))
+    else:
+        answer = _measure_step(arguments, row, steps.read_answer(folder, "lower"))
+    steps.write_answer(folder, arguments.step, answer)
+
+
+def _measure_step(arguments: argparse.Namespace, row: BenchRow, lowered: Any) -> Any:
+    """Do a child's step on what another child has lowered."""
+    folder = arguments.folder
+    if arguments.step == "time":
         from profiles.lab.bench.speed import TurnPlan
         from profiles.lab.bench.speed import measure as time_row
 
         plan = TurnPlan(arguments.rounds or row.rounds, arguments.calls or row.calls)
+        plan = dataclasses.replace(plan, busy=arguments.busy)
         if arguments.pause is not None:
             plan = dataclasses.replace(plan, pause_s=arguments.pause / 1e3)
-        answer = time_row(row, folder, steps.read_answer(folder, "lower"), plan)
-    elif arguments.step == "breakdown":
+        return time_row(row, folder, lowered, plan)
+    if arguments.step == "breakdown":
         from profiles.lab.bench.breakdown import break_down_row
 
-        answer = break_down_row(row, folder, steps.read_answer(folder, "lower"))
-    else:
-        from profiles.lab.bench.operations import count_row
+        return break_down_row(row, folder, lowered)
+    if arguments.step == "peak":
+        from profiles.lab.bench.peak import measure_peak
 
-        answer = count_row(row, folder, steps.read_answer(folder, "lower"))
-    steps.write_answer(folder, arguments.step, answer)
+        return measure_peak(row, folder, lowered, arguments.contender)
+    from profiles.lab.bench.operations import count_row
+
+    return count_row(row, folder, lowered)
 
 
-def _keys(wanted: Sequence[str]) -> list[str]:
+def _keys(wanted: Sequence[str], *, plain: bool = True) -> list[str]:
     """List the files that the sections need."""
     if set(wanted) <= {"breakdown", "export"}:
         return ["tflite"]
-    return [*(COUNTED if "operations" in wanted else LOWERINGS), *PLAIN.values()]
+    own = [*(COUNTED if "operations" in wanted else LOWERINGS)]
+    if not {"speed", "operations"} & set(wanted):
+        return own
+    return [*own, *NEXT.values(), *(PLAIN.values() if plain else ())]
 
 
 def _milliseconds(text: str) -> float:
@@ -193,9 +221,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--name", default="bench", help="of the files --write makes (default: bench)")
     add("--json", action="store_true", help="print JSON instead of Markdown")
-    parts = ("checkpoint", "lower", "time", "count", "breakdown")
+    add(
+        "--busy",
+        action="store_true",
+        help="time one thread's processor time: for a machine that other work has too",
+    )
+    parts = ("checkpoint", "lower", "time", "count", "breakdown", "peak")
     add("--step", choices=parts, help=argparse.SUPPRESS)
     add("--folder", type=Path, help=argparse.SUPPRESS)
+    add("--contender", choices=tuple(LOWERINGS), help=argparse.SUPPRESS)
     return parser
 
 

@@ -20,7 +20,7 @@ from exporter.graphs.image_encoder import as_padded
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.variants import load_variant
-from profiles.lab.bench.rows import COUNTED, PLAIN, BenchRow
+from profiles.lab.bench.rows import COUNTED, NEXT, PLAIN, BenchRow
 from profiles.lab.bench.subjects import Subject, build
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def lower_row(row: BenchRow, folder: Path, keys: Collection[str]) -> dict[str, A
     }
     done: dict[str, Any] = {}
     for key in keys:
+        if key in NEXT.values() and subject.following is None:
+            continue
         to = folder / key
         to.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
@@ -58,10 +60,12 @@ def lower_row(row: BenchRow, folder: Path, keys: Collection[str]) -> dict[str, A
 
 
 def _ours(row: BenchRow, subject: Subject, key: str, to: Path) -> dict[str, Any]:
-    name, precision = COUNTED[key]
+    following = {NEXT[each]: COUNTED[each] for each in NEXT}
+    name, precision = (COUNTED | following)[key]
     target, options = load_target(name), Options()
     rule = target.preprocess(load_variant(row.variant).preprocess, options)
-    file = target.lower(as_padded(subject.ours, rule), load_precision(precision), to, options)
+    graph = subject.following if key in following and subject.following else subject.ours
+    file = target.lower(as_padded(graph, rule), load_precision(precision), to, options)
     return {"file": dataclasses.asdict(file)}
 
 

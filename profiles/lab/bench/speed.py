@@ -18,7 +18,7 @@ from exporter.bundle.layouts import to_layout
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.reading import parse
 from exporter.errors import ParityError
-from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED, BenchRow
+from profiles.lab.bench.rows import LOWERINGS, NEXT, OURS, PLAIN, PUBLISHED, BenchRow
 from runtimes.engines import choose_engine
 
 THREADS = 2
@@ -40,21 +40,33 @@ class TurnPlan:
         calls: timed calls in a turn.
         pause_s: before a turn, so that the last contender's threads have gone to sleep: torch's
             wait for work on a core that the next contender needs.
+        busy: whether other work has the machine: one thread's processor time is taken then, which
+            that disturbs the least, instead of the time that `THREADS` threads need.
     """
 
     rounds: int
     calls: int = 1
     pause_s: float = 0.05
+    busy: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Threads of each contender."""
+        return 1 if self.busy else THREADS
+
+    def clock_ns(self) -> int:
+        """Read the clock."""
+        return time.process_time_ns() if self.busy else time.perf_counter_ns()
 
 
 def interleave(
     contenders: Mapping[str, Call],
     plan: TurnPlan,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    clock_ns: Callable[[], int] | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, list[float]]:
     """Time every call, in milliseconds by contender. Each round begins with the next contender."""
-    names = list(contenders)
+    names, clock_ns = list(contenders), clock_ns or plan.clock_ns
     samples: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(plan.rounds):
         first = turn % len(names)
@@ -87,9 +99,9 @@ def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], plan: TurnP
     """
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(plan.threads)
     with torch.inference_mode():
-        contenders, notes = _contenders(row, folder, lowered)
+        contenders, notes = _contenders(row, folder, lowered, plan.threads)
         expected = contenders[PUBLISHED]()
         errors = {
             name: check(f"{row.name} {name}", expected, call(), _tolerance(name))
@@ -102,7 +114,8 @@ def measure(row: BenchRow, folder: Path, lowered: Mapping[str, Any], plan: TurnP
         "rounds": plan.rounds,
         "calls": plan.calls,
         "pause_s": plan.pause_s,
-        "threads": THREADS,
+        "threads": plan.threads,
+        "clock": "processor" if plan.busy else "elapsed",
         "goals": row.goals,
         "samples_ms": samples,
         "worst_error": errors,
@@ -133,7 +146,7 @@ def check(name: str, expected: Any, actual: Any, limit: float) -> float:
 
 
 def _contenders(
-    row: BenchRow, folder: Path, lowered: Mapping[str, Any]
+    row: BenchRow, folder: Path, lowered: Mapping[str, Any], threads: int
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
     """Make every contender a call that returns its outputs; also gives reasons for absent ones."""
     from profiles.lab.bench.subjects import build
@@ -146,15 +159,16 @@ def _contenders(
         OURS: lambda: _as_tuple(ours(*inputs)),
     }
     named = {t.name: i.numpy() for t, i in zip(subject.ours.spec.inputs, inputs, strict=True)}
+    named |= {name: tensor.numpy() for name, tensor in subject.shared.items()}
     plain = {name: tensor.numpy() for name, tensor in subject.given.items()}
     notes: dict[str, str] = {}
     for target in LOWERINGS:
-        for key, arrays in ((target, named), (PLAIN[target], plain)):
-            if "error" in lowered[key]:
+        for key, arrays in ((target, named), (NEXT[target], named), (PLAIN[target], plain)):
+            if "error" in lowered.get(key, {}):
                 notes[key] = lowered[key]["error"]
-            else:
+            elif key in lowered:
                 entry = parse(GraphFile, lowered[key]["file"], key)
-                calls[key] = _load(target, folder / key, entry, arrays)
+                calls[key] = _load(target, folder / key, entry, arrays, threads)
     return calls, notes
 
 
@@ -163,10 +177,10 @@ def _as_tuple(outputs: Any) -> tuple[Any, ...]:
 
 
 def _load(
-    target: str, folder: Path, entry: GraphFile, arrays: Mapping[str, Array]
+    target: str, folder: Path, entry: GraphFile, arrays: Mapping[str, Array], threads: int
 ) -> Callable[[], tuple[Array, ...]]:
     """Load a lowered graph; returns a call on fixed inputs, laid out beforehand."""
-    session = choose_engine(target).open(folder / entry.file, entry, THREADS)
+    session = choose_engine(target).open(folder / entry.file, entry, threads)
     inputs = {t.name: to_layout(arrays[t.name], t) for t in entry.spec.inputs}
 
     def call() -> tuple[Array, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from exporter.bundle.rules import LABELS
-from exporter.bundle.video import MEMORY_ATTENTION
 from exporter.graphs import Graph, graphs_of
 from exporter.graphs.image_encoder import slots_of
 from exporter.host_rules import prompt_rule
 from exporter.models.layers import Normalise, freeze
 from exporter.variants import Variant, load_variant
 from exporter.variants._video import with_memory
-from profiles.lab.bench.memory_subject import memory_sides
+from profiles.lab.bench.memory_subject import SIDES
 from profiles.lab.bench.published import PublishedDecoder, PublishedEncoder
 from profiles.lab.bench.rows import SLOTS, BenchRow
 from profiles.lab.bench.weights import values
@@ -39,12 +38,16 @@ class Subject:
     Attributes:
         given: positional inputs of `published`, by name.
         inputs: positional inputs of `ours`, in the order of its spec.
+        following: the graph of a frame's second object, if it costs less than the first one's.
+        shared: what that takes of the first object's graphs, by name.
     """
 
     published: nn.Module
     given: dict[str, Tensor]
     ours: Graph
     inputs: tuple[Tensor, ...]
+    following: Graph | None = None
+    shared: dict[str, Tensor] = field(default_factory=dict)
 
 
 class PublishedImage(nn.Module):
@@ -64,9 +67,9 @@ def build(row: BenchRow) -> Subject:
     """Build both sides of a row."""
     variant = load_variant(row.variant)
     rng = np.random.default_rng(SEED)
-    if row.graph == MEMORY_ATTENTION:
+    if row.graph in SIDES:
         variant = with_memory(variant)
-        return Subject(*memory_sides(fill(variant, rng), variant, rng))
+        return Subject(*SIDES[row.graph](fill(variant, rng), variant, rng))
     ours = fill(variant, rng)
     theirs = copy.deepcopy(ours).requires_grad_(False)
     freeze(ours)

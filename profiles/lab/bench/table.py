@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from profiles.lab.bench.rows import LOWERINGS, OURS, PLAIN, PUBLISHED
+from profiles.lab.bench.rows import FRAME, LOWERINGS, NEXT, NEXT_SHARE, OURS, PLAIN, PUBLISHED
 from profiles.lab.bench.speed import TurnPlan, ratios
 
 TITLES = {
@@ -21,6 +21,12 @@ LARGEST = 8
 BUSY = 1.0
 """Load average at the start above which other work may have disturbed the times."""
 
+FRAMES = (
+    " A tracked frame is the five graphs of a bundle as one, with a full bank and one object; of "
+    "the published side, the image encoder is our modules before anything is folded, in eager "
+    "torch, and the two heads that read a few tokens are left out."
+)
+
 RIGHT = {True: "met", False: "MISSED"}
 Data = Mapping[str, Any]
 
@@ -30,7 +36,10 @@ def render(results: Data) -> str:
     parts = [_heading(results)]
     parts += [f"**Failed**: {line}" for line in results.get("failed", ())]
     if results.get("speed"):
-        parts += [_speed(results["speed"]), _times(results["speed"]), _plain(results["speed"])]
+        rows = results["speed"]
+        parts += [_speed(rows), _times(rows), _plain(rows), *_next(rows)]
+    if results.get("memory"):
+        parts.append(_memory(results["memory"]))
     if results.get("operations"):
         parts.append(_operations(results["operations"]))
     parts += [_breakdown(row) for row in results.get("breakdown", ())]
@@ -68,7 +77,14 @@ def _heading(results: Data) -> str:
         f"load average at the start {', '.join(f'{v:.2f}' for v in load)}",
         f"- versions: {versions}",
     ]
-    if load[0] > BUSY:
+    if load[0] > BUSY and any(row.get("clock") == "processor" for row in results.get("speed", ())):
+        lines += [
+            "",
+            f"Other work had the machine too (load average {load[0]:.2f}), so times are processor "
+            "time of one thread, which that disturbs the least: ratios of elapsed time with two "
+            "threads on an idle machine may differ.",
+        ]
+    elif load[0] > BUSY:
         lines += [
             "",
             f"**Warning: the machine was busy (load average {load[0]:.2f}, above {BUSY:g}) when "
@@ -84,7 +100,7 @@ def _cell(row: Data, ratio: Mapping[str, float], key: str) -> str:
 
 
 def _speed(rows: Sequence[Data]) -> str:
-    threads, pause_s = rows[0]["threads"], rows[0].get("pause_s", TurnPlan.pause_s)
+    pause_s = rows[0].get("pause_s", TurnPlan.pause_s)
     body = []
     for row in rows:
         ratio = ratios(row["samples_ms"])
@@ -95,10 +111,11 @@ def _speed(rows: Sequence[Data]) -> str:
         "## Speed",
         "",
         "Times the speed of the published code (higher is faster): float32, the same random "
-        f"weights, {threads} threads, all contenders of a graph in one process and in turns, "
+        f"weights, {_clock(rows[0])}, all contenders of a graph in one process and in turns, "
         f"{1e3 * pause_s:.0f} ms apart, the minimum of each divided by the minimum of each. Both "
         'sides normalise the image. The decoder has 3 points and SAM\'s "not a point" token: the '
-        "published call takes these 4, ours has 8 static slots.",
+        "published call takes these 4, ours has 8 static slots."
+        + (FRAMES if any(row["row"].endswith(FRAME) for row in rows) else ""),
         "",
         markdown(["graph", *TITLES.values()], body),
         "",
@@ -130,10 +147,47 @@ def _plain(rows: Sequence[Data]) -> str:
             if plain in row["samples_ms"]:
                 ratio = ratios(row["samples_ms"], against=plain)[ours]
                 body.append([row["row"], TITLES[ours], verdict(ratio, 1.0)])
-            else:
+            elif plain in row["notes"]:
                 body.append([row["row"], TITLES[ours], "the published code does not lower"])
     text = "Against the plain export in the same runtime (higher is faster):\n\n"
     return text + markdown(["graph", "contender", "times the plain export's speed"], body)
+
+
+def _clock(row: Data) -> str:
+    processor = row.get("clock") == "processor"
+    return "processor time of one thread" if processor else f"{row['threads']} threads"
+
+
+def _next(rows: Sequence[Data]) -> list[str]:
+    """Show what a frame's second object costs; empty if no row has one."""
+    body = []
+    for row in rows:
+        for first, following in NEXT.items():
+            if following in row["samples_ms"]:
+                # Both are times: the next object's over the first one's.
+                share = ratios(row["samples_ms"], against=following)[first]
+                cell = f"{share:.2f} (goal {NEXT_SHARE:g}: {RIGHT[share <= NEXT_SHARE]})"
+                body.append([row["row"], TITLES[first], cell])
+    if not body:
+        return []
+    text = (
+        "A frame's second object takes the first one's `query`; its memory attention costs, of "
+        "the first one's (lower is better):\n\n"
+    )
+    return [text + markdown(["graph", "contender", "share"], body)]
+
+
+def _memory(peaks: Sequence[Data]) -> str:
+    body = []
+    for peak in peaks:
+        goal, found = peak["goals"].get(peak["contender"]), peak["peak_mb"]
+        shown = f"{found:.0f} MB" if goal is None else _within(found, goal, "MB")
+        body.append([peak["row"], TITLES[peak["contender"]], shown])
+    text = (
+        "## Memory\n\nWhat loading the graph and running it once adds at most to a process that "
+        "has imported the runtime, two threads:\n\n"
+    )
+    return text + markdown(["graph", "contender", "peak"], body)
 
 
 def _operations(counts: Sequence[Data]) -> str:

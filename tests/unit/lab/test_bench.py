@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper
 from exporter.errors import ExportError, ParityError, RequestError
 from profiles.lab import steps
 from profiles.lab.bench import __main__ as bench
-from profiles.lab.bench import breakdown, cost, machine, operations, rows, speed, table
+from profiles.lab.bench import breakdown, cost, machine, operations, peak, rows, speed, table
 from tests.unit.tiny_tflite import write_adder
 
 ROOT = Path(__file__).parents[3]
@@ -96,9 +97,12 @@ def test_the_command_line_refuses_by_name(capfd):
 
 
 def test_only_what_a_section_needs_is_lowered():
-    assert bench._keys(["speed"]) == ["onnx", "tflite", "plain_onnx", "plain_tflite"]
-    assert bench._keys(["speed", "operations"]) == [*rows.COUNTED, "plain_onnx", "plain_tflite"]
+    following, plain = ["next_onnx", "next_tflite"], ["plain_onnx", "plain_tflite"]
+    assert bench._keys(["speed"]) == ["onnx", "tflite", *following, *plain]
+    assert bench._keys(["speed"], plain=False) == ["onnx", "tflite", *following]
+    assert bench._keys(["speed", "operations"]) == [*rows.COUNTED, *following, *plain]
     assert bench._keys(["breakdown"]) == ["tflite"]
+    assert bench._keys(["memory"]) == ["onnx", "tflite"]
 
 
 def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
@@ -112,7 +116,7 @@ def test_a_run_joins_the_answers_of_its_children(monkeypatch, capfd, tmp_path):
     monkeypatch.setattr(steps, "RESULTS", tmp_path / "results")
     name = "mobile_sam:image_encoder"
     only = ["speed", "operations", "breakdown"]
-    turns = ["--rounds", "3", "--calls", "1", "--pause", "0.0"]
+    turns = ["--rounds", "3", "--calls", "1", "--pause", "0.0", "--busy"]
     asked = ["--only", *only, "--row", name, *turns]
     assert bench.main([*asked, "--json", "--write"]) == 0
     assert ran == [
@@ -376,6 +380,64 @@ def test_a_breakdown_gives_shares_and_rates_the_largest_first():
         "| BATCH_MATMUL 9x9 | 1 | 5.00 | 40 |",
         "| ADD 1x8 8 1x8 | 3 | 1.00 |  |",
     ]
+
+
+def test_the_table_says_that_times_are_of_the_processor():
+    row = SPEED | {"threads": 1, "clock": "processor"}
+    text = table.render(results(load=9.0, speed=[row]))
+    assert "**Warning" not in text
+    assert "Other work had the machine too (load average 9.00)" in text
+    assert "weights, processor time of one thread, all contenders" in text
+    assert "weights, 2 threads, all contenders" in table.render(results(speed=[SPEED]))
+
+
+def test_the_table_says_what_a_second_object_costs():
+    first = {"torch_published": [900.0], "onnx": [100.0, 90.0], "tflite": [80.0]}
+    row = SPEED | {"samples_ms": first | {"next_onnx": [70.0, 63.0], "next_tflite": [64.0]}}
+    text = table.render(results(speed=[row]))
+    assert "| mobile_sam:image_encoder | ours, ONNX Runtime | 0.70 (goal 0.75: met) |" in text
+    assert "| mobile_sam:image_encoder | ours, LiteRT | 0.80 (goal 0.75: MISSED) |" in text
+    assert "second object" not in table.render(results(speed=[SPEED]))
+
+
+def test_the_table_shows_memory_beside_its_goal():
+    one = {"row": "edgetam:memory_attention", "contender": "tflite", "peak_mb": 97.4}
+    rest = {"row": "x:y", "contender": "onnx", "peak_mb": 3.0, "goals": {}}
+    text = table.render(results(memory=[one | {"goals": {"tflite": 120.0}}, rest]))
+    assert "| ours, LiteRT | 97.40 MB (limit 120 MB: met) |" in text
+    assert "| x:y | ours, ONNX Runtime | 3 MB |" in text
+
+
+def test_a_busy_machine_is_timed_by_its_processor():
+    quiet, busy = speed.TurnPlan(1), speed.TurnPlan(1, busy=True)
+    assert (quiet.threads, busy.threads) == (speed.THREADS, 1)
+    samples = speed.interleave({"sleeper": lambda: time.sleep(0.05)}, busy)
+    assert samples["sleeper"][0] < 40
+    assert speed.interleave({"sleeper": lambda: time.sleep(0.05)}, quiet)["sleeper"][0] >= 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+def test_a_peak_is_what_was_added_to_the_process(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Expand", ["x", "shape"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8_000_000])],
+        [helper.make_tensor("shape", TensorProto.INT64, [1], [8_000_000])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    (tmp_path / "onnx").mkdir()
+    onnx.save(model, str(tmp_path / "onnx" / "g.onnx"))
+    x, y = (
+        {"name": n, "shape": s, "dtype": "float32", "layout": "B"}
+        for n, s in (("x", [1]), ("y", [8_000_000]))
+    )
+    spec = {"name": "g", "inputs": [x], "outputs": [y], "runs": "frame"}
+    lowered = {"onnx": {"file": {"spec": spec, "file": "g.onnx", "bytes": 1}}}
+    row = rows.BenchRow("v", "g", 1, 1, {}, {"onnx": 40.0})
+    found = peak.measure_peak(row, tmp_path, lowered, "onnx")
+    assert 32 <= found["peak_mb"] < 100
+    assert found["goals"] == {"onnx": 40.0}
 
 
 def test_a_bar_does_not_break_a_table():

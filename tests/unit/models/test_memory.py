@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 
 import pytest
@@ -9,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from exporter.graphs import centred, channels_last
 from exporter.models.layers import freeze
 from exporter.models.memory_bank import MemorySize, Pooling, memory_positions
 from exporter.models.memory_encoder import MASK_SCALE, signs
 from exporter.models.positions import sine_positions
 from exporter.models.sam import Geometry
 from exporter.models.sam2_video import Sam2Video
+from profiles.lab.bench.published_memory_encoder import PublishedMemoryEncoder
 from tests.unit.small_networks import filled, noise
 
 GRID = 8
@@ -122,6 +126,28 @@ def test_an_absent_object_shows_in_the_memory_of_2_1_alone(network: Sam2Video) -
         )
     assert there.shape == (1, network.size.tokens, 64)
     assert torch.equal(there, gone) is not network.size.marks_absence
+
+
+FORMS = {
+    "plain": (),
+    "onnx": (centred,),
+    "tflite": (centred, channels_last),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["plain", "2.1", "edgetam"])
+def test_every_form_of_the_memory_encoder_is_the_published_one(kind: str, form: str) -> None:
+    sam = filled(Sam2Video(Nothing(), KINDS[kind], Geometry(16 * GRID, GRID)), kind)
+    theirs, ours = PublishedMemoryEncoder(copy.deepcopy(sam)), freeze(sam)
+    image, logits = noise(1, 256, GRID, GRID), 8 * noise(1, 1, 4 * GRID, 4 * GRID)
+    present = torch.zeros(1) if KINDS[kind].marks_absence else None
+    with torch.no_grad(), contextlib.ExitStack() as switched:
+        for each in FORMS[form]:
+            switched.enter_context(each(ours))
+        made = ours.remember(image, logits, torch.zeros(1), present)
+        expected = theirs(image, logits, present)
+    assert (made - expected).abs().max() <= CLOSE * expected.abs().max()
 
 
 def published(
