@@ -155,7 +155,7 @@ class SpatialMix(nn.Module):
         self.frozen = False
 
     def freeze_tables(self) -> None:
-        """Compute the averages' tables. ValueError if float32 cannot hold them."""
+        """Compute the averages' tables. CheckpointError if float32 cannot hold them."""
         self.averages.set_weights(self.spatial_decay.detach(), self.spatial_first.detach())
         self.frozen = True
 

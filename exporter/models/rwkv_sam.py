@@ -133,7 +133,7 @@ class RwkvMaskDecoder(MaskDecoder):
 class RwkvSam(Sam):
     """RWKV-SAM's encoder and decoder with SAM's prompt encoder."""
 
-    def __init__(self, size: RwkvSize = RwkvSize(), decoder: DecoderSize = SAM_DECODER) -> None:
+    def __init__(self, size: RwkvSize, decoder: DecoderSize = SAM_DECODER) -> None:
         shape: Geometry = geometry(size.image_size)
         super().__init__(RwkvEncoder(size), shape, decoder)
         self.mask_decoder = RwkvMaskDecoder(decoder, shape.grid)

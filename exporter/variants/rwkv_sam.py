@@ -93,7 +93,7 @@ def build_for(
         _count(shapes, f"{backbone}conv_stages.1."),
         _count(shapes, f"{backbone}layers."),
     )
-    asked = (*zip((first, second, width), MOST_WIDTHS), *zip(depths, MOST_DEPTHS))
+    asked = zip((first, second, width, *depths), MOST_WIDTHS + MOST_DEPTHS, strict=True)
     if not all(1 <= each <= most for each, most in asked) or width % 4:
         return None
     return RwkvSam(RwkvSize(image_size, (first, second, width), depths)).eval()
