@@ -140,6 +140,10 @@ def q_shift(x: Tensor, grid: int) -> Tensor:
 class SpatialMix(nn.Module):
     """What attention is elsewhere: gated averages over all tokens."""
 
+    spatial_mix_k: Tensor
+    spatial_mix_v: Tensor
+    spatial_mix_r: Tensor
+
     def __init__(self, width: int, grid: int) -> None:
         super().__init__()
         self.grid = grid
@@ -174,6 +178,9 @@ class SpatialMix(nn.Module):
 
 class ChannelMix(nn.Module):
     """What the MLP is elsewhere: squared ReLU between, and a gate."""
+
+    spatial_mix_k: Tensor
+    spatial_mix_r: Tensor
 
     def __init__(self, width: int, grid: int, expand: int) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ of what it did: 4.3 for 12.1 GMACs at 1024 pixels.
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ class RwkvMaskDecoder(MaskDecoder):
 
     def freeze_tables(self) -> None:
         """Keep what belongs to the one token."""
-        last = self.iou_prediction_head.layers[-1]
+        last = cast("nn.Linear", self.iou_prediction_head.layers[-1])
         last.weight, last.bias = nn.Parameter(last.weight[:1]), nn.Parameter(last.bias[:1])
         self.mask_tokens.weight = nn.Parameter(self.mask_tokens.weight[:1])
 

@@ -115,7 +115,7 @@ _SMALL = Variant(
     licence=S_LAB,
     repository=REPOSITORY,
     paper="arXiv:2406.19369",
-    published=Published("rwkv_sam_small.pth", REPOSITORY, by_hand=True),
+    published=Published("rwkv_sam_small.pth", REPOSITORY, awaited=True),
     layouts=(Layout("ovsam", rename, build, restore=split),),
     sizes=SIZES,
 )

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from exporter.bundle.layouts import to_layout
+from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.calibration import Pictures
 from exporter.graphs import graph_of
@@ -38,7 +40,7 @@ from profiles.lab.recurrence.forms import (
     ShiftedSums,
     recurrence,
 )
-from runtimes.engines import choose_engine
+from runtimes.engines import LoadedGraph, choose_engine
 
 COMMAND = "python -m profiles.lab.recurrence"
 PAGE = Path(__file__).parents[2] / "results" / "recurrence.md"
@@ -49,6 +51,20 @@ TARGETS = (*TIMED, "coreml")
 EXPORTED = f"products with a table a channel, rows of {ROW} (exported)"
 
 Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A form in a target's format, on one thread."""
+
+    session: LoadedGraph
+    file: GraphFile
+    path: Path
+
+    def call(self, given: Mapping[str, Tensor]) -> Call:
+        """Make a call on these inputs, laid out beforehand."""
+        arrays = {t.name: to_layout(given[t.name].numpy(), t) for t in self.file.spec.inputs}
+        return lambda: self.session.run(arrays)["averages"]
 
 
 def forms(decay: Tensor, first: Tensor) -> dict[str, nn.Module]:
@@ -65,8 +81,8 @@ def forms(decay: Tensor, first: Tensor) -> dict[str, nn.Module]:
     }
 
 
-def lowered(form: nn.Module, target: str, folder: Path) -> tuple[Any, Path]:
-    """Lower a form in float32; returns its loaded graph and its file."""
+def lowered(form: nn.Module, target: str, folder: Path) -> Lowered:
+    """Lower a form in float32, and load it."""
     folder.mkdir(parents=True)
     shape = (1, TOKENS, WIDTH)
     inputs = tuple(TensorSpec(name, shape, "float32", "BNC") for name in ("keys", "values"))
@@ -74,7 +90,8 @@ def lowered(form: nn.Module, target: str, folder: Path) -> tuple[Any, Path]:
     graph = graph_of(GraphSpec("recurrence", inputs, outputs, "image"), form)
     work = (graph, load_precision("fp32"), folder, Options(), Pictures(), frozenset[str]())
     file = load_target(target).lower(*work)
-    return choose_engine(target).open(folder / file.file, file, 1), folder / file.file
+    path = folder / file.file
+    return Lowered(choose_engine(target).open(path, file, 1), file, path)
 
 
 def spent(calls: Mapping[str, Call], rounds: int) -> dict[str, float]:
@@ -95,7 +112,7 @@ def measure(rounds: int) -> list[list[str]]:
     decay, first = torch.linspace(-5, 3, WIDTH), torch.linspace(-1.5, 0.5, WIDTH)
     given = {name: torch.randn(1, TOKENS, WIDTH) for name in ("keys", "values")}
     given["keys"] *= 2
-    expected = recurrence(*given.values(), decay, first).numpy()
+    expected = recurrence(given["keys"], given["values"], decay, first).numpy()
 
     def error(found: Any) -> float:
         return float(np.abs(found - expected).max() / np.abs(expected).max())
@@ -106,14 +123,14 @@ def measure(rounds: int) -> list[list[str]]:
         for at, (name, form) in enumerate(forms(decay, first).items()):
             cell = cells[name] = {}
             for target in TARGETS:
-                session, path = lowered(form, target, Path(place) / str(at) / target)
-                arrays = {t.name: to_layout(given[t.name].numpy(), t) for t in session.spec.inputs}
-                cell[target] = error(session.run(arrays)["averages"])
+                made = lowered(form, target, Path(place) / str(at) / target)
+                call = made.call(given)
+                cell[target] = error(call())
                 if target in calls:
-                    calls[target][name] = lambda run=session.run, arrays=arrays: run(arrays)
-                    cell[f"{target} kB"] = path.stat().st_size / 1e3
+                    calls[target][name] = call
+                    cell[f"{target} kB"] = made.path.stat().st_size / 1e3
                 if target == "tflite":
-                    cell["partitions"] = count(path).partitions
+                    cell["partitions"] = count(made.path).partitions
             half = form.half()(*(x.half() for x in given.values()))
             cell["half"] = error(half.float().numpy())
         times = {target: spent(each, rounds) for target, each in calls.items()}
