@@ -28,8 +28,9 @@ def recurrence(k: Tensor, v: Tensor, decay: Tensor, first: Tensor) -> Tensor:
         return torch.stack(found, dim=1)
 
     others = sums_before(terms) + sums_before(terms.flip(1)).flip(1)
-    above, below = others + own * terms
-    return (above / below)[None]
+    above, below = (others + own * terms).unbind()
+    averages: Tensor = (above / below)[None]
+    return averages
 
 
 class Form(nn.Module):
