@@ -88,7 +88,7 @@ UPSCALING = Part(
 WEIGHTED_SUMS = Part(
     "weighted sums over all tokens",
     ("*.averages",),
-    "float16 loses 3 % of an average, and their weights differ by less than a step of 8 bits",
+    "float16 loses 3e-3 of the largest a layer, and their weights differ by less than 8 bits tell",
 )
 """`exporter.models.wkv`; float32 in every precision, in formats that would compute it in less."""
 DECODER_PARTS = (

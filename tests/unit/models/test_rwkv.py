@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from exporter.checkpoints.obtain import Given, obtain
+from exporter.errors import RequestError
 from exporter.models.layers import freeze
 from exporter.models.rwkv import Backbone, RwkvBlock, RwkvSize, Shortcut, q_shift
 from exporter.models.rwkv_sam import RwkvSam
@@ -143,5 +145,10 @@ def test_the_backbone_gives_maps_at_three_sides():
     assert shapes == [(1, 8, 16, 16), (1, 12, 8, 8), (1, 16, 4, 4)]
 
 
-def test_its_licence_forbids_commercial_use():
-    assert not load_variant("rwkv_sam_small").licence.commercial_use
+def test_its_licence_is_said_before_a_file_is_asked_for():
+    said = []
+    with pytest.raises(RequestError, match=r"no weights are published .*: pass --checkpoint FILE"):
+        obtain(load_variant("rwkv_sam_small"), Given(), said.append)
+    assert [line.split(" (")[0] for line in said] == [
+        "licence: NTU S-Lab License 1.0, no commercial use"
+    ]
