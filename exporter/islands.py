@@ -78,9 +78,19 @@ HYPER_NETWORKS = Part(
 )
 UPSCALING = Part(
     "upscaling",
-    ("mask_decoder.output_upscaling", "mask_decoder.embedding_maskfeature"),
+    (
+        "mask_decoder.output_upscaling",
+        "mask_decoder.embedding_maskfeature",
+        "mask_decoder.mix_feat_proj",
+    ),
     "every pixel of a mask goes through its few weights",
 )
+WEIGHTED_SUMS = Part(
+    "weighted sums over all tokens",
+    ("*.averages",),
+    "float16 loses 3e-3 of the largest a layer, and their weights differ by less than 8 bits tell",
+)
+"""`exporter.models.wkv`; float32 in every precision, in formats that would compute it in less."""
 DECODER_PARTS = (
     Part("prompt encoding", ("prompt_encoder",), "positions of a picture need more than 256 steps"),
     IOU_HEAD,

@@ -15,7 +15,7 @@ from exporter.bundle.recipe import RECIPE_VERSION, Block, Recipe, Trial
 from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.goldens import record
 from exporter.graphs import Graph
-from exporter.islands import DECODER_PARTS
+from exporter.islands import DECODER_PARTS, WEIGHTED_SUMS
 from exporter.job import Order
 from exporter.products import Product, named, products, select
 from exporter.progress import Progress
@@ -89,14 +89,17 @@ def settle_keeping(
     Raises:
         RequestError: a pattern names nothing.
     """
-    if order.few_bits is None:
+    if order.few_bits is None and not order.precision.judged:
         return Keeping(order)
     few = [graph for graph in graphs if order.precision_of(graph.spec) == order.precision]
     found = tuple(each for graph in few for each in products(graph))
     every = tuple(each for graph in graphs for each in products(graph))
+    sums = named(every, WEIGHTED_SUMS.patterns)
+    if order.few_bits is None:
+        return Keeping(order, always=sums)
     asked = order.recipe or order.few_bits
     giver = "--recipe keeps" if order.recipe else "--keep-float"
-    always = select(every, asked.keep_float, giver)
+    always = sums | select(every, asked.keep_float, giver)
     if order.quantises_decoder:
         always |= named(every, (each for part in DECODER_PARTS for each in part.patterns))
     if order.few_bits.min_iou is None:

@@ -19,6 +19,9 @@ Floors = Callable[[str, str, str], float | None]
 JOINED = "+"
 """Joins the names of a chain of graphs in the label of its figures."""
 MASKS = "low_res_masks"
+IOUS = "iou_predictions"
+ONE_IOU = "iou_predictions of one mask"
+"""What floors call IOUS of a decoder with one mask token."""
 BOXES = "boxes"
 
 # JSON has no infinity; no measure comes near this otherwise.
@@ -137,6 +140,8 @@ _MEMORY_32 = {
     (ANY, MEMORY_SENSITIVITY): _BANK,
     ("object_score_logits", "psnr_db"): Floor(60.0, "one number, and it may lie near 0"),
     ("object_score_logits", "worst_error"): Floor(1e-3, "one number, and it may lie near 0"),
+    (ONE_IOU, "psnr_db"): Floor(60.0, "as object_score_logits"),
+    (ONE_IOU, "worst_error"): Floor(1e-3, "as object_score_logits"),
     (MASKS, LAST_IOU): Floor(0.999, "as a mask alone: a pixel flips only at the threshold"),
     (FEATURES, EMPTY_SLOTS): Floor(1e-6, "exp(-1e4) is 0: what they hold is multiplied by it"),
     (FEATURES, SLOT_ORDER): Floor(1e-5, "only the order of float32 sums over the bank differs"),
@@ -147,6 +152,7 @@ _MEMORY_16 = {
 } | {
     (ANY, MEMORY_SENSITIVITY): _BANK,
     ("object_score_logits", "psnr_db"): Floor(20.0, "one number, and it may lie near 0"),
+    (ONE_IOU, "psnr_db"): Floor(20.0, "as object_score_logits"),
     # Reached here: 0.983, of filled weights, whose small masks are mostly contour.
     (MASKS, LAST_IOU): Floor(0.95, "as low_res_masks; each frame sees the rounding before it"),
     (FEATURES, EMPTY_SLOTS): Floor(1e-3, "exp(-1e4) is 0 in float16 too; a bias that is not shows"),

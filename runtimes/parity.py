@@ -50,8 +50,10 @@ from runtimes.engines import (
 from runtimes.measures import (
     FLOORS,
     IOU,
+    IOUS,
     JOINED,
     MASKS,
+    ONE_IOU,
     PSNR,
     SENSITIVITY,
     WORST,
@@ -231,6 +233,12 @@ def floors_of(manifest: Manifest, row: str = "") -> Floors:
     """
     row = row or manifest.precision
     if row in FLOORS or not manifest.parity:
+        outputs = (tensor for graph in manifest.graphs for tensor in graph.spec.outputs)
+        if any(tensor.name == IOUS and tensor.shape[-1] == 1 for tensor in outputs):
+            named = {IOUS: ONE_IOU}
+            return lambda graph, output, measure: floor_of(
+                row, graph, named.get(output, output), measure
+            )
         return partial(floor_of, row)
     written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
     return lambda graph, output, measure: written.get((graph, output, measure))

@@ -61,13 +61,17 @@ def fetch(
         waiting: told who else downloads it; we wait for that.
 
     Raises:
-        RequestError: it has no address, one that is neither http nor https, or a page for people;
-            or there can be no such folder.
+        RequestError: it has no address, one that is neither http nor https, or a page for people,
+            or no weights are public; or there can be no such folder.
         DownloadError: it cannot be fetched or kept, or is not the published file.
     """
     name = Path(published.file).name
     if not published.url.startswith(("http://", "https://")):
         raise RequestError(f"{name or 'this variant'} has no http(s) address: pass {option} FILE")
+    if published.awaited:
+        raise RequestError(
+            f"no weights are published ({published.url} announces them): pass {option} FILE"
+        )
     if published.by_hand:
         raise RequestError(
             f"{name} is published at {published.url}, a page for people: fetch it there and pass "

@@ -221,9 +221,8 @@ def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bo
     """Tell whether these are a layout's tensors; ends at the first that is not."""
     table = layout_table(layout)
     if layout.build_for is not None:  # other widths, and maybe other names
-        few, known = len(tensors) <= _MOST_PER_TENSOR * len(table), renames.of(layout)
-        # Building it takes a tenth of a second; deeper networks have more names, but not twice.
-        alike = few and 2 * sum(known(name) in table for name in tensors) >= len(tensors)
+        few = len(tensors) <= _MOST_PER_TENSOR * len(table)
+        alike = few and _is_alike(table, tensors, renames.of(layout))
         return alike and not fit_of(layout, tensors, renames).faults
     tensors = layout.restore(tensors) if layout.restore else tensors
     parameters = _parameters(layout, table)
@@ -239,6 +238,16 @@ def _fits(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> bo
             return False
         needed.discard(ours)
     return not needed
+
+
+def _is_alike(
+    table: Table, tensors: Mapping[str, Tensor], known: Callable[[str], str | None]
+) -> bool:
+    """Tell whether a file may be a network of other widths; building one takes a tenth of a second.
+
+    Deeper networks have more names than the table's, but not twice.
+    """
+    return 2 * sum(known(name) in table for name in tensors) >= len(tensors)
 
 
 def _parameters(layout: Layout, table: Table) -> Table:
@@ -275,7 +284,9 @@ def fit_of(layout: Layout, tensors: Mapping[str, Tensor], renames: Renames) -> F
     """Hold a file's tensors against a layout."""
     tensors = layout.restore(tensors) if layout.restore else tensors
     fit, rename = Fit(layout, tensors), renames.of(layout)
-    table = layout_table(layout) if layout.build_for is None else table_of(fit.module())
+    table = layout_table(layout)
+    if layout.build_for is not None and _is_alike(table, tensors, rename):
+        table = table_of(fit.module())
     parameters = _parameters(layout, table)
     for published, tensor in tensors.items():
         ours = rename(published)

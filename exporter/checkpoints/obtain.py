@@ -124,6 +124,8 @@ def obtain(variant: Variant, given: Given, report: Progress) -> tuple[nn.Module,
     from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 
     require_parts(variant, given)
+    if not variant.licence.commercial_use:
+        report(f"licence: {variant.licence.name}, no commercial use ({variant.licence.url})")
     first = given.checkpoint or _published_file(variant, report)
     own = given.decoder if isinstance(given.decoder, Path) else None
     second = _decoder_file(variant, own, report)

@@ -77,12 +77,14 @@ class Published:
         url: its address; empty for the embedded default.
         sha256: of the file, or its published first digits; empty if none is published.
         by_hand: `url` is a page for people, such as a cloud drive's, which no program can download.
+        awaited: no weights are public; `url` is the page that announces them, `file` our name.
     """
 
     file: str
     url: str
     sha256: str = ""
     by_hand: bool = False
+    awaited: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ KNOWN = {
     # words of the papers
     "sam-hq": "hq_vit_h",
     "hq-sam": "hq_vit_h",
+    "rwkv-sam": "rwkv_sam_small",
     "efficientsam-ti": "efficient_sam_vitt",
     "efficientsam-s": "efficient_sam_vits",
     # transformers, and its pages on the hub

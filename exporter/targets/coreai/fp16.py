@@ -18,6 +18,7 @@ from exporter.islands import (
     LONG_SUMS,
     SELF_ATTENTION,
     UPSCALING,
+    WEIGHTED_SUMS,
 )
 from exporter.products import names_module
 from exporter.targets import Lowering
@@ -26,7 +27,7 @@ from exporter.targets.coreai._half import in_half, kind_of, module_of
 from exporter.targets.coreai._program import convert, exported
 
 PARTS = (SELF_ATTENTION, IMAGE_ATTENTION, LONG_SUMS, HYPER_NETWORKS, UPSCALING, IOU_HEAD)
-PATTERNS = tuple(pattern for part in PARTS for pattern in part.patterns)
+PATTERNS = tuple(pattern for part in (*PARTS, WEIGHTED_SUMS) for pattern in part.patterns)
 ATTENTION = "scaled_dot_product_attention"
 LONG = 512
 """Keys of an attention whose sums are long. Encoders' windows have 256 at most."""

@@ -19,8 +19,8 @@ LEAST_VALUES = 1024
 """Up to so many, a weight stays float16: little is saved, and the first layers are among them."""
 GROUP = 16
 """Output channels that share a palette, if the package is for iOS 18; before, all of them do."""
-WEIGHTED = frozenset({"conv", "linear", "conv_transpose"})
-"""Operations with a weight of their own."""
+WEIGHTED = {"conv": "weight", "linear": "weight", "conv_transpose": "weight", "matmul": "y"}
+"""Operations with a weight of their own, and its name; of `matmul` those alone with a table."""
 
 
 Compress = Callable[[Any, GraphFile, Any], Any]
@@ -52,9 +52,19 @@ def _kept(spec: Any, work: Lowering) -> list[str]:
     """List the operations that stay float."""
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()
-    shapes = {out.name: shape_of(out.type) for each in block.operations for out in each.outputs}
-    layers = [each for each in block.operations if each.type in WEIGHTED]
-    weights = [tuple(shapes[each.inputs["weight"].arguments[0].name]) for each in layers]
+    stored = {
+        out.name: tuple(shape_of(out.type))
+        for each in block.operations
+        for out in each.outputs
+        if each.type.startswith("const")
+    }
+    taken = [
+        (each, stored.get(each.inputs[WEIGHTED[each.type]].arguments[0].name))
+        for each in block.operations
+        if each.type in WEIGHTED
+    ]
+    layers = [each for each, shape in taken if shape is not None]
+    weights = [shape for _, shape in taken if shape is not None]
     stay = work.stays_float(weights, absorbs=False)
     return [name_of(each) for each, stays in zip(layers, stay, strict=True) if stays]
 

@@ -1,4 +1,4 @@
-"""float16 in Core ML: coremltools casts while it converts, all but the islands."""
+"""float16 in Core ML: coremltools casts while it converts, all but islands and weighted sums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
-from exporter.islands import Island, Step, leads_to
+from exporter.islands import WEIGHTED_SUMS, Island, Step, leads_to
+from exporter.products import names_module
 from exporter.targets import Lowering
 from exporter.targets.coreml.fp32 import convert
 
@@ -15,8 +16,19 @@ def lower(work: Lowering) -> GraphFile:
     """Write `GRAPH.mlpackage` in float16; inputs, outputs and islands stay float32."""
     import coremltools as ct
 
-    selector = outside(work.precision.keeps_float)
+    rounded = outside(work.precision.keeps_float)
+
+    def selector(op: Any) -> bool:
+        return rounded(op) and not names_module(_module_of(op), WEIGHTED_SUMS.patterns)
+
     return convert(work, ct.transform.FP16ComputePrecision(op_selector=selector))
+
+
+def _module_of(op: Any) -> str:
+    """Name the module that an operation came from, and its value: `network.neck.0.input`."""
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    return ".".join(op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME, ()))
 
 
 def outside(islands: Iterable[Island]) -> Callable[[Any], bool]:

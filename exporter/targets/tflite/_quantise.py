@@ -21,8 +21,8 @@ from exporter.targets.tflite.fp32 import convert
 ALL = ".*"
 PRODUCTS = ("CONV_2D", "FULLY_CONNECTED")
 """Operations to run in 8 bits. With others too, a graph falls into many XNNPACK partitions."""
-WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-"""Operations with a weight of their own."""
+WEIGHTED = (*PRODUCTS, "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL")
+"""Operations with a weight of their own; of BATCH_MATMUL those alone that have a table."""
 QUANTIZERS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 """Operations that AI Edge Quantizer calls otherwise."""
 
@@ -107,8 +107,13 @@ def products(path: Path, wanted: Iterable[str] = PRODUCTS) -> Iterator[Product]:
     for graph in model.subgraphs:
         for operator in graph.operators:
             kind = kinds.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
-            if kind is not None:
+            if kind is not None and (kind != "BATCH_MATMUL" or _has_table(model, graph, operator)):
                 taken, given = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
                 weight = tuple(map(int, graph.tensors[operator.inputs[1]].shape))
                 positions = math.prod(map(int, taken.shape[:-1]))
                 yield Product(kind, taken.name.decode(), given.name.decode(), positions, weight)
+
+
+def _has_table(model: Any, graph: Any, operator: Any) -> bool:
+    """Whether an operation takes a stored constant second."""
+    return model.buffers[graph.tensors[operator.inputs[1]].buffer].data is not None

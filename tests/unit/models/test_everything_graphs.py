@@ -15,6 +15,8 @@ from exporter.host_rules import EVERYTHING, as_everything, is_everything
 from exporter.job import Job, settle
 from exporter.models.layers import freeze
 from exporter.models.mask_decoder import DecoderSize
+from exporter.models.rwkv import RwkvSize
+from exporter.models.rwkv_sam import RwkvSam
 from exporter.models.sam import Geometry, Sam
 from exporter.models.sam2 import Sam2
 from exporter.scenes.scene import HELD_OUT, scene
@@ -33,11 +35,16 @@ class Encoder(torch.nn.Module):
 
 
 def small(like: str):
-    """A network of SAM's or SAM 2's form, and its variant with the same shapes."""
+    """A network of SAM's, SAM 2's or RWKV-SAM's form, and its variant with the same shapes."""
     geometry = Geometry(image_size=64, grid=GRID)
     variant = load_variant(like)
     slots = dataclasses.replace(variant.prompting, embedding=(1, SIZE.width, GRID, GRID))
-    if slots.high_res:
+    if variant.family == "rwkv_sam":
+        network = RwkvSam(RwkvSize(64, (8, 12, 16), (1, 1, 1)))
+        slots = dataclasses.replace(
+            slots, embedding=(1, 256, GRID, GRID), high_res=((1, 64, 4 * GRID, 4 * GRID),)
+        )
+    elif slots.high_res:
         network = Sam2(Encoder(), geometry)
         slots = dataclasses.replace(
             slots,
@@ -58,7 +65,7 @@ def zeros_of(spec: TensorSpec):
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("form", ["plain", "absorbed"])
-@pytest.mark.parametrize("like", ["mobile_sam", "sam2_1_hiera_tiny"])
+@pytest.mark.parametrize("like", ["mobile_sam", "sam2_1_hiera_tiny", "rwkv_sam_small"])
 def test_three_graphs_are_the_decoder(like, form, batch):
     network, variant = small(like)
     several, slots = as_everything(variant, None)

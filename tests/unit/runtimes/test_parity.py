@@ -26,7 +26,7 @@ from runtimes.measures import (
     psnr_db,
     worst_error,
 )
-from runtimes.parity import check_parity, main, peak_mb
+from runtimes.parity import check_parity, floors_of, main, peak_mb
 from tests.unit import tiny_bundle
 from tests.unit.tiny_bundle import Recipe, build, goldens, manifest
 
@@ -377,3 +377,22 @@ def test_the_pipelines_bundle_opens_with_its_figures(tmp_path, tiny):
     copy = Path(shutil.copytree(tiny.path, tmp_path / "copy"))
     reseal(copy, parity=found)
     assert open_bundle(copy).manifest.parity == found
+
+
+def test_one_predicted_iou_may_lie_near_zero(tmp_path):
+    """Of several, the largest is what an error is compared with."""
+    several = manifest(Recipe(), tmp_path)
+    one = replace(several, graphs=tuple(map(_with_one_token, several.graphs)))
+    floors = [floors_of(each, "fp32") for each in (several, one)]
+    iou = [each("mask_decoder", "iou_predictions", "psnr_db") for each in floors]
+    masks = [each("mask_decoder", "low_res_masks", "psnr_db") for each in floors]
+    assert iou == [100.0, 60.0]
+    assert masks == [100.0, 100.0]
+
+
+def _with_one_token(graph):
+    outputs = tuple(
+        replace(t, shape=(*t.shape[:-1], 1)) if t.name == "iou_predictions" else t
+        for t in graph.spec.outputs
+    )
+    return replace(graph, spec=replace(graph.spec, outputs=outputs))

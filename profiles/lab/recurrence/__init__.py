@@ -1,0 +1,1 @@
+"""RWKV's weighted averages in several static forms, measured beside each other."""
