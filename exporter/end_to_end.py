@@ -36,7 +36,7 @@ from exporter.bundle.goldens import SHARED, Goldens
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
-from exporter.bundle.prompts import Prompts
+from exporter.bundle.prompts import Prompts, is_taken
 from exporter.scenes.scene import Scene, box_around, point_inside, scene
 
 Run = Callable[[str, Mapping[str, Array]], Mapping[str, Array]]
@@ -202,6 +202,7 @@ def asks(manifest: Manifest, shown: Scene) -> dict[str, Ask]:
         for name, ask in made.items()
         if (drawn is None or drawn.background_points or 0 not in ask.prompts.labels)
         and (rule is None or ask.prompts.slots(rule) <= rule.slots)
+        and (rule is None or is_taken(ask.prompts, rule))
     }
     made |= {
         f"{name}_multimask": replace(made[name], multimask=True) for name in SEVERAL & set(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PanopticRule, PromptRule, Score
 from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
 from exporter.printable import quote
@@ -46,6 +46,7 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
         pad_without_box=rule.pad_without_box,
         pad_with_box=rule.pad_with_box,
         most_slots=rule.most,
+        point_or_box=rule.point_or_box,
     )
 
 
@@ -75,6 +76,15 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
 def is_everything(variant: Variant) -> bool:
     """Tell whether a variant has the graphs of `as_everything`."""
     return variant.prompting.graphs == EVERYTHING
+
+
+def with_classes(variant: Variant, classes: PanopticRule) -> Variant:
+    """Give a variant its panoptic graph; itself if it has none."""
+    rule = variant.prompting
+    if variant.panoptic is None or not isinstance(rule, Slots):
+        return variant
+    rule = dataclasses.replace(rule, graphs=(*rule.graphs, variant.panoptic.graph))
+    return dataclasses.replace(variant, prompting=rule, classes=classes)
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:

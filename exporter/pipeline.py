@@ -104,6 +104,8 @@ def export(
         network, source = obtain(_prepared(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
+        if order.classifier is not None:
+            source = order.classifier.give(network, source)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -168,6 +170,8 @@ def given_files(job: Job) -> Given:
 
 def _prepared(variant: Variant, order: Order) -> Variant:
     """The variant at its file's size, with the preparation of pictures that was asked for."""
+    if order.variant.preprocess.resize == "within":
+        return order.variant  # no tensor of its file depends on the size
     rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
     return dataclasses.replace(variant, preprocess=rule)
 
@@ -207,6 +211,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         published_size=variant.published_size,
         evaluation=_evaluation(order),
         video=video_of(order),
+        panoptic=variant.classes,
     )
 
 

@@ -52,8 +52,11 @@ from runtimes.measures import (
     IOU,
     JOINED,
     MASKS,
+    PANOPTIC_MASKS,
+    PIXELS,
     PSNR,
     SENSITIVITY,
+    THRESHOLDED_FAMILIES,
     WORST,
     Floors,
     Measure,
@@ -75,15 +78,19 @@ CLICK = "click"
 
 @dataclass
 class Tally:
-    """Every value measured so far, by graph and output."""
+    """Every value measured so far, by graph and output; `pixels` of prompts' masks as well."""
 
     threshold: float
+    pixels: bool = False
     values: dict[tuple[str, str, Measure], list[float]] = field(default_factory=dict)
 
     def add(self, graph: str, output: str, expected: Floats, actual: Floats) -> None:
         """Measure one output of one case."""
         measures = [PSNR] if is_chain(graph) else [PSNR, WORST]
-        for measure in [*measures, *([IOU] if output == MASKS else [])]:
+        measures += [IOU] if output == MASKS else []
+        counted = (PANOPTIC_MASKS, MASKS) if self.pixels else (PANOPTIC_MASKS,)
+        measures += [PIXELS] if output in counted else []
+        for measure in measures:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
 
@@ -132,7 +139,7 @@ def check_parity(
     goldens = bundle.goldens()
     if load is None:
         check_facts(manifest, goldens)
-    tally = Tally(manifest.mask.threshold)
+    tally = Tally(manifest.mask.threshold, manifest.family in THRESHOLDED_FAMILIES)
     extra: list[Figure] = []
     lowered = Lowered()
     graphs = order_graphs(manifest.graphs)
@@ -231,7 +238,7 @@ def floors_of(manifest: Manifest, row: str = "") -> Floors:
     """
     row = row or manifest.precision
     if row in FLOORS or not manifest.parity:
-        return partial(floor_of, row)
+        return partial(floor_of, row, family=manifest.family)
     written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
     return lambda graph, output, measure: written.get((graph, output, measure))
 

@@ -163,11 +163,11 @@ class Fusion(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Maps of strides 4 to 32 -> (1, C, h, w)."""
-        levels = [self.lateral_conv0(maps[3])]
+        levels = [self.get_submodule("lateral_conv0")(maps[3])]
         for at in (1, 2, 3):
             lateral = self.get_submodule(f"lateral_conv{at}")(maps[3 - at])
             levels.append(self.get_submodule(f"up{at}")(levels[-1]) + lateral)
-        total = self.bias + self.conv_a2(levels[3])
+        total = self.bias + self.get_submodule("conv_a2")(levels[3])
         for at, level in enumerate(levels[:3]):
             narrow = self.get_submodule(f"conv_a{5 - at}")(level)
             whole = F.interpolate(narrow, size=self.grid, mode="bilinear", align_corners=False)

@@ -126,7 +126,9 @@ class Stage(nn.Module):
         self.kernel_update = KernelUpdate(width)
         self.s_atten = SelfAttention(width)
         self.s_atten_norm = nn.LayerNorm(width)
-        self.ffn = nn.Sequential(nn.Linear(width, 8 * width), nn.ReLU(), nn.Linear(8 * width, width))
+        self.ffn = nn.Sequential(
+            nn.Linear(width, 8 * width), nn.ReLU(), nn.Linear(8 * width, width)
+        )
         self.ffn_norm = nn.LayerNorm(width)
         self.mask_fcs = nn.Sequential(
             nn.Linear(width, width, bias=False), nn.LayerNorm(width), nn.ReLU()
@@ -214,19 +216,34 @@ class PanopticHead(nn.Module):
         super().__init__()
         self.kernels = nn.Embedding(queries, width)
         self.update = KernelUpdate(width)
-        self.classes = nn.Linear(width, classifier)
+        self.project = nn.Linear(width, classifier)
+        self.templates = 0
+        # (D, classes * templates), of one class after another.
+        self.register_buffer("texts", torch.zeros(classifier, 0), persistent=False)
+        self.texts: Tensor
 
-    def forward(
-        self, features: Tensor, stages: nn.ModuleList, classifier: Tensor, templates: int
-    ) -> tuple[Tensor, Tensor]:
+    def classify_by(self, texts: Tensor) -> None:
+        """Take the classes.
+
+        Args:
+            texts: (classes, templates, D) text embeddings, each of length 1; a further class, all
+                zero, is none of them.
+        """
+        whole = torch.cat([texts, torch.zeros_like(texts[:1])])
+        self.templates = whole.shape[1]
+        self.texts = whole.flatten(0, 1).transpose(0, 1).contiguous()
+
+    @property
+    def classes(self) -> int:
+        """How many there are, the last of which is none; 0 without a classifier."""
+        return self.texts.shape[1] // max(self.templates, 1)
+
+    def forward(self, features: Tensor, stages: nn.ModuleList) -> tuple[Tensor, Tensor]:
         """Find everything.
 
         Args:
             features: (1, C, h, w), the encoder's.
             stages: the prompts' head's.
-            classifier: (D, classes * templates) text embeddings, of one class after another, each
-                of length 1; the last class, all zero, is the background.
-            templates: texts of a class.
 
         Returns:
             Logits (1, Q, h, w), and class scores (1, Q, classes) before a softmax.
@@ -239,7 +256,7 @@ class PanopticHead(nn.Module):
             kernels, masks = stage(kernels, masks, pixels, together=True)
         kernels = self.update(under(masks, pixels, self.update.share), kernels)
         logits = (kernels @ pixels).reshape(1, -1, rows, columns)
-        told = self.classes(kernels)
+        told = self.project(kernels)
         told = told / (told * told).sum(dim=-1, keepdim=True).sqrt().clamp(min=1e-12)
-        cosines = (told @ classifier).reshape(len(kernels), -1, templates)
+        cosines = (told @ self.texts).reshape(len(kernels), self.classes, self.templates)
         return logits, (cosines.amax(dim=-1) * LOGIT_SCALE).unsqueeze(0)
