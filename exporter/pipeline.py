@@ -35,7 +35,7 @@ from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import Given, obtain, published_path, read_own, require_parts
 from exporter.checkpoints.wanted import Wanted
 from exporter.checks import Check, OnMiss, refuse, require_checked
-from exporter.departure import resize_network
+from exporter.departure import as_ordered, resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
 from exporter.host_rules import is_everything
@@ -55,7 +55,7 @@ from exporter.recording import (
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
+from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
 from exporter.variants._video import with_memory
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def export(
     with hold(order, place or Place()) as held:
         if order.options.image_input != job.options.image_input:
             report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
-        network, source = obtain(_prepared(variant, order), given, report)
+        network, source = obtain(as_ordered(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
         if order.classifier is not None:
@@ -166,14 +166,6 @@ def given_files(job: Job) -> Given:
         wanted,
         prepared=bool(job.preprocess),
     )
-
-
-def _prepared(variant: Variant, order: Order) -> Variant:
-    """The variant at its file's size, with the preparation of pictures that was asked for."""
-    if order.variant.preprocess.resize == "within":
-        return order.variant  # no tensor of its file depends on the size
-    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
-    return dataclasses.replace(variant, preprocess=rule)
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:

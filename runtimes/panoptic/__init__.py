@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.panoptic import Segments, find_segments
-from exporter.bundle.preprocess import image_input, resized_size
+from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
 from exporter.bundle.rules import PanopticRule
 from exporter.errors import RequestError
 from runtimes.engines import Load, loader, run_canonical
@@ -51,6 +51,11 @@ class PanopticSegmenter:
 
     def find(self, picture: Picture) -> Segments:
         """Find everything in a picture."""
+        masks, scores, frame = self.answer(picture)
+        return find_segments(masks, scores, self.rule, self.manifest.mask, frame)
+
+    def answer(self, picture: Picture) -> tuple[Floats, Floats, Frame]:
+        """Run the graphs: logits (Q, h, w), class scores (Q, K + 1), and where the picture lies."""
         manifest = self.manifest
         image, frame = image_input(picture.rgb, manifest.preprocess, picture.size)
         given = {"image": image, "resized_size": resized_size(frame)}
@@ -58,5 +63,4 @@ class PanopticSegmenter:
             spec = manifest.graph(name).spec
             taken = {tensor.name: given[tensor.name] for tensor in spec.inputs}
             given |= run_canonical(self._loaded[name], spec, taken)
-        masks, scores = given["panoptic_masks"][0], given["panoptic_scores"][0]
-        return find_segments(masks, scores, self.rule, manifest.mask, frame)
+        return given["panoptic_masks"][0], given["panoptic_scores"][0], frame
