@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.random import PCG64, Generator
 
+from exporter.bundle.agreement import low_res_shape
 from exporter.bundle.end_to_end import (
     ANSWERING,
     DETECTED,
@@ -98,8 +99,8 @@ class Stage:
             earlier: (h, w) logits that it refines, or None.
         """
         manifest, frame = self.manifest, self.frame
-        low, batch = manifest.mask.low_res_size, manifest.prompts.batch if manifest.prompts else 1
-        fed = np.zeros((batch, 1, low, low), np.float32)
+        low, batch = low_res_shape(manifest), manifest.prompts.batch if manifest.prompts else 1
+        fed = np.zeros((batch, 1, *low), np.float32)
         fed[:] = 0 if earlier is None else earlier
         given = self.once | {
             **prompt_inputs(manifest, ask.prompts, frame),

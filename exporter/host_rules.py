@@ -87,6 +87,11 @@ def with_classes(variant: Variant, classes: PanopticRule) -> Variant:
     return dataclasses.replace(variant, prompting=rule, classes=classes)
 
 
+def is_for_apps(variant: Variant) -> bool:
+    """Tell whether the app's packages run a variant's bundles: squares, a decoder in one part."""
+    return not is_everything(variant) and variant.preprocess.resize != "within"
+
+
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:
     """Say how masks are chosen. RequestError if the variant has no such score."""
     if score == variant.mask.score:

@@ -38,7 +38,7 @@ from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import as_ordered, resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
-from exporter.host_rules import is_everything
+from exporter.host_rules import is_for_apps
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.recording import (
@@ -307,7 +307,7 @@ class PendingBundle:
             unchecked, trials = lower_within(network, folder, lower, self.report)
             self._keep_recipe(folder, network, trials)
             checked = self._check(unchecked, folder, network)
-            if self.place.glue and not is_everything(self.order.variant):
+            if self.place.glue and is_for_apps(self.order.variant):
                 put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
         if network.asked is not None:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exporter.models.resnet import fuse
+
 TAPS = 9
 
 
@@ -43,19 +45,17 @@ class DeformableConv(nn.Module):
             self.register_buffer(name, place.clone(), persistent=False)
         self.rows: Tensor
         self.columns: Tensor
-        # (9, Cin, Cout) and (Cout,), the batch norm folded in.
-        self.register_buffer("taps", torch.zeros(TAPS, cin, cout), persistent=False)
-        self.register_buffer("shift", torch.zeros(cout), persistent=False)
-        self.taps: Tensor
-        self.shift: Tensor
+        self.register_buffer("taps", None, persistent=False)
+        self.taps: Tensor | None
 
     def freeze_tables(self) -> None:
         """Fold the batch norm, and turn the kernel into one matrix for each tap."""
-        fused = nn.utils.fuse_conv_bn_eval(self.dcn.eval(), self.dcn_bn.eval())
-        if fused.bias is None:
-            raise TypeError("a folded batch norm has a bias")
-        self.taps = fused.weight.detach().flatten(2).permute(2, 1, 0).contiguous()
-        self.shift = fused.bias.detach().clone()
+        fuse(self, "dcn", "dcn_bn")
+        self.taps = self._matrices()
+
+    def _matrices(self) -> Tensor:
+        """(9, Cin, Cout), of the kernel."""
+        return self.dcn.weight.detach().flatten(2).permute(2, 1, 0).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, Cin, H, W) -> (1, Cout, H, W)."""
@@ -63,14 +63,15 @@ class DeformableConv(nn.Module):
         told = self.dcn_offset(x).reshape(3 * TAPS, height * width)
         masks = torch.sigmoid(told[2 * TAPS :])
         pixels = x.reshape(x.shape[1], height * width).transpose(0, 1)
-        total = self.shift
+        taps = self._matrices() if self.taps is None else self.taps
+        total = torch.zeros(1) if self.dcn.bias is None else self.dcn.bias
         for tap in range(TAPS):
             index, weights = self._corners(tap, told[2 * tap], told[2 * tap + 1], masks[tap])
-            table = pixels @ self.taps[tap]
+            table = pixels @ taps[tap]
             rows = torch.index_select(table, 0, index) * weights.unsqueeze(1)
             total = total + rows.reshape(4, height * width, self.cout).sum(dim=0)
-        out = F.relu(total).transpose(0, 1)
-        return out.reshape(1, self.cout, height, width)
+        out = total.transpose(0, 1).reshape(1, self.cout, height, width)
+        return F.relu(self.dcn_bn(out))
 
     def _corners(self, tap: int, dy: Tensor, dx: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Find a tap's four neighbours: (4 H W,) rows of the table, and their weights."""

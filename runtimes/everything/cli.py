@@ -84,6 +84,11 @@ def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str
         raise RequestError(
             f"{bundle.path.name} follows objects through videos: export one without --video"
         )
+    if bundle.manifest.prompts is not None and bundle.manifest.prompts.point_or_box:
+        raise RequestError(
+            f"{bundle.path.name} takes no grid of clicks: --panoptic PNG finds everything with a "
+            "bundle that was exported with --classifier"
+        )
     finds = issubclass(segmenter_type(bundle.manifest), DetectionSegmenter)
     method = arguments.everything
     if method == AUTO:
