@@ -48,7 +48,8 @@ def _reshape(variant: Variant, shape: tuple[int, int]) -> Variant:
         return variant
     if sizes is None or not all(side in sizes for side in shape):
         raise RequestError(
-            f"{variant.name} cannot have an input of {shape[0]}x{shape[1]}: its sizes are {sizes}"
+            f"{variant.name} cannot have an input of {shape[0]}x{shape[1]}: its sizes are {sizes}; "
+            f"{'x'.join(map(str, rule.shape))} is the published one of a landscape photograph"
         )
     stride, side = rule.size // variant.mask.low_res_size, max(shape)
     limits = load_variant(variant.name).preprocess.limits
