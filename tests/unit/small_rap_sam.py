@@ -55,4 +55,3 @@ def small_network() -> RapSam:
         network.image_encoder.loc_conv.bias.zero_()
     network.panoptic.classify_by(F.normalize(noise(len(CLASSES), 2, SIZE.classifier), dim=-1))
     return network
-
