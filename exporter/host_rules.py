@@ -65,6 +65,11 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
         RequestError: its decoder has another form.
     """
     rule = variant.prompting
+    if variant.panoptic is not None:
+        raise RequestError(
+            f"{variant.name} has no graphs for --everything: --classifier FILE adds the one that "
+            "finds everything"
+        )
     if not isinstance(rule, Slots) or not rule.takes_mask or variant.family in _OTHER_DECODERS:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
