@@ -241,9 +241,11 @@ _HARD_32 = {
     (MASKS, "mask_iou"): Floor(0.99, "pixels are the gate; a mask of any size has them"),
 }
 _HARD_16 = {
+    # Reached by Core ML at 128 x 160, with filled weights: 54 dB, 60 and 63 panoptic, 28 of IoUs.
     (output, "psnr_db"): Floor(20.0, "rounding flips pixels inside: masks are the gate")
     for output in (MASKS, PANOPTIC_MASKS, PANOPTIC_SCORES, "iou_predictions")
 } | {
+    # Reached there behind the encoder in half: 0.998, and 0.993 of the worst panoptic mask.
     (MASKS, "pixel_agreement"): Floor(0.98, "features in half are 1e-3 off"),
     (PANOPTIC_MASKS, "pixel_agreement"): Floor(0.95, "as one mask, and the worst of a hundred"),
 }
