@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle.prompts import Prompts
+from exporter.bundle.prompts import Prompts, is_taken
 from exporter.bundle.rules import PromptRule
 from exporter.scenes.scene import box_around, point_inside
 
@@ -67,7 +67,11 @@ def cases(
         *(Case(f"given_{at}", (prompts,)) for at, prompts in enumerate(given)),
     ]
     made = [case for case in made if refine or not case.refines]
-    fitting = [case for case in made if case.sets[0].slots(rule) <= rule.slots]
+    fitting = [
+        case
+        for case in made
+        if case.sets[0].slots(rule) <= rule.slots and is_taken(case.sets[0], rule)
+    ]
     return [_fill_batch(case, clicks, rule) for case in fitting]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,14 @@ def resize_network(
             f"{wanted.published_size}: {'; '.join(savings(wanted, layout, shapes, order.prompts))}"
         )
     return network
+
+
+def as_ordered(variant: Variant, order: Order) -> Variant:
+    """Return the variant at its file's size, with the preparation of pictures asked for."""
+    if order.variant.preprocess.resize == "within":
+        return order.variant  # no tensor of its file depends on the size
+    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
+    return dataclasses.replace(variant, preprocess=rule)
 
 
 def savings(

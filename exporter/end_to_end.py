@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.random import PCG64, Generator
 
+from exporter.bundle.agreement import low_res_shape
 from exporter.bundle.end_to_end import (
     ANSWERING,
     DETECTED,
@@ -36,7 +37,7 @@ from exporter.bundle.goldens import SHARED, Goldens
 from exporter.bundle.manifest import Manifest
 from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
-from exporter.bundle.prompts import Prompts
+from exporter.bundle.prompts import Prompts, is_taken
 from exporter.scenes.scene import Scene, box_around, point_inside, scene
 
 Run = Callable[[str, Mapping[str, Array]], Mapping[str, Array]]
@@ -98,8 +99,8 @@ class Stage:
             earlier: (h, w) logits that it refines, or None.
         """
         manifest, frame = self.manifest, self.frame
-        low, batch = manifest.mask.low_res_size, manifest.prompts.batch if manifest.prompts else 1
-        fed = np.zeros((batch, 1, low, low), np.float32)
+        low, batch = low_res_shape(manifest), manifest.prompts.batch if manifest.prompts else 1
+        fed = np.zeros((batch, 1, *low), np.float32)
         fed[:] = 0 if earlier is None else earlier
         given = self.once | {
             **prompt_inputs(manifest, ask.prompts, frame),
@@ -202,6 +203,7 @@ def asks(manifest: Manifest, shown: Scene) -> dict[str, Ask]:
         for name, ask in made.items()
         if (drawn is None or drawn.background_points or 0 not in ask.prompts.labels)
         and (rule is None or ask.prompts.slots(rule) <= rule.slots)
+        and (rule is None or is_taken(ask.prompts, rule))
     }
     made |= {
         f"{name}_multimask": replace(made[name], multimask=True) for name in SEVERAL & set(made)

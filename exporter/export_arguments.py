@@ -48,6 +48,12 @@ def _share(text: str) -> float:
     return value
 
 
+def _sides(text: str) -> int | tuple[int, int]:
+    """Parse a side, or a height and width as `800x1344`."""
+    side, parts = whole_number(SIDES[0], SIDES[-1]), text.split("x", 1)
+    return side(text) if len(parts) == 1 else (side(parts[0]), side(parts[1]))
+
+
 def parser() -> Parser:
     """Make the parser. A wrong argument ends the process with status 2 and one line."""
     made = Parser(
@@ -88,10 +94,11 @@ def parser() -> Parser:
     )
     add(
         "--input-size",
-        type=whole_number(SIDES[0], SIDES[-1]),
-        metavar="N",
+        type=_sides,
+        metavar="N|HxW",
         help="side of the square input in pixels (default: the side that the checkpoint's table of "
-        "positions is for, else the published one); half of it is a fourth of the work",
+        "positions is for, else the published one); half of it is a fourth of the work. HxW: "
+        "height and width, of rap_sam_r50",
     )
     add(
         "--score",
@@ -227,6 +234,13 @@ def _add_storage(parser: Parser) -> None:
     """Add the options of bundles for everything and for videos, and of weights in few bits."""
     _add_everything(parser)
     _add_video(parser)
+    parser.add_argument(
+        "--classifier",
+        type=Path,
+        metavar="FILE",
+        help="of rap_sam_r50: text embeddings of classes (classes, templates, 768), and their "
+        "names in FILE's .json beside it: the bundle finds everything with its class, too",
+    )
     add = parser.add_argument
     add(
         "--palette",

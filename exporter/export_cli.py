@@ -44,6 +44,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         video=arguments.video,
         memory_slots=arguments.memory_slots,
         pointer_slots=arguments.pointer_slots,
+        classifier=arguments.classifier,
         score=arguments.score,
         options=_options(arguments),
         keep_float=tuple(arguments.keep_float or ()),

@@ -105,6 +105,7 @@ class Recorder:
         def inputs_of(case: Case) -> Arrays:
             previous, side = best.get(case.refines), self.mask.low_res_size
             inputs = _slot_inputs(case, self.subject.frame, rule, previous, side)
+            inputs["resized_size"] = resized_size(self.subject.frame)
             return own | {name: array for name, array in inputs.items() if name in taken}
 
         def ask(prompts: Sequence[Prompts]) -> list[tuple[float, Bools]]:
@@ -153,7 +154,7 @@ def record(
         Key -> array. Every case of a graph shares the outputs of earlier graphs.
     """
     ordered = order_graphs(graphs)
-    recorder = Recorder(subject or SceneSubject(seed, input_size(ordered)), rule, mask)
+    recorder = Recorder(subject or SceneSubject(seed, input_sides(ordered)), rule, mask)
     goldens: Arrays = {}
     first: dict[str, dict[str, Floats]] = {}
     clicks: dict[str, dict[str, dict[str, Floats]]] = {}
@@ -199,9 +200,10 @@ def _answered(
     return goldens
 
 
-def input_size(graphs: Sequence[Graph]) -> int:
-    """Find the side S of the image that the graphs take."""
-    return next(t.shape[-1] for graph in graphs for t in graph.spec.inputs if t.name == "image")
+def input_sides(graphs: Sequence[Graph]) -> tuple[int, int]:
+    """Find the height and width of the image that the graphs take."""
+    shape = next(t.shape for graph in graphs for t in graph.spec.inputs if t.name == "image")
+    return shape[-2], shape[-1]
 
 
 def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
@@ -219,8 +221,8 @@ def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
     """
     if rule.padded_by == "host":
         return {}
-    size = rule.size
-    exact, frame = image_input(scene(SEED, size // 2 + 5, size).image, rule)
+    tall, wide = rule.shape
+    exact, frame = image_input(scene(SEED, tall // 2 + 5, wide).image, rule)
     image = Generator(PCG64(SEED)).integers(0, 256, exact.shape, np.uint8)
     width, height = frame.resized
     image[..., :height, :width] = exact[..., :height, :width]
@@ -231,7 +233,7 @@ def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:
             case |= run(graph, {"image": exact})
             name = graph.spec.name
             goldens |= {key(name, PADDED, each): array for each, array in case.items()}
-            goldens[key(name, SCENE, "resized_size")] = np.full((1, 2), size, np.float32)
+            goldens[key(name, SCENE, "resized_size")] = np.array([[wide, tall]], np.float32)
     return goldens
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PanopticRule, PromptRule, Score
 from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
 from exporter.printable import quote
@@ -47,6 +47,7 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
         pad_without_box=rule.pad_without_box,
         pad_with_box=rule.pad_with_box,
         most_slots=rule.most,
+        point_or_box=rule.point_or_box,
     )
 
 
@@ -69,6 +70,11 @@ def as_everything(
         RequestError: its decoder has another form.
     """
     rule = variant.prompting
+    if variant.panoptic is not None:
+        raise RequestError(
+            f"{variant.name} has no graphs for --everything: --classifier FILE adds the one that "
+            "finds everything"
+        )
     if not isinstance(rule, Slots) or not rule.takes_mask or variant.family in _OTHER_DECODERS:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
@@ -83,6 +89,20 @@ def as_everything(
 def is_everything(variant: Variant) -> bool:
     """Tell whether a variant has the graphs of `as_everything`."""
     return variant.prompting.graphs[: len(EVERYTHING)] == EVERYTHING
+
+
+def with_classes(variant: Variant, classes: PanopticRule) -> Variant:
+    """Give a variant its panoptic graph; itself if it has none."""
+    rule = variant.prompting
+    if variant.panoptic is None or not isinstance(rule, Slots):
+        return variant
+    rule = dataclasses.replace(rule, graphs=(*rule.graphs, variant.panoptic.graph))
+    return dataclasses.replace(variant, prompting=rule, classes=classes)
+
+
+def is_for_apps(variant: Variant) -> bool:
+    """Tell whether the app's packages run a variant's bundles: pictures in squares."""
+    return variant.preprocess.resize != "within"
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:

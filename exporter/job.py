@@ -12,10 +12,11 @@ from typing import get_args
 import exporter
 from exporter.bundle.manifest import MOST_PICTURES, FewBits, RangeKind
 from exporter.bundle.recipe import Recipe
-from exporter.bundle.rules import BATCHES, SIDES, SLOTS, MaskRule, PromptRule, Score
+from exporter.bundle.rules import BATCHES, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.tensors import GraphSpec
 from exporter.calibration import RANGE_KINDS
 from exporter.checkpoints.lora_options import LoraOptions
+from exporter.classifier import Classifier, classifier_of
 from exporter.errors import RequestError
 from exporter.few_bits import few_bits_of, with_storage
 from exporter.host_rules import (
@@ -24,8 +25,9 @@ from exporter.host_rules import (
     mask_rule,
     prompt_rule,
     require_video,
+    with_classes,
 )
-from exporter.job_values import number, patterns, require_type, target_names
+from exporter.job_values import number, patterns, require_sides, require_type, target_names
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
@@ -39,11 +41,11 @@ from exporter.targets import (
     require_read,
     require_toolkits,
 )
-from exporter.variants import Slots, Variant
+from exporter.variants import Slots, Variant, load_variant
 from exporter.variants._sizes import resize
 from exporter.variants._video import video_name, with_memory
 
-_CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora")
+_CHECKPOINTS = ("checkpoint", "decoder_checkpoint", "encoder_checkpoint", "lora", "classifier")
 _PATHS = (*_CHECKPOINTS, "recipe", "calibration", "evaluate")
 FLOORS_MODULE = "runtimes.measures"
 """Reached by name: imports flow from there to here."""
@@ -71,8 +73,8 @@ class Job:
         lora_blocks: the blocks of the image encoder that a list of pairs is for; empty for all.
         batch: prompt sets in one decoder call (B), 1 to 64.
         slots: slots of a prompt set (N), 2 to 64; None for 8, or as many as the variant can have.
-        input_size: side of the input in pixels; None for the one that the checkpoint's table of
-            positions is for, or the published one.
+        input_size: side of the input in pixels, or height and width; None for the one that the
+            checkpoint's table of positions is for, or the published one.
         score: what ranks masks; see `exporter.bundle.rules.MaskRule`.
         options: what only some targets read.
         keep_float: patterns of what stays float in a precision of few bits, see
@@ -90,6 +92,8 @@ class Job:
             `exporter.host_rules.as_everything`.
         video: whether the bundles follow objects through videos.
         memory_slots: see `exporter.variants._video.with_memory`, as the next; None for the default.
+        classifier: file of the text embeddings of classes, kept as a Path: the bundle finds
+            everything with its class, too.
 
     Raises:
         RequestError: a value is of the wrong type or out of its range.
@@ -109,7 +113,7 @@ class Job:
     lora_blocks: tuple[int, ...] = ()
     batch: int = 1
     slots: int | None = None
-    input_size: int | None = None
+    input_size: int | tuple[int, int] | None = None
     score: Score = "iou_predictions"
     options: Options = field(default_factory=Options)
     keep_float: tuple[str, ...] = ()
@@ -124,6 +128,7 @@ class Job:
     video: bool = False
     memory_slots: int | None = None
     pointer_slots: int | None = None
+    classifier: Path | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", target_names(self.targets))
@@ -144,8 +149,7 @@ class Job:
         require_choice("Job.batch", self.batch, BATCHES)
         if self.slots is not None:
             require_choice("Job.slots", self.slots, SLOTS)
-        if self.input_size is not None:
-            require_choice("Job.input_size", self.input_size, SIDES)
+        require_sides("Job.input_size", self.input_size)
         require_choice("Job.score", self.score, get_args(Score))
         require_type("Job.options", self.options, Options)
         if self.calibration_pictures is not None:
@@ -220,6 +224,7 @@ class Order:
         few_bits: what is asked to stay float; None for the defaults.
         recipe: the one that was given, or None.
         judged: the user's pictures to judge the bundles on, or None.
+        classifier: of a panoptic graph, or None.
     """
 
     variant: Variant
@@ -233,6 +238,7 @@ class Order:
     few_bits: FewBits | None = None
     recipe: Recipe | None = None
     judged: JudgedPictures | None = None
+    classifier: Classifier | None = None
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
@@ -248,7 +254,10 @@ class Order:
 
     def bundle_name(self, target: Target) -> str:
         """`mobile_sam-coreml-fp16`, `mobile_sam-coreml-int4-weights-palette4-512`."""
-        side = self.variant.preprocess.size if self.variant.published_size else ""
+        rule = self.variant.preprocess
+        side = rule.size if self.variant.published_size else ""
+        if rule.resize == "within" and rule != load_variant(self.variant.name).preprocess:
+            side = "x".join(map(str, rule.shape))
         parts = (
             self.variant.name,
             video_name(self.variant),
@@ -257,6 +266,7 @@ class Order:
             self.options.storage(target.reads),
             str(side),
             "everything" if is_everything(self.variant) else "",
+            "panoptic" if self.variant.classes else "",
         )
         return "-".join(filter(None, parts))
 
@@ -346,10 +356,12 @@ def settle(job: Job, variant: Variant) -> Order:
         variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     variant = variant if job.input_size is None else resize(variant, job.input_size)
     variant, slots = _with_graphs(job, variant)
+    classifier = classifier_of(variant, job.classifier)
+    variant = variant if classifier is None else with_classes(variant, classifier.rule)
     prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
-        if not isinstance(variant.prompting, Slots):
+        if not isinstance(variant.prompting, Slots) or variant.preprocess.resize == "within":
             raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
         preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
         variant = dataclasses.replace(variant, preprocess=preprocess)
@@ -379,6 +391,7 @@ def settle(job: Job, variant: Variant) -> Order:
         few_bits,
         recipe,
         None if job.evaluate is None else find_judged(Path(job.evaluate)),
+        classifier,
     )
 
 

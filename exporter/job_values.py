@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter import targets
+from exporter.bundle.rules import SIDES
 from exporter.errors import RequestError
 from exporter.printable import quote
 
@@ -18,6 +19,17 @@ def require_type(place: str, value: Any, *types: type) -> Any:
     if Path in types and "\0" in str(value):
         raise RequestError(f"{place} is no path: {quote(value)} holds a NUL")
     return value
+
+
+def require_sides(place: str, value: Any) -> None:
+    """RequestError if a value is no side of an input, no height and width, and not None."""
+    if value is None:
+        return
+    sides = value if isinstance(value, tuple) else (value,)
+    if not 1 <= len(sides) <= 2:
+        raise RequestError(f"{place} is a side, or a height and a width, not {quote(value)}")
+    for side in sides:
+        targets.require_choice(place, side, SIDES)
 
 
 def target_names(given: Any) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["family"],
         f"{row['parameters'] / 1e6:.1f} M",
         macs(row),
-        f"{row['input_size']} x {row['input_size']}",
+        " x ".join(map(str, row["input_shape"])),
         licence(row),
         sizes(row, "/"),
         " and ".join(name for name, _ in files(row)),

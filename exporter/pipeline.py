@@ -35,9 +35,10 @@ from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import Given, obtain, published_path, read_own, require_parts
 from exporter.checkpoints.wanted import Wanted
 from exporter.checks import Check, OnMiss, refuse, require_checked
-from exporter.departure import resize_network
+from exporter.departure import as_ordered, resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
+from exporter.host_rules import is_for_apps
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.recording import (
@@ -54,7 +55,7 @@ from exporter.recording import (
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
-from exporter.variants import DEFAULT, Detections, Drawn, Variant, load_variant, variants
+from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
 from exporter.variants._video import with_memory
 
 if TYPE_CHECKING:
@@ -100,9 +101,11 @@ def export(
     with hold(order, place or Place()) as held:
         if order.options.image_input != job.options.image_input:
             report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
-        network, source = obtain(_prepared(variant, order), given, report)
+        network, source = obtain(as_ordered(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
             network = resize_network(network, source.layout, variant, order, report)
+        if order.classifier is not None:
+            source = order.classifier.give(network, source)
         return export_network(order, network, source, held, report, on_miss)
 
 
@@ -165,12 +168,6 @@ def given_files(job: Job) -> Given:
     )
 
 
-def _prepared(variant: Variant, order: Order) -> Variant:
-    """The variant at its file's size, with the preparation of pictures that was asked for."""
-    rule = dataclasses.replace(order.variant.preprocess, size=variant.preprocess.size)
-    return dataclasses.replace(variant, preprocess=rule)
-
-
 def draft(order: Order, target: Target, source: Source) -> Manifest:
     """Make the manifest before lowering: all that the order alone decides."""
     variant, prompting = order.variant, order.variant.prompting
@@ -206,6 +203,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         published_size=variant.published_size,
         evaluation=_evaluation(order),
         video=video_of(order),
+        panoptic=variant.classes,
     )
 
 
@@ -309,7 +307,7 @@ class PendingBundle:
             unchecked, trials = lower_within(network, folder, lower, self.report)
             self._keep_recipe(folder, network, trials)
             checked = self._check(unchecked, folder, network)
-            if self.place.glue:
+            if self.place.glue and is_for_apps(self.order.variant):
                 put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
         if network.asked is not None:

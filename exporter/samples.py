@@ -23,7 +23,7 @@ from exporter.bundle.prompts import Prompts
 from exporter.bundle.rules import DrawnPrompts, MaskRule, Preprocess, PromptRule
 from exporter.calibration import Pictures
 from exporter.errors import RequestError
-from exporter.goldens import SCENE, Arrays, input_size, record
+from exporter.goldens import SCENE, Arrays, input_sides, record
 from exporter.graphs import Graph
 from exporter.picture_folder import GATE_PICTURES, PROMPTS, ChosenPictures
 from exporter.printable import printable
@@ -125,7 +125,7 @@ class _Recorder:
     report: Progress
 
     def record(self) -> Samples:
-        side = input_size(self.graphs)
+        side = max(input_sides(self.graphs))
         used = calibration_of(self.sampling.ranges, self.sampling.chosen, side)
         own = self._own() if self.sampling.chosen else {"ranges": [], "gate": []}
         wanted = used.scenes if self.sampling.calibrated else 0
@@ -135,8 +135,8 @@ class _Recorder:
         return Samples(Pictures(calibration, self.sampling.ranges), self._files(gate, "test"))
 
     def _scenes(self, first: int, count: int) -> list[Subject]:
-        size = input_size(self.graphs)
-        return [SceneSubject(first + at, size) for at in range(count)]
+        sides = input_sides(self.graphs)
+        return [SceneSubject(first + at, sides) for at in range(count)]
 
     def _own(self) -> dict[str, list[Subject]]:
         """Have the user's pictures decoded and fitted, by what they are for."""
@@ -229,7 +229,7 @@ class _Recorder:
     def _frame(self, subject: Subject) -> Arrays:
         """Where the picture lies: for graphs that write the padding, and for masks."""
         frame, arrays = subject.frame, Arrays()
-        if subject.size != (frame.size, frame.size):
+        if subject.size != frame.whole:
             arrays[key(PICTURE, SHARED, SIZE)] = np.array(subject.size, np.float32)
         for graph in self.graphs:
             if any(tensor.name == "image" for tensor in graph.spec.inputs):

@@ -68,14 +68,14 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class SceneSubject:
-    """The procedural scene of a seed; it fills the input of `side` x `side` pixels."""
+    """The procedural scene of a seed; it fills the input, whose height and width are `sides`."""
 
     seed: int
-    side: int
+    sides: tuple[int, int]
 
     @cached_property
     def _scene(self) -> Scene:
-        return scene(self.seed, self.side, self.side)
+        return scene(self.seed, *self.sides)
 
     @property
     def image(self) -> Image:
@@ -85,12 +85,13 @@ class SceneSubject:
     @property
     def size(self) -> tuple[int, int]:
         """See `Subject`."""
-        return self.side, self.side
+        return self.sides[1], self.sides[0]
 
     @property
     def frame(self) -> Frame:
         """See `Subject`."""
-        return Frame(self.size, self.size, self.side)
+        square = self.sides[0] == self.sides[1]
+        return Frame(self.size, self.size, max(self.size), sides=None if square else self.size)
 
     @property
     def given(self) -> tuple[Prompts, ...]:

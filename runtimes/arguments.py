@@ -27,6 +27,7 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
   sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
   sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
+  sam-run rap_sam_r50-onnx-fp32-panoptic dog.jpg --panoptic labels.png
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
@@ -187,6 +188,14 @@ def _add_files(parser: Parser) -> None:
         help="the mask as 0 and 255; with --multimask PNG_0.png, PNG_1.png, ... in token order; "
         "of several objects PNG-NAME.png or PNG-NUMBER.png; of a video a new folder of palette "
         "PNGs, 0 where there is nothing, 1 the first object",
+    )
+    add(
+        "--panoptic",
+        type=Path,
+        metavar="PNG",
+        help="of a bundle exported with --classifier: everything in the image; a number a pixel, "
+        "0 where there is nothing, the numbers' classes in PNG-stem.json, and an overlay (-o, or "
+        "PNG-stem.overlay.png)",
     )
     add("--save-logits", type=Path, metavar="NPY", help="low_res_masks (K, h, w), float32")
     add(

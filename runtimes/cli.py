@@ -54,6 +54,12 @@ def _work(arguments: argparse.Namespace) -> int:
         from runtimes.everything.cli import run  # a single object needs none of it
 
         return run(arguments, bundle, _threads(arguments.threads), _facts)
+    if arguments.panoptic is not None:
+        from runtimes.panoptic.cli import run as find_panoptic
+
+        refuse_without(arguments.given)
+        _require_picture(arguments)
+        return find_panoptic(arguments, bundle, _threads(arguments.threads), _facts)
     if bundle.manifest.video is not None:
         from runtimes.video.cli import track_video  # a picture needs none of it
 

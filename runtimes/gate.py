@@ -273,9 +273,9 @@ def moves(expected: Sequence[Floats]) -> bool:
 
 def _frame(manifest: Manifest, goldens: Goldens) -> Frame:
     """Say where a picture lies in the input; one of unknown size fills it."""
-    side = manifest.preprocess.size
+    tall, wide = manifest.preprocess.shape
     known = goldens.owns(PICTURE, SHARED, SIZE)
-    width, height = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (side, side)
+    width, height = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (wide, tall)
     return seen_frame(width, height, manifest.preprocess)
 
 

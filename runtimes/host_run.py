@@ -21,7 +21,7 @@ from time import process_time_ns
 from typing import Any
 
 from exporter import child
-from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
+from exporter.bundle.flow import feeds, of_masks, repeated_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.layouts import Array, from_layout, to_layout
 from exporter.bundle.manifest import GraphFile
@@ -99,13 +99,13 @@ def run_graph(job: HostJob) -> GraphRun:
 
 
 def run_session(job: HostJob) -> SessionRun:
-    """Load every graph, run each once in order, then run again those that answer prompts.
+    """Load every graph of a mask, run each once in order, then again those that answer prompts.
 
     A bundle of one graph has no click of its own: every answer takes the whole graph.
     """
     hold_to(job.cores)
     bundle, kind, runtime = _open(job)
-    graphs = order_graphs(bundle.manifest.graphs)
+    graphs = of_masks(bundle.manifest.graphs)
     inputs = {graph.spec.name: golden_inputs(bundle, graph) for graph in graphs}
     before = peak_bytes()
     start = clock_ns()

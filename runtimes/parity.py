@@ -54,8 +54,11 @@ from runtimes.measures import (
     JOINED,
     MASKS,
     ONE_IOU,
+    PANOPTIC_MASKS,
+    PIXELS,
     PSNR,
     SENSITIVITY,
+    THRESHOLDED_FAMILIES,
     WORST,
     Floors,
     Measure,
@@ -77,15 +80,19 @@ CLICK = "click"
 
 @dataclass
 class Tally:
-    """Every value measured so far, by graph and output."""
+    """Every value measured so far, by graph and output; `pixels` of prompts' masks as well."""
 
     threshold: float
+    pixels: bool = False
     values: dict[tuple[str, str, Measure], list[float]] = field(default_factory=dict)
 
     def add(self, graph: str, output: str, expected: Floats, actual: Floats) -> None:
         """Measure one output of one case."""
         measures = [PSNR] if is_chain(graph) else [PSNR, WORST]
-        for measure in [*measures, *([IOU] if output == MASKS else [])]:
+        measures += [IOU] if output == MASKS else []
+        counted = (PANOPTIC_MASKS, MASKS) if self.pixels else (PANOPTIC_MASKS,)
+        measures += [PIXELS] if output in counted else []
+        for measure in measures:
             value = measure.function(expected, actual, self.threshold)
             self.values.setdefault((graph, output, measure), []).append(value)
 
@@ -134,7 +141,7 @@ def check_parity(
     goldens = bundle.goldens()
     if load is None:
         check_facts(manifest, goldens)
-    tally = Tally(manifest.mask.threshold)
+    tally = Tally(manifest.mask.threshold, manifest.family in THRESHOLDED_FAMILIES)
     extra: list[Figure] = []
     lowered = Lowered()
     graphs = order_graphs(manifest.graphs)
@@ -234,12 +241,11 @@ def floors_of(manifest: Manifest, row: str = "") -> Floors:
     row = row or manifest.precision
     if row in FLOORS or not manifest.parity:
         outputs = (tensor for graph in manifest.graphs for tensor in graph.spec.outputs)
-        if any(tensor.name == IOUS and tensor.shape[-1] == 1 for tensor in outputs):
-            named = {IOUS: ONE_IOU}
-            return lambda graph, output, measure: floor_of(
-                row, graph, named.get(output, output), measure
-            )
-        return partial(floor_of, row)
+        one = any(tensor.name == IOUS and tensor.shape[-1] == 1 for tensor in outputs)
+        named = {IOUS: ONE_IOU} if one else {}
+        return lambda graph, output, measure: floor_of(
+            row, graph, named.get(output, output), measure, family=manifest.family
+        )
     written = {(f.graph, f.output, f.measure): f.floor for f in manifest.parity}
     return lambda graph, output, measure: written.get((graph, output, measure))
 

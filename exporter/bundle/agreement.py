@@ -67,6 +67,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield from _drawn(manifest.drawn_prompts, manifest.preprocess)
     if manifest.video is not None:
         yield from disagreements(manifest.video, manifest)
+    if manifest.panoptic is not None:
+        yield from _panoptic(manifest)
     yield from _parity(manifest)
 
 
@@ -145,22 +147,34 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
             yield f"{where} is uint8; only image may be"
 
 
+def low_res_shape(manifest: Manifest) -> tuple[int, int]:
+    """Height and width of `low_res_masks`."""
+    return low_res_sides(manifest.preprocess, manifest.mask)
+
+
+def low_res_sides(rule: Preprocess, mask: MaskRule) -> tuple[int, int]:
+    """Height and width of `low_res_masks`, of an input that is no square too."""
+    height, width = (side * mask.low_res_size // rule.size for side in rule.shape)
+    return height, width
+
+
 def _host_inputs(manifest: Manifest) -> Shapes:
     """Map the inputs that the host makes to their shapes."""
-    size, low = manifest.preprocess.size, manifest.mask.low_res_size
-    shapes: Shapes = {"image": (1, 3, size, size)}
-    if manifest.preprocess.padded_by == "graph":
+    sides, low = manifest.preprocess.shape, low_res_shape(manifest)
+    shapes: Shapes = {"image": (1, 3, *sides)}
+    prompts = manifest.prompts
+    if manifest.preprocess.padded_by == "graph" or (prompts and prompts.point_or_box):
         shapes["resized_size"] = (1, 2)
-    if manifest.prompts is not None:
-        batch, slots = manifest.prompts.batch, manifest.prompts.slots
+    if prompts is not None:
+        batch, slots = prompts.batch, prompts.slots
         shapes |= {
             "point_coords": (batch, slots, 2),
             "point_labels": (batch, slots),
-            "mask_input": (batch, 1, low, low),
+            "mask_input": (batch, 1, *low),
             "has_mask_input": (batch,),
         }
     if manifest.drawn_prompts is not None:
-        shapes["prompt_masks"] = (1, 2, size, size)
+        shapes["prompt_masks"] = (1, 2, *sides)
     return shapes
 
 
@@ -221,13 +235,15 @@ def _read(manifest: Manifest) -> Shapes:
     """Map the outputs that the host reads to their shapes; 0 is any number."""
     low, rule = manifest.mask.low_res_size, manifest.detections
     if rule is None:
-        batch = manifest.prompts.batch if manifest.prompts else 1
-        video = {} if manifest.video is None else read_shapes(manifest.video)
-        shapes: Shapes = {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)}
+        batch, sides = manifest.prompts.batch if manifest.prompts else 1, low_res_shape(manifest)
+        more = {} if manifest.video is None else read_shapes(manifest.video)
+        if manifest.panoptic is not None:
+            more["panoptic_masks"] = (1, 0, *sides)
+            more["panoptic_scores"] = (1, 0, len(manifest.panoptic.classes) + 1)
         made = {t.name for graph in manifest.graphs for t in graph.spec.outputs}
         if POINT_SCORES in made:
-            shapes[POINT_SCORES] = (1, 1, 0, 0)
-        return shapes | video
+            more[POINT_SCORES] = (1, 1, 0, 0)
+        return {"low_res_masks": (batch, 0, *sides), "iou_predictions": (batch, 0)} | more
     cells = sum((manifest.preprocess.size // stride) ** 2 for stride in rule.strides)
     return {
         "boxes": (1, cells, 4),
@@ -238,10 +254,25 @@ def _read(manifest: Manifest) -> Shapes:
 
 
 def _preprocess(rule: Preprocess) -> Iterator[str]:
-    if rule.padded_by == "graph" and (rule.resize, rule.pad_value) != ("longest_side", rule.mean):
+    one_way = rule.resize in ("longest_side", "within") and rule.pad_value == rule.mean
+    if rule.padded_by == "graph" and not one_way:
         yield "preprocess.padded_by is graph, which pads with the mean, right and below"
     if rule.padded_by == "graph" and rule.scale != "fixed":
         yield "preprocess.padded_by is graph, of a picture that is not scaled by its own range"
+    yield from _sides(rule)
+
+
+def _sides(rule: Preprocess) -> Iterator[str]:
+    if (rule.resize == "within") != (rule.limits is not None):
+        yield "preprocess.limits are of resize within, and that has them"
+    if rule.limits is not None and rule.limits[0] < rule.limits[1]:
+        yield "preprocess.limits are the longer side's and then the shorter side's"
+    if rule.sides is None:
+        return
+    if rule.resize != "within" or rule.frame_size is not None:
+        yield "preprocess.sides are of resize within, with no frame_size"
+    if max(rule.sides) != rule.size:
+        yield f"preprocess.size is {rule.size}, and the longer of sides is {max(rule.sides)}"
 
 
 def _mask(rule: MaskRule, manifest: Manifest) -> Iterator[str]:
@@ -273,6 +304,8 @@ def _slots(rule: PromptRule) -> Iterator[str]:
         yield f"prompts.labels has to be {LABELS}"
     if rule.slots < 2:
         yield "prompts.slots has to be 2 at least: a box takes two"
+    if rule.point_or_box and rule.slots != 2:
+        yield "prompts.slots has to be 2 if a set is a point or a box"
     if rule.most_slots is not None and rule.slots > rule.most_slots:
         yield f"prompts.slots is {rule.slots}, and the network has {rule.most_slots} at most"
 
@@ -290,6 +323,14 @@ def _drawn(rule: DrawnPrompts, preprocess: Preprocess) -> Iterator[str]:
         yield "drawn_prompts draws boxes and points into one channel"
     if rule.radius > preprocess.size:
         yield "drawn_prompts.radius is larger than the input"
+
+
+def _panoptic(manifest: Manifest) -> Iterator[str]:
+    rule = manifest.panoptic
+    if rule is not None and rule.things > len(rule.classes):
+        yield f"panoptic.things is {rule.things}, and there are {len(rule.classes)} classes"
+    if manifest.prompts is None or manifest.mask.upscale != "bilinear":
+        yield "panoptic is of a bundle with an encoder of its own, and mask.upscale bilinear"
 
 
 def _parity(manifest: Manifest) -> Iterator[str]:

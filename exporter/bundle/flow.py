@@ -77,6 +77,11 @@ def feeds(graph: HasSpec, earlier: Iterable[HasSpec]) -> dict[str, Feed]:
     }
 
 
+def of_masks(graphs: Iterable[G]) -> tuple[G, ...]:
+    """Sort the graphs that a prompt's mask takes: not the one that finds everything."""
+    return tuple(graph for graph in order_graphs(graphs) if graph.spec.runs != "panoptic")
+
+
 def repeated_graphs(graphs: Sequence[G]) -> tuple[G, ...]:
     """Find the graphs that answer each further prompt on an encoded image, in order.
 

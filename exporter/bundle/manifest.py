@@ -27,7 +27,14 @@ from exporter.bundle.ranges import (
     Text,
 )
 from exporter.bundle.reading import decode, parse
-from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess, PromptRule
+from exporter.bundle.rules import (
+    DetectionRule,
+    DrawnPrompts,
+    MaskRule,
+    PanopticRule,
+    Preprocess,
+    PromptRule,
+)
 from exporter.bundle.tensors import GraphSpec
 from exporter.bundle.video import VideoRule
 from exporter.errors import BundleError
@@ -106,6 +113,8 @@ class Source:
         changes: how the network differs from the published one, each in some words.
         trained_size: side of the input that the file's table of positions is for; it was
             interpolated for an input of another side. None if no tensor tells.
+        classifier: file of a panoptic graph's text embeddings; empty for none.
+        classifier_sha256: of that file; empty for none.
     """
 
     repository: Text
@@ -122,6 +131,8 @@ class Source:
     adapter_sha256: MaybeSha256 = ""
     changes: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     trained_size: Side | None = None
+    classifier: Text = ""
+    classifier_sha256: MaybeSha256 = ""
 
 
 @dataclass(frozen=True)
@@ -255,6 +266,7 @@ class Manifest:
             a departure from what was published; else None.
         evaluation: on the user's own pictures; None if none were given.
         video: if the bundle tracks objects through a video; else None.
+        panoptic: if the bundle can find everything with its class; else None.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -285,6 +297,7 @@ class Manifest:
     published_size: Side | None = None
     evaluation: Evaluation | None = None
     video: VideoRule | None = None
+    panoptic: PanopticRule | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property

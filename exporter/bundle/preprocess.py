@@ -34,7 +34,7 @@ _BAND = 32_000_000
 
 @dataclass(frozen=True)
 class Frame:
-    """Where an image lies in the square input: sizes in pixels, (width, height).
+    """Where an image lies in the input: sizes in pixels, (width, height).
 
     Attributes:
         published: where it lies in the square of the published code's prompts and masks, if that
@@ -42,6 +42,7 @@ class Frame:
             170 of 512, not 170.5.
         offset: x, y of the picture's top left corner in the input.
         one_scale: prompts are scaled by the longer side alone.
+        sides: of the input, if it is not the square of `size`; `size` is then the longer one.
     """
 
     original: tuple[int, int]
@@ -50,9 +51,15 @@ class Frame:
     published: Frame | None = None
     offset: tuple[int, int] = (0, 0)
     one_scale: bool = False
+    sides: tuple[int, int] | None = None
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """Width and height of the input."""
+        return self.sides or (self.size, self.size)
 
     def to_input(self, xy: npt.NDArray[np.float64]) -> Floats:
-        """(..., 2) x, y in original pixels -> x, y in pixels of the S x S input."""
+        """(..., 2) x, y in original pixels -> x, y in pixels of the input."""
         frame = self.published or self
         resized = (max(frame.resized),) * 2 if self.one_scale else frame.resized
         original = (max(self.original),) * 2 if self.one_scale else self.original
@@ -71,7 +78,8 @@ def fit(width: int, height: int, rule: Preprocess) -> Frame:
     resized = _fitted(width, height, rule, rule.size)
     offset = _centred(resized, rule.size) if rule.resize == "letterbox" else (0, 0)
     one_scale = rule.prompt_scale == "longest_side"
-    return Frame((width, height), resized, rule.size, published, offset, one_scale)
+    sides = None if rule.sides is None else (rule.sides[1], rule.sides[0])
+    return Frame((width, height), resized, rule.size, published, offset, one_scale, sides)
 
 
 def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
@@ -80,7 +88,7 @@ def seen_frame(width: int, height: int, rule: Preprocess) -> Frame:
     Masks that are only compared need no more pixels than the network gives, which is 256 a side.
     """
     frame = fit(width, height, rule)
-    share = min(1.0, min(rule.size, _SEEN) / max(width, height))
+    share = min(1.0, min(*rule.shape, _SEEN) / max(width, height))
     seen = max(1, round(width * share)), max(1, round(height * share))
     published = frame.published and replace(frame.published, original=seen)
     return replace(frame, original=seen, published=published)
@@ -95,6 +103,8 @@ def _centred(resized: tuple[int, int], size: int) -> tuple[int, int]:
 def _fitted(width: int, height: int, rule: Preprocess, size: int) -> tuple[int, int]:
     if rule.resize == "stretch":
         return size, size
+    if rule.resize == "within":
+        return _within(width, height, rule)
     if rule.rounding == "truncate":
         return _truncated(width / height, size)
     scale = size / max(width, height)
@@ -115,7 +125,8 @@ def image_input(
             masks are in its pixels.
 
     Returns:
-        `image` (1, 3, S, S) float32 in 0..255, and where the picture lies in it.
+        `image` (1, 3, S, S), or of the rule's sides, float32 in 0..255, and where the picture lies
+        in it.
 
     Raises:
         ImageError: not an RGB uint8 array with pixels.
@@ -127,15 +138,15 @@ def image_input(
     wide, tall = size or (rgb.shape[1], rgb.shape[0])
     frame = fit(wide, tall, rule)
     width, height = frame.resized
-    square = np.empty((rule.size, rule.size, 3), np.float32)
-    square[:] = np.asarray(rule.pad_value, np.float32)
+    whole = np.empty((*rule.shape, 3), np.float32)
+    whole[:] = np.asarray(rule.pad_value, np.float32)
     left, top = frame.offset
     seen = _grey(rgb) if rule.channels == "grey" else rgb
     picture = _resize(seen, frame.resized, rule.interpolation)
     if rule.scale == "picture":
         picture = _scaled(picture)
-    square[top : top + height, left : left + width] = picture
-    return np.ascontiguousarray(square.transpose(2, 0, 1)[None]), frame
+    whole[top : top + height, left : left + width] = picture
+    return np.ascontiguousarray(whole.transpose(2, 0, 1)[None]), frame
 
 
 def _grey(rgb: Bytes) -> Bytes:
@@ -245,8 +256,8 @@ def upscaling(shape: tuple[int, ...], frame: Frame, how: Upscale) -> tuple[Float
         cols, rows = (max(1, low * side // longest) for side in frame.original)
         return resampling(rows, frame.original[1]), resampling(cols, frame.original[0])
     frame = frame.published or frame
-    tall = resampling(shape[0], frame.size)[: frame.resized[1]]
-    wide = resampling(shape[1], frame.size)[: frame.resized[0]]
+    tall = resampling(shape[0], frame.whole[1])[: frame.resized[1]]
+    wide = resampling(shape[1], frame.whole[0])[: frame.resized[0]]
     return (
         resampling(frame.resized[1], frame.original[1]) @ tall,
         resampling(frame.resized[0], frame.original[0]) @ wide,
@@ -312,6 +323,18 @@ def _cubic_weight(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     near = ((a + 2.0) * x - (a + 3.0)) * x**2 + 1.0
     far = a * (((x - 5.0) * x + 8.0) * x - 4.0)
     return np.where(x <= 1.0, near, far)
+
+
+def _within(width: int, height: int, rule: Preprocess) -> tuple[int, int]:
+    """Resize by the two limits, which the published code has, or to what the input holds."""
+    tall, wide = rule.shape
+    longer, shorter = rule.limits or (max(tall, wide), min(tall, wide))
+    scale = min(longer / max(width, height), shorter / min(width, height))
+    fitted = _round(width * scale), _round(height * scale)
+    if fitted[0] > wide or fitted[1] > tall:
+        scale = min(wide / width, tall / height)
+        fitted = _round(width * scale), _round(height * scale)
+    return fitted
 
 
 def _truncated(ratio: float, size: int) -> tuple[int, int]:

@@ -59,10 +59,22 @@ def check_not_empty(prompts: Prompts) -> None:
         raise PromptError("no prompt: give a point or a box")
 
 
+def is_taken(prompts: Prompts, rule: PromptRule) -> bool:
+    """Tell whether a bundle takes prompts of this kind, however many slots they need."""
+    return not rule.point_or_box or (
+        0 not in prompts.labels and len(prompts.points) + (prompts.box is not None) == 1
+    )
+
+
 def check(prompts: Prompts, frame: Frame, rule: PromptRule) -> Prompts:
     """Check a prompt set and `place` it. PromptError if the slots cannot take it on this image."""
     prompts = place(prompts, frame)
     check_not_empty(prompts)
+    if not is_taken(prompts, rule):
+        raise PromptError(
+            "this bundle takes one foreground point or one box for each object: no background "
+            "point, no second point, and no box with a point"
+        )
     needed = prompts.slots(rule)
     if needed > rule.slots:
         padded = rule.pad_without_box and not prompts.box
@@ -80,7 +92,7 @@ def pack(prompts: Prompts, frame: Frame, rule: PromptRule) -> tuple[Floats, Floa
     """Fill the slots of one prompt set.
 
     Returns:
-        `point_coords` (1, N, 2) in pixels of the S x S input and `point_labels` (1, N).
+        `point_coords` (1, N, 2) in pixels of the input and `point_labels` (1, N).
 
     Raises:
         PromptError: see `check`.

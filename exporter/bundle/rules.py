@@ -23,7 +23,7 @@ from exporter.bundle.ranges import (
     TokenOrNone,
 )
 
-Resize = Literal["longest_side", "letterbox", "stretch"]
+Resize = Literal["longest_side", "letterbox", "stretch", "within"]
 Interpolation = Literal[
     "pillow_bilinear",
     "pillow_bicubic",
@@ -74,8 +74,11 @@ class Preprocess:
     Attributes:
         resize: `longest_side` (keep the aspect, pad right and bottom), `letterbox` (the same, but
             padded on both sides, the smaller half left and above; sides are rounded, a half to
-            even) or `stretch`.
-        size: side S of the square input, in pixels.
+            even), `stretch`, or `within`: keep the aspect, each side int(side * f + 0.5), pad right
+            and bottom. There f is the smaller of limits[0] / longer side and limits[1] / shorter
+            side; if that result does not fit the input, the smaller of its sides over the
+            picture's.
+        size: side S of the square input, in pixels; of another, its longer side.
         interpolation: antialiased when they shrink: `pillow_bilinear` and `pillow_bicubic`
             (a = -0.5) on bytes, rounded to bytes after the rows and again after the columns;
             `float_bilinear` on floats, never rounded. Not
@@ -104,6 +107,9 @@ class Preprocess:
             divided by 1e-8 at least; the padding is not.
         channels: `rgb`; `grey`: before resizing, all three become
             (19595 R + 38470 G + 7471 B + 32768) / 65536, cut off to a whole number.
+        sides: height and width of the input; None if it is the square S x S. `low_res_masks` then
+            have `MaskRule.low_res_size` times either over S rows and columns.
+        limits: of `within`: the longest that the longer and the shorter side become; else None.
     """
 
     resize: Resize
@@ -118,6 +124,13 @@ class Preprocess:
     padded_by: PaddedBy = "host"
     scale: Scale = "fixed"
     channels: Channels = "rgb"
+    sides: tuple[Side, Side] | None = None
+    limits: tuple[Side, Side] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input, in pixels."""
+        return self.sides or (self.size, self.size)
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,7 @@ class PromptRule:
         order: which comes first.
         pad_with_box: the same for a set with a box, as SAM 2's predictor does.
         most_slots: that the network can have, however it is exported; None for any number.
+        point_or_box: whether a set is one foreground point or one box, and no more.
     """
 
     batch: Batch
@@ -143,6 +157,7 @@ class PromptRule:
     order: SlotOrder = "points, then box corners (top left, bottom right)"
     pad_with_box: bool = False
     most_slots: Slots | None = None
+    point_or_box: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +192,7 @@ class MaskRule:
             the same by cubic convolution (a = -0.75, four neighbours each way, edges clamped): it
             is not antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
             longest) rows and columns of the original sides, then `bilinear` to the original size.
-        low_res_size: side of `low_res_masks`.
+        low_res_size: side of `low_res_masks`; the longer one, see `Preprocess.sides`.
         stability: when `single` gives way to the best of `multi`; None for never.
         logit_limit: a `low_res_masks` handed to the caller is clamped to -limit..limit, after the
             mask was made from it; None for as it is.
@@ -258,3 +273,31 @@ class DrawnPrompts:
     point_channel: Channel
     radius: NotNegative
     background_points: bool
+
+
+@dataclass(frozen=True)
+class PanopticRule:
+    """From the outputs of a graph that finds everything to one segment for each pixel.
+
+    `panoptic_masks` (1, Q, h, w) are logits, and `panoptic_scores` (1, Q, K + 1) the queries'
+    classes before a softmax, the last of them none. In this order, as mmdet's
+    `MaskFormerFusionHead`:
+
+    1. keep the queries whose likeliest class is not the last and has a share above `least`;
+    2. upscale their masks as `MaskRule.upscale` says, and take the sigmoid;
+    3. a pixel is the query's whose share times sigmoid is the largest there, the first of equals;
+    4. drop a query that has less than `overlap` of the pixels where its own sigmoid is 0.5 or more,
+       or that has none; else its segment is its pixels where the sigmoid is 0.5 or more;
+    5. segments of one class are one, unless it is a class of `things` that can be counted.
+
+    Attributes:
+        classes: names, in the order of the classifier's file; numbers if nothing names them.
+        things: how many of the first classes can be counted.
+        least: see above.
+        overlap: see above.
+    """
+
+    classes: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=10_000)]
+    things: Annotated[int, Meta(ge=0, le=10_000)]
+    least: Share = 0.8
+    overlap: Share = 0.8

@@ -37,8 +37,9 @@ class TensorSpec:
         return self.shape
 
 
-Runs = Literal["image", "prompt", "frame"]
-"""How often a graph runs: once an image, once a prompt, once a frame of a video."""
+Runs = Literal["image", "prompt", "frame", "panoptic"]
+"""How often a graph runs: once an image, once a prompt, once a frame of a video, or once an image
+of which everything is asked for."""
 
 
 Tensors = Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]

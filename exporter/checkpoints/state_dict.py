@@ -18,6 +18,8 @@ from exporter.errors import CheckpointError
 from exporter.printable import printable
 
 _CONTAINERS = ("model", "state_dict", "model_state", "model_state_dict")
+BARE = "tensor"
+"""The name of a file's tensor that has none: the file holds nothing else."""
 _MOST_MODULES = 50_000
 _CHILD = 4
 """What a module inside another costs, in copies."""
@@ -46,12 +48,9 @@ def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...], tupl
     Raises:
         CheckpointError: there are none, or a few objects mean more than the budget allows.
     """
-    held = value
-    if isinstance(held, dict) and isinstance(held.get("ema"), Record):
-        held = held["ema"]  # ultralytics: the averaged module; their loader prefers it too
     sets: Sets = {}
     beside = _Beside()
-    waiting, seen = [("", held)], set[int]()
+    waiting, seen = [("", _held(value))], set[int]()
     while waiting and len(seen) < _MOST_HOLDERS and len(sets) < _MOST_SETS:
         place, holder = waiting.pop(0)
         if id(holder) in seen:
@@ -75,6 +74,15 @@ def tensor_sets(value: Any, budget: Budget) -> tuple[Sets, tuple[str, ...], tupl
     first = [place for place in _CONTAINERS if place in sets]
     ordered = {p: sets[p] for p in (*first, *sets)}
     return ordered, tuple(beside.skipped[:_MOST_SKIPPED]), tuple(beside.texts[:_MOST_TEXTS])
+
+
+def _held(value: Any) -> Any:
+    """Say where to begin in a file's value."""
+    if isinstance(value, StoredTensor):
+        return {BARE: value}
+    if isinstance(value, dict) and isinstance(value.get("ema"), Record):
+        return value["ema"]  # ultralytics: the averaged module; their loader prefers it too
+    return value
 
 
 @dataclass

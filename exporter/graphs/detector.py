@@ -39,5 +39,5 @@ def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> G
         TensorSpec("coefficients", (1, cells, found.prototypes), "float32", "BNK"),
         TensorSpec("prototypes", (1, found.prototypes, low, low), "float32", "BKHW"),
     )
-    spec = GraphSpec("segmenter", (image(rule.size),), outputs, "image")
+    spec = GraphSpec("segmenter", (image(rule.shape),), outputs, "image")
     return graph_of(spec, Detector(network, rule.mean, rule.std))

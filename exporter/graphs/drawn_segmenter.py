@@ -36,6 +36,6 @@ def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> G
         raise TypeError(f"{variant.name} takes no drawn prompts")
     rule = variant.preprocess
     drawn = TensorSpec("prompt_masks", (1, 2, rule.size, rule.size), "float32", "NCHW")
-    outputs = masks(1, variant.prompting.mask_tokens, variant.mask.low_res_size)
-    spec = GraphSpec("segmenter", (image(rule.size), drawn), outputs, "prompt")
+    outputs = masks(1, variant.prompting.mask_tokens, (variant.mask.low_res_size,) * 2)
+    spec = GraphSpec("segmenter", (image(rule.shape), drawn), outputs, "prompt")
     return graph_of(spec, DrawnSegmenter(network, rule.mean, rule.std))

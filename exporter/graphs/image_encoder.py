@@ -45,12 +45,12 @@ class PaddingImageEncoder(nn.Module):
     exact there too.
     """
 
-    def __init__(self, encoder: ImageEncoder, size: int) -> None:
+    def __init__(self, encoder: ImageEncoder, sides: tuple[int, int]) -> None:
         super().__init__()
         self.normalise, self.network = encoder.normalise, encoder.network
-        places = torch.arange(size, dtype=torch.float32)
-        self.register_buffer("columns", places.reshape(1, 1, 1, size), persistent=False)
-        self.register_buffer("rows", places.reshape(1, 1, size, 1), persistent=False)
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in sides)
+        self.register_buffer("columns", columns.reshape(1, 1, 1, -1), persistent=False)
+        self.register_buffer("rows", rows.reshape(1, 1, -1, 1), persistent=False)
         self.columns: Tensor
         self.rows: Tensor
 
@@ -80,21 +80,21 @@ def as_padded(graph: Graph, rule: Preprocess) -> Graph:
         return graph
     size = TensorSpec("resized_size", (1, 2), "float32", "B2")
     spec = dataclasses.replace(graph.spec, inputs=(*graph.spec.inputs, size))
-    return graph_of(spec, PaddingImageEncoder(cast("ImageEncoder", graph.module), rule.size))
+    return graph_of(spec, PaddingImageEncoder(cast("ImageEncoder", graph.module), rule.shape))
 
 
 def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph:
     """See `exporter.graphs`."""
     del prompts
     rule = variant.preprocess
-    spec = GraphSpec("image_encoder", (image(rule.size),), features(slots_of(variant)), "image")
+    spec = GraphSpec("image_encoder", (image(rule.shape),), features(slots_of(variant)), "image")
     encoder: nn.Module = network.image_encoder  # type: ignore[assignment]
     return graph_of(spec, ImageEncoder(encoder, rule.mean, rule.std))
 
 
-def image(size: int) -> TensorSpec:
-    """Describe the picture that every network takes."""
-    return TensorSpec("image", (1, 3, size, size), "float32", "NCHW")
+def image(sides: tuple[int, int]) -> TensorSpec:
+    """Describe the picture, of that height and width, that every network takes."""
+    return TensorSpec("image", (1, 3, *sides), "float32", "NCHW")
 
 
 def features(slots: Slots) -> tuple[TensorSpec, ...]:

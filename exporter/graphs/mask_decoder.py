@@ -118,16 +118,16 @@ def _spec(variant: Variant, prompts: PromptRule) -> GraphSpec:
             TensorSpec("mask_input", (batch, 1, low, low), "float32", "NCHW"),
             TensorSpec("has_mask_input", (batch,), "float32", "B"),
         ]
-    outputs = masks(batch, rule.mask_tokens, low)
+    outputs = masks(batch, rule.mask_tokens, (low, low))
     if variant.video is not None:
         outputs += pointers(batch, rule.mask_tokens, variant.video.pointer_width)
     return GraphSpec("mask_decoder", tuple(inputs), outputs, "prompt")
 
 
-def masks(batch: int, tokens: int, low: int) -> tuple[TensorSpec, ...]:
-    """Specs of the outputs of a graph that answers prompts."""
+def masks(batch: int, tokens: int, low: tuple[int, int]) -> tuple[TensorSpec, ...]:
+    """Specs of the outputs of a graph that answers prompts; `low` is a mask's height and width."""
     return (
-        TensorSpec("low_res_masks", (batch, tokens, low, low), "float32", "BMHW"),
+        TensorSpec("low_res_masks", (batch, tokens, *low), "float32", "BMHW"),
         TensorSpec("iou_predictions", (batch, tokens), "float32", "BM"),
     )
 

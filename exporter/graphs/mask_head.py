@@ -37,5 +37,5 @@ def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> G
     sam, slots = cast("Sam", network), slots_of(variant)
     finer = features(slots)[1:]
     inputs = (*made(sam, variant, prompts.batch), *finer)
-    low_res = masks(prompts.batch, slots.mask_tokens, variant.mask.low_res_size)[:1]
+    low_res = masks(prompts.batch, slots.mask_tokens, (variant.mask.low_res_size,) * 2)[:1]
     return graph_of(GraphSpec("mask_head", inputs, low_res, "prompt"), MaskHead(sam))

@@ -44,7 +44,7 @@ def _norm(width: int, *, folded: bool) -> nn.Module:
     return nn.Identity() if folded else nn.BatchNorm2d(width)
 
 
-def _fuse(owner: nn.Module, conv: str, norm: str) -> None:
+def fuse(owner: nn.Module, conv: str, norm: str) -> None:
     """conv -> batch norm becomes conv with bias: the same numbers, one operation less."""
     first, second = owner.get_submodule(conv), owner.get_submodule(norm)
     if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
@@ -68,10 +68,10 @@ class BasicBlock(nn.Module):
 
     def freeze_tables(self) -> None:
         """Fold every batch norm."""
-        _fuse(self, "conv1", "bn1")
-        _fuse(self, "conv2", "bn2")
+        fuse(self, "conv1", "bn1")
+        fuse(self, "conv2", "bn2")
         if self.downsample is not None:
-            _fuse(self.downsample, "0", "1")
+            fuse(self.downsample, "0", "1")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H / stride, W / stride)."""
@@ -103,7 +103,7 @@ class ResNet(nn.Module):
 
     def freeze_tables(self) -> None:
         """Fold the first batch norm."""
-        _fuse(self, "conv1", "bn1")
+        fuse(self, "conv1", "bn1")
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, 3, S, S) -> (1, C, S / 32, S / 32)."""

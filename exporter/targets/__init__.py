@@ -162,8 +162,8 @@ class Lowering:
         Args:
             positions: pixels or tokens of the input.
         """
-        sides = (t.shape[-1] for t in self.graph.spec.inputs if t.name == "image")
-        return any(positions >= (side // FINE) ** 2 for side in sides)
+        sides = (t.shape[-2:] for t in self.graph.spec.inputs if t.name == "image")
+        return any(positions >= (tall // FINE) * (wide // FINE) for tall, wide in sides)
 
     def find_ranges(self, module: str, file: GraphFile, tensors: Iterable[str]) -> dict[str, Range]:
         """Find what values of the graph lie between; see `exporter.calibration.find_ranges`.
@@ -352,7 +352,7 @@ def _pads_with_bytes(rule: Preprocess) -> bool:
     """
     if rule.resize == "stretch" or all(value.is_integer() for value in rule.pad_value):
         return True
-    if rule.resize != "longest_side" or rule.pad_value != rule.mean:
+    if rule.resize not in ("longest_side", "within") or rule.pad_value != rule.mean:
         raise RequestError(
             f"an 8-bit image cannot hold padding of {rule.pad_value}, and a graph writes only the "
             "mean, right and below: give --image-input tensor"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from exporter import catalog
 from exporter.bundle.licence import Licence
-from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
+from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, PanopticRule, Preprocess
 from exporter.bundle.video import Pruning, VideoRule
 from exporter.closest import unknown
 
@@ -112,6 +112,7 @@ class Slots:
         most: the most prompts of a set that the published code reads; None for any number.
         pad_without_box: see `exporter.bundle.rules.PromptRule`.
         pad_with_box: see `exporter.bundle.rules.PromptRule`.
+        point_or_box: see `exporter.bundle.rules.PromptRule`.
         graphs: the files of `exporter/graphs/` that make its graphs.
     """
 
@@ -122,12 +123,13 @@ class Slots:
     most: int | None = None
     pad_without_box: bool = True
     pad_with_box: bool = False
+    point_or_box: bool = False
     graphs: tuple[str, ...] = ("image_encoder", "mask_decoder")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sides of the square input that a network can be built for, in pixels.
+    """Sides of the input, which is a square, that a network can be built for, in pixels.
 
     Attributes:
         step: each is a multiple of it.
@@ -138,6 +140,7 @@ class Sizes:
         positions: how the position table is resized.
         frame: side of the square in which the published code keeps prompts and masks, whatever the
             input; the embedding and the masks then keep their sizes. None if they follow the input.
+        any_aspect: whether height and width may differ; each is one of the sides.
     """
 
     step: int
@@ -146,13 +149,15 @@ class Sizes:
     patch: int = 0
     positions: Literal["bilinear", "bicubic"] = "bilinear"
     frame: int | None = None
+    any_aspect: bool = False
 
     def __contains__(self, side: int) -> bool:
         return self.least <= side <= self.most and side % self.step == 0
 
     def __str__(self) -> str:
         """As an error names them."""
-        return f"multiples of {self.step} from {self.least} to {self.most}"
+        each = ", each side" if self.any_aspect else ""
+        return f"multiples of {self.step} from {self.least} to {self.most}{each}"
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,19 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Panoptic:
+    """A graph that finds everything with its class, if a classifier is given.
+
+    Attributes:
+        width: of the classifier's text embeddings.
+        graph: the file of `exporter/graphs/` that makes it.
+    """
+
+    width: int
+    graph: str = "panoptic"
+
+
+@dataclass(frozen=True)
 class Variant:
     """One published Segment Anything variant.
 
@@ -221,6 +239,8 @@ class Variant:
             embedding (`exporter.models.point_proposer`); None if there is none.
         video: how the host does, if this is the variant with its memory
             (`exporter.variants._video`); else None.
+        panoptic: its graph that finds everything with its class; None if it has none.
+        classes: what that graph is exported with (`exporter.classifier`); else None.
     """
 
     name: str
@@ -243,6 +263,8 @@ class Variant:
     memory: Memory | None = None
     video: VideoRule | None = None
     proposer: Callable[[], nn.Module] | None = None
+    panoptic: Panoptic | None = None
+    classes: PanopticRule | None = None
 
     def row(self) -> dict[str, Any]:
         """Data for `--list --json`."""
@@ -252,6 +274,7 @@ class Variant:
             "summary": self.summary,
             "parameters": self.parameters,
             "input_size": self.preprocess.size,
+            "input_shape": list(self.preprocess.shape),
             "input_sizes": str(self.sizes or f"{self.preprocess.size} alone"),
             "licence": self.licence.name,
             "commercial_use": self.licence.commercial_use,

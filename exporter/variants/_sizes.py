@@ -15,13 +15,72 @@ POSITIONS = "pos_embed"
 """Last part of the name of a ViT's position table, in every published layout."""
 
 
-@functools.cache  # a layout's table of tensors is remembered by the layout itself
-def resize(variant: Variant, side: int) -> Variant:
-    """Return the variant for an input of `side` pixels; itself if it has that already.
+Size = int | tuple[int, int]
+"""Side of a square, or height and width."""
+
+
+def resize(variant: Variant, size: Size) -> Variant:
+    """Return the variant for an input of `size` pixels; itself if it has that already.
 
     Raises:
         RequestError: it cannot have that size; the message says which it can.
     """
+    if variant.sizes is not None and variant.sizes.any_aspect:
+        return _reshape(variant, (size, size) if isinstance(size, int) else size)
+    if isinstance(size, int):
+        return _resize(variant, size)
+    if size[0] != size[1]:
+        raise RequestError(
+            f"{variant.name} takes a square: give --input-size {max(size)}, not {size[0]}x{size[1]}"
+        )
+    return _resize(variant, size[0])
+
+
+@functools.cache  # a layout's table of tensors is remembered by the layout itself
+def _reshape(variant: Variant, shape: tuple[int, int]) -> Variant:
+    """Return the variant for an input of any height and width.
+
+    Its published code has the size that the picture gives, so none is a departure. Within the
+    published limits, pictures are resized as there; a larger input has its own sides for limits.
+    """
+    sizes, rule = variant.sizes, variant.preprocess
+    if shape == rule.shape:
+        return variant
+    if sizes is None or not all(side in sizes for side in shape):
+        raise RequestError(
+            f"{variant.name} cannot have an input of {shape[0]}x{shape[1]}: its sizes are {sizes}; "
+            f"{'x'.join(map(str, rule.shape))} is the published one of a landscape photograph"
+        )
+    stride, side = rule.size // variant.mask.low_res_size, max(shape)
+    limits = load_variant(variant.name).preprocess.limits
+    if limits is not None and not _within(shape, limits, sizes.step):
+        limits = side, min(shape)
+    prompting = variant.prompting
+    if isinstance(prompting, Slots):
+        grid = shape[0] // stride, shape[1] // stride
+        prompting = dataclasses.replace(prompting, embedding=(*prompting.embedding[:2], *grid))
+    return dataclasses.replace(
+        variant,
+        preprocess=dataclasses.replace(
+            rule, size=side, sides=None if shape[0] == shape[1] else shape, limits=limits
+        ),
+        mask=dataclasses.replace(variant.mask, low_res_size=side // stride),
+        prompting=prompting,
+        layouts=tuple(
+            dataclasses.replace(each, build=functools.partial(each.build, image_size=shape))
+            for each in variant.layouts
+        ),
+    )
+
+
+def _within(shape: tuple[int, int], limits: tuple[int, int], step: int) -> bool:
+    """Whether the published code gives some picture that size: the limits, padded to the step."""
+    sides = zip(sorted(shape, reverse=True), limits, strict=True)
+    return all(side <= -(-limit // step) * step for side, limit in sides)
+
+
+@functools.cache  # a layout's table of tensors is remembered by the layout itself
+def _resize(variant: Variant, side: int) -> Variant:
     now = variant.preprocess.size
     if side == now:
         return variant

@@ -80,10 +80,7 @@ def _files(arguments: argparse.Namespace) -> Files:
 
 def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str, Any]]:
     """Choose method and options. RequestError, before a model is loaded, if they cannot be."""
-    if bundle.manifest.video is not None:
-        raise RequestError(
-            f"{bundle.path.name} follows objects through videos: export one without --video"
-        )
+    _require_pictures(bundle)
     finds = issubclass(segmenter_type(bundle.manifest), DetectionSegmenter)
     method = arguments.everything
     if method == AUTO:
@@ -105,6 +102,19 @@ def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str
         options.setdefault("points_per_batch", BATCH)
     _check(method, options)
     return method, options
+
+
+def _require_pictures(bundle: Bundle) -> None:
+    """RequestError for a bundle of another kind of input, or of prompts that make no grid."""
+    if bundle.manifest.video is not None:
+        raise RequestError(
+            f"{bundle.path.name} follows objects through videos: export one without --video"
+        )
+    if bundle.manifest.prompts is not None and bundle.manifest.prompts.point_or_box:
+        raise RequestError(
+            f"{bundle.path.name} takes no grid of clicks: --panoptic PNG finds everything with a "
+            "bundle that was exported with --classifier"
+        )
 
 
 def _check(method: str, options: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from runtimes.everything import methods
 AUTO = "auto"
 SWITCHES = ("--refine", "--single-mask", "--leave-small-regions", "--fast")
 OTHERS = ("--detector", "--rules", "--flatten", "--coco")
-NOT_TAKEN = ("--point", "--mask-input", "--multimask", "--mask", "--save-logits")
+NOT_TAKEN = ("--point", "--mask-input", "--multimask", "--mask", "--save-logits", "--panoptic")
 """Options of `sam-run` that ask for single objects."""
 
 _WHOLE = {

@@ -34,6 +34,8 @@ ENCODER, DECODER = "image_encoder.onnx", "mask_decoder.onnx"
 DEEP = 20_000
 """Brackets that exhaust the stack of a parser that calls itself for each."""
 Edit = Callable[[Path], object]
+_HERE = ("edit", "opens_here")
+"""Fields of a refused bundle that are of no use to a twin."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Refused:
         error: the type of the error.
         says: words of its message.
         target: what the engine runs that it is opened with.
+        opens_here: whether this package opens it all the same: only the twins do less.
     """
 
     edit: Edit
     error: str
     says: tuple[str, ...]
     target: str = "onnx"
+    opens_here: bool = False
 
 
 def write_bundles(folder: Path) -> None:
@@ -175,6 +179,12 @@ REFUSED: dict[str, Refused] = {
         (MANIFEST, "is not JSON"),
     ),
     "edited_manifest": Refused(_unhashed, "BundleError", ("changed after the export",)),
+    "no_square": Refused(
+        _edit(lambda data: data["preprocess"].update(resize="within", limits=[SIZE, SIZE])),
+        "BundleError",
+        ("preprocess.resize", "within", "RAP-SAM", "sam-run"),
+        opens_here=True,
+    ),
     "outside": Refused(_edit(_outside), "BundleError", ("not a path inside the bundle",)),
     "missing_file": Refused(
         lambda folder: (folder / DECODER).unlink(), "BundleError", (DECODER, "missing")
@@ -202,7 +212,7 @@ def rows() -> list[dict[str, Any]]:
         good,
         *(
             {"name": name, "kind": "bundle"}
-            | {key: value for key, value in asdict(each).items() if key != "edit"}
+            | {key: value for key, value in asdict(each).items() if key not in _HERE}
             for name, each in REFUSED.items()
         ),
     ]

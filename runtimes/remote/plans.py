@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
+from exporter.bundle.flow import feeds, of_masks, order_graphs, repeated_graphs
 from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.layouts import Array, to_layout
@@ -127,7 +127,7 @@ def session_plan(bundle: Bundle, library: Library, setting: Setting) -> DevicePl
     """Load every graph, run each once, then again and again those that answer prompts."""
     draft = Draft(bundle, bundle.goldens())
     jobs: list[GraphJob] = []
-    for graph in order_graphs(bundle.manifest.graphs):
+    for graph in of_masks(bundle.manifest.graphs):
         case = draft.goldens.cases(graph.spec.name)[0]
         inputs = draft.inputs(graph, case) | links(graph, jobs)
         jobs.append(draft.entry(graph, (RunnerCase(case, inputs),)))

@@ -1,10 +1,11 @@
-"""Published videos through the public commands: export, track, compare. Minutes a variant.
+"""Published cases through the public commands: export, run, compare. Minutes a variant.
 
     python -m tests.conformance efficienttam_ti_512x512 edgetam --target onnx
 
 writes the checkpoint with the case's values and the frames as PNGs into --folder, runs `sam-export
 --video` and `sam-run BUNDLE FRAMES --point ... --arrays`, and prints a table. Status 1 if a figure
-is outside the case's tolerance.
+is outside the case's tolerance. A variant with panoptic masks is asked about its picture instead:
+see `tests.conformance.pictures`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from PIL import Image
 
 from exporter import cli as export_cli
 from runtimes import cli as run_cli
-from tests.conformance import fill, published_case
+from tests.conformance import fill, pictures, published_case
 from tests.conformance.published_case import PublishedCase
 
 VIDEOS = ("video", "video_absent")
@@ -35,10 +36,14 @@ def main() -> int:
     parser.add_argument("--case", choices=VIDEOS, help="default: both")
     parser.add_argument("--folder", type=Path, default=Path("build/videos"))
     arguments = parser.parse_args()
-    print(HEAD)
+    if set(arguments.variants) - set(published_case.panoptic_names()):
+        print(HEAD)
     good = True
     for name in arguments.variants:
         case = published_case.load(name)
+        if name in published_case.panoptic_names():
+            good &= _pictures(case, arguments)
+            continue
         cases = [arguments.case] if arguments.case else VIDEOS
         for key in (key for key in cases if key in case.facts):
             worst = follow(case, key, arguments)
@@ -46,6 +51,15 @@ def main() -> int:
             good &= worst["low_res_masks"] <= MASKS and worst["object_score_logits"] <= MASKS
             good &= worst["mask"] >= PIXELS
     return 0 if good else 1
+
+
+def _pictures(case: PublishedCase, arguments: argparse.Namespace) -> bool:
+    print(pictures.HEAD)
+    good = True
+    for found in pictures.follow(case, arguments):
+        print(found.line(case.name), flush=True)
+        good &= found.good
+    return good
 
 
 def follow(case: PublishedCase, key: str, arguments: argparse.Namespace) -> dict[str, float]:

@@ -41,12 +41,20 @@ class PublishedCase:
     def _filled(self, file: str, gain: float = 1.0) -> Checkpoint:
         salt = self.facts["fill"]["salt"]
         tensors = {
-            name: torch.from_numpy(fill.tensor(name, tuple(shape), salt, gain))
+            name: torch.from_numpy(self.outputs[f"tensor.{name}"])
+            if name in self.facts["fill"].get("stored", ())
+            else torch.from_numpy(fill.tensor(name, tuple(shape), salt, gain))
             if fill.is_filled(name, dtype)
             else torch.zeros(shape, dtype=torch.int64)
             for name, (shape, dtype) in self.facts[file]["tensors"].items()
         }
         return Checkpoint(Path(f"{self.name}.pt"), "0" * 64, tensors)
+
+    def classifier(self) -> torch.Tensor:
+        """The text embeddings of the case's classes, each of length 1."""
+        shape = tuple(self.facts["classifier"]["shape"])
+        texts = torch.from_numpy(fill.tensor("classifier", shape, self.facts["fill"]["salt"]))
+        return texts / texts.norm(dim=-1, keepdim=True)
 
     def picture(self) -> npt.NDArray[np.uint8]:
         """The case's image."""
@@ -67,12 +75,21 @@ def load(name: str) -> PublishedCase:
 
 def names() -> list[str]:
     """The cases of an image encoder and a mask decoder."""
-    return [name for name in _all_names() if "image_embeddings" in facts(name)["outputs"]]
+    return [
+        name
+        for name in _all_names()
+        if "image_embeddings" in facts(name)["outputs"] and "classifier" not in facts(name)
+    ]
 
 
 def detector_names() -> list[str]:
     """The cases of a network that finds everything by itself."""
     return [name for name in _all_names() if "prototypes" in facts(name)["arch"]]
+
+
+def panoptic_names() -> list[str]:
+    """The cases of an encoder whose prompts are a point or a box, with panoptic masks."""
+    return [name for name in _all_names() if "classifier" in facts(name)]
 
 
 def facts(name: str) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     assert sum(p.numel() for p in sam.parameters()) == variant.parameters
     assert not sam.training
     if isinstance(variant.prompting, Slots):
-        assert variant.mask.low_res_size == 4 * variant.prompting.embedding[-1]
+        stride = 1 if variant.prompting.point_or_box else 4
+        longer = max(variant.prompting.embedding[-2:])
+        assert variant.mask.low_res_size == stride * longer
     if not isinstance(variant.prompting, Detections):
         tokens = set(range(variant.prompting.mask_tokens))
         assert set(variant.mask.multi) < tokens or set(variant.mask.multi) == tokens == {0}

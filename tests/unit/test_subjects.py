@@ -68,7 +68,7 @@ def test_without_the_network_prompts_stand_for_their_objects(tmp_path):
 
 
 def test_a_scene_knows_its_objects():
-    made = SceneSubject(10_000_001, 96)
+    made = SceneSubject(10_000_001, (96, 96))
     assert made.image.shape == (1, 3, 96, 96)
     assert made.instances(None).shape[1:] == (96, 96)
     assert made.frame == Frame((96, 96), (96, 96), 96)

@@ -43,8 +43,7 @@ def conditioning(variant: Variant) -> Conditioning:
     """Run the filled network three times."""
     network = freeze(fill(variant))
     graph = graphs_of(network, variant, prompt_rule(variant))[0]
-    side = variant.preprocess.size
-    picture = scene(SEED, side, side).image.transpose(2, 0, 1)[None]
+    picture = scene(SEED, *variant.preprocess.shape).image.transpose(2, 0, 1)[None]
     image = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))
     rest = graph.example[1:]
     with torch.no_grad():

@@ -61,8 +61,7 @@ def _measure_statistics(network: nn.Module, variant: Variant) -> None:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
-    side = variant.preprocess.size
-    picture = scene(SEED, side, side).image.transpose(2, 0, 1)[None]
+    picture = scene(SEED, *variant.preprocess.shape).image.transpose(2, 0, 1)[None]
     image = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))
     for gain in LARGEST_GAINS:
         statistics = _Statistics(gain)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from exporter.bundle.flow import feeds, order_graphs, repeated_graphs
+from exporter.bundle.flow import feeds, of_masks, order_graphs, repeated_graphs
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 
 
@@ -67,6 +67,13 @@ def test_an_output_feeds_inputs_of_its_name():
 
 def test_of_two_that_give_a_name_the_later_feeds():
     assert feeds(DECODER, [ENCODER, ATTENTION])["image_embeddings"].graph == "memory_attention"
+
+
+def test_what_finds_everything_is_no_part_of_a_mask():
+    every = graph("panoptic", ["image_embeddings"], ["panoptic_masks"], "panoptic")
+    assert of_masks([every, DECODER, ENCODER]) == (ENCODER, DECODER)
+    assert order_graphs([every, DECODER, ENCODER]) == (ENCODER, DECODER, every)
+    assert repeated_graphs([every, DECODER, ENCODER]) == (DECODER,)
 
 
 def test_the_repeated_graphs_are_those_that_answer_prompts():

@@ -65,7 +65,12 @@ public struct Preprocess: Sendable {
     init(_ fields: Fields) throws {
         try fields.only(
             "resize", "size", "interpolation", "pad_value", "mean", "std", "frame_size", "rounding",
-            "prompt_scale", "padded_by", "scale", "channels")
+            "prompt_scale", "padded_by", "scale", "channels", "sides", "limits")
+        guard !fields.has("sides"), !fields.has("limits") else {
+            throw SegmentAnythingError.bundle(
+                "\(fields.place).resize is 'within', for an input that is no square (RAP-SAM): "
+                    + "this package prepares squares alone; sam-run runs the bundle")
+        }
         resize = try fields.word("resize", Resize.self)
         size = try fields.whole("size", sides)
         interpolation = try fields.word("interpolation", Interpolation.self)
@@ -98,7 +103,8 @@ public struct PromptRule: Sendable {
 
     init(_ fields: Fields) throws {
         try fields.only(
-            "batch", "slots", "labels", "pad_without_box", "order", "pad_with_box", "most_slots")
+            "batch", "slots", "labels", "pad_without_box", "order", "pad_with_box", "most_slots",
+            "point_or_box")
         batch = try fields.whole("batch", 1...4096)
         slots = try fields.whole("slots", 2...4096)
         padWithoutBox = try fields.flag("pad_without_box")

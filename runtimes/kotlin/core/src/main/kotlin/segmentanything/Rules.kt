@@ -65,8 +65,14 @@ class Preprocess internal constructor(fields: Fields) {
     init {
         fields.only(
             "resize", "size", "interpolation", "pad_value", "mean", "std", "frame_size", "rounding",
-            "prompt_scale", "padded_by", "scale", "channels",
+            "prompt_scale", "padded_by", "scale", "channels", "sides", "limits",
         )
+        if (fields.has("sides") || fields.has("limits")) {
+            throw SegmentAnythingError.Bundle(
+                "${fields.place}.resize is 'within', for an input that is no square (RAP-SAM): " +
+                    "this module prepares squares alone; sam-run runs the bundle"
+            )
+        }
     }
 
     val resize = fields.word("resize", Resize.entries)
@@ -98,7 +104,9 @@ class Preprocess internal constructor(fields: Fields) {
 /** How prompts fill the decoder's static slots. */
 class PromptRule internal constructor(fields: Fields) {
     init {
-        fields.only("batch", "slots", "labels", "pad_without_box", "order", "pad_with_box", "most_slots")
+        fields.only(
+            "batch", "slots", "labels", "pad_without_box", "order", "pad_with_box", "most_slots", "point_or_box",
+        )
     }
 
     /** Prompt sets in one call of the decoder. */
