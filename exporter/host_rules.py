@@ -8,7 +8,7 @@ from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PromptRule, Score
 from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
 from exporter.printable import quote
-from exporter.variants import Slots, Variant, variants
+from exporter.variants import Slots, Variant, VolumeSlots, variants
 
 DEFAULT_SLOTS = 8
 EVERYTHING = ("image_encoder", "image_side", "token_decoder", "mask_head")
@@ -36,6 +36,8 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
                 f"{variant.name} has no prompt slots: leave out --batch and --max-points"
             )
         return None
+    if isinstance(rule, VolumeSlots) and batch != 1:
+        raise RequestError(f"{variant.name} takes one prompt set in a call: leave out --batch")
     most = rule.most or SLOTS[-1]
     if slots is not None and slots > most:
         raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
@@ -75,6 +77,11 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
 def is_everything(variant: Variant) -> bool:
     """Tell whether a variant has the graphs of `as_everything`."""
     return variant.prompting.graphs == EVERYTHING
+
+
+def has_app_code(variant: Variant) -> bool:
+    """Tell whether Swift and Kotlin run its bundles: not a volume's, nor those for everything."""
+    return not is_everything(variant) and not isinstance(variant.prompting, VolumeSlots)
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:

@@ -39,7 +39,7 @@ from exporter.targets import (
     require_read,
     require_toolkits,
 )
-from exporter.variants import Slots, Variant
+from exporter.variants import Slots, Variant, VolumeSlots
 from exporter.variants._sizes import resize
 from exporter.variants._video import video_name, with_memory
 
@@ -236,7 +236,7 @@ class Order:
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
-        sees_image = any(tensor.name == "image" for tensor in graph.inputs)
+        sees_image = any(tensor.name in ("image", "volume") for tensor in graph.inputs)
         decodes = graph.runs == "prompt" and self.quantises_decoder
         apart = self.precision.decoder and not sees_image and not decodes
         return load_precision(self.precision.decoder) if apart else self.precision
@@ -341,7 +341,7 @@ def settle(job: Job, variant: Variant) -> Order:
     prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
-        if not isinstance(variant.prompting, Slots):
+        if not isinstance(variant.prompting, Slots) or isinstance(variant.prompting, VolumeSlots):
             raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
         preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
         variant = dataclasses.replace(variant, preprocess=preprocess)
@@ -376,6 +376,6 @@ def settle(job: Job, variant: Variant) -> Order:
 
 def _holding(variant: Variant, options: Options) -> Options:
     """Take a float image where bytes cannot hold what the preparation gives."""
-    if variant.preprocess.scale == "fixed":
+    if variant.preprocess.scale == "fixed" and not isinstance(variant.prompting, VolumeSlots):
         return options
     return dataclasses.replace(options, image_input="tensor")

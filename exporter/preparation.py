@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from exporter.bundle.rules import Channels, Interpolation, Resize, Scale, Upscale
+from exporter.bundle.volume import RULES_OF_VOLUMES
 from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.printable import printable
@@ -81,9 +82,14 @@ PREPARATIONS: Mapping[str, Preparation] = {
     ),
 }
 
+
+def _of_pictures(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in RULES_OF_VOLUMES)
+
+
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    "resize": get_args(Resize),
-    "interpolation": get_args(Interpolation),
+    "resize": _of_pictures(get_args(Resize)),
+    "interpolation": _of_pictures(get_args(Interpolation)),
     "scale": get_args(Scale),
     "channels": get_args(Channels),
 }

@@ -25,6 +25,7 @@ from exporter.bundle.rules import (
 )
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.bundle.video import disagreements, host_shapes, read_shapes
+from exporter.bundle.volume import volume_disagreements
 from exporter.errors import BundleError
 from exporter.printable import printable
 
@@ -65,6 +66,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield from _drawn(manifest.drawn_prompts, manifest.preprocess)
     if manifest.video is not None:
         yield from disagreements(manifest.video, manifest)
+    yield from volume_disagreements(manifest)
     yield from _parity(manifest)
 
 
@@ -145,21 +147,30 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
 
 def _host_inputs(manifest: Manifest) -> Shapes:
     """Map the inputs that the host makes to their shapes."""
-    size, low = manifest.preprocess.size, manifest.mask.low_res_size
+    size, cells = manifest.preprocess.size, _low_res(manifest)
     shapes: Shapes = {"image": (1, 3, size, size)}
+    axes = 2
+    if manifest.volume is not None:
+        shapes, axes = {"volume": (1, size, size, size)}, 3
     if manifest.preprocess.padded_by == "graph":
         shapes["resized_size"] = (1, 2)
     if manifest.prompts is not None:
         batch, slots = manifest.prompts.batch, manifest.prompts.slots
         shapes |= {
-            "point_coords": (batch, slots, 2),
+            "point_coords": (batch, slots, axes),
             "point_labels": (batch, slots),
-            "mask_input": (batch, 1, low, low),
+            "mask_input": (batch, 1, *cells),
             "has_mask_input": (batch,),
         }
     if manifest.drawn_prompts is not None:
         shapes["prompt_masks"] = (1, 2, size, size)
     return shapes
+
+
+def _low_res(manifest: Manifest) -> tuple[int, int]:
+    """The last two sides of `low_res_masks`: of a volume, the first holds two axes."""
+    low = manifest.mask.low_res_size
+    return (low * low, low) if manifest.volume is not None else (low, low)
 
 
 def _frame_inputs(manifest: Manifest, spec: GraphSpec) -> Shapes:
@@ -185,7 +196,7 @@ def _flow(manifest: Manifest) -> Iterator[str]:
             if given is not None and given != tensor.canonical_shape:
                 yield f"{place} is {tensor.shape}, and what gives it says {given}"
             taken.add(tensor.name)
-    for name in ("image", "resized_size"):
+    for name in ("image", "volume", "resized_size"):
         if name in host and name not in taken:
             yield f"no graph takes {name}"
     if ("mask_input" in taken) != ("has_mask_input" in taken):
@@ -221,7 +232,8 @@ def _read(manifest: Manifest) -> Shapes:
     if rule is None:
         batch = manifest.prompts.batch if manifest.prompts else 1
         video = {} if manifest.video is None else read_shapes(manifest.video)
-        return {"low_res_masks": (batch, 0, low, low), "iou_predictions": (batch, 0)} | video
+        masks = {"low_res_masks": (batch, 0, *_low_res(manifest)), "iou_predictions": (batch, 0)}
+        return masks | video
     cells = sum((manifest.preprocess.size // stride) ** 2 for stride in rule.strides)
     return {
         "boxes": (1, cells, 4),
@@ -247,6 +259,7 @@ def _mask(rule: MaskRule, manifest: Manifest) -> Iterator[str]:
         "bicubic_once": resize == "stretch",
         "crop_bilinear": resize == "longest_side",
         "letterbox_bilinear": resize == "letterbox",
+        "trilinear": resize == "crop",
     }
     if not fits[rule.upscale]:
         yield f"mask.upscale {rule.upscale} does not fit preprocess.resize {resize}"

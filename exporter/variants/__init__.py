@@ -16,6 +16,7 @@ from exporter import catalog
 from exporter.bundle.licence import Licence
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, Preprocess
 from exporter.bundle.video import Pruning, VideoRule
+from exporter.bundle.volume import VolumeRule
 from exporter.closest import unknown
 
 if TYPE_CHECKING:
@@ -121,6 +122,18 @@ class Slots:
     pad_without_box: bool = True
     pad_with_box: bool = False
     graphs: tuple[str, ...] = ("image_encoder", "mask_decoder")
+
+
+@dataclass(frozen=True)
+class VolumeSlots(Slots):
+    """Slots whose prompts are voxels of a volume.
+
+    Attributes:
+        rule: how the host segments a volume.
+    """
+
+    rule: VolumeRule = VolumeRule(size=128, low_res_size=32, spacing=1.5)
+    graphs: tuple[str, ...] = ("volume_encoder", "volume_decoder")
 
 
 @dataclass(frozen=True)
