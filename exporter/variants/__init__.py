@@ -124,6 +124,10 @@ class Slots:
     graphs: tuple[str, ...] = ("image_encoder", "mask_decoder")
 
 
+SAM_MED3D = VolumeRule(size=128, low_res_size=32, spacing=1.5)
+"""SAM-Med3D's cube, and the spacing to which its data preparation resamples."""
+
+
 @dataclass(frozen=True)
 class VolumeSlots(Slots):
     """Slots whose prompts are voxels of a volume.
@@ -132,7 +136,7 @@ class VolumeSlots(Slots):
         rule: how the host segments a volume.
     """
 
-    rule: VolumeRule = VolumeRule(size=128, low_res_size=32, spacing=1.5)
+    rule: VolumeRule = SAM_MED3D
     graphs: tuple[str, ...] = ("volume_encoder", "volume_decoder")
 
 
