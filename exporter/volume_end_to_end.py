@@ -5,7 +5,7 @@ As `exporter.end_to_end` does for a picture; a case has an answer only if it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.random import PCG64, Generator
@@ -27,6 +27,7 @@ from exporter.bundle.voxels import (
     Clicks,
     Cube,
     VolumeMasks,
+    Voxel,
     decoder_inputs,
     place_cube,
     volume_input,
@@ -70,7 +71,7 @@ def record_volume_end_to_end(
 
 
 def _asked(
-    manifest: Manifest, run: Run, volume: Floats, cube: Cube, places: list[tuple[float, ...]]
+    manifest: Manifest, run: Run, volume: Floats, cube: Cube, places: Sequence[Voxel]
 ) -> Iterator[tuple[str, dict[str, Array]]]:
     _, prompts = volume_rule(manifest)
     embedded = dict(run("volume_encoder", {"volume": volume}))
@@ -90,9 +91,9 @@ def _asked(
         yield case, arrays
 
 
-def asks(places: list[tuple[float, ...]]) -> dict[str, VolumeAsk]:
+def asks(places: Sequence[Voxel]) -> dict[str, VolumeAsk]:
     """Every kind of request on the volume's first two objects."""
-    (first, second) = ((x, y, z) for x, y, z in places)
+    first, second = places
     click = VolumeAsk(Clicks((first,), (1,)))
     return {
         "point": click,

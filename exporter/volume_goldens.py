@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from exporter.bundle.goldens import SHARED, key
 from exporter.bundle.preprocess import Floats
 from exporter.bundle.rules import MaskRule, PromptRule
@@ -17,7 +15,7 @@ from exporter.scenes.volume import volume_scene, voxel_inside
 
 ENCODER = "volume_encoder"
 NO_MASK = "no_mask"
-"""The case in which `has_mask_input` is 0: the host never says that, and the graph knows it."""
+"""The case in which `has_mask_input` is 0."""
 
 
 def record_volume(
@@ -50,9 +48,8 @@ def record_volume(
     earlier: Floats | None = None
     for case, clicks in _cases(places, rule).items():
         fed = earlier if case == "refine" else None
-        inputs = decoder_inputs(clicks, cube, rule, mask.low_res_size, fed)
-        if case == NO_MASK:
-            inputs["has_mask_input"] = np.zeros(1, np.float32)
+        low = mask.low_res_size
+        inputs = decoder_inputs(clicks, cube, rule, low, fed, no_mask=case == NO_MASK)
         outputs = run(decoder, embedded | inputs)
         if case == "click_a":
             earlier = outputs["low_res_masks"][0, mask.single]

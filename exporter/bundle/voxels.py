@@ -174,7 +174,8 @@ def volume_input(values: npt.NDArray[np.generic], cube: Cube) -> Floats:
         raise ImageError(
             f"every voxel above 0 around the prompts is {positive[0]:g}: there is nothing to see"
         )
-    return ((cut - positive.mean()) / deviation).astype(np.float32)[None]
+    normalised: Floats = ((cut - positive.mean()) / deviation).astype(np.float32)
+    return normalised[None]
 
 
 def _resampled(
@@ -196,7 +197,7 @@ def _resampled(
 
 
 def _between(
-    values: npt.NDArray[np.generic], places: npt.NDArray[np.float64], axis: int
+    values: npt.NDArray[np.generic], places: npt.NDArray[np.floating], axis: int
 ) -> npt.NDArray[np.float64]:
     """Values at places along an axis, linear between the middles of voxels; edges are held."""
     last = values.shape[axis] - 1
@@ -227,7 +228,13 @@ def pack_clicks(clicks: Clicks, cube: Cube, rule: PromptRule) -> tuple[Floats, F
 
 
 def decoder_inputs(
-    clicks: Clicks, cube: Cube, rule: PromptRule, low: int, earlier: Floats | None
+    clicks: Clicks,
+    cube: Cube,
+    rule: PromptRule,
+    low: int,
+    earlier: Floats | None,
+    *,
+    no_mask: bool = False,
 ) -> dict[str, Floats]:
     """Make what the decoder takes besides the embedding.
 
@@ -237,12 +244,13 @@ def decoder_inputs(
         rule: the bundle's.
         low: side of the low-resolution cube.
         earlier: (L, L, L) logits to refine; None for zeros, which the published flow starts with.
+        no_mask: give no mask at all, which the published flow never does.
     """
     coords, labels = pack_clicks(clicks, cube, rule)
     fed = np.zeros((1, 1, low * low, low), np.float32)
     if earlier is not None:
         fed[0, 0] = np.asarray(earlier, np.float32).reshape(low * low, low)
-    given = np.ones(1, np.float32)
+    given = np.full(1, float(not no_mask), np.float32)
     names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
     return dict(zip(names, (coords, labels, fed, given), strict=True))
 

@@ -135,7 +135,7 @@ class VolumePromptEncoder(nn.Module):
             (B, g**3, C), or the published "no mask" embedding where `has_mask_input` is 0.
         """
         x = fold_children(mask_input, self.grid)
-        for layer in self.mask_downscaling[:-1]:
+        for layer in list(self.mask_downscaling)[:-1]:
             x = layer(x)
         given = has_mask_input.reshape(-1, 1, 1)
         which = torch.cat([given, 1.0 - given], dim=-1)

@@ -63,7 +63,12 @@ class VolumeSegmenter(Segmenter):
         self._set = cube, run_canonical(self._encoder, spec, {"volume": volume})
 
     def predict_clicks(
-        self, clicks: Clicks, earlier: Floats | None = None, *, multimask: bool = False
+        self,
+        clicks: Clicks,
+        earlier: Floats | None = None,
+        *,
+        multimask: bool = False,
+        no_mask: bool = False,
     ) -> VolumeMasks:
         """Predict the masks of one prompt set in the volume that was set.
 
@@ -71,6 +76,7 @@ class VolumeSegmenter(Segmenter):
             clicks: in voxels of the volume.
             earlier: (L, L, L) logits to refine; None to begin.
             multimask: every mask of the rule's `multi` instead of one.
+            no_mask: see `exporter.bundle.voxels.decoder_inputs`.
 
         Raises:
             RequestError: no volume was set.
@@ -80,13 +86,13 @@ class VolumeSegmenter(Segmenter):
             raise RequestError("no volume: call set_volume before predict_clicks")
         cube, embedded = self._set
         low = self.rule.low_res_size
-        given = embedded | decoder_inputs(clicks, cube, self.prompts, low, earlier)
+        given = embedded | decoder_inputs(clicks, cube, self.prompts, low, earlier, no_mask=no_mask)
         outputs = run_canonical(self._decoder, self.manifest.graph(DECODER).spec, given)
         return masks_of_outputs(self.manifest, outputs, cube, multimask=multimask)
 
-    def refine(self, clicks: Clicks) -> VolumeMasks:
+    def refine(self, clicks: Clicks, earlier: Floats | None = None) -> VolumeMasks:
         """Give one click after another, each with the logits before it, as published."""
-        found = self.predict_clicks(clicks.alone(0))
+        found = self.predict_clicks(clicks.alone(0), earlier)
         for index in range(1, len(clicks.points)):
             found = self.predict_clicks(clicks.alone(index), found.low_res_masks[0])
         return found
