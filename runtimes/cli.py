@@ -50,6 +50,10 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, a CLIP to track through, or --check")
     bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    if bundle.manifest.volume is not None:
+        from runtimes.volumes.cli import segment_volume  # a picture needs none of it
+
+        return segment_volume(arguments, bundle, _threads(arguments.threads))
     if arguments.everything is not None:
         from runtimes.everything.cli import run  # a single object needs none of it
 
@@ -59,10 +63,6 @@ def _work(arguments: argparse.Namespace) -> int:
 
         refuse_without(arguments.given - OF_VIDEO)
         return track_video(arguments, bundle, _threads(arguments.threads))
-    if bundle.manifest.volume is not None:
-        from runtimes.volumes.cli import segment_volume  # a picture needs none of it
-
-        return segment_volume(arguments, bundle, _threads(arguments.threads))
     refuse_without(arguments.given)
     _require_picture(arguments)
     return _segment(arguments, bundle)

@@ -54,7 +54,9 @@ def read_nifti(path: Path) -> Volume:
 
 def require_axes(path: Path, shape: tuple[int, ...]) -> None:
     """ImageError unless a volume has three axes, of one voxel at least and not too many."""
-    if len(shape) != 3 or 0 in shape:
+    if 0 in shape:
+        raise ImageError(f"{path} has no voxels: {shape}")
+    if len(shape) != 3:
         many = f"{len(shape)} axes {shape}" if shape else "no axes"
         cure = "a series: give one of its volumes" if len(shape) > 3 else "a volume has three"
         raise ImageError(f"{path} has {many}: {cure}")
