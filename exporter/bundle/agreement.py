@@ -52,6 +52,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield f"created {manifest.created!r} is no time"
     if str(manifest.mask.threshold) == "-0.0":
         yield "mask.threshold is -0.0"
+    yield from volume_disagreements(manifest)
     yield from _names(manifest)
     yield from _sizes(manifest)
     yield from _flow(manifest)
@@ -66,7 +67,6 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield from _drawn(manifest.drawn_prompts, manifest.preprocess)
     if manifest.video is not None:
         yield from disagreements(manifest.video, manifest)
-    yield from volume_disagreements(manifest)
     yield from _parity(manifest)
 
 
