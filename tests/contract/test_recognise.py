@@ -52,7 +52,7 @@ def published(case):
     return Checkpoint(Path(f"{case}.pt"), "0" * 64, tensors)
 
 
-@pytest.mark.parametrize("case", published_case.names())
+@pytest.mark.parametrize("case", [*published_case.names(), *published_case.volume_names()])
 def test_a_published_file_is_recognised(case):
     variant = ALIASES.get(case, case)
     twins = next((group for group in TWINS if variant in group), None)
