@@ -200,8 +200,9 @@ def _answered(
 
 
 def input_size(graphs: Sequence[Graph]) -> int:
-    """Find the side S of the image that the graphs take."""
-    return next(t.shape[-1] for graph in graphs for t in graph.spec.inputs if t.name == "image")
+    """Find the side S of the image, or of the volume, that the graphs take."""
+    taken = (tensor for graph in graphs for tensor in graph.spec.inputs)
+    return next(tensor.shape[-1] for tensor in taken if tensor.name in ("image", "volume"))
 
 
 def record_padding(graphs: Sequence[Graph], rule: Preprocess) -> Arrays:

@@ -97,6 +97,21 @@ def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:
     return variant.stability
 
 
+def require_no_pictures(variant: Variant, **options: object) -> None:
+    """RequestError if a variant of volumes is to be calibrated, ranked or judged on pictures.
+
+    Args:
+        variant: any.
+        options: what was asked for by an option of that name; None if it was not.
+    """
+    given = [name for name, value in options.items() if value is not None]
+    if isinstance(variant.prompting, VolumeSlots) and given:
+        raise RequestError(
+            f"{variant.name} segments volumes, and --{given[0].replace('_', '-')} goes by "
+            "pictures: leave it out; few bits are calibrated and judged on procedural volumes"
+        )
+
+
 def require_video(video: object, batch: int, memory_slots: object, pointer_slots: object) -> None:
     """RequestError if what a job says of videos is not of its type, or does not go together."""
     if not isinstance(video, bool):

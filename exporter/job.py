@@ -23,6 +23,7 @@ from exporter.host_rules import (
     is_everything,
     mask_rule,
     prompt_rule,
+    require_no_pictures,
     require_video,
 )
 from exporter.job_values import number, patterns, require_type, target_names
@@ -345,6 +346,9 @@ def settle(job: Job, variant: Variant) -> Order:
             raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
         preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
         variant = dataclasses.replace(variant, preprocess=preprocess)
+    require_no_pictures(
+        variant, calibration=job.calibration, evaluate=job.evaluate, min_iou=job.min_iou
+    )
     few_bits, recipe = few_bits_of(job, precision)
     options = _holding(variant, job.options)
     if job.quantize_decoder and not isinstance(variant.prompting, Slots):

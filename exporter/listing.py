@@ -82,7 +82,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["family"],
         f"{row['parameters'] / 1e6:.1f} M",
         macs(row),
-        f"{row['input_size']} x {row['input_size']}",
+        " x ".join([str(row["input_size"])] * (3 if row["volume"] else 2)),
         licence(row),
         sizes(row, "/"),
         " and ".join(name for name, _ in files(row)),

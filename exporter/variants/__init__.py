@@ -273,6 +273,7 @@ class Variant:
             "decoder_url": self.decoder.published.url if self.decoder else None,
             "layouts": [layout.name for layout in self.layouts],
             "video": self.memory is not None,
+            "volume": isinstance(self.prompting, VolumeSlots),
         }
 
 
