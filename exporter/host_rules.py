@@ -66,7 +66,8 @@ def as_everything(variant: Variant, slots: int | None) -> tuple[Variant, int]:
         RequestError: its decoder has another form.
     """
     rule = variant.prompting
-    if not isinstance(rule, Slots) or not rule.takes_mask or variant.family in _OTHER_DECODERS:
+    other = isinstance(rule, VolumeSlots) or variant.family in _OTHER_DECODERS
+    if not isinstance(rule, Slots) or not rule.takes_mask or other:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
         )
