@@ -25,7 +25,7 @@ from exporter.models.sam import Sam
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
-from exporter.variants import Slots, Variant, families, variants
+from exporter.variants import Slots, Variant, VolumeSlots, families, variants
 from profiles.lab.bench.published import PublishedDecoder
 from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.engines import CheckedGraph, choose_engine
@@ -69,10 +69,14 @@ class Family:
         return made
 
 
+def takes_pictures(variant: Variant) -> bool:
+    """Slots of a picture's prompts; `tests/conformance/test_fastsam3d.py` has those of a volume."""
+    slotted = isinstance(variant.prompting, Slots)
+    return slotted and not isinstance(variant.prompting, VolumeSlots)
+
+
 def _family(name: str) -> Family:
-    variant = next(
-        v for v in variants().values() if v.family == name and isinstance(v.prompting, Slots)
-    )
+    variant = next(v for v in variants().values() if v.family == name and takes_pictures(v))
     sam = _filled(variant.layouts[0].build())
     published = published_decoder(copy.deepcopy(sam))
     slots = min(SLOTS, variant.prompting.most or SLOTS)
@@ -93,7 +97,7 @@ def _filled(sam: Sam) -> Sam:
 WITH_DECODER = [
     name
     for name in families()
-    if any(v.family == name and isinstance(v.prompting, Slots) for v in variants().values())
+    if any(v.family == name and takes_pictures(v) for v in variants().values())
 ]
 
 
