@@ -22,7 +22,9 @@ def summary(bundle: Bundle) -> str:
     others = {f.graph: f.arithmetic for f in bundle.manifest.parity if f.arithmetic}
     names = [graph.spec.name for graph in bundle.manifest.graphs if graph.spec.name in others]
     computed = f"; {', '.join(names)} checked in {others[names[0]]} arithmetic" if names else ""
-    return f"{bundle.path}{degraded}: {systems}{_figures(bundle.manifest)}{computed}"
+    video = bundle.manifest.video
+    departs = f"; {video.departure}" if video is not None and video.departure else ""
+    return f"{bundle.path}{degraded}: {systems}{_figures(bundle.manifest)}{computed}{departs}"
 
 
 def _figures(manifest: Manifest) -> str:

@@ -28,6 +28,7 @@ from exporter.models.layers import freeze
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.variants import load_variant
+from profiles.lab.matrix.measure import inspect_bundle
 from runtimes.cli import main as sam_run
 from runtimes.engines import choose_engine, run_canonical
 from tests.conformance import test_published_numbers as published
@@ -102,6 +103,15 @@ def test_another_process_with_other_hashes_writes_the_same_bytes(tmp_path):
     here = json.loads(digests(tmp_path / "here"))
     assert len(here) == 2 * len(FORMS)
     assert json.loads(ran.stdout.splitlines()[-1]) == here
+
+
+def test_the_matrix_counts_what_each_function_has(exports):
+    bundle = exports.bundle("coreai", "fp32")
+    found = inspect_bundle(bundle.path)
+    assert list(found) == [graph.spec.name for graph in bundle.manifest.graphs]
+    encoder, decoder = found.values()
+    assert encoder["operations"]["conv2d"] > decoder["operations"]["conv2d"] > 0
+    assert (encoder["max_rank"], decoder["dynamic"]) == (4, 0)
 
 
 def cut(asset):

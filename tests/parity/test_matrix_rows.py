@@ -17,7 +17,7 @@ from exporter.targets import load_target
 from exporter.variants import Published, load_variant
 from profiles.lab import steps
 from profiles.lab.matrix import __main__ as matrix
-from profiles.lab.matrix import measure
+from profiles.lab.matrix import counts, measure
 from profiles.lab.matrix.fill import fill
 from profiles.lab.matrix.goals import misses
 from profiles.lab.matrix.jobs import FILLED, MatrixJob
@@ -48,6 +48,12 @@ def test_one_export_becomes_a_row_that_meets_its_goals(tmp_path, monkeypatch):
     assert {f["measure"] for f in row["parity"]} >= {"psnr_db", "mask_iou", "prompt_sensitivity"}
     assert "| demo | tflite | fp16 |" in (tmp_path / "results" / "matrix.md").read_text()
     assert not list((tmp_path / "work" / "bundles").glob("*"))
+
+
+def test_a_size_hardly_depends_on_the_weights(exports):
+    """Buffers that are equal before training are stored once: 0.4 % of the demo."""
+    trained = sum(graph.bytes for graph in exports.bundle("onnx", "fp16").manifest.graphs)
+    assert counts.lowered_size("demo", "onnx") == pytest.approx(trained, rel=0.005)
 
 
 def test_a_missed_floor_is_a_row_not_an_error(tmp_path, monkeypatch):

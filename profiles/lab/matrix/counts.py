@@ -1,7 +1,8 @@
 """`make counts`: multiply-accumulates and bundle sizes of every variant, for `--list` and README.
 
 Networks are built without initialising their weights and run on shapes alone, so all of them
-together take about a minute. Sizes come from `profiles/results/matrix.json`.
+together take about a minute. Sizes come from `profiles/results/matrix.json`, and with
+`--lower TARGET` from lowering alone where the matrix has no row: they hardly depend on the weights.
 The tables of tensors by which a checkpoint is recognised are written too.
 """
 
@@ -10,7 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from exporter.arithmetic import multiply_accumulates
 from exporter.errors import SamExportError
 from exporter.listing import COUNTED, read_counts, readme_table, rows
 from exporter.progress import Progress, on_stderr
+from exporter.targets import names
 from exporter.variants import Variant, load_variant, variants
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,6 +58,40 @@ def sizes(matrix: Path) -> dict[str, dict[str, int]]:
     return found
 
 
+def lowered_size(name: str, target: str) -> int:
+    """Lower every graph in fp16 with random weights; return the files' bytes."""
+    import torch
+
+    from exporter.graphs import graphs_of
+    from exporter.host_rules import prompt_rule
+    from exporter.models.layers import freeze
+    from exporter.precision import load_precision
+    from exporter.targets import Options, load_target
+
+    variant = load_variant(name)
+    network = freeze(variant.layouts[0].build())
+    with torch.no_grad():  # equal tensors, as they are initialised, would be stored once
+        for parameter in network.parameters():
+            parameter.normal_(std=0.02)
+    lower, total = load_target(target).lower, 0
+    for graph in graphs_of(network, variant, prompt_rule(variant)):
+        with tempfile.TemporaryDirectory() as folder:
+            total += lower(graph, load_precision("fp16"), Path(folder), Options()).bytes
+    return total
+
+
+def _lower(chosen: Sequence[Variant], target: str, report: Progress) -> dict[str, dict[str, int]]:
+    """Lower what the matrix has no row of, each in a process of its own: memory comes back."""
+    known, form, made = sizes(MATRIX), f"{target}-fp16", {}
+    for variant in chosen:
+        if form in known.get(variant.name, {}):
+            continue
+        report(f"{variant.name}: lowering for {target}")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            made[variant.name] = {form: pool.submit(lowered_size, variant.name, target).result()}
+    return made
+
+
 def with_table(readme: str, table: str) -> str:
     """Replace the table of variants between the README's two marks."""
     before, start, rest = readme.partition(START)
@@ -67,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m profiles.lab.matrix.counts", description=__doc__)
     parser.add_argument("variant", nargs="*", help="these (default: all)")
     parser.add_argument("--sizes-only", action="store_true", help="count nothing again")
+    parser.add_argument("--lower", choices=names(), metavar="TARGET", help="see above")
     arguments = parser.parse_args(argv)
     report = on_stderr()
     try:
@@ -74,8 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = read_counts()
         for variant in [] if arguments.sizes_only else chosen:
             report(variant.name)
-            found[variant.name] = count(variant)
-        write(found)
+            earlier = found.get(variant.name, {})
+            found[variant.name] = earlier | count(variant)
+        made = _lower(chosen, arguments.lower, report) if arguments.lower else {}
+        write(found, made)
         if not arguments.sizes_only:
             _write_tables(report)
     except SamExportError as error:
@@ -91,11 +133,15 @@ def _write_tables(report: Progress) -> None:
     write_tables()
 
 
-def write(found: Mapping[str, dict[str, Any]]) -> None:
-    """Write the counts of existing variants, with their sizes, and the README's table."""
+def write(found: Mapping[str, dict[str, Any]], made: Mapping[str, dict[str, int]]) -> None:
+    """Write the counts of existing variants, with their sizes, and the README's table.
+
+    The matrix's sizes go before those that were just `made`, and these before earlier ones.
+    """
     measured = sizes(MATRIX)
     kept = {
-        name: found[name] | {"bytes": measured.get(name, {})}
+        name: found[name]
+        | {"bytes": found[name].get("bytes", {}) | made.get(name, {}) | measured.get(name, {})}
         for name in variants()
         if name in found
     }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from exporter.bundle.manifest import GraphFile
 from exporter.islands import COORDINATES, Step, leads_to
-from profiles.lab.bench.operations import choose_reader, count
+from profiles.lab.bench.operations import Count, choose_reader, count
 from runtimes.engines.mil import load_package
+from runtimes.lint.readers.coreai import read as read_aimodel
 
 WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
 """Core ML operations that a converter often splits up."""
@@ -17,8 +20,8 @@ PARAMETERS = frozenset({"scale_factor_height", "scale_factor_width"})
 """Arguments that are float32 numbers by the operation's definition, whatever it computes in."""
 
 
-def facts(path: Path) -> dict[str, Any]:
-    """Collect everything the table shows of one file.
+def facts(path: Path, graph: GraphFile) -> dict[str, Any]:
+    """Collect everything the table shows of one graph's file.
 
     Returns:
         The fields of `profiles.lab.bench.operations.Count`, and `custom`: operations that are not
@@ -28,9 +31,25 @@ def facts(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: a file of a new target.
     """
+    if path.suffix == ".aimodel":  # the only file that holds all graphs of a bundle
+        return coreai(path, graph)
     readers = {".tflite": tflite, ".onnx": onnx, ".mlpackage": coreml}
     reader = choose_reader(path, readers, "profiles/lab/matrix/facts.py")
     return asdict(count(path)) | reader(path)
+
+
+def coreai(path: Path, graph: GraphFile) -> dict[str, Any]:
+    """Count the operations, ranks and dynamic tensors of a graph's function.
+
+    Constants, and what is computed of constants alone, count as neither.
+    """
+    network = read_aimodel(path, graph)
+    values = network.values.values()
+    counted = Count(
+        operations=dict(sorted(Counter(each.kind for each in network.operations).items())),
+        max_rank=max((len(value.shape) for value in values), default=0),
+    )
+    return asdict(counted) | {"custom": [], "dynamic": sum(_open(v.shape) for v in values)}
 
 
 def tflite(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 Row = Mapping[str, Any]
 Facts = Mapping[str, Any]
 
-RANKS = {"tflite": 4, "coreml": 5}
+RANKS = {"tflite": 4, "coreml": 5, "coreai": 5}
 """Above these ranks a GPU delegate or the Neural Engine hands an operation back to the CPU."""
 UNWANTED = ("GATHER_ND", "BROADCAST_TO")
 
@@ -89,7 +89,7 @@ def _static(row: Row, facts: Facts) -> str:
 
 
 GOALS = (
-    Goal("rank", "no tensor above rank 4 in TFLite, above 5 in Core ML", _rank),
+    Goal("rank", "no tensor above rank 4 in TFLite, above 5 in Core ML and Core AI", _rank),
     Goal("operations", "no GATHER_ND, BROADCAST_TO or custom operation", _operations),
     Goal("partition", "TFLite: one XNNPACK partition, nothing outside it", _partition),
     Goal("constants", "Core ML fp16: no float32 constant but the point coordinates'", _constants),

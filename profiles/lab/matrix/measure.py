@@ -100,5 +100,5 @@ def _source(variant: Variant) -> Source:
 def inspect_bundle(folder: Path) -> dict[str, dict[str, Any]]:
     """Collect `profiles.lab.matrix.facts.facts` of each graph's file."""
     bundle = Bundle(folder, read_manifest(folder))
-    names = [graph.spec.name for graph in bundle.manifest.graphs]
-    return {name: facts(bundle.file(name)) for name in names}
+    graphs = {graph.spec.name: graph for graph in bundle.manifest.graphs}
+    return {name: facts(bundle.file(name), graph) for name, graph in graphs.items()}

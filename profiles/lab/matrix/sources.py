@@ -32,6 +32,7 @@ EVERYWHERE = (
     "runtimes.parity",
 )
 ENGINES = {
+    "coreai": ("runtimes.engines.coreai", "runtimes.engines.aimodel"),
     "coreml": ("runtimes.engines.mil_cpu", "runtimes.engines.mil"),
     "tflite": ("runtimes.engines.litert",),
     "onnx": ("runtimes.engines.ort",),
