@@ -27,8 +27,8 @@ examples:
   sam-run mobile_sam-onnx-fp32 dog.jpg --everything object-aware --detector fastsam_s-onnx-fp16
   sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
   sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
-  sam-run fastsam3d-onnx-fp32 ct.nii.gz --point 212,180,64 --point 240,160,64,0 --refine \
-      --mask mask.nii.gz -o montage.png
+  sam-run fastsam3d-onnx-fp32 ct.nii.gz --point 212,180,64 --mask mask.nii.gz -o montage.png
+  sam-run fastsam3d-onnx-fp32 ct.nii.gz --point 212,180,64 --point 240,160,64,0 --refine
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
