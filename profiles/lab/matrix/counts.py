@@ -80,16 +80,16 @@ def lowered_size(name: str, target: str) -> int:
     return total
 
 
-def _lower(chosen: Sequence[Variant], target: str, report: Progress) -> dict[str, dict[str, int]]:
-    """Lower what the matrix has no row of, each in a process of its own: memory comes back."""
-    known, form, made = sizes(MATRIX), f"{target}-fp16", {}
-    for variant in chosen:
-        if form in known.get(variant.name, {}):
-            continue
-        report(f"{variant.name}: lowering for {target}")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            made[variant.name] = {form: pool.submit(lowered_size, variant.name, target).result()}
-    return made
+def _lower(
+    variant: Variant, target: str, found: Mapping[str, Any], report: Progress
+) -> dict[str, Any]:
+    """Lower what has no size yet, in a process of its own: memory comes back."""
+    known, form = found[variant.name].get("bytes", {}), f"{target}-fp16"
+    if form in known:
+        return {}
+    report(f"{variant.name}: lowering for {target}")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return {form: pool.submit(lowered_size, variant.name, target).result()}
 
 
 def with_table(readme: str, table: str) -> str:
@@ -116,8 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             report(variant.name)
             earlier = found.get(variant.name, {})
             found[variant.name] = earlier | count(variant)
-        made = _lower(chosen, arguments.lower, report) if arguments.lower else {}
-        write(found, made)
+        write(found)
+        for variant in chosen if arguments.lower else []:
+            made = _lower(variant, arguments.lower, found, report)
+            found[variant.name]["bytes"] = found[variant.name].get("bytes", {}) | made
+            write(found)
         if not arguments.sizes_only:
             _write_tables(report)
     except SamExportError as error:
@@ -133,15 +136,14 @@ def _write_tables(report: Progress) -> None:
     write_tables()
 
 
-def write(found: Mapping[str, dict[str, Any]], made: Mapping[str, dict[str, int]]) -> None:
+def write(found: Mapping[str, dict[str, Any]]) -> None:
     """Write the counts of existing variants, with their sizes, and the README's table.
 
-    The matrix's sizes go before those that were just `made`, and these before earlier ones.
+    The matrix's sizes go before earlier ones.
     """
     measured = sizes(MATRIX)
     kept = {
-        name: found[name]
-        | {"bytes": found[name].get("bytes", {}) | made.get(name, {}) | measured.get(name, {})}
+        name: found[name] | {"bytes": found[name].get("bytes", {}) | measured.get(name, {})}
         for name in variants()
         if name in found
     }
