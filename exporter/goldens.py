@@ -201,8 +201,9 @@ def _answered(
 
 
 def input_sides(graphs: Sequence[Graph]) -> tuple[int, int]:
-    """Find the height and width of the image that the graphs take."""
-    shape = next(t.shape for graph in graphs for t in graph.spec.inputs if t.name == "image")
+    """Find the last two sides of the image, or of the volume, that the graphs take."""
+    taken = (tensor for graph in graphs for tensor in graph.spec.inputs)
+    shape = next(tensor.shape for tensor in taken if tensor.name in ("image", "volume"))
     return shape[-2], shape[-1]
 
 

@@ -8,7 +8,7 @@ from exporter.bundle.rules import LABELS, SLOTS, MaskRule, PanopticRule, PromptR
 from exporter.bundle.video import MOST_SLOTS
 from exporter.errors import RequestError
 from exporter.printable import quote
-from exporter.variants import Slots, Variant, variants
+from exporter.variants import Slots, Variant, VolumeSlots, variants
 
 DEFAULT_SLOTS = 8
 EVERYTHING = ("image_encoder", "image_side", "token_decoder", "mask_head")
@@ -37,6 +37,8 @@ def prompt_rule(variant: Variant, batch: int = 1, slots: int | None = None) -> P
                 f"{variant.name} has no prompt slots: leave out --batch and --max-points"
             )
         return None
+    if isinstance(rule, VolumeSlots) and batch != 1:
+        raise RequestError(f"{variant.name} takes one prompt set in a call: leave out --batch")
     most = rule.most or SLOTS[-1]
     if slots is not None and slots > most:
         raise RequestError(f"{variant.name} reads {most} prompts at most: --max-points {most}")
@@ -75,7 +77,8 @@ def as_everything(
             f"{variant.name} has no graphs for --everything: --classifier FILE adds the one that "
             "finds everything"
         )
-    if not isinstance(rule, Slots) or not rule.takes_mask or variant.family in _OTHER_DECODERS:
+    other = isinstance(rule, VolumeSlots) or variant.family in _OTHER_DECODERS
+    if not isinstance(rule, Slots) or not rule.takes_mask or other:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"
         )
@@ -100,9 +103,9 @@ def with_classes(variant: Variant, classes: PanopticRule) -> Variant:
     return dataclasses.replace(variant, prompting=rule, classes=classes)
 
 
-def is_for_apps(variant: Variant) -> bool:
-    """Tell whether the app's packages run a variant's bundles: pictures in squares."""
-    return variant.preprocess.resize != "within"
+def has_app_code(variant: Variant) -> bool:
+    """Tell whether Swift and Kotlin run a variant's bundles: those of pictures in squares."""
+    return variant.preprocess.resize not in ("within", "crop")
 
 
 def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:
@@ -116,6 +119,21 @@ def mask_rule(variant: Variant, score: Score = "iou_predictions") -> MaskRule:
             f"--score stability is for {', '.join(able)}"
         )
     return variant.stability
+
+
+def require_no_pictures(variant: Variant, **options: object) -> None:
+    """RequestError if a variant of volumes is to be calibrated, ranked or judged on pictures.
+
+    Args:
+        variant: any.
+        options: what was asked for by an option of that name; None if it was not.
+    """
+    given = [name for name, value in options.items() if value is not None]
+    if isinstance(variant.prompting, VolumeSlots) and given:
+        raise RequestError(
+            f"{variant.name} segments volumes, and --{given[0].replace('_', '-')} goes by "
+            "pictures: leave it out; few bits are calibrated and judged on procedural volumes"
+        )
 
 
 def require_video(video: object, batch: int, memory_slots: object, pointer_slots: object) -> None:

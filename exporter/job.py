@@ -24,6 +24,7 @@ from exporter.host_rules import (
     is_everything,
     mask_rule,
     prompt_rule,
+    require_no_pictures,
     require_video,
     with_classes,
 )
@@ -31,7 +32,7 @@ from exporter.job_values import number, patterns, require_sides, require_type, t
 from exporter.judged_folder import JudgedPictures, find_judged
 from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
-from exporter.preparation import prepare
+from exporter.preparation import ONE_WAY, options_for, prepare
 from exporter.printable import quote
 from exporter.targets import (
     Options,
@@ -242,7 +243,7 @@ class Order:
 
     def precision_of(self, graph: GraphSpec) -> Precision:
         """Choose the precision that a graph is lowered in: a decoder may have one of its own."""
-        sees_image = any(tensor.name == "image" for tensor in graph.inputs)
+        sees_image = any(tensor.name in ("image", "volume") for tensor in graph.inputs)
         decodes = graph.runs == "prompt" and self.quantises_decoder
         apart = self.precision.decoder and not sees_image and not decodes
         return load_precision(self.precision.decoder) if apart else self.precision
@@ -361,12 +362,15 @@ def settle(job: Job, variant: Variant) -> Order:
     prompts = prompt_rule(variant, job.batch, slots)
     mask = mask_rule(variant, job.score)
     if job.preprocess:
-        if not isinstance(variant.prompting, Slots) or variant.preprocess.resize == "within":
+        if not isinstance(variant.prompting, Slots) or variant.preprocess.resize in ONE_WAY:
             raise RequestError(f"{variant.name} has one way to prepare pictures: no --preprocess")
         preprocess, mask = prepare(job.preprocess, variant.preprocess, mask)
         variant = dataclasses.replace(variant, preprocess=preprocess)
+    require_no_pictures(
+        variant, calibration=job.calibration, evaluate=job.evaluate, min_iou=job.min_iou
+    )
     few_bits, recipe = few_bits_of(job, precision)
-    options = _holding(variant, job.options)
+    options = options_for(variant, job.options)
     if job.quantize_decoder and not isinstance(variant.prompting, Slots):
         raise RequestError(
             f"{variant.name} has no decoder of its own: leave out --quantize-decoder"
@@ -393,10 +397,3 @@ def settle(job: Job, variant: Variant) -> Order:
         None if job.evaluate is None else find_judged(Path(job.evaluate)),
         classifier,
     )
-
-
-def _holding(variant: Variant, options: Options) -> Options:
-    """Take a float image where bytes cannot hold what the preparation gives."""
-    if variant.preprocess.scale == "fixed":
-        return options
-    return dataclasses.replace(options, image_input="tensor")

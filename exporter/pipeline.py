@@ -38,7 +38,7 @@ from exporter.checks import Check, OnMiss, refuse, require_checked
 from exporter.departure import as_ordered, resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
-from exporter.host_rules import is_for_apps
+from exporter.host_rules import has_app_code
 from exporter.job import Job, Order, Place, formats, require_job, require_judged, settle
 from exporter.progress import Progress, quiet, silent
 from exporter.recording import (
@@ -51,6 +51,7 @@ from exporter.recording import (
     samples_of,
     store_arrays,
     video_of,
+    volume_of,
 )
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
@@ -99,7 +100,7 @@ def export(
     order = settle(job, variant)
     require_judged(place or Place(), order.precision)
     with hold(order, place or Place()) as held:
-        if order.options.image_input != job.options.image_input:
+        if job.preprocess and order.options.image_input != job.options.image_input:
             report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
         network, source = obtain(as_ordered(variant, order), given, report)
         if {variant.published_size, order.variant.published_size} != {None}:
@@ -204,6 +205,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         evaluation=_evaluation(order),
         video=video_of(order),
         panoptic=variant.classes,
+        volume=volume_of(order),
     )
 
 
@@ -307,7 +309,7 @@ class PendingBundle:
             unchecked, trials = lower_within(network, folder, lower, self.report)
             self._keep_recipe(folder, network, trials)
             checked = self._check(unchecked, folder, network)
-            if self.place.glue and is_for_apps(self.order.variant):
+            if self.place.glue and has_app_code(self.order.variant):
                 put_app_code(folder, checked, final.name)
             seal(folder, checked, self.signer)
         if network.asked is not None:
@@ -355,17 +357,16 @@ class PendingBundle:
         """Add the goldens that depend on the target to those that every target shares."""
         from exporter.end_to_end import record_end_to_end
         from exporter.goldens import record_padding, run
+        from exporter.volume_end_to_end import record_volume_end_to_end as of_volume
 
         if manifest.preprocess.padded_by == "graph":
             self.report(f"{self.folder.name}: recording a padded golden in torch")
         arrays = network.goldens | record_padding(network.graphs, manifest.preprocess)
         by_name = {graph.spec.name: graph for graph in padded}
         self.report(f"{self.folder.name}: recording a picture with prompts in torch")
-
         arrays |= record_video(manifest, padded, network.host_data, self.report)
-        return arrays | record_end_to_end(
-            manifest, lambda name, given: run(by_name[name], given), arrays
-        )
+        record = record_end_to_end if manifest.volume is None else of_volume
+        return arrays | record(manifest, lambda name, given: run(by_name[name], given), arrays)
 
     def _lower(
         self, graph: Graph, folder: Path, network: Network, kept: frozenset[str], log: Path

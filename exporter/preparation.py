@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from exporter.bundle.rules import Channels, Interpolation, Resize, Scale, Upscale
+from exporter.bundle.volume import RULES_OF_VOLUMES
 from exporter.closest import unknown
 from exporter.errors import RequestError
 from exporter.printable import printable
@@ -20,6 +21,8 @@ from exporter.variants.sam import MEAN, STD
 
 if TYPE_CHECKING:
     from exporter.bundle.rules import MaskRule, Preprocess
+    from exporter.targets import Options
+    from exporter.variants import Variant
 
 _ZERO, _FULL = (0.0,) * 3, (255.0,) * 3
 
@@ -81,9 +84,25 @@ PREPARATIONS: Mapping[str, Preparation] = {
     ),
 }
 
+
+ONE_WAY = ("within", "crop")
+"""Resizes of variants whose pictures are prepared in one way alone."""
+
+
+def options_for(variant: Variant, options: Options) -> Options:
+    """Take a float image where bytes cannot hold what the preparation gives."""
+    if variant.preprocess.scale == "fixed" and variant.preprocess.resize != "crop":
+        return options
+    return dataclasses.replace(options, image_input="tensor")
+
+
+def _of_pictures(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in (*RULES_OF_VOLUMES, *ONE_WAY))
+
+
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    "resize": get_args(Resize),
-    "interpolation": get_args(Interpolation),
+    "resize": _of_pictures(get_args(Resize)),
+    "interpolation": _of_pictures(get_args(Interpolation)),
     "scale": get_args(Scale),
     "channels": get_args(Channels),
 }

@@ -13,9 +13,10 @@ import numpy as np
 from exporter.bundle.goldens import GOLDENS
 from exporter.bundle.rules import DrawnPrompts, PromptRule
 from exporter.bundle.video import HOST_DATA, Stored, VideoRule
+from exporter.bundle.volume import VolumeRule
 from exporter.job import Order
 from exporter.progress import Progress
-from exporter.variants import Drawn
+from exporter.variants import Drawn, VolumeSlots
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +35,10 @@ def record_goldens(order: Order, graphs: Sequence[Graph], report: Progress) -> A
     from exporter.goldens import record
 
     report(f"{order.variant.name}: recording goldens in torch")
+    if order.prompts is not None and volume_of(order) is not None:
+        from exporter.volume_goldens import record_volume
+
+        return record_volume(graphs, order.prompts, order.mask)
     goldens = record(without_memory(order, graphs), rule_of(order), order.mask)
     if order.variant.video is not None:
         from exporter.memory_goldens import record_memory
@@ -47,6 +52,12 @@ def video_of(order: Order) -> VideoRule | None:
     rule = order.variant.video
     stored: Stored = "float32" if order.precision.weights == "float32" else "float16"
     return None if rule is None else dataclasses.replace(rule, stored=stored)
+
+
+def volume_of(order: Order) -> VolumeRule | None:
+    """How the bundle's host segments volumes; None if it is for pictures."""
+    prompting = order.variant.prompting
+    return prompting.rule if isinstance(prompting, VolumeSlots) else None
 
 
 def store_arrays(folder: Path, goldens: Arrays, host_data: Mapping[str, Floats]) -> None:

@@ -29,6 +29,7 @@ from exporter.picture_folder import GATE_PICTURES, PROMPTS, ChosenPictures
 from exporter.printable import printable
 from exporter.progress import Progress
 from exporter.subjects import PictureSubject, SceneSubject, Subject
+from exporter.volume_goldens import record_volume
 
 CALIBRATION_SEED = 10_500_000
 GATE_SEED = 10_250_000
@@ -52,6 +53,13 @@ class Samples:
 
     calibration: Pictures
     gate: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class VolumeSubject:
+    """The procedural volume of a seed; it fills the cube."""
+
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,13 @@ class _Recorder:
         calibration = self._files(ranges, "calibration", inputs_alone=self._inputs_suffice())
         return Samples(Pictures(calibration, self.sampling.ranges), self._files(gate, "test"))
 
-    def _scenes(self, first: int, count: int) -> list[Subject]:
+    def _scenes(self, first: int, count: int) -> list[Subject | VolumeSubject]:
         sides = input_sides(self.graphs)
+        if any(tensor.name == "volume" for graph in self.graphs for tensor in graph.spec.inputs):
+            return [VolumeSubject(first + at) for at in range(count)]
         return [SceneSubject(first + at, sides) for at in range(count)]
 
-    def _own(self) -> dict[str, list[Subject]]:
+    def _own(self) -> dict[str, list[Subject | VolumeSubject]]:
         """Have the user's pictures decoded and fitted, by what they are for."""
         chosen = self.sampling.chosen
         assert chosen is not None  # noqa: S101 - for mypy: `record` asks
@@ -154,7 +164,7 @@ class _Recorder:
                 f"--calibration {printable(str(chosen.folder))}: every picture is of one colour, "
                 "so no range can be found: give pictures like those that the app will see"
             )
-        made: dict[str, list[Subject]] = {"ranges": [], "gate": []}
+        made: dict[str, list[Subject | VolumeSubject]] = {"ranges": [], "gate": []}
         for row, file in zip(rows, chosen.files, strict=True):
             made[file.use].append(self._subject(row))
         return made
@@ -202,22 +212,29 @@ class _Recorder:
         return taken <= {"image", "resized_size"}
 
     def _files(
-        self, subjects: Sequence[Subject], what: str, *, inputs_alone: bool = False
+        self, subjects: Sequence[Subject | VolumeSubject], what: str, *, inputs_alone: bool = False
     ) -> tuple[Path, ...]:
         made = []
         for at, subject in enumerate(subjects):
             path = self.folder / f"{what}-{at}.npz"
-            if inputs_alone:
-                arrays = self._picture(subject)
-            else:
+            if not inputs_alone:
                 self.report(f"{what} picture {at + 1} of {len(subjects)} in torch")
-                arrays = record(
-                    self.graphs, self.sampling.rule, self.sampling.mask, subject=subject
-                )
-            arrays |= self._frame(subject)
+            arrays = self._recorded(subject, inputs_alone=inputs_alone)
             np.savez(path, allow_pickle=False, **arrays)
             made.append(path)
         return tuple(made)
+
+    def _recorded(self, subject: Subject | VolumeSubject, *, inputs_alone: bool) -> Arrays:
+        rule = self.sampling.rule
+        if isinstance(subject, VolumeSubject):
+            if not isinstance(rule, PromptRule):
+                raise TypeError("a volume's prompts are in slots")
+            return record_volume(self.graphs, rule, self.sampling.mask, subject.seed)
+        if inputs_alone:
+            arrays = self._picture(subject)
+        else:
+            arrays = record(self.graphs, rule, self.sampling.mask, subject=subject)
+        return arrays | self._frame(subject)
 
     def _picture(self, subject: Subject) -> Arrays:
         return {

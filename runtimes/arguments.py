@@ -28,6 +28,8 @@ examples:
   sam-run edgetam-onnx-fp32 clip.mp4 --point 480,360 --point 500,300,0@12 -o tracked.mp4
   sam-run edgetam-onnx-fp32 frames/ --object dog --box 9,8,42,36@3 --arrays dog.npz
   sam-run rap_sam_r50-onnx-fp32-panoptic dog.jpg --panoptic labels.png
+  sam-run fastsam3d-onnx-fp32 ct.nii.gz --point 212,180,64 --mask mask.nii.gz -o montage.png
+  sam-run fastsam3d-onnx-fp32 ct.nii.gz --point 212,180,64 --point 240,160,64,0 --refine
   sam-run mobile_sam-onnx-fp32 --check
 
 exit status: 0 done, 1 a figure under its floor or failed work, 2 a wrong request, 130 interrupted
@@ -43,6 +45,10 @@ OF_VIDEO = frozenset(
 """Options that only a video takes."""
 OF_PICTURE = frozenset({"--multimask", "--save-logits"})
 """Options that only a picture takes."""
+OF_VOLUME = frozenset({"--resample", "--no-mask"})
+"""Options that only a volume takes."""
+VOLUMES = (".nii", ".nii.gz", ".npy")
+"""Names of files of volumes end so."""
 OF_CHECK = frozenset({"--check", "--verify-key", "--engine", "--threads", "--json", "--debug"})
 """Options that --check takes; it has no use for any other."""
 
@@ -90,6 +96,7 @@ def parser() -> Parser:
     _add_files(made)
     add_everything(made)
     _add_video(made)
+    _add_volume(made)
     add("--engine", metavar="NAME", help="default: the first that can run the bundle here")
     add(
         "--threads",
@@ -204,6 +211,31 @@ def _add_files(parser: Parser) -> None:
         metavar="JSON",
         help="masks of --everything as COCO annotations, of a video as COCO run lengths; "
         "pycocotools reads both",
+    )
+
+
+def _spacing(text: str) -> float:
+    (side,) = split(text, (1,), "millimetres")
+    if not 0.01 <= side <= 100:
+        raise argparse.ArgumentTypeError(f"should be millimetres, 0.01 to 100, not {side:g}")
+    return side
+
+
+def _add_volume(parser: Parser) -> None:
+    add = parser.add_argument_group(
+        "of a volume (.nii, .nii.gz or .npy), whose points are voxels I,J,K[,LABEL] of the file; "
+        "--refine gives them one after another, each with the logits before it"
+    ).add_argument
+    add(
+        "--resample",
+        type=_spacing,
+        metavar="MM",
+        help="resample the volume to cubes of MM for the network (default: as it is)",
+    )
+    add(
+        "--no-mask",
+        action="store_true",
+        help="begin without a mask, not with an empty one as published",
     )
 
 

@@ -18,7 +18,7 @@ from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
-from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, OF_VIDEO, parser
+from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, OF_VIDEO, OF_VOLUME, VOLUMES, parser
 from runtimes.engines import choose_engine
 from runtimes.everything.options import refuse_without
 from runtimes.measures import degraded, describe, new_misses
@@ -50,6 +50,10 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.image is None:
         raise RequestError("give an IMAGE to segment, a CLIP to track through, or --check")
     bundle = open_bundle(arguments.bundle, arguments.verify_key)
+    if bundle.manifest.volume is not None:
+        from runtimes.volumes.cli import segment_volume  # a picture needs none of it
+
+        return segment_volume(arguments, bundle, _threads(arguments.threads))
     if arguments.everything is not None:
         from runtimes.everything.cli import run  # a single object needs none of it
 
@@ -76,9 +80,14 @@ def _require_picture(arguments: argparse.Namespace) -> None:
     if str(image) == "-" or image.is_dir():
         what = "standard input is a stream" if str(image) == "-" else f"{image} is a folder"
         raise RequestError(f"{what} of frames, {takes}")
+    if image.name.lower().endswith(VOLUMES):
+        raise RequestError(f"{image} is a volume, and this bundle segments pictures")
     others = sorted(arguments.given & OF_VIDEO)
     if others:
         raise RequestError(f"{others[0]} is for videos, {takes}")
+    others = sorted(arguments.given & OF_VOLUME)
+    if others:
+        raise RequestError(f"{others[0]} is for volumes, and this bundle segments pictures")
 
 
 def _facts(bundle: Bundle, engine: str | None, picture: Picture) -> dict[str, Any]:

@@ -7,9 +7,6 @@ the facts that the goldens keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from exporter.bundle.agreement import END_TO_END
@@ -19,7 +16,6 @@ from exporter.bundle.end_to_end import (
     PICTURE,
     PROMPT_INPUTS,
     Answer,
-    Array,
     Ask,
     prompt_inputs,
     replays,
@@ -32,35 +28,9 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Frame, image_input
 from exporter.errors import BundleError, PromptError
 from runtimes.engines import Load
-from runtimes.measures import CAP, IOU, WORST, Floors, Measure, worst_error
+from runtimes.measures import IOU, Floors
 from runtimes.segmenters import Segmenter, open_segmenter
-
-
-@dataclass
-class _Worst:
-    """The worst value of each output, in the order they were first met."""
-
-    values: dict[tuple[str, Measure], list[float]] = field(default_factory=dict)
-
-    def add(self, output: str, measure: Measure, value: float) -> None:
-        """Take the value of one case."""
-        self.values.setdefault((output, measure), []).append(value)
-
-    def compare(self, output: str, expected: Array, actual: Array) -> None:
-        """Take the worst error of numbers that should be the same."""
-        same = expected.shape == actual.shape
-        finite = same and bool(np.isfinite(expected).all() and np.isfinite(actual).all())
-        value = worst_error(expected, actual) if finite and expected.size else 0.0
-        self.add(output, WORST, value if same and finite else CAP)
-
-    def figures(self, floors: Floors) -> Iterator[Figure]:
-        """Make the worst figure of each, with its floor."""
-        for (output, measure), values in self.values.items():
-            floor = floors(END_TO_END, output, measure.name)
-            worst = measure.worst(values)
-            yield Figure(
-                END_TO_END, output, measure.name, worst, measure.unit, measure.better, floor
-            )
+from runtimes.worst import Worst
 
 
 def check_end_to_end(
@@ -82,7 +52,7 @@ def check_end_to_end(
     Raises:
         BundleError: the goldens have no such picture.
     """
-    manifest, worst = bundle.manifest, _Worst()
+    manifest, worst = bundle.manifest, Worst()
     picture = goldens.array(END_TO_END, SHARED, PICTURE)
     if picture.ndim != 3 or picture.dtype != np.uint8 or not picture.size:
         raise BundleError(f"{goldens.place} holds no picture; export the bundle again")
@@ -103,7 +73,7 @@ def check_end_to_end(
 
 
 def _ask_all(
-    segmenter: Segmenter, goldens: Goldens, frame: Frame, worst: _Worst, bundle: Bundle
+    segmenter: Segmenter, goldens: Goldens, frame: Frame, worst: Worst, bundle: Bundle
 ) -> None:
     """Ask every recorded prompt set of a bundle's own graphs."""
     kept: dict[str, Masks] = {}
@@ -131,7 +101,7 @@ def _ask_all(
             _judge(worst, "", Answer.read(goldens, case, frame.original), Answer.of(kept[case]))
 
 
-def _judge(worst: _Worst, prefix: str, expected: Answer, found: Answer) -> None:
+def _judge(worst: Worst, prefix: str, expected: Answer, found: Answer) -> None:
     """Compare an answer with the recorded one; as many masks of the same size, or none is right."""
     same = expected.masks.shape == found.masks.shape
     both = (expected.masks & found.masks).sum(axis=(1, 2)) if same else np.zeros(1)

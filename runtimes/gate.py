@@ -30,6 +30,8 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Floats, Frame, seen_frame
 from exporter.bundle.prompts import Prompts
 from exporter.bundle.tensors import GraphSpec
+from exporter.bundle.volume_cases import masks_of_outputs
+from exporter.bundle.voxels import Cube, VolumeMasks
 from exporter.errors import ParityError
 from exporter.watching import read_sample
 from runtimes.engines import (
@@ -50,6 +52,7 @@ from runtimes.measures import (
     prompt_sensitivity,
 )
 
+AnyMasks = Masks | VolumeMasks
 OUTPUT = "masks"
 EMBEDDINGS = "image_embeddings"
 MOST_DETECTIONS = 20
@@ -86,12 +89,12 @@ class Tally:
     dead: int = 0
     saturated: int = 0
 
-    def add(self, expected: Masks, actual: Masks) -> None:
+    def add(self, expected: AnyMasks, actual: AnyMasks) -> None:
         """Compare the best masks of one prompt set."""
         self.others.append(float(expected.best != actual.best))
         self._pair(expected, expected.best, actual, actual.best)
 
-    def add_detections(self, expected: Masks, actual: Masks) -> None:
+    def add_detections(self, expected: AnyMasks, actual: AnyMasks) -> None:
         """Compare each of torch's first detections with the one that overlaps it most."""
         for index, mask in enumerate(expected.masks[:MOST_DETECTIONS]):
             overlaps = [iou(mask, other) for other in actual.masks]
@@ -104,9 +107,9 @@ class Tally:
         same = expected.best == actual.best if both else len(expected.masks) == len(actual.masks)
         self.others.append(float(not same))
 
-    def _pair(self, expected: Masks, first: int, actual: Masks, second: int) -> None:
+    def _pair(self, expected: AnyMasks, first: int, actual: AnyMasks, second: int) -> None:
         one, other = expected.masks[first], actual.masks[second]
-        band = max(1, round(BAND * float(np.hypot(*one.shape))))
+        band = max(1, round(BAND * float(np.linalg.norm(one.shape))))
         self.ious.append(iou(one, other))
         self.boundary_ious.append(iou(boundary(one, band), boundary(other, band)))
         error = expected.iou_predictions[first] - actual.iou_predictions[second]
@@ -201,18 +204,19 @@ def compare(manifest: Manifest, pictures: Sequence[Path], load: Load) -> Tally:
 
 
 def iou(first: Bools, second: Bools) -> float:
-    """Intersection over union of two masks (H, W); 1 if both are empty."""
+    """Intersection over union of two masks of one shape; 1 if both are empty."""
     either = int((first | second).sum())
     return int((first & second).sum()) / either if either else 1.0
 
 
 def boundary(mask: Bools, band: int) -> Bools:
-    """The pixels of a mask (H, W) that lie within `band` pixels of its edge, inside it."""
-    side = 2 * band + 1
-    padded = np.pad(mask, band).astype(np.int64)
-    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    whole = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    inner: Bools = whole == side**2
+    """The pixels of a mask (H, W), or voxels of (X, Y, Z), within `band` of its edge, inside it."""
+    side, inner = 2 * band + 1, mask
+    for axis in range(mask.ndim):  # a box is a row along each axis in turn
+        rows = np.moveaxis(inner, axis, 0)
+        rest = ((0, 0),) * (mask.ndim - 1)
+        sums = np.pad(np.pad(rows, ((band, band), *rest)).cumsum(0), ((1, 0), *rest))
+        inner = np.moveaxis(sums[side:] - sums[:-side] == side, 0, axis)
     return mask & ~inner
 
 
@@ -243,16 +247,16 @@ def _compare(
     runs: Mapping[str, Mapping[str, Array]],
 ) -> None:
     names = [tensor.name for tensor in spec.outputs]
-    frame = _frame(manifest, goldens)
+    place = _place(manifest, goldens)
     for case, outputs in runs.items():
         torch = {name: goldens.expected(spec, case, name) for name in names}
         if EMBEDDINGS in names:
             tally.dead += dead_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
             tally.saturated += saturated_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
         if manifest.detections is not None:
-            tally.add_detections(_masks(manifest, torch, frame), _masks(manifest, outputs, frame))
+            tally.add_detections(_masks(manifest, torch, place), _masks(manifest, outputs, place))
         elif MASKS in names:
-            tally.add(_masks(manifest, torch, frame), _masks(manifest, outputs, frame))
+            tally.add(_masks(manifest, torch, place), _masks(manifest, outputs, place))
     clicks = [case for case in runs if case.startswith("click")]
     if MASKS in names and len(clicks) > 1:
         expected = [goldens.expected(spec, case, MASKS) for case in clicks]
@@ -271,17 +275,23 @@ def moves(expected: Sequence[Floats]) -> bool:
     return all(float(np.linalg.norm(one - other)) > least for one, other in pairs)
 
 
-def _frame(manifest: Manifest, goldens: Goldens) -> Frame:
-    """Say where a picture lies in the input; one of unknown size fills it."""
+def _place(manifest: Manifest, goldens: Goldens) -> Frame | Cube:
+    """Say where a picture lies in the input; one of unknown size, and a volume, fills it."""
     tall, wide = manifest.preprocess.shape
+    if manifest.volume is not None:
+        return Cube((wide, wide, wide), (0, 0, 0), wide)
     known = goldens.owns(PICTURE, SHARED, SIZE)
     width, height = map(int, goldens.array(PICTURE, SHARED, SIZE)) if known else (wide, tall)
     return seen_frame(width, height, manifest.preprocess)
 
 
-def _masks(manifest: Manifest, outputs: Mapping[str, Array], frame: Frame) -> Masks:
+def _masks(
+    manifest: Manifest, outputs: Mapping[str, Array], place: Frame | Cube
+) -> Masks | VolumeMasks:
     """Make every mask of the first prompt set."""
-    return answer(manifest, outputs, frame, Ask(Prompts(), multimask=True))[1]
+    if isinstance(place, Cube):
+        return masks_of_outputs(manifest, outputs, place, multimask=True)
+    return answer(manifest, outputs, place, Ask(Prompts(), multimask=True))[1]
 
 
 def dead_channels(expected: Floats, actual: Floats) -> int:

@@ -26,6 +26,7 @@ class Point(NamedTuple):
         name: after the @; of a video a number there is a frame's.
         frame: after a second @, of a video; None if it was not given.
         owner: of the `--object` before it; empty if there was none.
+        numbers: as they were given; three or four may be a voxel of a volume.
     """
 
     x: float
@@ -34,6 +35,7 @@ class Point(NamedTuple):
     name: str = ""
     frame: int | None = None
     owner: str = ""
+    numbers: tuple[float, ...] = ()
 
 
 class Box(NamedTuple):
@@ -63,12 +65,25 @@ class Asked:
     prompts: Prompts
 
 
+def require_flat(point: Point) -> None:
+    """PromptError if a point of a picture, or of a frame, is a voxel or has a wrong label."""
+    given = ",".join(f"{number:g}" for number in point.numbers)
+    if len(point.numbers) == 4:
+        raise PromptError(
+            f"I,J,K,LABEL is of volumes, and this bundle takes X,Y,LABEL, not '{given}'"
+        )
+    if len(point.numbers) == 3 and point.numbers[2] not in (0.0, 1.0):
+        raise PromptError(f"LABEL is 1 (foreground) or 0 (background): '{given}'")
+
+
 def group(points: Sequence[Point], boxes: Sequence[Box]) -> tuple[Asked, ...]:
     """Find the objects: boxes in their order, then names that only points have.
 
     Raises:
         PromptError: a name has two boxes, it is not clear whose a point is, or a frame is named.
     """
+    for point in points:
+        require_flat(point)
     given: list[Point | Box] = [*points, *boxes]
     if any(each.frame is not None or each.owner for each in given):
         raise PromptError(

@@ -72,6 +72,7 @@ from runtimes.measures import (
 )
 from runtimes.memory_parity import check_bank, takes_bank
 from runtimes.process import peak_bytes
+from runtimes.volume_end_to_end import check_volume
 
 __all__ = ["Figure", "check_parity", "describe", "find_misses"]
 
@@ -216,6 +217,9 @@ def _following(
 
 def _with_host(bundle: Bundle, goldens: Goldens, load: Load, floors: Floors) -> Iterator[Figure]:
     """Measure all graphs together, with the host's work: a picture, and a video if it has one."""
+    if bundle.manifest.volume is not None:
+        yield from check_volume(bundle, goldens, load, floors)
+        return
     yield from check_end_to_end(bundle, goldens, load, floors)
     if bundle.manifest.video is not None:
         yield from check_chain(bundle, goldens, load, floors)

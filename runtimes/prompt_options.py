@@ -17,13 +17,16 @@ _DIGITS = 10
 
 
 def point(text: str) -> Point:
-    """Parse `X,Y[,LABEL][@NAME][@FRAME]`; without a label a point is foreground."""
+    """Parse `X,Y[,LABEL][@NAME][@FRAME]`, or of a volume `I,J,K[,LABEL]`.
+
+    Without a label a point is foreground. Three numbers are either; whoever has the bundle knows.
+    """
     values, name, frame = mark(text)
-    numbers = split(values, (2, 3), "X,Y or X,Y,LABEL in pixels of the image")
-    label = numbers[2] if len(numbers) == 3 else 1.0
-    if label not in (0.0, 1.0):
+    numbers = split(values, (2, 3, 4), "X,Y or X,Y,LABEL in pixels of the image")
+    label = numbers[2] if len(numbers) == 3 and numbers[2] in (0.0, 1.0) else 1.0
+    if len(numbers) == 4 and numbers[3] not in (0.0, 1.0):
         raise argparse.ArgumentTypeError(f"LABEL is 1 (foreground) or 0 (background): {text!r}")
-    return Point(numbers[0], numbers[1], int(label), name, frame)
+    return Point(numbers[0], numbers[1], int(label), name, frame, numbers=tuple(numbers))
 
 
 def box(text: str) -> Box:

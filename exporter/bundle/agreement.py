@@ -25,6 +25,7 @@ from exporter.bundle.rules import (
 )
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.bundle.video import disagreements, host_shapes, read_shapes
+from exporter.bundle.volume import volume_disagreements
 from exporter.errors import BundleError
 from exporter.printable import printable
 
@@ -53,6 +54,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield f"created {manifest.created!r} is no time"
     if str(manifest.mask.threshold) == "-0.0":
         yield "mask.threshold is -0.0"
+    yield from volume_disagreements(manifest)
     yield from _names(manifest)
     yield from _sizes(manifest)
     yield from _flow(manifest)
@@ -148,7 +150,10 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
 
 
 def low_res_shape(manifest: Manifest) -> tuple[int, int]:
-    """Height and width of `low_res_masks`."""
+    """The last two sides of `low_res_masks`: of a volume, the first holds two axes."""
+    low = manifest.mask.low_res_size
+    if manifest.volume is not None:
+        return low * low, low
     return low_res_sides(manifest.preprocess, manifest.mask)
 
 
@@ -162,13 +167,15 @@ def _host_inputs(manifest: Manifest) -> Shapes:
     """Map the inputs that the host makes to their shapes."""
     sides, low = manifest.preprocess.shape, low_res_shape(manifest)
     shapes: Shapes = {"image": (1, 3, *sides)}
-    prompts = manifest.prompts
+    prompts, axes = manifest.prompts, 2
+    if manifest.volume is not None:
+        shapes, axes = {"volume": (1, *[manifest.preprocess.size] * 3)}, 3
     if manifest.preprocess.padded_by == "graph" or (prompts and prompts.point_or_box):
         shapes["resized_size"] = (1, 2)
     if prompts is not None:
         batch, slots = prompts.batch, prompts.slots
         shapes |= {
-            "point_coords": (batch, slots, 2),
+            "point_coords": (batch, slots, axes),
             "point_labels": (batch, slots),
             "mask_input": (batch, 1, *low),
             "has_mask_input": (batch,),
@@ -201,7 +208,7 @@ def _flow(manifest: Manifest) -> Iterator[str]:
             if given is not None and given != tensor.canonical_shape:
                 yield f"{place} is {tensor.shape}, and what gives it says {given}"
             taken.add(tensor.name)
-    for name in ("image", "resized_size"):
+    for name in ("image", "volume", "resized_size"):
         if name in host and name not in taken:
             yield f"no graph takes {name}"
     if ("mask_input" in taken) != ("has_mask_input" in taken):
@@ -284,6 +291,7 @@ def _mask(rule: MaskRule, manifest: Manifest) -> Iterator[str]:
         "bicubic_once": resize == "stretch",
         "crop_bilinear": resize == "longest_side",
         "letterbox_bilinear": resize == "letterbox",
+        "trilinear": resize == "crop",
     }
     if not fits[rule.upscale]:
         yield f"mask.upscale {rule.upscale} does not fit preprocess.resize {resize}"

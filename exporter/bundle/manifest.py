@@ -37,6 +37,7 @@ from exporter.bundle.rules import (
 )
 from exporter.bundle.tensors import GraphSpec
 from exporter.bundle.video import VideoRule
+from exporter.bundle.volume import VolumeRule
 from exporter.errors import BundleError
 
 SCHEMA_VERSION = 3
@@ -228,8 +229,8 @@ class Evaluation:
 
 
 STORAGE = "^((palette|block)[0-9]{1,3})?$"
-Kind = Literal["slots", "detections", "drawn"]
-"""How a bundle is prompted: in a decoder's slots, not at all, or with pictures."""
+Kind = Literal["slots", "detections", "drawn", "volume"]
+"""How a bundle is prompted: in a decoder's slots, not at all, with pictures, or in a volume."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,7 @@ class Manifest:
         evaluation: on the user's own pictures; None if none were given.
         video: if the bundle tracks objects through a video; else None.
         panoptic: if the bundle can find everything with its class; else None.
+        volume: if the bundle segments volumes, with `prompts` for its slots; else None.
         content_sha256: of the text that `to_json` writes with this field left out; empty if not
             written yet. Two manifests are equal whatever it is.
     """
@@ -298,13 +300,14 @@ class Manifest:
     evaluation: Evaluation | None = None
     video: VideoRule | None = None
     panoptic: PanopticRule | None = None
+    volume: VolumeRule | None = None
     content_sha256: MaybeSha256 = field(default="", compare=False)
 
     @property
     def kind(self) -> Kind:
-        """The one of `prompts`, `detections` and `drawn_prompts` that is set."""
+        """`volume` if that is set, else the one of the three kinds of prompts that is."""
         (kind,) = self._kinds()
-        return kind
+        return "volume" if self.volume is not None else kind
 
     def _kinds(self) -> list[Kind]:
         rules: dict[Kind, object] = {

@@ -23,7 +23,7 @@ from exporter.bundle.ranges import (
     TokenOrNone,
 )
 
-Resize = Literal["longest_side", "letterbox", "stretch", "within"]
+Resize = Literal["longest_side", "letterbox", "stretch", "within", "crop"]
 Interpolation = Literal[
     "pillow_bilinear",
     "pillow_bicubic",
@@ -32,6 +32,7 @@ Interpolation = Literal[
     "bilinear_plain",
     "opencv_bilinear",
     "spline_cubic",
+    "none",
 ]
 Scale = Literal["fixed", "picture"]
 Channels = Literal["rgb", "grey"]
@@ -45,6 +46,7 @@ Upscale = Literal[
     "bicubic_once",
     "crop_bilinear",
     "letterbox_bilinear",
+    "trilinear",
 ]
 Score = Literal["iou_predictions", "stability"]
 SlotOrder = Literal["points, then box corners (top left, bottom right)"]
@@ -74,10 +76,11 @@ class Preprocess:
     Attributes:
         resize: `longest_side` (keep the aspect, pad right and bottom), `letterbox` (the same, but
             padded on both sides, the smaller half left and above; sides are rounded, a half to
-            even), `stretch`, or `within`: keep the aspect, each side int(side * f + 0.5), pad right
+            even), `stretch`, `within`: keep the aspect, each side int(side * f + 0.5), pad right
             and bottom. There f is the smaller of limits[0] / longer side and limits[1] / shorter
             side; if that result does not fit the input, the smaller of its sides over the
-            picture's.
+            picture's. Or of volumes `crop` (see `exporter.bundle.volume`; then only `size` means
+            something here).
         size: side S of the square input, in pixels; of another, its longer side.
         interpolation: antialiased when they shrink: `pillow_bilinear` and `pillow_bicubic`
             (a = -0.5) on bytes, rounded to bytes after the rows and again after the columns;
@@ -86,7 +89,7 @@ class Preprocess:
             never rounded; `bilinear_plain`, rounded to whole numbers, a half to even;
             `opencv_bilinear`, in whole numbers of 2048ths, as `exporter.bundle.opencv_resize` says.
             `spline_cubic`: scikit-image's, smoothed if it shrinks, cut off to whole numbers, as
-            `exporter.bundle.spline_resize` says.
+            `exporter.bundle.spline_resize` says. `none`: of volumes.
         pad_value: RGB of the padding, in 0..255: mostly zero after normalisation.
         mean: subtracted inside the graph; for information.
         std: divided by inside the graph; for information.
@@ -192,6 +195,7 @@ class MaskRule:
             the same by cubic convolution (a = -0.75, four neighbours each way, edges clamped): it
             is not antialiased either. `crop_bilinear`: crop the logits to int(low_res_size * side /
             longest) rows and columns of the original sides, then `bilinear` to the original size.
+            `trilinear`: of volumes, as `exporter.bundle.volume` says.
         low_res_size: side of `low_res_masks`; the longer one, see `Preprocess.sides`.
         stability: when `single` gives way to the best of `multi`; None for never.
         logit_limit: a `low_res_masks` handed to the caller is clamped to -limit..limit, after the

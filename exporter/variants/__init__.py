@@ -16,6 +16,7 @@ from exporter import catalog
 from exporter.bundle.licence import Licence
 from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, PanopticRule, Preprocess
 from exporter.bundle.video import Pruning, VideoRule
+from exporter.bundle.volume import VolumeRule
 from exporter.closest import unknown
 
 if TYPE_CHECKING:
@@ -125,6 +126,22 @@ class Slots:
     pad_with_box: bool = False
     point_or_box: bool = False
     graphs: tuple[str, ...] = ("image_encoder", "mask_decoder")
+
+
+SAM_MED3D = VolumeRule(size=128, low_res_size=32, spacing=1.5)
+"""SAM-Med3D's cube, and the spacing to which its data preparation resamples."""
+
+
+@dataclass(frozen=True)
+class VolumeSlots(Slots):
+    """Slots whose prompts are voxels of a volume.
+
+    Attributes:
+        rule: how the host segments a volume.
+    """
+
+    rule: VolumeRule = SAM_MED3D
+    graphs: tuple[str, ...] = ("volume_encoder", "volume_decoder")
 
 
 @dataclass(frozen=True)
@@ -274,7 +291,7 @@ class Variant:
             "summary": self.summary,
             "parameters": self.parameters,
             "input_size": self.preprocess.size,
-            "input_shape": list(self.preprocess.shape),
+            "input_shape": self._input_shape(),
             "input_sizes": str(self.sizes or f"{self.preprocess.size} alone"),
             "licence": self.licence.name,
             "commercial_use": self.licence.commercial_use,
@@ -284,7 +301,13 @@ class Variant:
             "decoder_url": self.decoder.published.url if self.decoder else None,
             "layouts": [layout.name for layout in self.layouts],
             "video": self.memory is not None,
+            "volume": isinstance(self.prompting, VolumeSlots),
         }
+
+    def _input_shape(self) -> list[int]:
+        if isinstance(self.prompting, VolumeSlots):
+            return [self.preprocess.size] * 3
+        return list(self.preprocess.shape)
 
 
 def families() -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from exporter.bundle.manifest import (
     content_hash,
 )
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.bundle.volume import VolumeRule
 from runtimes.golden_vectors.answers import LOW, SAM, TOKENS
 from runtimes.golden_vectors.pixels import LONGEST, SIZE
 from runtimes.golden_vectors.prompting import SAM as SLOTS
@@ -33,6 +34,7 @@ from runtimes.golden_vectors.prompting import SAM as SLOTS
 ENCODER, DECODER = "image_encoder.onnx", "mask_decoder.onnx"
 DEEP = 20_000
 """Brackets that exhaust the stack of a parser that calls itself for each."""
+VOLUME = VolumeRule(size=SIZE, low_res_size=LOW, spacing=1.5)
 Edit = Callable[[Path], object]
 _HERE = ("edit", "opens_here")
 """Fields of a refused bundle that are of no use to a twin."""
@@ -172,6 +174,9 @@ REFUSED: dict[str, Refused] = {
         _edit(lambda data: data.update(prompts=None)),
         "BundleError",
         ("prompts", "detections", "drawn_prompts"),
+    ),
+    "of_a_volume": Refused(
+        _edit(lambda data: data.update(volume=asdict(VOLUME))), "BundleError", ("volume",)
     ),
     "nested_too_deep": Refused(
         lambda folder: (folder / MANIFEST).write_text(f'{{"a":{"[" * DEEP}{"]" * DEEP}}}'),

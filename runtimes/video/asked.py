@@ -19,7 +19,7 @@ from exporter.bundle.rules import MaskRule, PromptRule
 from exporter.errors import PromptError
 from exporter.printable import some
 from runtimes.mask_prompts import read_drawn
-from runtimes.objects import Box, MaskFile, Point
+from runtimes.objects import Box, MaskFile, Point, require_flat
 from runtimes.prompt_options import mark
 from runtimes.tracking.result import ObjectPrompt
 
@@ -98,6 +98,8 @@ def plan(prompts: Iterable[Point | Box | MaskFile]) -> Plan:
 
 def _given(given: Point | Box | MaskFile) -> _Given:
     """Find frame and name. `@NAME@FRAME` is taken off a path, unless a file is called so."""
+    if isinstance(given, Point):
+        require_flat(given)
     if not isinstance(given, MaskFile):
         return _Given(*_place(given.name, given.frame, given.owner), given)
     path, name, frame = given.path, "", None

@@ -60,6 +60,16 @@ class PublishedCase:
         """The case's image."""
         return fill.picture(**self.facts["image"])
 
+    def volume(self) -> npt.NDArray[np.int16]:
+        """The case's volume (X, Y, Z): three pictures, each along two axes."""
+        facts = self.facts["image"]
+        x, y, z = facts["volume"]
+        a, b, c = (
+            fill.picture(facts["seed"] + at, *sides)[..., at].astype(np.int16)
+            for at, sides in enumerate(((x, y), (y, z), (x, z)))
+        )
+        return a[:, :, None] + b[None] + c[:, None] + np.int16(facts["offset"])
+
     def stored(self, name: str, full: npt.NDArray[Any]) -> tuple[Any, Any, float]:
         """An output: the stored part, the same part of ours, its absolute maximum."""
         facts = self.facts["outputs"][name]
@@ -78,8 +88,15 @@ def names() -> list[str]:
     return [
         name
         for name in _all_names()
-        if "image_embeddings" in facts(name)["outputs"] and "classifier" not in facts(name)
+        if "image_embeddings" in facts(name)["outputs"]
+        and "classifier" not in facts(name)
+        and name not in volume_names()
     ]
+
+
+def volume_names() -> list[str]:
+    """The cases of a network that takes volumes."""
+    return [name for name in _all_names() if "volume" in facts(name).get("image", {})]
 
 
 def detector_names() -> list[str]:

@@ -25,7 +25,7 @@ from exporter.models.sam import Sam
 from exporter.precision import load_precision
 from exporter.targets import Options, load_target
 from exporter.targets import names as target_names
-from exporter.variants import Slots, Variant, families, variants
+from exporter.variants import Slots, Variant, VolumeSlots, families, variants
 from profiles.lab.bench.published import PublishedDecoder
 from profiles.lab.bench.published_efficient_sam import published_decoder
 from runtimes.engines import CheckedGraph, choose_engine
@@ -69,10 +69,19 @@ class Family:
         return made
 
 
+def takes_pictures(variant: Variant) -> bool:
+    """Slots of a picture's prompts to fill.
+
+    `tests/conformance/test_fastsam3d.py` has those of a volume, `test_rap_sam.py` a decoder of one
+    point or one box.
+    """
+    rule = variant.prompting
+    slotted = isinstance(rule, Slots) and not rule.point_or_box
+    return slotted and not isinstance(rule, VolumeSlots)
+
+
 def _family(name: str) -> Family:
-    variant = next(
-        v for v in variants().values() if v.family == name and isinstance(v.prompting, Slots)
-    )
+    variant = next(v for v in variants().values() if v.family == name and takes_pictures(v))
     sam = _filled(variant.layouts[0].build())
     published = published_decoder(copy.deepcopy(sam))
     slots = min(SLOTS, variant.prompting.most or SLOTS)
@@ -93,11 +102,7 @@ def _filled(sam: Sam) -> Sam:
 WITH_DECODER = [
     name
     for name in families()
-    if any(
-        # A decoder of one point or one box has no slots to fill: tests/conformance/test_rap_sam.py.
-        v.family == name and isinstance(v.prompting, Slots) and not v.prompting.point_or_box
-        for v in variants().values()
-    )
+    if any(v.family == name and takes_pictures(v) for v in variants().values())
 ]
 
 

@@ -52,7 +52,10 @@ def published(case):
     return Checkpoint(Path(f"{case}.pt"), "0" * 64, tensors)
 
 
-@pytest.mark.parametrize("case", published_case.names() + published_case.panoptic_names())
+@pytest.mark.parametrize(
+    "case",
+    [*published_case.names(), *published_case.panoptic_names(), *published_case.volume_names()],
+)
 def test_a_published_file_is_recognised(case):
     variant = ALIASES.get(case, case)
     twins = next((group for group in TWINS if variant in group), None)

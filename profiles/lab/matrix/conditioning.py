@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from exporter.bundle.preprocess import Floats
+from exporter.bundle.voxels import Cube, volume_input
 from exporter.goldens import SEED
 from exporter.graphs import graphs_of
 from exporter.host_rules import prompt_rule
 from exporter.models.layers import freeze
 from exporter.scenes.scene import scene
-from exporter.variants import Variant, load_variant
+from exporter.scenes.volume import volume_scene
+from exporter.variants import Variant, VolumeSlots, load_variant
 from profiles.lab.matrix.fill import fill
 
 
@@ -43,14 +46,23 @@ def conditioning(variant: Variant) -> Conditioning:
     """Run the filled network three times."""
     network = freeze(fill(variant))
     graph = graphs_of(network, variant, prompt_rule(variant))[0]
-    picture = scene(SEED, *variant.preprocess.shape).image.transpose(2, 0, 1)[None]
-    image = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))
+    image = torch.from_numpy(_seen(variant))
     rest = graph.example[1:]
     with torch.no_grad():
         plain = _first(graph.module, image, *rest)
         rounded = _first(_round_weights(graph.module), image, *rest)
         exact = _first(graph.module.double(), image.double(), *(t.double() for t in rest))
     return Conditioning(_psnr_db(plain.double(), exact), _psnr_db(rounded, plain))
+
+
+def _seen(variant: Variant) -> Floats:
+    """Make the input of the goldens: a picture, or a normalised volume."""
+    side = variant.preprocess.size
+    if isinstance(variant.prompting, VolumeSlots):
+        cube = Cube((side, side, side), (0, 0, 0), side)
+        return volume_input(volume_scene(SEED, cube.shape).values, cube)
+    picture = scene(SEED, *variant.preprocess.shape).image.transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(picture, dtype=np.float32)
 
 
 def _round_weights(module: nn.Module) -> nn.Module:

@@ -39,6 +39,14 @@ def test_a_boundary_is_the_band_inside_a_mask():
     assert not (band & ~square(20, 5, 15)).any()
 
 
+def test_a_volumes_boundary_is_a_shell():
+    mask = np.zeros((12, 13, 14), bool)
+    mask[2:10, 3:10, 4:9] = True
+    inner = np.zeros_like(mask)
+    inner[4:8, 5:8, 6:7] = True
+    assert np.array_equal(boundary(mask, 2), mask & ~inner)
+
+
 def test_a_mask_at_the_pictures_edge_has_its_boundary_there():
     assert boundary(np.ones((8, 8), bool), 1).sum() == 64 - 36
 

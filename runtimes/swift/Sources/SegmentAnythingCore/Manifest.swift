@@ -118,6 +118,10 @@ public struct Manifest: Sendable {
                     + "\(Manifest.schemaVersion): export the bundle again")
         }
         variant = try fields.text("variant")
+        guard !fields.has("volume") else {
+            throw SegmentAnythingError.bundle(
+                "\(printable(variant)) segments a volume, and this package pictures: run it with sam-run")
+        }
         target = try fields.text("target")
         precision = try fields.text("precision")
         licence = try fields.object("licence").text("name")

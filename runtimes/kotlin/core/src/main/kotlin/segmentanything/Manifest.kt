@@ -134,6 +134,11 @@ class Manifest(content: ByteArray) {
             )
         }
         variant = fields.text("variant")
+        if (fields.has("volume")) {
+            throw SegmentAnythingError.Bundle(
+                "${printable(variant)} segments a volume, and this package pictures: run it with sam-run"
+            )
+        }
         target = fields.text("target")
         precision = fields.text("precision")
         licence = fields.obj("licence").text("name")

@@ -1,0 +1,136 @@
+"""Files of volumes and of their masks: .nii, .nii.gz and .npy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.bundle.preprocess import Bools, Floats
+from exporter.closest import missing
+from exporter.errors import ImageError, PromptError, RequestError
+from exporter.printable import printable
+from runtimes.pictures.writing import write_whole
+from runtimes.volumes import Volume
+from runtimes.volumes.nifti import nifti_bytes, read_nifti, require_axes
+
+NIFTI = (".nii", ".nii.gz")
+NUMPY = ".npy"
+SUFFIXES = (*NIFTI, NUMPY)
+_TAKES = "give a .nii, .nii.gz or .npy file"
+
+
+def suffix_of(path: Path) -> str:
+    """`.nii.gz`, `.nii` or `.npy`; empty for any other file."""
+    name = path.name.lower()
+    return next((each for each in (".nii.gz", ".nii", ".npy") if name.endswith(each)), "")
+
+
+def stem_of(path: Path) -> str:
+    """The name without that suffix."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.stem
+
+
+def part_of(path: Path, index: int, count: int) -> Path:
+    """Name the file of one of several masks: `mask_0.nii.gz`."""
+    return path if count == 1 else path.with_name(f"{stem_of(path)}_{index}{suffix_of(path)}")
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a volume.
+
+    Raises:
+        RequestError: nibabel is missing for a NIfTI file.
+        ImageError: there is no such file; it is another kind, damaged, of other axes than three, or
+            holds a value that is not finite.
+    """
+    suffix = suffix_of(path)
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, and this bundle segments one volume: {_TAKES}")
+    if not path.is_file():
+        raise ImageError(f"{path} is {'no plain file' if path.exists() else missing(path)}")
+    if not suffix:
+        raise ImageError(f"{path} is no volume, and this bundle segments volumes: {_TAKES}")
+    volume = read_nifti(path) if suffix in NIFTI else _read_npy(path)
+    values = volume.values
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+        raise ImageError(
+            f"{path} has {bad} voxels that are not finite (NaN or infinite): replace them"
+        )
+    return volume
+
+
+def _read_npy(path: Path) -> Volume:
+    array = load_array(path)
+    if array.ndim == 2:
+        raise ImageError(f"{path} has two axes {array.shape}, a picture's: a volume has three")
+    require_axes(path, array.shape)
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"{path} holds {array.dtype}, not one number a voxel")
+    return Volume(np.array(array))
+
+
+def load_array(path: Path) -> npt.NDArray[Any]:
+    """Map an .npy file. ImageError if it is damaged or holds objects, which are never loaded."""
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise ImageError(f"cannot read {printable(str(path))}: {error.strerror}") from None
+    except Exception:  # noqa: BLE001 - numpy's parser of the header raises what Python's does
+        raise ImageError(
+            f"{path} is damaged, cut short, or no array of plain numbers: save it again with "
+            "numpy.save"
+        ) from None
+    return array
+
+
+def read_logits(path: Path, side: int) -> Floats:
+    """Read logits of --save-logits for --mask-input: (L, L, L) float32. PromptError if none."""
+    if suffix_of(path) != NUMPY or not path.is_file():
+        raise PromptError(f"{path} is no .npy file of --save-logits, which --mask-input takes")
+    array = load_array(path)
+    if array.ndim == 4 and len(array) > 1:
+        raise PromptError(f"{path} has {len(array)} masks: keep one of them, as array[:1]")
+    if array.dtype.kind != "f" or math.prod(array.shape) != side**3 or array.shape[-1] != side:
+        raise PromptError(
+            f"{path} is {array.dtype} of {array.shape}, and this bundle refines logits "
+            f"({side}, {side}, {side})"
+        )
+    logits = np.array(array, np.float32).reshape(side, side, side)
+    if not np.isfinite(logits).all():
+        raise PromptError(f"{path} has logits that are not finite")
+    return logits
+
+
+def require_mask_file(path: Path) -> None:
+    """RequestError if a mask of a volume cannot be written there."""
+    if not suffix_of(path):
+        raise RequestError(f"{path}: the mask of a volume is a .nii.gz, .nii or .npy file")
+
+
+def mask_writer(path: Path, mask: Bools, volume: Volume) -> Callable[[], None]:
+    """Prepare a mask, in the volume's turned axes, for its file: what is returned writes it."""
+    own = np.ascontiguousarray(volume.turn.back(mask))
+    if suffix_of(path) == NUMPY:
+        return partial(write_whole, path, partial(_save, own))
+    data = nifti_bytes(path, own, volume)
+    return partial(write_whole, path, lambda stream: _put(stream, data))
+
+
+def save_logits(path: Path, logits: Floats) -> None:
+    """Write (K, L, L, L) logits."""
+    write_whole(path, partial(_save, logits))
+
+
+def _save(array: npt.NDArray[Any], stream: BinaryIO) -> None:
+    np.save(stream, array)
+
+
+def _put(stream: BinaryIO, data: bytes) -> None:
+    stream.write(data)
