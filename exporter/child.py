@@ -90,11 +90,20 @@ def require_folder() -> None:
 
 def serve(work: Callable[[Any], object]) -> int:
     """In the child: call `work` with stdin's JSON, print its answer, return the exit status."""
+    leave_no_core()
     try:
         print_line(work(json.load(sys.stdin)))
     except SamExportError as error:
         return refuse(error)
     return 0
+
+
+def leave_no_core() -> None:
+    """In the child: a toolkit that aborts leaves no memory image in the user's folder."""
+    if sys.platform != "win32":
+        import resource  # Windows has none
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def refuse(error: SamExportError) -> int:

@@ -18,6 +18,7 @@ from exporter.bundle.preprocess import Floats, Frame, fit
 from exporter.bundle.prompts import place
 from exporter.errors import ParityError, RequestError
 from exporter.printable import one_line
+from exporter.progress import heartbeat, on_stderr
 from runtimes.arguments import DEFAULT_THREADS, OF_CHECK, OF_VIDEO, OF_VOLUME, VOLUMES, parser
 from runtimes.engines import choose_engine
 from runtimes.everything.options import refuse_without
@@ -107,7 +108,8 @@ def _check(arguments: argparse.Namespace) -> int:
     threads = _threads(arguments.threads)
     manifest = bundle.manifest
     engine = choose_engine(manifest.target, arguments.engine).name
-    figures = check_parity(bundle.path, manifest, engine, threads)
+    with heartbeat(on_stderr(), f"sam-run: checking with {engine}"):
+        figures = check_parity(bundle.path, manifest, engine, threads)
     if arguments.json:
         report = {"bundle": str(bundle.path), "engine": engine, "files": len(manifest.files)}
         report["signature"] = None if arguments.verify_key is None else "verified"
@@ -237,7 +239,8 @@ def _files(arguments: argparse.Namespace, objects: Sequence[Asked]) -> Files:
 
 def _time(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:
     start = time.perf_counter()
-    result = work()
+    with heartbeat(on_stderr(), f"sam-run: {name}"):  # Core AI's runtime may take minutes
+        result = work()
     ms[name] = (time.perf_counter() - start) * 1000
     return result
 

@@ -80,7 +80,9 @@ class CoreaiGraph:
         code = self.process.wait()
         self.errors.seek(0)
         lines = [line for line in self.errors.read().decode(errors="replace").splitlines() if line]
-        said = f": {printable(lines[-1], 200)}" if lines else ""
+        # An abort ends with words about the abort: what went wrong stands above them.
+        told = next((line for line in lines if "error: " in line), lines[-1] if lines else "")
+        said = f": {printable(told, 200)}" if told else ""
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"its process {how}{said}"
 
@@ -100,7 +102,7 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes], files: Path) -> No
             _pipe(stream).close()
 
 
-def _require_sound(path: Path) -> None:
+def require_sound(path: Path) -> None:
     """BundleError if the program is not the one whose hash stands beside it.
 
     On Linux the runtime does not compare them, and a program cut short aborts it.
@@ -128,7 +130,7 @@ def open_graph(path: Path, graph: GraphFile, *, literal: bool) -> CoreaiGraph:
         graph: that the function is.
         literal: compute half arithmetic as the file says, however long that takes.
     """
-    _require_sound(path)
+    require_sound(path)
     errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
     files = Path(tempfile.mkdtemp(prefix="sam-export-"))
     wanted = LITERAL if literal else FLOAT32

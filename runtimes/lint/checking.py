@@ -37,7 +37,7 @@ def check_bundle(bundle: Bundle, report: Progress, *, static: bool = False) -> t
         report(f"{bundle.path.name}: reading {path.name}")
         try:
             network = reader.read(path, entry)
-        except (OSError, MemoryError, RequestError):
+        except (OSError, MemoryError, RequestError, BundleError):
             raise
         except Exception as error:  # a toolkit's own, of any class
             first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -103,8 +103,8 @@ RULES = (
         "wide-attention",
         wide_attention,
         "the GPU's fused attention is wrong, without an error; CPU and Neural Engine are right",
-        "run the bundle's goldens on the phone, and leave the GPU out (.cpuAndNeuralEngine) if "
-        "they miss their floors",
+        "run the bundle's goldens on the phone (verify()); if they miss their floors, leave the "
+        "GPU out: .cpuAndNeuralEngine in Core ML, .cpuOnly in Core AI",
         (f"{COREML}/issues/2650",),
     ),
     Rule(

@@ -1,14 +1,20 @@
-"""Core AI files: a function of the program for each graph. They name no modules."""
+"""Core AI files: a function of the program for each graph. They name no modules.
+
+Reading is done in a process of its own, since a damaged file may abort it.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+from exporter import child
 from exporter.bundle.manifest import GraphFile
-from exporter.errors import BundleError
+from exporter.errors import BundleError, ExportError, RequestError
+from runtimes.engines.coreai import AGAIN, missing, require_sound
 from runtimes.lint import Network, Operation, Reader, Value
 
 KINDS = {
@@ -26,14 +32,45 @@ _CALLED = re.compile(r"@(?P<name>\w+)_[a-z]{8}\b")
 
 def read(path: Path, graph: GraphFile) -> Network:
     """Read the function of a graph; what is computed of constants alone is a constant."""
+    require_sound(path)
+    module = "runtimes.lint.readers.coreai"
+    given = [str(path.absolute()), graph.spec.name]
+    try:
+        told = child.call([module], given, what=f"reading {path}")
+    except ExportError as error:
+        raise BundleError(f"Core AI cannot read {path}: {error}; {AGAIN}") from error
+    values = {name: Value(name, tuple(shape), dtype) for name, shape, dtype in told["values"]}
+    operations = tuple(
+        Operation(kind, name, tuple(inputs), tuple(values[each] for each in outputs))
+        for kind, name, inputs, outputs in told["operations"]
+    )
+    return Network(operations, values)
+
+
+def _tell(given: list[str]) -> dict[str, Any]:
+    """In the child: the function's operations and values."""
+    try:
+        network = _read(Path(given[0]), given[1])
+    except ImportError as error:
+        raise RequestError(f"Core AI's toolkit does not load here: {error}") from error
+    return {
+        "values": [dataclasses.astuple(each) for each in network.values.values()],
+        "operations": [
+            (each.kind, each.name, each.inputs, [out.name for out in each.outputs])
+            for each in network.operations
+        ],
+    }
+
+
+def _read(path: Path, function: str) -> Network:
     from coreai.authoring import AIModelAsset
 
     program = AIModelAsset.load(path).program  # its operations live no longer than this
     functions = program._module._mlir_module.body.operations
     named = {f.attributes["sym_name"].value: f.operation for f in functions}
-    if graph.spec.name not in named:
-        raise BundleError(f"{path} has no function {graph.spec.name}; export the bundle again")
-    block = named[graph.spec.name].regions[0].blocks[0]
+    if function not in named:
+        raise BundleError(f"{path} has no function {function}; export the bundle again")
+    block = named[function].regions[0].blocks[0]
     names = {argument: f"input{at}" for at, argument in enumerate(block.arguments)}
     values = {name: _value(name, argument.type) for argument, name in names.items()}
     operations = []
@@ -70,10 +107,7 @@ def _value(name: str, kind: Any) -> Value:
     return Value(name, sides, TYPES.get(spelt, spelt))
 
 
-def _missing() -> str | None:
-    if importlib.util.find_spec("coreai") is None:
-        return "pip install 'sam-export[coreai]'"
-    return None
+READER = Reader(read, missing, apple=True)
 
-
-READER = Reader(read, _missing, apple=True)
+if __name__ == "__main__":
+    sys.exit(child.serve(_tell))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -52,3 +55,18 @@ def test_attention_over_ten_windows_is_found(tmp_path, batch, found):
     assert {"linear", "attention"} <= {each.kind for each in network.operations}
     with pytest.raises(BundleError, match="no function mask_decoder"):
         coreai.read(tmp_path / "g.aimodel", entry("mask_decoder", shape))
+
+
+@pytest.mark.parametrize(
+    ("hashed", "words"), [(True, "was ended by SIGABRT"), (False, "was changed or cut short")]
+)
+def test_a_damaged_file_ends_a_process_that_is_not_ours(tmp_path, hashed, words):
+    """The toolkit aborts on bytes that are no program; no memory image is left either."""
+    asset = tmp_path / "g.aimodel"
+    asset.mkdir()
+    (asset / "main.mlirb").write_bytes(b"no program" * 100)
+    digest = hashlib.sha256(b"no program" * 100).digest()
+    (asset / "main.hash").write_bytes(digest if hashed else bytes(32))
+    (asset / "metadata.json").write_text(json.dumps({"assetVersion": "2.0"}))
+    with pytest.raises(BundleError, match=words):
+        coreai.read(asset, entry("segmenter", (1, 2, 5, 8)))
