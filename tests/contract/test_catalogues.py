@@ -17,7 +17,7 @@ from exporter.cli import listing
 from exporter.precision import load_precision
 from exporter.precision import names as precision_names
 from exporter.targets import Options, Target, load_target
-from exporter.variants import Detections, Slots, Variant, families, variants
+from exporter.variants import Detections, Slots, Variant, VolumeSlots, families, variants
 from runtimes.engines import engine_kinds
 
 ROOT = Path(exporter.__file__).parents[1]
@@ -42,7 +42,9 @@ def test_a_variant_is_what_it_says(variant: Variant) -> None:
     assert not sam.training
     if isinstance(variant.prompting, Slots):
         stride = 1 if variant.prompting.point_or_box else 4
-        longer = max(variant.prompting.embedding[-2:])
+        *_, rows, columns = variant.prompting.embedding
+        # Of a volume, rows hold two axes.
+        longer = columns if isinstance(variant.prompting, VolumeSlots) else max(rows, columns)
         assert variant.mask.low_res_size == stride * longer
     if not isinstance(variant.prompting, Detections):
         tokens = set(range(variant.prompting.mask_tokens))

@@ -34,7 +34,7 @@ def test_list_names_every_variant(capfd):
     assert [row.split()[0] for row in rows] == list(variants())
     for row, variant in zip(rows, variants().values(), strict=True):
         assert variant.published.file in row
-        assert f"{variant.preprocess.size} x {variant.preprocess.size}" in row
+        assert " x ".join(map(str, variant.row()["input_shape"])) in row
         assert variant.licence.name in row
     assert ", ".join(names()) in notes
 
@@ -54,6 +54,7 @@ def test_list_as_json_has_every_field(capfd):
             "summary",
             "parameters",
             "input_size",
+            "input_shape",
             "licence",
             "licence_url",
             "commercial_use",
@@ -66,6 +67,7 @@ def test_list_as_json_has_every_field(capfd):
             "paper",
             "layouts",
             "video",
+            "volume",
             "multiply_accumulates",
             "bundle_bytes",
             "input_sizes",
