@@ -59,7 +59,7 @@ def test_every_alias_is_of_a_variant():
 
 
 def test_a_name_like_none_is_told_where_all_are(refused):
-    for name in ("xyzzy", "sam3"):
+    for name in ("xyzzy", "sam4"):
         assert refused("--variant", name) == (
             f"unknown variant '{name}'; sam-export --list shows every one"
         )
