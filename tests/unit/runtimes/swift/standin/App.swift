@@ -19,6 +19,7 @@ import UIKit
 func check(coreML: URL, coreAI: URL) async throws -> SegmentAnything {
     let sam = try SegmentAnything(bundles: [coreAI, coreML])             // the best that this system runs
     let found = try await sam.verify()                                   // once a device and system; then remembered
+    if found.chosen == nil { print("no placement is right here: do not use the bundle") }
     for trial in found.refused { print(trial.placement, trial.refusal!) }
     print(sam.placement, try await sam.load())                           // seconds of each graph, kept or made
     return sam
