@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exporter.models.rwkv_sam import RwkvMaskDecoder
 from exporter.models.sam2 import Sam2MaskDecoder
 from exporter.models.sam_hq import HqMaskDecoder
 from exporter.models.tiny_vit import TinyViT, TinyViTBlock, WindowAttention
@@ -282,7 +283,7 @@ def _decode(
     high_res: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor]:
     batch, count = sparse.shape[0], decoder.size.mask_tokens
-    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0)
+    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight[:count]], dim=0)
     if isinstance(decoder, HqMaskDecoder):
         output = torch.cat([output, decoder.hf_token.weight], dim=0)
     scored = isinstance(decoder, Sam2MaskDecoder)
@@ -300,8 +301,11 @@ def _decode(
     tokens = tokens + _attention(last, tokens + token_pe, flat + image_pe, flat)
     tokens = transformer.norm_final_attn(tokens)
     picture = flat.transpose(1, 2).view(batch, width, height, cols)
-    sharp = high_res if isinstance(decoder, HqMaskDecoder) else ()
+    sharp = high_res if isinstance(decoder, HqMaskDecoder | RwkvMaskDecoder) else ()
     picture = _upscale(decoder, picture, () if sharp else high_res)
+    if isinstance(decoder, RwkvMaskDecoder):
+        first, norm, activate, second = decoder.mix_feat_proj
+        picture = picture + second(activate(_norm2d(norm, first(picture) + sharp[0])))
     tokens = tokens[:, int(scored) :]
     hyper = torch.stack(
         [decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(count)], dim=1
@@ -309,7 +313,7 @@ def _decode(
     masks = (hyper @ picture.flatten(2)).view(batch, count, *picture.shape[2:])
     if isinstance(decoder, HqMaskDecoder):
         masks = masks + _quality(decoder, tokens[:, 1 + count], picture, sharp[0])
-    iou = decoder.iou_prediction_head(tokens[:, 0])
+    iou = decoder.iou_prediction_head(tokens[:, 0])[:, :count]
     return masks, iou.sigmoid() if scored else iou
 
 
