@@ -364,6 +364,7 @@ def test_help_has_examples_that_parse():
         "mobile_sam-onnx-fp32",
         "fastsam_s-onnx-fp16",
         "edgetam-onnx-fp32",
+        "rap_sam_r50-onnx-fp32-panoptic",
         "fastsam3d-onnx-fp32",
     }
 

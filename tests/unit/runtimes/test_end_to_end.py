@@ -172,7 +172,7 @@ def test_every_field_of_every_rule_was_tried():
             assert {(name, f) for f in every - UNSEEN - HELD} <= tried
 
 
-HELD = {"size", "padded_by", "batch", "slots"}
+HELD = {"size", "padded_by", "sides", "limits", "batch", "slots", "point_or_box"}
 """Fields that have to agree with the graphs: tests/unit/bundle/test_manifest_hostile.py tries."""
 
 
