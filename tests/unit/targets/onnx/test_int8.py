@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -59,6 +61,14 @@ def run(model, tmp_path, x=X):
     return found, [node.op_type for node in onnx.load(tmp_path / "loaded.onnx").graph.node]
 
 
+def saturates() -> bool:
+    """Whether ONNX Runtime adds pairs of products in 16 bits here: x86 without VNNI."""
+    known = Path("/proc/cpuinfo")
+    words = known.read_text().split() if known.is_file() else []
+    return "avx2" in words and not {"avx512_vnni", "avx_vnni"} & set(words)
+
+
+@pytest.mark.skipif(saturates(), reason="this processor's 8-bit products saturate: no VNNI")
 @pytest.mark.parametrize("shape", [X.shape, (2, 2, 4, WIDTH)])
 def test_a_linear_layer_is_an_integer_product_with_a_float_output(shape, tmp_path):
     model = in_8_bits(linear(shape))
