@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from exporter.errors import BundleError
-from runtimes.engines.coreai import _require_sound
+from runtimes.engines.coreai import require_sound
 
 CHANGES = {
     "cut short": (lambda a: (a / "main.mlirb").write_bytes(b"prog"), "was changed or cut short"),
@@ -31,7 +31,7 @@ def sound(folder):
 
 
 def test_a_sound_file_passes(tmp_path):
-    _require_sound(sound(tmp_path / "a.aimodel"))
+    require_sound(sound(tmp_path / "a.aimodel"))
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path, name):
     change, said = CHANGES[name]
     change(path)
     with pytest.raises(BundleError, match=said) as error:
-        _require_sound(path)
+        require_sound(path)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("copy or export the bundle again")
 
