@@ -88,7 +88,7 @@ def test_prompts_and_everything_by_the_commands(
     Image.fromarray(PHOTO).save(photo)
     words = [str(bundle.path), str(photo)]
     assert main([*words, "--point", "70,45@a", "--box", "9,9,80,60@b", "--json"]) == 0
-    assert [row["name"] for row in json.loads(capfd.readouterr().out)["objects"]] == ["a", "b"]
+    assert [row["name"] for row in json.loads(capfd.readouterr().out)["objects"]] == ["b", "a"]
     assert main([*words, "--panoptic", str(labels), "--json"]) == 0
     rows = json.loads(capfd.readouterr().out)["segments"]
     found = np.asarray(Image.open(labels))
