@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -16,19 +18,9 @@ def volume_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def run(volume_folder, tmp_path, monkeypatch, capsys):
-    """`sam-run` on it, in an empty folder: exit status, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, bundle=volume_folder):
-        try:
-            status = main([str(bundle), *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(volume_folder, command_on_tiny):
+    """`sam-run` on it, beside `dog.png`: exit status, stdout, stderr."""
+    return functools.partial(command_on_tiny(main), bundle=volume_folder)
 
 
 @pytest.fixture
