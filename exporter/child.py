@@ -100,10 +100,11 @@ def serve(work: Callable[[Any], object]) -> int:
 
 def leave_no_core() -> None:
     """In the child: a toolkit that aborts leaves no memory image in the user's folder."""
-    if sys.platform != "win32":
-        import resource  # Windows has none
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def refuse(error: SamExportError) -> int:

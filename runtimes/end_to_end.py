@@ -28,7 +28,7 @@ from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Frame, image_input
 from exporter.errors import BundleError, PromptError
 from runtimes.engines import Load
-from runtimes.measures import IOU, Floors
+from runtimes.measures import FULL_SCORE, IOU, Floors
 from runtimes.segmenters import Segmenter, open_segmenter
 from runtimes.worst import Worst
 
@@ -108,6 +108,6 @@ def _judge(worst: Worst, prefix: str, expected: Answer, found: Answer) -> None:
     either = (expected.masks | found.masks).sum(axis=(1, 2)) if same else np.ones(1)
     shares = np.where(either == 0, 1.0, both / np.maximum(either, 1))
     worst.add(f"{prefix}masks", IOU, float(min(shares, default=1.0)))
-    worst.compare(f"{prefix}scores", expected.scores, found.scores)
+    worst.compare(f"{prefix}scores", expected.scores, found.scores, FULL_SCORE)
     if prefix:  # through the graphs, logits are measured as low_res_masks
         worst.compare(f"{prefix}logits", expected.logits, found.logits)

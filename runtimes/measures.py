@@ -61,10 +61,12 @@ def psnr_db(expected: Floats, actual: Floats, threshold: float = 0.0) -> float:
     return min(CAP, 20.0 * float(np.log10(peak / rmse)))
 
 
-def worst_error(expected: Floats, actual: Floats, threshold: float = 0.0) -> float:
-    """Largest |actual - expected| over the largest |expected|."""
+def worst_error(
+    expected: Floats, actual: Floats, threshold: float = 0.0, scale: float = 0.0
+) -> float:
+    """Largest |actual - expected| over the largest |expected|, or over `scale` if that is more."""
     worst = float(np.max(np.abs(_float64(actual) - _float64(expected))))
-    peak = float(np.max(np.abs(_float64(expected))))
+    peak = max(scale, float(np.max(np.abs(_float64(expected)))))
     if worst == 0.0:
         return 0.0
     return min(CAP, worst / peak) if peak else CAP
@@ -117,6 +119,8 @@ EMPTY_SLOTS, SLOT_ORDER = "empty_slots", "slot_order"
 FEATURES = "conditioned_embeddings"
 LAST_IOU = "last_mask_iou"
 """Of the last frame of a video: what is left after all that adds up."""
+FULL_SCORE = 1.0
+"""Predicted IoUs and detection scores are shares of 1; relative to one near 0, an error is huge."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from exporter.bundle.volume_cases import VolumeAsk, read_answer, sampled_cube, v
 from exporter.bundle.voxels import Cube, VolumeMasks, pack_clicks, place_cube, volume_input
 from exporter.errors import BundleError, RequestError
 from runtimes.engines import Load
-from runtimes.measures import IOU, Floors
+from runtimes.measures import FULL_SCORE, IOU, Floors
 from runtimes.segmenters.volume import VolumeSegmenter
 from runtimes.worst import Worst
 
@@ -94,4 +94,4 @@ def _judge(worst: Worst, prefix: str, expected: tuple[Bools, Floats], found: Vol
         either = (masks | found.masks).sum(axis=(1, 2, 3))
         share = float(np.where(either == 0, 1.0, both / np.maximum(either, 1)).min())
     worst.add(f"{prefix}masks", IOU, share)
-    worst.compare(f"{prefix}scores", scores, found.iou_predictions)
+    worst.compare(f"{prefix}scores", scores, found.iou_predictions, FULL_SCORE)

@@ -23,11 +23,11 @@ class Worst:
         """Take the value of one case."""
         self.values.setdefault((output, measure), []).append(value)
 
-    def compare(self, output: str, expected: Array, actual: Array) -> None:
-        """Take the worst error of numbers that should be the same."""
+    def compare(self, output: str, expected: Array, actual: Array, scale: float = 0.0) -> None:
+        """Take the worst error of numbers that should be the same; `scale` as of `worst_error`."""
         same = expected.shape == actual.shape
         finite = same and bool(np.isfinite(expected).all() and np.isfinite(actual).all())
-        value = worst_error(expected, actual) if finite and expected.size else 0.0
+        value = worst_error(expected, actual, scale=scale) if finite and expected.size else 0.0
         self.add(output, WORST, value if same and finite else CAP)
 
     def figures(self, floors: Floors) -> Iterator[Figure]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import itertools
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,17 @@ MANY = 30_000
         {f"image_encoder.neck.{i}.weight": torch.empty(10**5, device="meta") for i in range(3000)},
     ],
 )
-def test_many_tensors_take_no_longer_to_compare_than_a_second(tensors):
+def test_many_tensors_are_compared_in_few_steps(tensors):
+    """Counted in calls of functions, which no other process slows: 8.5 million take half a second."""
     recognise_anything()  # the tables are read once
-    start = time.process_time()
-    with pytest.raises(CheckpointError):
-        recognise(Checkpoint(Path("x.pt"), "", tensors))
-    assert time.process_time() - start < 1.0
+    calls = itertools.count()
+    sys.setprofile(lambda *_: next(calls) and None)
+    try:
+        with pytest.raises(CheckpointError):
+            recognise(Checkpoint(Path("x.pt"), "", tensors))
+    finally:
+        sys.setprofile(None)
+    assert next(calls) < 12_000_000
 
 
 def recognise_anything() -> None:

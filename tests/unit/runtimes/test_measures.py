@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from exporter.bundle.manifest import Figure
-from runtimes.measures import FLOORS, degraded, means_broken, new_misses
+from runtimes.measures import FLOORS, FULL_SCORE, degraded, means_broken, meets_floor, new_misses
+from runtimes.worst import Worst
 
 BLUR = Figure("end_to_end", "masks", "mean_mask_iou", 0.9, "", "higher", 0.985)
 LOST = Figure("mask_decoder", "low_res_masks", "prompt_sensitivity", 0.0, "", "higher", 0.9)
@@ -68,3 +70,16 @@ def test_the_words_name_the_figures(manifest):
     assert words.startswith("degraded: end_to_end masks mean_mask_iou 0.9 is under the floor 0.985")
     assert "p1_mask_iou" not in words
     assert degraded(manifest(is_degraded=True)) == "degraded: it has no figures"
+
+
+def test_a_score_near_zero_is_judged_as_a_share_of_one():
+    expected, actual = np.float32([-0.0054]), np.float32([-0.0049])
+    relative, absolute = Worst(), Worst()
+    relative.compare("scores", expected, actual)
+    absolute.compare("scores", expected, actual, FULL_SCORE)
+    limit = FLOORS["fp16"]["scores", "worst_error"].value
+    (over,), (under,) = relative.figures(lambda *_: limit), absolute.figures(lambda *_: limit)
+    assert over.value == pytest.approx(0.0926, abs=1e-3)
+    assert under.value == pytest.approx(0.0005, abs=1e-5)
+    assert not meets_floor(over)
+    assert meets_floor(under)
