@@ -59,7 +59,7 @@ MANY = 30_000
     ],
 )
 def test_many_tensors_are_compared_in_few_steps(tensors):
-    """Counted in calls of functions, which no other process slows: 8.5 million take half a second."""
+    """Counted in calls, which no other process slows: 8.5 million take half a second."""
     recognise_anything()  # the tables are read once
     calls = itertools.count()
     sys.setprofile(lambda *_: next(calls) and None)
