@@ -89,9 +89,6 @@ struct CropMasks {
         return (Int(Double(first) * share), min(pixels - 1, end))
     }
 
-    /// The whole crop.
-    var whole: Extent { Extent(x0: 0, y0: 0, x1: size.width - 1, y1: size.height - 1) }
-
     /// Run lengths, in a picture of a size in which the crop begins at x, y, of a mask in its box.
     func runs(
         _ logits: [Float], _ threshold: Double, _ box: Extent, at x: Int, _ y: Int, of picture: Size

@@ -236,9 +236,8 @@ final class CropAsker {
     }
 
     func segment(_ measured: Measured, _ iou: Float, _ click: EverythingPoint?, _ logits: [Float]) -> Segment {
-        let part = settings.fast ? masks.whole : measured.box
-        let runs = masks.runs(logits, run.threshold, part, at: crop.x0, crop.y0, of: run.size)
-        let box = settings.fast ? known(measured.box, runs) : measured.box
+        let box = settings.fast ? found(measured.box, logits) : measured.box
+        let runs = masks.runs(logits, run.threshold, box, at: crop.x0, crop.y0, of: run.size)
         let sides = PixelBox(
             x: crop.x0 + box.x0, y: crop.y0 + box.y0, width: box.x1 - box.x0, height: box.y1 - box.y0)
         return Segment(
@@ -247,12 +246,8 @@ final class CropAsker {
     }
 
     /// The mask's own box in the crop, of which `fast` guessed another.
-    private func known(_ guessed: Extent, _ runs: [Int32]) -> Extent {
-        let all = extent(of: runs, run.size.height)
-        let own =
-            area(of: runs) == 0
-            ? Extent.empty
-            : Extent(x0: all.x0 - crop.x0, y0: all.y0 - crop.y0, x1: all.x1 - crop.x0, y1: all.y1 - crop.y0)
+    private func found(_ guessed: Extent, _ logits: [Float]) -> Extent {
+        let own = masks.measure(logits, run.threshold, 0).box
         run.fastIous.append(pixelIou(guessed, own))
         return own
     }

@@ -115,9 +115,9 @@ class SegmentAnything(
      *
      * [progress] is called after each call of the decoder, not on the caller's thread. Its coroutine's
      * cancellation ends it at the next call. With [keepPartial] it then returns what was found, as a result that
-     * is `partial`: use it in that coroutine before anything suspends, or within
-     * `withContext(NonCancellable)`; an `await` of a cancelled `async` throws all the same. One mask at a time is at the picture's size; what waits to be chosen
-     * takes 64 MB at most, beyond that a temporary file.
+     * is `partial`: use it in that coroutine before anything suspends, or within `withContext(NonCancellable)`;
+     * an `await` of a cancelled `async` throws all the same. One mask at a time is at the picture's size; what
+     * waits to be chosen takes 64 MB at most, beyond that a temporary file.
      *
      * Throws [SegmentAnythingError.Request] if the bundle cannot be asked this way; [CancellationException] if
      * nothing is kept: before a detector has found the boxes there is nothing.

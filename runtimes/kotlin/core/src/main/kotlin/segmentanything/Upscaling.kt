@@ -46,7 +46,7 @@ internal class Taps private constructor(count: Int, each: (row: Int, tap: TakeTa
 
     /** Old places up to the last that has a weight. */
     val used: Int
-        get() = 1 + weights.indices.filter { weights[it] != 0f }.maxOf { first[it / reach] + it % reach }
+        get() = 1 + weights.indices.maxOf { if (weights[it] == 0f) 0 else first[it / reach] + it % reach }
 
     companion object {
         /** Interpolates bilinearly with half-pixel centres. */

@@ -216,9 +216,8 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     }
 
     fun segment(measured: Measured, iou: Float, click: Point?, logits: FloatArray): Segment {
-        val part = if (settings.fast) masks.whole else measured.box
-        val runs = masks.runs(logits, run.threshold, part, crop.x0, crop.y0, run.size)
-        val box = if (settings.fast) known(measured.box, runs) else measured.box
+        val box = if (settings.fast) found(measured.box, logits) else measured.box
+        val runs = masks.runs(logits, run.threshold, box, crop.x0, crop.y0, run.size)
         return Segment(
             runs, run.size, areaOf(runs),
             Rectangle(crop.x0 + box.x0, crop.y0 + box.y0, box.x1 - box.x0, box.y1 - box.y0),
@@ -233,10 +232,8 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     }
 
     /** The mask's own box in the crop, of which `fast` guessed another. */
-    private fun known(guessed: Extent, runs: IntArray): Extent {
-        val all = extentOf(runs, run.size.height)
-        val own = if (areaOf(runs) == 0) Extent(0, 0, 0, 0)
-        else Extent(all.x0 - crop.x0, all.y0 - crop.y0, all.x1 - crop.x0, all.y1 - crop.y0)
+    private fun found(guessed: Extent, logits: FloatArray): Extent {
+        val own = masks.measure(logits, run.threshold, 0.0).box
         run.fastIous += pixelIou(guessed, own)
         return own
     }

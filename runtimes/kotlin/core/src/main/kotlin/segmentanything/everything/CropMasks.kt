@@ -103,9 +103,6 @@ internal class CropMasks(
         return (marked.indexOf(true) * share).toInt() to minOf(pixels - 1, end)
     }
 
-    /** The whole crop. */
-    val whole = Extent(0, 0, size.width - 1, size.height - 1)
-
     /** Run lengths, in a picture of [picture] in which the crop begins at [x], [y], of a mask in its [box]. */
     fun runs(logits: FloatArray, threshold: Double, box: Extent, x: Int, y: Int, picture: Size): IntArray {
         val tall = box.y1 - box.y0 + 1
