@@ -125,10 +125,10 @@ CASES: dict[str, Asked] = {
         found=((_BOXES[0], 0.5), (_BOXES[1], 0.75), ((60.0, 14.0, 124.0, 79.0), 0.875),
                (_BOXES[3], 0.75)),
     ),
-    "grid, ratings that are no numbers": Asked("grid", {"points_per_side": 8}, regions=_UNRATED),
-    "grid, fast": Asked("grid", {"points_per_side": 8, "fast": True}),
+    "grid, ratings that are no numbers": Asked("grid", {"points_per_side": 5}, regions=_UNRATED),
+    "grid, fast": Asked("grid", {"points_per_side": 5, "fast": True}),
     "grid, fast crops": Asked(
-        "grid", {"points_per_side": 4, "crop_n_layers": 1, "fast": True, **_LOOSE}, SQUASH,
+        "grid", {"points_per_side": 3, "crop_n_layers": 1, "fast": True, **_LOOSE}, SQUASH,
         "bicubic_once",
     ),
     "grid, fast and squashed": Asked(
@@ -155,8 +155,8 @@ CASES: dict[str, Asked] = {
         "proposed", {"points_per_batch": 1}, proposed=_PROPOSED, stop_after=3
     ),
     "grid, stopped": Asked(
-        "grid", {"points_per_side": 8, "points_per_batch": 10, "min_mask_region_area": 170},
-        stop_after=4,
+        "grid", {"points_per_side": 6, "points_per_batch": 8, "min_mask_region_area": 170},
+        stop_after=3,
     ),
     "grid, stopped in a crop": Asked(
         "grid", {"points_per_side": 4, "points_per_batch": 6, "crop_n_layers": 1}, stop_after=5

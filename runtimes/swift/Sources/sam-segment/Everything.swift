@@ -12,8 +12,13 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         try await sam.everything(in: picture, method: method, keepPartial: true) { teller.tell($0) }
     }
     let interrupts = cancelling(running)
-    let found = try await running.value
+    let result = try await kept(running)
     interrupts.cancel()
+    signal(SIGINT, SIG_DFL)
+    guard let found = result else {
+        warn("interrupted before anything was found")
+        exit(130)
+    }
     found.notes.forEach(warn)
     for (at, segment) in found.segments.enumerated() {
         try show(segment.mask, at, of: found.segments.count, asked.mask)
@@ -24,6 +29,11 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         warn("interrupted: the result is partial, \(found.asked.prompts) of \(found.asked.planned) prompts")
         exit(130)
     }
+}
+
+/// Returns nil if nothing is kept of a cancelled task.
+private func kept(_ running: Task<Everything, any Error>) async throws -> Everything? {
+    do { return try await running.value } catch is CancellationError { return nil }
 }
 
 /// Cancels a task at the first Ctrl-C; the second ends the process.

@@ -315,7 +315,7 @@ private fun Checks.runs() {
         SegmentAnything(bundle, engine).use { sam ->
             val told = mutableListOf<Int>()
             lateinit var cancel: () -> Unit
-            val running = async {
+            val running = async(start = CoroutineStart.LAZY) {
                 sam.everything(picture, EverythingMethod.grid(pointsPerSide = 100)) { progress ->
                     told += progress.done
                     if (progress.done == 5) cancel()

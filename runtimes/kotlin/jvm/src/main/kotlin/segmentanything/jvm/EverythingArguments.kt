@@ -72,6 +72,10 @@ internal suspend fun segmentEverything(asked: Arguments, how: EverythingArgument
         SegmentAnything(asked.bundle, engine).use { sam ->
             val method = how.method(asked.prompts, finder)
             val found = untilInterrupted { sam.everything(readPicture(asked.picture), method, true, Teller()::tell) }
+            if (found == null) {
+                warn("interrupted before anything was found")
+                return INTERRUPTED
+            }
             found.notes.forEach(::warn)
             for ((at, segment) in found.segments.withIndex()) {
                 show(segment.mask, at, found.segments.size, asked.mask)
@@ -89,10 +93,10 @@ internal suspend fun segmentEverything(asked: Arguments, how: EverythingArgument
     }
 }
 
-/** Finds in a coroutine that the first Ctrl-C cancels; the second ends the process. */
-private suspend fun untilInterrupted(find: suspend () -> Everything): Everything = coroutineScope {
+/** Finds in a coroutine that the first Ctrl-C cancels; the second ends the process. Null if nothing is kept. */
+private suspend fun untilInterrupted(find: suspend () -> Everything): Everything? = coroutineScope {
     val interrupt = Signal("INT")
-    lateinit var found: Everything
+    var found: Everything? = null
     val running = launch(Dispatchers.Default) { found = find() }
     val before = Signal.handle(interrupt) {
         running.cancel()
