@@ -17,7 +17,7 @@ from exporter.errors import RequestError
 from runtimes.everything.predictor import Generator, Passing
 from runtimes.everything.steps.grids import Points
 from runtimes.everything.steps.interpolation import Upscaler
-from runtimes.everything.steps.peaks import peaks
+from runtimes.everything.steps.peaks import peaks_in_picture
 from runtimes.segmenters import Segmenter
 from runtimes.segmenters.detections import DetectionSegmenter
 from runtimes.segmenters.slots import SlotSegmenter
@@ -80,13 +80,7 @@ class SlotPredictor:
         if not has_proposer(self._manifest):
             raise RequestError(NO_PROPOSER.format(self._manifest.variant))
         scores, frame = self._segmenter.beside(POINT_SCORES)
-        places, rated = peaks(scores[0, 0])
-        cells = np.array(scores.shape[:1:-1], np.float64)
-        moved = places * (frame.size / cells) - np.array(frame.offset, np.float64)
-        resized = np.array(frame.resized, np.float64)
-        inside = ((moved >= 0) & (moved < resized)).all(axis=1)
-        points = moved[inside] * (np.array(frame.original, np.float64) / resized)
-        return points, rated[inside]
+        return peaks_in_picture(scores[0, 0], frame)
 
     def _passing_points(
         self,

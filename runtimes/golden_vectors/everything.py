@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -10,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from exporter.bundle.pieces import Piece
-from exporter.bundle.preprocess import Bytes, Floats
+from exporter.bundle.preprocess import Bytes, Floats, fit
 from exporter.bundle.rules import Preprocess, Upscale
 from runtimes.everything import everything as find_everything
+from runtimes.everything.asking import Progress
 from runtimes.everything.methods.hierarchical import second_points
 from runtimes.everything.segments import Everything, Segment
 from runtimes.everything.steps.boxes import near_crop_edge, suppress
 from runtimes.everything.steps.grids import crops_of, point_grid
+from runtimes.everything.steps.peaks import peaks_in_picture
 from runtimes.everything.steps.regions import fill_logits, without_small
 from runtimes.everything.steps.runs import coco_text, mask_of, runs_of
 from runtimes.golden_vectors.pixels import LONGEST, STRETCH
-from runtimes.golden_vectors.regions import REGIONS, Region, Standing, box, picture
+from runtimes.golden_vectors.regions import REGIONS, Proposed, Region, Standing, box, picture
 from runtimes.golden_vectors.store import Topic
 
 SIZE = (128, 96)
@@ -43,6 +46,8 @@ class Asked:
         size: width and height of the picture.
         regions: that the stand-in knows.
         found: boxes and scores that a detector finds.
+        proposed: points that a head proposes, with their scores.
+        stop_after: reports of progress, whereupon the caller ends it and keeps what was found.
     """
 
     method: str
@@ -52,12 +57,19 @@ class Asked:
     size: tuple[int, int] = SIZE
     regions: tuple[Region, ...] = REGIONS
     found: tuple[tuple[tuple[float, ...], float], ...] = ()
+    proposed: Proposed = ()
+    stop_after: int | None = None
 
 
 def _sam2(**options: Any) -> Asked:
     return Asked("grid", {"generator": "sam2", **options}, SQUASH, "bilinear_once")
 
 
+_PROPOSED = (
+    ((30.5, 28.25), 0.875), ((97.0, 27.5), 0.75), ((64.25, 58.0), 0.5), ((110.0, 80.75), 0.25),
+    ((30.0, 74.0), 0.125), ((34.0, 60.0), 0.0625),
+)  # fmt: skip
+_UNRATED = (*REGIONS[:4], replace(REGIONS[4], quality=math.nan), *REGIONS[5:])
 _LOOSE = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 CASES: dict[str, Asked] = {
     "grid": Asked("grid", {"points_per_side": 8}),
@@ -113,6 +125,52 @@ CASES: dict[str, Asked] = {
         found=((_BOXES[0], 0.5), (_BOXES[1], 0.75), ((60.0, 14.0, 124.0, 79.0), 0.875),
                (_BOXES[3], 0.75)),
     ),
+    "grid, ratings that are no numbers": Asked("grid", {"points_per_side": 5}, regions=_UNRATED),
+    "grid, fast": Asked("grid", {"points_per_side": 5, "fast": True}),
+    "grid, fast crops": Asked(
+        "grid", {"points_per_side": 3, "crop_n_layers": 1, "fast": True, **_LOOSE}, SQUASH,
+        "bicubic_once",
+    ),
+    "grid, fast and squashed": Asked(
+        "grid", {"points_per_side": 4, "stability_score_thresh": 0.8, "fast": True}, SQUASH,
+        "sigmoid_bilinear_once",
+    ),
+    "sam2, fast": _sam2(points_per_side=5, min_mask_region_area=6, fast=True),
+    "hierarchical, fast": Asked(
+        "hierarchical", {"points_per_side": 9, "high_score_thresh": 20.0, "fast": True}
+    ),
+    "proposed": Asked("proposed", proposed=_PROPOSED),
+    "proposed, the best": Asked(
+        "proposed", {"max_proposals": 3, "proposal_thresh": 0.0, "points_per_batch": 2},
+        proposed=_PROPOSED,
+    ),
+    "proposed, fast": Asked(
+        "proposed", {"proposal_thresh": 0.125, "fast": True}, proposed=_PROPOSED
+    ),
+    "proposed, sam2": replace(
+        _sam2(use_m2m=True, proposal_thresh=0.3), method="proposed", proposed=_PROPOSED
+    ),
+    "proposed, none": Asked("proposed", {"proposal_thresh": 0.9}, proposed=_PROPOSED),
+    "proposed, stopped": Asked(
+        "proposed", {"points_per_batch": 1}, proposed=_PROPOSED, stop_after=3
+    ),
+    "grid, stopped": Asked(
+        "grid", {"points_per_side": 6, "points_per_batch": 8, "min_mask_region_area": 170},
+        stop_after=3,
+    ),
+    "grid, stopped in a crop": Asked(
+        "grid", {"points_per_side": 4, "points_per_batch": 6, "crop_n_layers": 1}, stop_after=5
+    ),
+    "hierarchical, stopped at first": Asked(
+        "hierarchical", {"points_per_side": 8, "points_per_batch": 3}, stop_after=1
+    ),
+    "hierarchical, stopped": Asked(
+        "hierarchical", {"points_per_side": 9, "points_per_batch": 3, "high_score_thresh": 20.0},
+        stop_after=4,
+    ),
+    "object_aware, stopped": Asked(
+        "object_aware", {"boxes": _BOXES, "boxes_per_batch": 1}, stop_after=2
+    ),
 }  # fmt: skip
 
 
@@ -135,6 +193,21 @@ class _Finder:
         return pieces, np.array([corners for corners, _ in self._found], np.float32)
 
 
+class _Stopper:
+    """Does as Ctrl-C after so many reports of progress."""
+
+    def __init__(self, after: int | None) -> None:
+        self._left = after
+
+    def __call__(self, progress: Progress) -> None:
+        """See `runtimes.everything.asking.Report`."""
+        if self._left is None:
+            return
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+
+
 def everything() -> Topic:
     """Every method, over a stand-in whose answers are recorded."""
     topic = Topic("everything")
@@ -143,7 +216,14 @@ def everything() -> Topic:
         if asked.found:
             options["detector"] = _Finder(asked.found)
         standing = _standing(asked)
-        found = find_everything(standing, picture(*asked.size), asked.method, **options)
+        found = find_everything(
+            standing,
+            picture(*asked.size),
+            asked.method,
+            report=_Stopper(asked.stop_after),
+            keep_partial=asked.stop_after is not None,
+            **options,
+        )
         topic.add(
             name,
             method=asked.method,
@@ -152,6 +232,8 @@ def everything() -> Topic:
             preprocess=asdict(asked.preprocess),
             upscale=asked.how,
             found=asked.found,
+            proposed=asked.proposed,
+            stop_after=asked.stop_after,
             answers=standing.recorded(),
             expected=_described(found) | (_flat(found) if name in FLAT else {}),
         )
@@ -169,11 +251,13 @@ def _standing(asked: Asked) -> Standing:
     changes: tuple[Callable[[Floats], Floats], ...] = ()
     if options.get("generator") == "sam2" and area:
         changes = (partial(fill_logits, most=area),)
-    return Standing(asked.preprocess, asked.how, edges, changes, asked.regions)
+    return Standing(asked.preprocess, asked.how, edges, changes, asked.regions, asked.proposed)
 
 
 def _described(found: Everything) -> dict[str, Any]:
     return {
+        "partial": found.partial,
+        "notes": found.notes,
         "asked": vars(found.asked),
         "left": vars(found.left),
         "segments": [_segment(segment) for segment in found],
@@ -202,6 +286,7 @@ def everything_steps() -> Topic:
     _add_regions(topic)
     _add_places(topic)
     _add_boxes(topic)
+    _add_peaks(topic)
     return topic
 
 
@@ -263,3 +348,15 @@ def _add_boxes(topic: Topic) -> None:
         stays = np.float32(above) / np.float32(max(within, 1)) >= np.float32(least) and within > 0
         topic.add(f"stability {above} of {within}", kind="stability", above=above, within=within,
                   least=least, stays=bool(stays))  # fmt: skip
+
+
+def _add_peaks(topic: Topic) -> None:
+    rng = np.random.default_rng(34)
+    for rule in (LONGEST, STRETCH, replace(LONGEST, resize="letterbox")):
+        for width, height in ((128, 96), (37, 101)):
+            scores = (rng.integers(0, 65, (12, 12)) / 64).astype(np.float32)  # many are equal
+            scores[3, 4], scores[7, 1], scores[0, 0] = np.nan, np.inf, -np.inf
+            points, rated = peaks_in_picture(scores, fit(width, height, rule))
+            topic.add(f"peaks, {rule.resize}, {width}x{height}", kind="peaks", scores=scores,
+                      size=[width, height], preprocess=asdict(rule),
+                      points=points.tolist(), rated=rated)  # fmt: skip

@@ -24,6 +24,7 @@ _STEP = 1 / 256
 _BIASES = (-0.75, 0.0, 0.75)
 Doubles = npt.NDArray[np.float64]
 Distance = Callable[[Doubles, Doubles], Doubles]
+Proposed = tuple[tuple[tuple[float, float], float], ...]
 
 
 def disc(x: float, y: float, radius: float) -> Distance:
@@ -108,6 +109,7 @@ class Standing:
         edges: logits that no upscaled one comes near.
         changes: what is done to logits before they are upscaled; none comes near after it either.
         regions: that it knows.
+        proposed: points that it proposes, with their scores, the best first.
     """
 
     preprocess: Preprocess
@@ -115,6 +117,7 @@ class Standing:
     edges: Sequence[float]
     changes: Sequence[Callable[[Floats], Floats]] = ()
     regions: tuple[Region, ...] = REGIONS
+    proposed: Proposed = ()
     crops: list[list[int]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     grids: list[Floats] = field(default_factory=list)
@@ -164,6 +167,11 @@ class Standing:
             level = min(levels, key=lambda at: abs(self.regions[at].size - half))
             answers.append([self._answer(level, x, y, 0.0)])
         return self._answers(boxes, answers, None, multimask=False)
+
+    def proposals(self) -> tuple[Doubles, Floats]:
+        """See `Predictor`."""
+        points = np.array([point for point, _ in self.proposed], np.float64).reshape(-1, 2)
+        return points, np.array([score for _, score in self.proposed], np.float32)
 
     def _levels(self, x: float, y: float) -> list[int]:
         left, top = self.crops[-1][:2]

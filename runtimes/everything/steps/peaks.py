@@ -5,7 +5,26 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bundle.preprocess import Floats
+from exporter.bundle.preprocess import Floats, Frame
+
+
+def peaks_in_picture(scores: Floats, frame: Frame) -> tuple[npt.NDArray[np.float64], Floats]:
+    """List the peaks that lie on the picture, in its pixels, the highest first.
+
+    Args:
+        scores: (h, w) that cover the network's input.
+        frame: where the picture lies in it.
+
+    Returns:
+        (n, 2) x, y, and their scores (n,).
+    """
+    places, rated = peaks(scores)
+    cells = np.array(scores.shape[::-1], np.float64)
+    moved = places * (frame.size / cells) - np.array(frame.offset, np.float64)
+    resized = np.array(frame.resized, np.float64)
+    inside = ((moved >= 0) & (moved < resized)).all(axis=1)
+    points = moved[inside] * (np.array(frame.original, np.float64) / resized)
+    return points, rated[inside]
 
 
 def peaks(scores: Floats) -> tuple[npt.NDArray[np.float64], Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,24 @@ EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
         ["object-aware", "--box", "20,10,80,50"],
         {"method": "object_aware", "boxes": [(20, 10, 80, 50)]},
     ),
+    "proposed and fast": (
+        partial(build_halves, proposes=True),
+        ["proposed", "--fast", *LOOSE],
+        {
+            "method": "proposed",
+            "fast": True,
+            "pred_iou_thresh": 0.84,
+            "stability_score_thresh": 0.03,
+        },
+    ),
     "detector's boxes": (build, ["object-aware"], {"method": "object_aware"}),
     "detector": (build_detector, ["detector"], {"method": "detector"}),
 }
 NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
-    (["--everything", "all"], "is one of grid, hierarchical, object-aware, detector"),
+    (["--everything", "all"], "is one of grid, hierarchical, object-aware, proposed, detector"),
+    (["--everything", "proposed"], "has no head that proposes points"),
+    (["--everything", "proposed", "--points-per-side", "9"], "leave out --points-per-side"),
+    (["--everything", "detector", "--fast"], "leave out thresholds and --fast"),
     (["--everything", "grid", "--point", "5,5"], "leave out --point"),
     (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
     (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),

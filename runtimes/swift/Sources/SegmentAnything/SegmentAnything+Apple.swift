@@ -38,10 +38,11 @@
 
         /// Finds everything in an image; see `everything(in:)` of a `Picture`.
         public func everything(
-            in image: CGImage, method: EverythingMethod = .grid(),
+            in image: CGImage, method: EverythingMethod = .grid(), keepPartial: Bool = false,
             progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
         ) async throws -> Everything {
-            try await everything(in: try Picture(image), method: method, progress: progress)
+            try await everything(
+                in: try Picture(image), method: method, keepPartial: keepPartial, progress: progress)
         }
     }
 #endif
@@ -67,10 +68,11 @@
 
         /// Finds everything in an image as it is shown, turned by its orientation.
         public func everything(
-            in image: UIImage, method: EverythingMethod = .grid(),
+            in image: UIImage, method: EverythingMethod = .grid(), keepPartial: Bool = false,
             progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
         ) async throws -> Everything {
-            try await everything(in: try Picture(image), method: method, progress: progress)
+            try await everything(
+                in: try Picture(image), method: method, keepPartial: keepPartial, progress: progress)
         }
     }
 #endif

@@ -21,6 +21,8 @@ struct CropMasks {
     private let rows, columns: Taps
     private let side: Int
     private let squashed, convex: Bool
+    /// Rows and columns of the logits that the crop is made of.
+    private let tall, wide: Int
 
     /// More than rounding can move a logit between its neighbours.
     private static let sure: Float = 1e-3
@@ -33,6 +35,7 @@ struct CropMasks {
         (rows, columns) = (upscaling.rows, upscaling.columns)
         // Cubic weights overshoot what they lie between, so nothing is sure of a block.
         convex = (rows.weights + columns.weights).allSatisfy { $0 >= 0 }
+        (tall, wide) = (rows.used, columns.used)
     }
 
     /// Counts a mask's stability band and finds its box, without making it.
@@ -55,6 +58,35 @@ struct CropMasks {
         }
         let box = right < 0 ? Extent.empty : Extent(x0: left, y0: top, x1: right, y1: bottom)
         return Measured(above: above, within: within, box: box)
+    }
+
+    /// Does as `measure` on the logits as they are: a hundred times quicker, and not the published numbers.
+    func measureLow(_ given: [Float], _ threshold: Double, _ offset: Double) -> Measured {
+        let (upper, middle, lower) = (Float(threshold + offset), Float(threshold), Float(threshold - offset))
+        let logits = finite(given)
+        var (above, within) = (0, 0)
+        var (left, right, top, bottom) = (wide, -1, -1, -1)
+        for row in 0..<tall {
+            for column in 0..<wide {
+                let value = logits[row * side + column]
+                if value > upper { above += 1 }
+                if value > lower { within += 1 }
+                guard value > middle else { continue }
+                (left, right, bottom) = (min(left, column), max(right, column), row)
+                if top < 0 { top = row }
+            }
+        }
+        if right < 0 { return Measured(above: above, within: within, box: .empty) }
+        let (x0, x1) = scaled(left, right, of: wide, to: size.width)
+        let (y0, y1) = scaled(top, bottom, of: tall, to: size.height)
+        return Measured(above: above, within: within, box: Extent(x0: x0, y0: y0, x1: x1, y1: y1))
+    }
+
+    /// First and last place in pixels of the crop.
+    private func scaled(_ first: Int, _ last: Int, of places: Int, to pixels: Int) -> (Int, Int) {
+        let share = Double(pixels) / Double(places)
+        let end = Int((Double(last + 1) * share).rounded(.up)) - 1
+        return (Int(Double(first) * share), min(pixels - 1, end))
     }
 
     /// Run lengths, in a picture of a size in which the crop begins at x, y, of a mask in its box.
@@ -91,12 +123,14 @@ struct CropMasks {
     private func edge(_ threshold: Double) -> Float { Float(squashed ? tanh(threshold / 2) : threshold) }
 
     /// Puts a number far below every threshold where a logit is none.
+    private func finite(_ logits: [Float]) -> [Float] {
+        if logits.allSatisfy(\.isFinite) { return logits }
+        return logits.map { $0.isNaN ? -CropMasks.huge : min(max($0, -CropMasks.huge), CropMasks.huge) }
+    }
+
     private func prepared(_ logits: [Float]) -> [Float] {
-        if !squashed && logits.allSatisfy(\.isFinite) { return logits }
-        return logits.map { value in
-            let known = value.isNaN ? -CropMasks.huge : min(max(value, -CropMasks.huge), CropMasks.huge)
-            return squashed ? tanh(known / 2) : known
-        }
+        let known = finite(logits)
+        return squashed ? known.map { tanh($0 / 2) } : known
     }
 
     /// Goes through what may be above `low`: `all` of a block that is surely above `high`, else each pixel.

@@ -18,6 +18,14 @@ func nearCropEdge(_ box: Extent, _ crop: Crop, _ size: Size) -> Bool {
     return moved.indices.contains { near(ofCrop, $0) && !near(ofPicture, $0) }
 }
 
+/// IoU of two boxes of pixels, both ends inclusive.
+func pixelIou(_ a: Extent, _ b: Extent) -> Double {
+    let wide = min(a.x1, b.x1) + 1 - max(a.x0, b.x0), tall = min(a.y1, b.y1) + 1 - max(a.y0, b.y0)
+    let both = max(wide, 0) * max(tall, 0)
+    let areas = [a, b].map { ($0.x1 - $0.x0 + 1) * ($0.y1 - $0.y0 + 1) }
+    return Double(both) / Double(areas[0] + areas[1] - both)
+}
+
 /// Keeps the best of boxes (x0, y0, x1, y1) that overlap, as torchvision's suppression does on a CPU: a side is a
 /// difference without "+ 1", all in float32; equal scores keep their order.
 ///

@@ -8,9 +8,10 @@ public enum Generator: Sendable { case sam, sam2 }
 /// and at least `stabilityScoreThresh` of it stays when the threshold moves by `stabilityScoreOffset` (0 keeps
 /// all); of masks whose boxes' IoU is above `boxNmsThresh` (`cropNmsThresh` between crops) the better stays; holes
 /// and islands below `minMaskRegionArea` pixels are removed from masks; `maskThreshold` is of logits (nil: the
-/// bundle's). A value that cannot be is refused by `everything`.
+/// bundle's); `fast` takes stability and boxes from the network's own pixels, so that other masks may be kept
+/// (`Everything.notes` says how far the boxes are off). A value that cannot be is refused by `everything`.
 public struct EverythingMethod: Sendable {
-    enum Way: Sendable { case grid, hierarchical, objectAware((any BoxFinder)?), detector }
+    enum Way: Sendable { case grid, hierarchical, proposed, objectAware((any BoxFinder)?), detector }
 
     let way: Way
     var settings: EverythingSettings
@@ -32,7 +33,7 @@ public struct EverythingMethod: Sendable {
         cropNLayers: Int = 0, cropNmsThresh: Double = 0.7, cropOverlapRatio: Double = 512.0 / 1500,
         cropNPointsDownscaleFactor: Double = 1, pointGrids: [[EverythingPoint]]? = nil,
         minMaskRegionArea: Double = 0, maskThreshold: Double? = nil, multimaskOutput: Bool = true,
-        useM2m: Bool = false, generator: Generator? = nil, components: Bool = true
+        useM2m: Bool = false, generator: Generator? = nil, components: Bool = true, fast: Bool = false
     ) -> EverythingMethod {
         var own = EverythingSettings()
         (own.pointsPerSide, own.pointsPerBatch, own.predIouThresh) = (pointsPerSide, pointsPerBatch, predIouThresh)
@@ -41,7 +42,7 @@ public struct EverythingMethod: Sendable {
         (own.cropOverlapRatio, own.cropNPointsDownscaleFactor) = (cropOverlapRatio, cropNPointsDownscaleFactor)
         (own.pointGrids, own.minMaskRegionArea, own.maskThreshold) = (pointGrids, minMaskRegionArea, maskThreshold)
         (own.multimaskOutput, own.useM2m, own.generator) = (multimaskOutput, useM2m, generator)
-        own.components = components
+        (own.components, own.fast) = (components, fast)
         return EverythingMethod(way: .grid, settings: own)
     }
 
@@ -52,15 +53,39 @@ public struct EverythingMethod: Sendable {
         pointsPerSide: Int = 32, pointsPerBatch: Int = 64, predIouThresh: Double? = nil,
         stabilityScoreThresh: Double = 0.95, stabilityScoreOffset: Double = 1, boxNmsThresh: Double = 0.7,
         cropNmsThresh: Double = 0.7, minMaskRegionArea: Double = 0, maskThreshold: Double? = nil,
-        highScoreThresh: Double = 8.5
+        highScoreThresh: Double = 8.5, fast: Bool = false
     ) -> EverythingMethod {
         var own = EverythingSettings()
         (own.pointsPerSide, own.pointsPerBatch, own.predIouThresh) = (pointsPerSide, pointsPerBatch, predIouThresh)
         (own.stabilityScoreThresh, own.stabilityScoreOffset) = (stabilityScoreThresh, stabilityScoreOffset)
         (own.boxNmsThresh, own.cropNmsThresh) = (boxNmsThresh, cropNmsThresh)
         (own.minMaskRegionArea, own.maskThreshold) = (minMaskRegionArea, maskThreshold)
-        own.highScoreThresh = highScoreThresh
+        (own.highScoreThresh, own.fast) = (highScoreThresh, fast)
         return EverythingMethod(way: .hierarchical, settings: own)
+    }
+
+    /// A click where a head on the image embedding proposes one, the best first; ours. The demo's bundle of
+    /// `sam-export --everything` has the head, `point_proposer`.
+    ///
+    /// - Parameters:
+    ///   - proposalThresh: points are asked that score above it.
+    ///   - maxProposals: so many at most.
+    ///   - multimaskOutput, useM2m, generator, components: as of `grid`.
+    public static func proposed(
+        proposalThresh: Double = 0.1, maxProposals: Int = 64, pointsPerBatch: Int = 64,
+        predIouThresh: Double? = nil, stabilityScoreThresh: Double = 0.95, stabilityScoreOffset: Double = 1,
+        boxNmsThresh: Double = 0.7, cropNmsThresh: Double = 0.7, minMaskRegionArea: Double = 0,
+        maskThreshold: Double? = nil, multimaskOutput: Bool = true, useM2m: Bool = false,
+        generator: Generator? = nil, components: Bool = true, fast: Bool = false
+    ) -> EverythingMethod {
+        var own = EverythingSettings()
+        (own.proposalThresh, own.maxProposals, own.pointsPerBatch) = (proposalThresh, maxProposals, pointsPerBatch)
+        (own.predIouThresh, own.stabilityScoreThresh) = (predIouThresh, stabilityScoreThresh)
+        (own.stabilityScoreOffset, own.boxNmsThresh) = (stabilityScoreOffset, boxNmsThresh)
+        (own.cropNmsThresh, own.minMaskRegionArea) = (cropNmsThresh, minMaskRegionArea)
+        (own.maskThreshold, own.multimaskOutput, own.useM2m) = (maskThreshold, multimaskOutput, useM2m)
+        (own.generator, own.components, own.fast) = (generator, components, fast)
+        return EverythingMethod(way: .proposed, settings: own)
     }
 
     /// One mask for each box, the largest first, nothing filtered: MobileSAMv2's.
@@ -113,6 +138,9 @@ struct EverythingSettings: Sendable {
     var boxesPerBatch = 320
     var generator: Generator?
     var components = true
+    var proposalThresh = 0.1
+    var maxProposals = 64
+    var fast = false
 
     /// Throws `SegmentAnythingError.request`, which names the value that cannot be.
     func check(_ way: EverythingMethod.Way) throws {
@@ -120,6 +148,7 @@ struct EverythingSettings: Sendable {
         try whole("pointsPerBatch", pointsPerBatch, 1...4096)
         try whole("boxesPerBatch", boxesPerBatch, 1...4096)
         try whole("cropNLayers", cropNLayers, 0...4)
+        try whole("maxProposals", maxProposals, 1...4096)
         let thresholds = [predIouThresh ?? 0, stabilityScoreThresh, maskThreshold ?? 0, highScoreThresh]
         if thresholds.contains(where: \.isNaN) {
             throw wrong("a threshold is a number")
@@ -130,6 +159,7 @@ struct EverythingSettings: Sendable {
         try number("cropOverlapRatio", cropOverlapRatio, 0, 0.999)
         try number("cropNPointsDownscaleFactor", cropNPointsDownscaleFactor, 1, 256)
         try number("minMaskRegionArea", minMaskRegionArea, 0, .infinity)
+        try number("proposalThresh", proposalThresh, 0, 1)
         try checkGrids()
         if case .hierarchical = way, let side = pointsPerSide, side < coarser {
             throw wrong("hierarchical needs \(coarser) points a side at least, not \(side)")

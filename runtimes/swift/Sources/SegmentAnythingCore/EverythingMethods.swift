@@ -3,16 +3,17 @@
 
 /// Finds everything of a predictor in a picture.
 func findEverything(
-    _ predictor: any Predictor, _ picture: Picture, _ method: EverythingMethod,
+    _ predictor: any Predictor, _ picture: Picture, _ method: EverythingMethod, keepPartial: Bool = false,
     _ progress: @escaping @Sendable (EverythingProgress) -> Void
 ) async throws -> Everything {
     try method.settings.check(method.way)
     let size = Size(width: picture.width, height: picture.height)
-    let run = EverythingRun(predictor, method.settings, size, progress)
+    let run = EverythingRun(predictor, method.settings, size, keepPartial: keepPartial, progress)
     let segments =
         switch method.way {
         case .grid: try await findByGrid(run, picture)
         case .hierarchical: try await findByCoarseGrid(run, picture)
+        case .proposed: try await findByProposals(run, picture)
         case .objectAware(let finder): try await findByBoxes(run, picture, finder)
         case .detector: try await detectEverything(run, picture)
         }
@@ -26,7 +27,9 @@ private func findByGrid(_ run: EverythingRun, _ picture: Picture) async throws -
         .filter { $0.crop.x0 < $0.crop.x1 && $0.crop.y0 < $0.crop.y1 }
     run.planned = crops.reduce(0) { $0 + grids[$1.layer].count }
     var found: [Segment] = []
-    for (crop, layer) in crops { found += try await ofCrop(run, picture, crop, grids[layer]) }
+    for (crop, layer) in crops where !run.stopped {
+        found += try await ofCrop(run, picture, crop, grids[layer])
+    }
     return finished(run, betweenCrops(run, found, crops.count))
 }
 
@@ -35,8 +38,10 @@ private func ofCrop(
     _ run: EverythingRun, _ picture: Picture, _ crop: Crop, _ grid: [EverythingPoint]
 ) async throws -> [Segment] {
     let asker = try CropAsker(run, crop)
-    try await run.setImage(picture.part(crop))
-    try await asker.ask(placed(grid, crop.size))
+    try await run.untilStopped {
+        try await run.setImage(picture.part(crop))
+        try await asker.ask(placed(grid, crop.size))
+    }
     return try asker.segments(run.withoutDuplicates(asker.found))
 }
 
@@ -70,13 +75,29 @@ private func findByCoarseGrid(_ run: EverythingRun, _ picture: Picture) async th
     let coarse = placed(try pointGrid(side / coarser), run.size)
     let first = try CropAsker(run, whole), second = try CropAsker(run, whole)
     run.planned = coarse.count * 2
-    try await run.setImage(picture)
-    try await first.ask(coarse)
-    let sure = try run.stage("measure") { try first.covered() }
-    let fine = secondPoints(sure, run.size, coarse, side: side)
-    run.planned = coarse.count + fine.count
-    try await second.ask(fine)
+    try await run.untilStopped {
+        try await run.setImage(picture)
+        try await first.ask(coarse)
+        let sure = try run.stage("measure") { try first.covered() }
+        let fine = secondPoints(sure, run.size, coarse, side: side)
+        run.planned = coarse.count + fine.count
+        try await second.ask(fine)
+    }
     return finished(run, try first.segments(run.withoutDuplicates(second.found + first.found)))
+}
+
+private func findByProposals(_ run: EverythingRun, _ picture: Picture) async throws -> [Segment] {
+    let asker = try CropAsker(run, Crop(x0: 0, y0: 0, x1: run.size.width, y1: run.size.height))
+    try await run.untilStopped {
+        try await run.setImage(picture)
+        let found = try await run.call("propose") { try await run.predictor.proposals() }
+        let least = Float(run.settings.proposalThresh)
+        let points = zip(found.points, found.scores).filter { $0.1 > least }.map(\.0)
+        let chosen = Array(points.prefix(run.settings.maxProposals))
+        run.planned = chosen.count
+        try await asker.ask(chosen)
+    }
+    return finished(run, try asker.segments(run.withoutDuplicates(asker.found)))
 }
 
 private func findByBoxes(
@@ -87,18 +108,20 @@ private func findByBoxes(
     run.left.candidates = boxes.count
     run.planned = boxes.count
     if boxes.isEmpty { return [] }
-    try await run.setImage(picture)
     let asker = try CropAsker(run, Crop(x0: 0, y0: 0, x1: run.size.width, y1: run.size.height))
     var found: [Segment] = []
-    for part in asker.parts(boxes, of: run.settings.boxesPerBatch) {
-        let answers = try await run.call("decode") { try await run.predictor.boxes(part) }
-        run.count(part.count)
-        run.stage("measure") {
-            for (iou, logits) in zip(answers.ious, answers.logits) {
-                if let logits { found.append(asker.segment(asker.measure(logits), iou, nil, logits)) }
+    try await run.untilStopped {
+        try await run.setImage(picture)
+        for part in asker.parts(boxes, of: run.settings.boxesPerBatch) {
+            let answers = try await run.call("decode") { try await run.predictor.boxes(part) }
+            run.count(part.count)
+            run.stage("measure") {
+                for (iou, logits) in zip(answers.ious, answers.logits) {
+                    if let logits { found.append(asker.segment(asker.measure(logits), iou, nil, logits)) }
+                }
             }
+            run.tell()
         }
-        run.tell()
     }
     return indices(of: found, byFalling: \.area).map { found[$0] }
 }

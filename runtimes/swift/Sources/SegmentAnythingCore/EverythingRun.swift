@@ -1,3 +1,5 @@
+import Foundation
+
 /// A mask that passed the filters; its box and point are in pixels of its crop.
 struct Candidate {
     let iou: Float
@@ -14,8 +16,15 @@ final class EverythingRun {
     let isSam2: Bool
     let threshold: Double
     let held = HeldLogits()
+    let keepPartial: Bool
     var planned = 0
     var left = Everything.Left()
+    /// Whether the asking was ended by its task's cancellation.
+    private(set) var stopped = false
+    /// Masks whose predicted IoU is no number.
+    var unrated = 0
+    /// Of `fast`: the IoU of each guessed box with its mask's own.
+    var fastIous: [Double] = []
     private var asked = Everything.Asked()
     private var seconds: [String: Double] = [:]
     private let leastIou: Double
@@ -23,10 +32,11 @@ final class EverythingRun {
     private let began = ContinuousClock.now
 
     init(
-        _ predictor: any Predictor, _ settings: EverythingSettings, _ size: Size,
+        _ predictor: any Predictor, _ settings: EverythingSettings, _ size: Size, keepPartial: Bool,
         _ progress: @escaping @Sendable (EverythingProgress) -> Void
     ) {
         (self.predictor, self.settings, self.size, self.progress) = (predictor, settings, size, progress)
+        self.keepPartial = keepPartial
         isSam2 = (settings.generator ?? predictor.generator) == .sam2
         threshold = settings.maskThreshold ?? predictor.maskThreshold
         leastIou = settings.predIouThresh ?? (isSam2 ? 0.8 : 0.88)
@@ -45,6 +55,14 @@ final class EverythingRun {
         defer { add(name, start) }
         return try await work()
     }
+
+    /// Within it, cancelling ends the asking alone, if what was found is kept.
+    func untilStopped(_ ask: () async throws -> Void) async throws {
+        do { try await ask() } catch is CancellationError where keepPartial { stopped = true }
+    }
+
+    /// Ends the work on masks of a cancelled task; those that are kept are finished.
+    func goOn() throws { if !keepPartial { try Task.checkCancellation() } }
 
     private func add(_ name: String, _ start: ContinuousClock.Instant) {
         seconds[name, default: 0] += start.duration(to: .now).seconds
@@ -81,7 +99,25 @@ final class EverythingRun {
     }
 
     func result(_ segments: [Segment]) -> Everything {
-        Everything(segments: segments, size: size, asked: asked, left: left, seconds: seconds)
+        asked.planned = max(planned, asked.prompts)
+        return Everything(
+            segments: segments, size: size, asked: asked, left: left, seconds: seconds, partial: stopped,
+            notes: notes)
+    }
+
+    private var notes: [String] {
+        var notes: [String] = []
+        if unrated > 0 {
+            notes.append("\(unrated) masks were dropped: the decoder's predicted IoU is not a number")
+        }
+        if let worst = fastIous.min() {
+            let mean = fastIous.reduce(0, +) / Double(fastIous.count)
+            notes.append(
+                "fast: masks were chosen by boxes and stability of the network's own pixels; those boxes have a "
+                    + String(
+                        format: "mean IoU of %.3f with the masks' own, and %.3f at worst", mean, worst))
+        }
+        return notes
     }
 }
 
@@ -148,8 +184,9 @@ final class CropAsker {
     private func take(_ answers: Answers, _ points: [EverythingPoint]) throws {
         run.left.candidates += answers.ious.count
         for (at, iou) in answers.ious.enumerated() {
+            if iou.isNaN { run.unrated += 1 }
             guard let given = answers.logits[at], run.passes(iou) else { continue }
-            try Task.checkCancellation()
+            try run.goOn()
             run.left.afterIou += 1
             let logits = filledIfAsked(given)
             let measured = measure(logits)
@@ -165,7 +202,9 @@ final class CropAsker {
     }
 
     func measure(_ logits: [Float]) -> Measured {
-        masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+        settings.fast
+            ? masks.measureLow(logits, run.threshold, settings.stabilityScoreOffset)
+            : masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
     }
 
     private func stays(_ measured: Measured) -> Bool {
@@ -189,7 +228,7 @@ final class CropAsker {
     func segments(_ kept: [Candidate]) throws -> [Segment] {
         try run.stage("encode_masks") {
             try kept.map { candidate in
-                try Task.checkCancellation()
+                try run.goOn()
                 let logits = try run.held.read(candidate.logits)
                 return segment(candidate.measured, candidate.iou, placed(candidate.point), logits)
             }
@@ -197,13 +236,20 @@ final class CropAsker {
     }
 
     func segment(_ measured: Measured, _ iou: Float, _ click: EverythingPoint?, _ logits: [Float]) -> Segment {
-        let box = measured.box
+        let box = settings.fast ? found(measured.box, logits) : measured.box
         let runs = masks.runs(logits, run.threshold, box, at: crop.x0, crop.y0, of: run.size)
         let sides = PixelBox(
             x: crop.x0 + box.x0, y: crop.y0 + box.y0, width: box.x1 - box.x0, height: box.y1 - box.y0)
         return Segment(
             runs: runs, size: run.size, area: area(of: runs), bbox: sides, predictedIou: iou,
             stabilityScore: measured.stability, pointCoords: click, cropBox: crop.box)
+    }
+
+    /// The mask's own box in the crop, of which `fast` guessed another.
+    private func found(_ guessed: Extent, _ logits: [Float]) -> Extent {
+        let own = masks.measure(logits, run.threshold, 0).box
+        run.fastIous.append(pixelIou(guessed, own))
+        return own
     }
 
     /// As published: a click of SAM 2 stays in float32 in the picture's frame as well.

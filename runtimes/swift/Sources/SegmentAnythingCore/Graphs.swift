@@ -24,7 +24,10 @@ struct Graphs: Sendable {
 
     init(_ bundle: ModelBundle, _ engine: any Engine) async throws {
         manifest = bundle.manifest
-        ofImage = try manifest.graphs.inOrder(.image)
+        // What feeds no other graph, such as a head that proposes points, runs when it is asked for.
+        ofImage = try manifest.graphs.inOrder(.image).filter { [manifest] graph in
+            manifest.graphs.contains { other in graph.outputs.contains { other.takes($0.name) } }
+        }
         ofPrompt = try manifest.graphs.inOrder(.prompt)
         var loaded: [String: any LoadedGraph] = [:], loads: [Load] = []
         for graph in manifest.graphs {
@@ -179,6 +182,11 @@ struct Graphs: Sendable {
             logits: Array(logits.values.prefix(tokens * side * side)), iou: Array(iou.values.prefix(tokens)),
             side: side)
         return decoded.masks(frame, manifest.mask, multimask: multimask)
+    }
+
+    /// Runs a graph that no prompt needs on an encoded image; outputs are channels first.
+    func beside(_ graph: GraphFile, _ embedded: [String: Value]) async throws -> [String: Tensor] {
+        canonical(try await run(graph, embedded).mapValues { try $0.tensor() }, graph)
     }
 
     func run(_ graph: GraphFile, _ inputs: [String: Value]) async throws -> [String: Value] {

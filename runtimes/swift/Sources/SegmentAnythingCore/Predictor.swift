@@ -38,6 +38,9 @@ protocol Predictor: AnyObject {
     /// Answers one mask a box.
     func boxes(_ boxes: [Prompts.Box]) async throws -> Answers
 
+    /// Points of the image that a head proposes to click.
+    func proposals() async throws -> Proposals
+
     /// How logits become masks of an image of a size.
     func cropMasks(_ size: Size) throws -> CropMasks
 
@@ -88,10 +91,7 @@ final class BundlePredictor: Predictor {
     private func answers(
         _ sets: [Prompts], _ earlier: [[Float]]?, multimask: Bool, _ wanted: (Float) -> Bool
     ) async throws -> Answers {
-        guard let scene, case .encoded(let embedded, let frame) = scene else {
-            throw SegmentAnythingError.request(
-                "this bundle finds objects by itself and takes no prompts: use detector")
-        }
+        let (embedded, frame) = try encoded()
         let rule = manifest.mask
         // One mask is chosen by logits as well, so none can be left out before they are there.
         let made = try await sam.withGraphs { graphs in
@@ -108,6 +108,28 @@ final class BundlePredictor: Predictor {
             }
         }
         return answers
+    }
+
+    private func encoded() throws -> ([String: Value], Frame) {
+        guard let scene, case .encoded(let embedded, let frame) = scene else {
+            throw SegmentAnythingError.request(
+                "this bundle finds objects by itself and takes no prompts: use detector")
+        }
+        return (embedded, frame)
+    }
+
+    func proposals() async throws -> Proposals {
+        let (embedded, frame) = try encoded(), output = "point_scores"
+        guard let head = manifest.graphs.first(where: { $0.outputs.contains { $0.name == output } }) else {
+            throw SegmentAnythingError.request(
+                "\(printable(manifest.variant)) has no head that proposes points: use the demo's bundle of "
+                    + "sam-export --everything, or another method")
+        }
+        let made = try await sam.withGraphs { try await $0.beside(head, embedded) }
+        guard let scores = made[output], scores.shape.count == 4 else {
+            throw SegmentAnythingError.bundle("\(head.name) gives no map of \(output): export the bundle again")
+        }
+        return peaks(of: ScoreMap(width: scores.shape[3], height: scores.shape[2], scores.values), in: frame)
     }
 
     func cropMasks(_ size: Size) -> CropMasks {

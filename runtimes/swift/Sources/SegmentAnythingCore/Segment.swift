@@ -53,9 +53,9 @@ public struct EverythingProgress: Sendable {
 
 /// The masks of a picture, in the order of the published code, and how they came about.
 public struct Everything: Sendable {
-    /// Runs of the encoder, calls of the decoder, and prompts in these calls.
+    /// Runs of the encoder, calls of the decoder, prompts in these calls, and prompts that were planned.
     public struct Asked: Sendable, Equatable {
-        public var images = 0, calls = 0, prompts = 0
+        public var images = 0, calls = 0, prompts = 0, planned = 0
     }
 
     /// How many masks each filter left; `nms` before and after each suppression: one a crop, one between crops,
@@ -69,8 +69,12 @@ public struct Everything: Sendable {
     public let size: Size
     public let asked: Asked
     public let left: Left
-    /// By stage: `encode`, `decode`, `measure`, `suppress`, `encode_masks`, `clean`, `detect`.
+    /// By stage: `encode`, `decode`, `measure`, `suppress`, `encode_masks`, `clean`, `detect`, `propose`.
     public let seconds: [String: Double]
+    /// Whether it was cancelled before all was asked; only with `keepPartial`.
+    public let partial: Bool
+    /// Sentences for the reader, such as what `fast` cost; mostly none.
+    public let notes: [String]
 
     /// One number a pixel, row by row: 0 for none, i + 1 for mask i; smaller masks lie on larger.
     public func labels() -> [Int32] {

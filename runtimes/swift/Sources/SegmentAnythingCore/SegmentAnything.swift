@@ -108,14 +108,18 @@ public final class SegmentAnything: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - method: with its options.
+    ///   - keepPartial: whether what was found is returned when the task is cancelled, as a result that is
+    ///     `partial`; otherwise `CancellationError` is thrown.
     ///   - progress: called after each call of the decoder, not on the main thread.
     /// - Throws: `SegmentAnythingError.request` if the bundle cannot be asked this way, or an option cannot be;
-    ///   `CancellationError` at the next call after its task was cancelled.
+    ///   `CancellationError` at the next call after its task was cancelled, if nothing is kept: before a detector
+    ///   has found the boxes there is nothing.
     public func everything(
-        in picture: Picture, method: EverythingMethod = .grid(),
+        in picture: Picture, method: EverythingMethod = .grid(), keepPartial: Bool = false,
         progress: @escaping @Sendable (EverythingProgress) -> Void = { _ in }
     ) async throws -> Everything {
-        try await findEverything(try BundlePredictor(self), picture, method, progress)
+        try await findEverything(
+            try BundlePredictor(self), picture, method, keepPartial: keepPartial, progress)
     }
 
     /// Runs something on the loaded graphs, when nobody else does.

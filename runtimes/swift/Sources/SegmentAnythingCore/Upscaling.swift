@@ -24,6 +24,13 @@ struct Taps {
         (self.first, self.weights, self.reach) = (first, weights, reach)
     }
 
+    /// Old places up to the last that has a weight.
+    var used: Int {
+        var last = 0
+        for at in weights.indices where weights[at] != 0 { last = max(last, first[at / reach] + at % reach) }
+        return last + 1
+    }
+
     /// Interpolates bilinearly with half-pixel centres.
     static func bilinear(_ old: Int, _ new: Int) -> Taps {
         let found = Neighbours(from: old, to: new)

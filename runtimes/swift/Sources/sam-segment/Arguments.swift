@@ -6,7 +6,7 @@ let usage = """
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
            sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
-                       [--stability-score-thresh X] [--detector BUNDLE] [--mask OUT.png] ...
+                       [--stability-score-thresh X] [--detector BUNDLE] [--fast] [--mask OUT.png] ...
            sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle, on a Mac also with one of Core ML or Core AI.
@@ -15,7 +15,10 @@ let usage = """
     --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
-    --detector finds, a FastSAM bundle), or detector (of a FastSAM bundle itself).
+    --detector finds, a FastSAM bundle), proposed (clicks where a head in the bundle proposes them; the demo's of
+    sam-export --everything has one), or detector (of a FastSAM bundle itself). --fast takes stability and boxes
+    from the network's own pixels: other masks may be kept, and a line says how far the boxes are off. Ctrl-C keeps
+    what is done.
     """
 
 /// What the command was asked for.
@@ -51,6 +54,7 @@ struct Arguments {
             case "--pred-iou-thresh": try change { $0.predIouThresh = try one(value(word)) }
             case "--stability-score-thresh": try change { $0.stabilityScoreThresh = try one(value(word)) }
             case "--detector": try change { $0.detector = URL(fileURLWithPath: try value(word)) }
+            case "--fast": change { $0.fast = true }
             case "--mask-input": maskInput = URL(fileURLWithPath: try value(word))
             case "--mask": mask = URL(fileURLWithPath: try value(word))
             case "--onnxruntime": library = try value(word)

@@ -2,18 +2,53 @@ import Foundation
 import Pictures
 import SegmentAnythingCore
 
-/// Finds everything, prints it, and writes a file for each mask.
+/// Finds everything, prints it, and writes a file for each mask; Ctrl-C ends the asking, and exits with 130 then.
 func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: EverythingArguments) async throws {
     let finder = try how.detector.map { try opened(asked, $0) }
     let teller = Teller()
     let method = how.method(asked.prompts, finder)
-    let found = try await sam.everything(in: try readPicture(asked.picture), method: method) { teller.tell($0) }
+    let picture = try readPicture(asked.picture)
+    let running = Task {
+        try await sam.everything(in: picture, method: method, keepPartial: true) { teller.tell($0) }
+    }
+    let interrupts = cancelling(running)
+    let result = try await kept(running)
+    interrupts.cancel()
+    signal(SIGINT, SIG_DFL)
+    guard let found = result else {
+        warn("interrupted before anything was found")
+        exit(130)
+    }
+    found.notes.forEach(warn)
     for (at, segment) in found.segments.enumerated() {
         try show(segment.mask, at, of: found.segments.count, asked.mask)
     }
     let stages = found.seconds.sorted { $0.key < $1.key }.map { "\($0.key) \(String(format: "%.2f", $0.value)) s" }
     print("\(found.segments.count) masks, \(found.asked.prompts) prompts: \(stages.joined(separator: ", "))")
+    if found.partial {
+        warn("interrupted: the result is partial, \(found.asked.prompts) of \(found.asked.planned) prompts")
+        exit(130)
+    }
 }
+
+/// Returns nil if nothing is kept of a cancelled task.
+private func kept(_ running: Task<Everything, any Error>) async throws -> Everything? {
+    do { return try await running.value } catch is CancellationError { return nil }
+}
+
+/// Cancels a task at the first Ctrl-C; the second ends the process.
+private func cancelling(_ running: Task<Everything, any Error>) -> any DispatchSourceSignal {
+    signal(SIGINT, SIG_IGN)
+    let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
+    source.setEventHandler {
+        running.cancel()
+        signal(SIGINT, SIG_DFL)
+    }
+    source.resume()
+    return source
+}
+
+private func warn(_ line: String) { FileHandle.standardError.write(Data("sam-segment: \(line)\n".utf8)) }
 
 /// Prints progress every few seconds.
 private final class Teller: @unchecked Sendable {
@@ -25,8 +60,7 @@ private final class Teller: @unchecked Sendable {
         lock.withLock {
             guard progress.seconds >= next, progress.done < progress.planned else { return }
             next = progress.seconds + Teller.every
-            let line = "sam-segment: \(progress.done) of \(progress.planned) prompts\n"
-            FileHandle.standardError.write(Data(line.utf8))
+            warn("\(progress.done) of \(progress.planned) prompts (Ctrl-C keeps what is done)")
         }
     }
 }

@@ -8,17 +8,21 @@ struct EverythingArguments {
     var predIouThresh: Double?
     var stabilityScoreThresh: Double?
     var detector: URL?
+    var fast = false
 
-    private static let methods = ["grid", "hierarchical", "object-aware", "detector"]
+    private static let methods = ["grid", "hierarchical", "object-aware", "proposed", "detector"]
 
     /// Throws if an option does not go with the method.
     func check(_ prompts: Prompts) throws {
         guard EverythingArguments.methods.contains(method) else {
             throw wrong("--everything METHOD is one of \(EverythingArguments.methods.joined(separator: ", "))")
         }
-        let clicks = method == "grid" || method == "hierarchical"
-        guard clicks || (pointsPerSide == nil && predIouThresh == nil && stabilityScoreThresh == nil) else {
-            throw wrong("--everything \(method) takes no options of a grid")
+        let clicks = ["grid", "hierarchical", "proposed"].contains(method)
+        guard clicks || (predIouThresh == nil && stabilityScoreThresh == nil && !fast) else {
+            throw wrong("--everything \(method) filters no masks: leave out thresholds and --fast")
+        }
+        guard pointsPerSide == nil || (clicks && method != "proposed") else {
+            throw wrong("--everything \(method) has no grid: leave out --points-per-side")
         }
         guard prompts.points.isEmpty else {
             throw wrong("--everything asks for all objects: leave out --point")
@@ -34,10 +38,13 @@ struct EverythingArguments {
         let (side, stability) = (pointsPerSide ?? 32, stabilityScoreThresh ?? 0.95)
         switch method {
         case "grid":
-            return .grid(pointsPerSide: side, predIouThresh: predIouThresh, stabilityScoreThresh: stability)
+            return .grid(
+                pointsPerSide: side, predIouThresh: predIouThresh, stabilityScoreThresh: stability, fast: fast)
         case "hierarchical":
             return .hierarchical(
-                pointsPerSide: side, predIouThresh: predIouThresh, stabilityScoreThresh: stability)
+                pointsPerSide: side, predIouThresh: predIouThresh, stabilityScoreThresh: stability, fast: fast)
+        case "proposed":
+            return .proposed(predIouThresh: predIouThresh, stabilityScoreThresh: stability, fast: fast)
         case "detector": return .detector
         default:
             if let finder { return .objectAware(detector: finder) }

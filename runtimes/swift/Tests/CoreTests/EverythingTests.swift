@@ -10,13 +10,24 @@ import Testing
     func everything(_ given: Case) async throws {
         let script = try Script(given), told = Told()
         let picture = places(try given.size())
-        let found = try await findEverything(script, picture, try method(given)) { told.add($0) }
+        let stop = given.fields.has("stop_after") ? try given.fields.whole("stop_after", 1...99) : nil
+        let way = try method(given)
+        // A task of its own, which may be cancelled, as an app's; the script is this one's alone meanwhile.
+        nonisolated(unsafe) let predictor = script
+        let found = try await Task {
+            try await findEverything(predictor, picture, way, keepPartial: stop != nil) { progress in
+                if told.add(progress) == stop { withUnsafeCurrentTask { $0?.cancel() } }
+            }
+        }.value
         try script.finish()
         let expected = try given.fields.object("expected")
+        #expect(found.partial == (try expected.flag("partial")))
+        #expect(found.notes == (try expected.list("notes").map(text)))
         let asked = try expected.object("asked"), left = try expected.object("left")
         #expect(found.asked.images == (try asked.whole("images", 0...99_999)))
         #expect(found.asked.calls == (try asked.whole("calls", 0...99_999)))
         #expect(found.asked.prompts == (try asked.whole("prompts", 0...99_999)))
+        #expect(found.asked.planned == (try asked.whole("planned", 0...99_999)))
         #expect((told.all.last?.done ?? 0) == found.asked.prompts)
         #expect(found.left.candidates == (try left.whole("candidates", 0...99_999)))
         #expect(found.left.afterIou == (try left.whole("after_iou", 0...99_999)))
@@ -93,6 +104,12 @@ import Testing
             let above = try fields.whole("above", 0...9999), within = try fields.whole("within", 0...9999)
             let measured = Measured(above: above, within: within, box: .empty)
             #expect(measured.isStable(try fields.number("least")) == (try fields.flag("stays")))
+        case "peaks":
+            let scores = try given.array("scores")
+            let map = ScoreMap(width: scores.shape[1], height: scores.shape[0], scores.values)
+            let found = peaks(of: map, in: try given.frame())
+            #expect(found.points == (try fields.list("points").map(point)))
+            #expect(found.scores == (try given.array("rated").values))
         default: Issue.record("no step \(given.name)")
         }
     }
@@ -109,6 +126,9 @@ import Testing
         ),
         (.objectAware(boxes: [Prompts.Box(x0: 0, y0: 0, x1: .nan, y1: 1)]), "boxes are x0"),
         (.grid(predIouThresh: .nan), "a threshold is a number"),
+        (.proposed(maxProposals: 0), "maxProposals is a whole number from 1 to 4096"),
+        (.proposed(proposalThresh: 2), "proposalThresh is a number from 0 to 1"),
+        (.proposed(), "has no head that proposes points"),
         (.detector, "finds objects by itself"),
     ])
     func whatCannotBeIsRefused(_ method: EverythingMethod, _ says: String) async throws {
@@ -140,7 +160,7 @@ import Testing
         }
         let found = try await running
         #expect(told.all.map(\.done) == Array(1...9))
-        #expect(found.asked == Everything.Asked(images: 1, calls: 9, prompts: 9))
+        #expect(found.asked == Everything.Asked(images: 1, calls: 9, prompts: 9, planned: 9))
         #expect(sam.imageSize == Size(width: 1, height: 1))
     }
 
@@ -155,6 +175,21 @@ import Testing
         }
         await #expect(throws: CancellationError.self) { try await running.value }
         #expect(told.all.map(\.done) == Array(1...5))
+    }
+
+    @Test func whatWasFoundIsKeptIfItsCallerWantsIt() async throws {
+        let sam = try SegmentAnything(bundle: good, engine: StandingEngine(target: "onnx"))
+        let picture = try Picture(width: 40, height: 30, rgb: [UInt8](repeating: 9, count: 3600))
+        let loose = EverythingMethod.grid(pointsPerSide: 100, predIouThresh: 0, stabilityScoreThresh: 0)
+        let running = Task {
+            try await sam.everything(in: picture, method: loose, keepPartial: true) { progress in
+                if progress.done == 5 { withUnsafeCurrentTask { $0?.cancel() } }
+            }
+        }
+        let found = try await running.value
+        #expect(found.partial)
+        #expect(found.asked == Everything.Asked(images: 1, calls: 5, prompts: 5, planned: 10_000))
+        #expect(found.segments.map(\.area) == [1200])
     }
 
     @Test @MainActor func nothingRunsOnTheMainThread() async throws {
@@ -174,7 +209,14 @@ private final class Told: @unchecked Sendable {
     private let lock = NSLock()
     private var progress: [EverythingProgress] = []
 
-    func add(_ more: EverythingProgress) { lock.withLock { progress.append(more) } }
+    /// Returns how many there are.
+    @discardableResult
+    func add(_ more: EverythingProgress) -> Int {
+        lock.withLock {
+            progress.append(more)
+            return progress.count
+        }
+    }
     var all: [EverythingProgress] { lock.withLock { progress } }
 }
 
@@ -210,6 +252,15 @@ private final class Script: Predictor {
 
     func boxes(_ boxes: [Prompts.Box]) async throws -> Answers {
         try answer(boxes.map { [$0.x0, $0.y0, $0.x1, $0.y1] }, false, nil)
+    }
+
+    func proposals() async throws -> Proposals {
+        var found = Proposals()
+        for case .list(let pair) in try given.fields.list("proposed") {
+            found.points.append(point(pair[0]))
+            found.scores.append(Float(coordinate(pair[1])))
+        }
+        return found
     }
 
     private func answer(_ prompts: [[Double]], _ multimask: Bool, _ earlier: [[Float]]?) throws -> Answers {
@@ -249,6 +300,7 @@ private func method(_ given: Case) throws -> EverythingMethod {
     switch try given.fields.text("method") {
     case "grid": return EverythingMethod(way: .grid, settings: options)
     case "hierarchical": return EverythingMethod(way: .hierarchical, settings: options)
+    case "proposed": return EverythingMethod(way: .proposed, settings: options)
     default:
         var found = FoundBoxes()
         for case .list(let pair) in try given.fields.list("found") {
@@ -294,6 +346,9 @@ private func settings(_ given: Fields) throws -> EverythingSettings {
     made.highScoreThresh = try number("high_score_thresh", made.highScoreThresh)
     made.boxesPerBatch = try whole("boxes_per_batch", made.boxesPerBatch)
     made.generator = given.has("generator") ? .sam2 : nil
+    made.proposalThresh = try number("proposal_thresh", made.proposalThresh)
+    made.maxProposals = try whole("max_proposals", made.maxProposals)
+    made.fast = try flag("fast", made.fast)
     made.components = try flag("components", made.components)
     if given.has("boxes") {
         made.boxes = try given.list("boxes").map { row in
@@ -308,6 +363,8 @@ private func numbers(_ json: JSON) -> [Double] {
     guard case .list(let items) = json else { return [] }
     return items.map(coordinate)
 }
+
+private func text(_ json: JSON) -> String { if case .text(let text) = json { text } else { "" } }
 
 private func ints(_ json: JSON) -> [Int] { numbers(json).map { Int($0) } }
 

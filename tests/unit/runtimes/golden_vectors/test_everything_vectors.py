@@ -9,7 +9,7 @@ from exporter.bundle.preprocess import fit, upscaling
 from exporter.bundle.rules import Preprocess
 from runtimes.everything import everything
 from runtimes.everything.steps.interpolation import Upscaler
-from runtimes.golden_vectors.everything import _Finder
+from runtimes.golden_vectors.everything import _Finder, _Stopper
 from runtimes.golden_vectors.regions import picture
 from tests.unit.runtimes.golden_vectors.test_golden_vectors import Case, cases
 
@@ -32,6 +32,11 @@ class Script:
         frame = fit(size[1], size[0], self.case.rule("preprocess", Preprocess))
         squashed = how == "sigmoid_bilinear_once"
         return Upscaler(*upscaling(shape, frame, how), squashed=squashed)
+
+    def proposals(self):
+        proposed = self.case.data["proposed"]
+        scores = np.array([score for _, score in proposed], np.float32)
+        return np.array([point for point, _ in proposed], np.float64), scores
 
     def points(self, points, multimask=True, mask_input=None):
         return self._answer(points, mask_input, multimask=multimask)
@@ -59,10 +64,15 @@ def test_everything(case: Case) -> None:
     options = dict(data["options"])
     if data["found"]:
         options["detector"] = _Finder(data["found"])
-    found = everything(script, picture(*data["size"]), data["method"], **options)
+    stop = data["stop_after"]
+    report, keep = _Stopper(stop), stop is not None
+    found = everything(
+        script, picture(*data["size"]), data["method"], report=report, keep_partial=keep, **options
+    )
     expected = data["expected"]
     assert script.crops == script.answers["crops"]
     assert script.at == len(script.answers["calls"])
+    assert (found.partial, list(found.notes)) == (expected["partial"], expected["notes"])
     assert vars(found.asked) == expected["asked"]
     left = vars(found.left) | {"nms": [list(pair) for pair in found.left.nms]}
     assert left == expected["left"]
@@ -86,3 +96,9 @@ def test_every_filter_drops_some_mask_of_some_case() -> None:
     ):
         assert any(counts[before] > counts[after] > 0 for counts in left)
     assert any(n > m > 0 for counts in left for n, m in counts["nms"][1:])
+
+
+def test_every_method_that_asks_is_stopped_in_some_case() -> None:
+    stopped = [param.values[0].data for param in cases("everything")]
+    partial = {data["method"] for data in stopped if data["expected"]["partial"]}
+    assert partial == {"grid", "hierarchical", "object_aware", "proposed"}

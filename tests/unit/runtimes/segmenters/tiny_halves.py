@@ -1,7 +1,8 @@
 """A real bundle whose decoder rates masks in one graph and makes them in another (`--everything`).
 
 The tiny bundle's decoder, cut: what it makes of the image alone runs once a picture. Predicted IoUs
-fall with x, so that the masks of some clicks need not be made.
+fall with x, so that the masks of some clicks need not be made. A head may propose points, where
+the picture is brightest.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.unit.tiny_bundle import (
     _decoder,
     goldens,
     manifest,
+    onnx_graph,
     specs,
     store,
 )
@@ -39,8 +41,8 @@ FALL = 0.1
 """Of the predicted IoU from the left border to the right."""
 
 
-def build_halves(folder: Path) -> Manifest:
-    """Write the bundle into a new `folder` and seal it."""
+def build_halves(folder: Path, *, proposes: bool = False) -> Manifest:
+    """Write the bundle, with the head if it `proposes`, into a new `folder` and seal it."""
     recipe = Recipe(takes_mask=False)
     build_whole(folder, recipe)
     (folder / "mask_decoder.onnx").rename(folder / "whole.onnx")
@@ -52,6 +54,8 @@ def build_halves(folder: Path) -> Manifest:
         onnx.save(Extractor(model).extract_model(*names), folder / f"{spec.name}.onnx")
         graphs.append(GraphFile(spec, f"{spec.name}.onnx", 0))
     (folder / "whole.onnx").unlink()
+    if proposes:
+        graphs.append(_add_head(folder, image.outputs[0]))
     sized = (replace(g, bytes=(folder / g.file).stat().st_size) for g in graphs)
     made = replace(manifest(recipe, folder), graphs=tuple(sized))
     store(folder, _goldens(folder, made), made, partial(_run, folder))
@@ -103,6 +107,15 @@ def _specs(embedded: TensorSpec) -> tuple[GraphSpec, ...]:
         GraphSpec("token_decoder", clicks, (iou, shifted), "prompt"),
         GraphSpec("mask_head", (shifted, glow), (masks,), "prompt"),
     )
+
+
+def _add_head(folder: Path, embedded: TensorSpec) -> GraphFile:
+    """Write the head: the mean of the embedding's channels."""
+    scores = TensorSpec("point_scores", (1, 1, *embedded.shape[2:]), "float32", "NCHW")
+    spec = GraphSpec("point_proposer", (embedded,), (scores,), "image")
+    node = helper.make_node("ReduceMean", [embedded.name], [scores.name], axes=[1], keepdims=1)
+    onnx.save(onnx_graph(spec, [node], {}), folder / f"{spec.name}.onnx")
+    return GraphFile(spec, f"{spec.name}.onnx", 0)
 
 
 def _falling(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,6 +3,10 @@ package app
 import android.content.Context
 import android.graphics.Bitmap
 import com.google.ai.edge.litert.Accelerator
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.launch
+import segmentanything.Everything
 import segmentanything.EverythingMethod
 import segmentanything.Point
 import segmentanything.SegmentAnything
@@ -32,4 +36,21 @@ class App(private val context: Context) {
         val labels = found.labels()                                          // one number a pixel, small masks on large
         return if (labels.isEmpty()) emptyList() else masks
     }
+
+    fun stoppable(
+        scope: CoroutineScope, sam: SegmentAnything, photo: Bitmap, stopButton: Button, show: (Everything) -> Unit,
+    ): Job {
+        val finding = scope.launch {
+            val found = sam.everything(photo, EverythingMethod.proposed(fast = true), keepPartial = true)
+            show(found)                                                      // what was found until then
+            if (found.partial) println("${found.asked.prompts} of ${found.asked.planned}")
+            found.notes.forEach(::println)                                   // what fast cost
+        }
+        stopButton.action = { finding.cancel() }
+        return finding
+    }
+}
+
+class Button {
+    var action: () -> Unit = {}
 }

@@ -34,6 +34,17 @@ func everything(_ sam: SegmentAnything, in photo: UIImage) async throws -> [CGIm
     return labels.isEmpty ? [] : masks
 }
 
+final class Button { var action: () -> Void = {} }
+
+func stoppable(_ sam: SegmentAnything, in photo: UIImage, _ stopButton: Button) async throws -> [Segment] {
+    let finding = Task { try await sam.everything(in: photo, method: .proposed(fast: true), keepPartial: true) }
+    stopButton.action = { finding.cancel() }
+    let found = try await finding.value                                  // what was found until then
+    if found.partial { print(found.asked.prompts, "of", found.asked.planned) }
+    found.notes.forEach { print($0) }                                    // what fast cost
+    return found.segments
+}
+
 func boxes(_ sam: SegmentAnything, in image: CGImage, of fastSam: SegmentAnything) async throws -> Int {
     let found = try await sam.everything(in: image, method: .objectAware(detector: fastSam))
     return try await found.segments.count + sam.everything(in: image).segments.count

@@ -22,7 +22,11 @@ internal fun Map<String, Value>.closeAll() = values.forEach(Value::close)
 internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
     private val manifest = bundle.manifest
     private val loaded = mutableMapOf<String, LoadedGraph>()
-    private val ofImage = manifest.graphs.inOrder(GraphFile.Runs.IMAGE)
+
+    // What feeds no other graph, such as a head that proposes points, runs when it is asked for.
+    private val ofImage = manifest.graphs.inOrder(GraphFile.Runs.IMAGE).filter { graph ->
+        manifest.graphs.any { other -> graph.outputs.any { other.takes(it.name) } }
+    }
     private val ofPrompt = manifest.graphs.inOrder(GraphFile.Runs.PROMPT)
     private val noMask = zeros(manifest.mask.lowResSize)
 
@@ -202,6 +206,10 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
         }
         return made
     }
+
+    /** Runs a graph that no prompt needs on an encoded image; outputs are channels first. */
+    fun beside(graph: GraphFile, scene: Scene.Encoded): Map<String, Tensor> =
+        canonical(tensors(run(graph, scene.outputs)), graph)
 
     private fun run(graph: GraphFile, inputs: Map<String, Value>): Map<String, Value> {
         val loaded = loaded[graph.name]

@@ -5,6 +5,8 @@ import java.util.concurrent.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.sync.Mutex
@@ -112,24 +114,38 @@ class SegmentAnything(
      * the picture and each crop. The image that was set stays, and clicks on it are answered in between.
      *
      * [progress] is called after each call of the decoder, not on the caller's thread. Its coroutine's
-     * cancellation ends it at the next call. One mask at a time is at the picture's size; what waits to be chosen
-     * takes 64 MB at most, beyond that a temporary file.
+     * cancellation ends it at the next call. With [keepPartial] it then returns what was found, as a result that
+     * is `partial`: use it in that coroutine before anything suspends, or within `withContext(NonCancellable)`;
+     * an `await` of a cancelled `async` throws all the same. One mask at a time is at the picture's size; what
+     * waits to be chosen takes 64 MB at most, beyond that a temporary file.
      *
-     * Throws [SegmentAnythingError.Request] if the bundle cannot be asked this way; [CancellationException].
+     * Throws [SegmentAnythingError.Request] if the bundle cannot be asked this way; [CancellationException] if
+     * nothing is kept: before a detector has found the boxes there is nothing.
      */
     suspend fun everything(
         picture: Picture,
         method: EverythingMethod = EverythingMethod.grid(),
+        keepPartial: Boolean = false,
         progress: (EverythingProgress) -> Unit = {},
-    ): Everything = everything({ picture }, method, progress)
+    ): Everything = everything({ picture }, method, keepPartial, progress)
 
     /** Does as the other `everything`, for a picture that is decoded off the caller's thread. */
     suspend fun everything(
         decode: () -> Picture,
         method: EverythingMethod = EverythingMethod.grid(),
+        keepPartial: Boolean = false,
         progress: (EverythingProgress) -> Unit = {},
-    ): Everything = withContext(dispatcher) {
-        BundlePredictor(this@SegmentAnything).use { findEverything(it, decode(), method, progress) }
+    ): Everything {
+        val caller = currentCoroutineContext()[Job]
+        val find = suspend {
+            withContext(dispatcher) {
+                BundlePredictor(this@SegmentAnything).use {
+                    findEverything(it, decode(), method, caller, keepPartial, progress)
+                }
+            }
+        }
+        // A change of dispatchers drops a cancelled coroutine's result, but for one that cannot be cancelled.
+        return if (keepPartial) withContext(NonCancellable) { find() } else find()
     }
 
     /** Runs something on the loaded graphs, when nobody else does. */

@@ -44,6 +44,10 @@ internal class Taps private constructor(count: Int, each: (row: Int, tap: TakeTa
         weights = found
     }
 
+    /** Old places up to the last that has a weight. */
+    val used: Int
+        get() = 1 + weights.indices.maxOf { if (weights[it] == 0f) 0 else first[it / reach] + it % reach }
+
     companion object {
         /** Interpolates bilinearly with half-pixel centres. */
         fun bilinear(old: Int, new: Int): Taps {

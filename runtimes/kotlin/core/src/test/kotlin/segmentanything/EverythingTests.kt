@@ -2,11 +2,15 @@ package segmentanything
 
 import java.io.File
 import java.util.concurrent.CancellationException
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Job
 import kotlinx.coroutines.async
 import kotlinx.coroutines.cancelAndJoin
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.serialization.json.JsonArray
 import kotlinx.serialization.json.JsonElement
+import kotlinx.serialization.json.JsonPrimitive
 
 /** Everything: the golden vectors, its steps, and what an app sees of a run. */
 internal fun Checks.everything() {
@@ -52,6 +56,11 @@ private class Script(private val given: Case) : Predictor {
 
     override suspend fun boxes(boxes: List<Box>) =
         answer(boxes.map { listOf(it.x0, it.y0, it.x1, it.y1) }, false, null)
+
+    override suspend fun proposals() = given.fields.list("proposed").map { row ->
+        val (place, score) = row as JsonArray
+        Proposal(point(place), coordinates(JsonArray(listOf(score))).single().toFloat())
+    }
 
     private fun answer(prompts: List<List<Double>>, multimask: Boolean, earlier: List<FloatArray>?): Answers {
         val call = calls[asked++]
@@ -106,6 +115,9 @@ private fun settings(given: Fields): Settings {
         boxesPerBatch = whole("boxes_per_batch", default.boxesPerBatch),
         generator = if (given.has("generator")) Generator.SAM2 else null,
         components = flag("components", default.components),
+        proposalThresh = number("proposal_thresh", default.proposalThresh),
+        maxProposals = whole("max_proposals", default.maxProposals),
+        fast = flag("fast", default.fast),
     )
 }
 
@@ -119,6 +131,7 @@ private fun method(given: Case): EverythingMethod {
     return when (given.fields.text("method")) {
         "grid" -> EverythingMethod.grid(settings)
         "hierarchical" -> EverythingMethod.hierarchical(settings)
+        "proposed" -> EverythingMethod.proposed(settings)
         else -> EverythingMethod.objectAware(settings, finder)
     }
 }
@@ -134,13 +147,23 @@ private fun places(size: Size) = Picture(
 private fun everything(given: Case) {
     val script = Script(given)
     val told = mutableListOf<EverythingProgress>()
-    val found = runBlocking { findEverything(script, places(given.size()), method(given), told::add) }
+    val stop = if (given.fields.has("stop_after")) given.fields.whole("stop_after", 1..99) else null
+    val caller = Job()
+    val found = runBlocking {
+        findEverything(script, places(given.size()), method(given), caller, stop != null) { progress ->
+            told += progress
+            if (told.size == stop) caller.cancel()
+        }
+    }
     script.finish()
     val expected = given.fields.obj("expected")
+    same(found.partial, expected.flag("partial"))
+    same(found.notes, expected.list("notes").map { (it as JsonPrimitive).content })
     val asked = expected.obj("asked")
     same(found.asked.images, asked.whole("images", 0..999))
     same(found.asked.calls, asked.whole("calls", 0..999))
     same(found.asked.prompts, asked.whole("prompts", 0..9999))
+    same(found.asked.planned, asked.whole("planned", 0..9999))
     same(told.lastOrNull()?.done ?: 0, asked.whole("prompts", 0..9999))
     same(told.size <= found.asked.calls, true)
     val left = expected.obj("left")
@@ -222,6 +245,12 @@ private fun step(given: Case) {
             )
             same(measured.isStable(fields.number("least")), fields.flag("stays"))
         }
+        "peaks" -> {
+            val scores = given.array("scores")
+            val found = ScoreMap(scores.shape[1], scores.shape[0], scores.values).peaks(given.frame())
+            same(found.map { it.point }, fields.list("points").map(::point))
+            same(FloatArray(found.size) { found[it].score }, given.array("rated").values)
+        }
         else -> throw AssertionError("no step ${fields.text("kind")}")
     }
 }
@@ -238,6 +267,8 @@ private fun Checks.options() {
         "no points for the crops of layer 1" to {
             EverythingMethod.grid(pointsPerSide = null, pointGrids = listOf(listOf(Point(1, 0))), cropNLayers = 1)
         },
+        "maxProposals is a whole number from 1 to 4096" to { EverythingMethod.proposed(maxProposals = 0) },
+        "proposalThresh is a number from 0 to 1" to { EverythingMethod.proposed(proposalThresh = 2.0) },
         "boxes are x0" to { EverythingMethod.objectAware(listOf(Box(0.0, 0.0, Double.NaN, 1.0))) },
         "a threshold is a number" to { EverythingMethod.grid(predIouThresh = Double.NaN) },
     )
@@ -273,7 +304,7 @@ private fun Checks.runs() {
             }
             same(told, (1..9).toList())
             same(clicks, List(9) { 9f })
-            same(found.asked, Asked(1, 9, 9))
+            same(found.asked, Asked(1, 9, 9, 9))
             same(sam.imageSize, Size(1, 1))
             same(engine.open.get(), 3) // two graphs and the embeddings of the image that was set
         }
@@ -284,7 +315,7 @@ private fun Checks.runs() {
         SegmentAnything(bundle, engine).use { sam ->
             val told = mutableListOf<Int>()
             lateinit var cancel: () -> Unit
-            val running = async {
+            val running = async(start = CoroutineStart.LAZY) {
                 sam.everything(picture, EverythingMethod.grid(pointsPerSide = 100)) { progress ->
                     told += progress.done
                     if (progress.done == 5) cancel()
@@ -297,12 +328,34 @@ private fun Checks.runs() {
             same(engine.open.get(), 2)
         }
     }
+    checkAsync("everything that was found is kept if its caller wants it") {
+        val engine = StandingEngine("onnx")
+        SegmentAnything(bundle, engine).use { sam ->
+            val bright = Picture(40, 30, ByteArray(3600) { 9 })
+            val loose = EverythingMethod.grid(pointsPerSide = 100, predIouThresh = 0.0, stabilityScoreThresh = 0.0)
+            lateinit var cancel: () -> Unit
+            lateinit var found: Everything
+            val running = launch(start = CoroutineStart.LAZY) {
+                found = sam.everything(bright, loose, keepPartial = true) { if (it.done == 5) cancel() }
+            }
+            cancel = { running.cancel() }
+            running.join()
+            same(found.partial, true)
+            same(found.asked, Asked(1, 5, 5, 10_000))
+            same(found.segments.map { it.area }, listOf(1200))
+            same(engine.open.get(), 2)
+        }
+    }
     checkAsync("everything of a bundle that cannot") {
         SegmentAnything(bundle, StandingEngine("onnx")).use { sam ->
             val detector = refused(SegmentAnythingError.Request::class) {
                 sam.everything(picture, EverythingMethod.detector())
             }
             same("finds objects by itself" in detector.message.orEmpty(), true)
+            val headless = refused(SegmentAnythingError.Request::class) {
+                sam.everything(picture, EverythingMethod.proposed())
+            }
+            same("has no head that proposes points" in headless.message.orEmpty(), true)
             refused(SegmentAnythingError.Request::class) {
                 sam.everything(picture, EverythingMethod.objectAware(sam))
             }

@@ -27,8 +27,9 @@ suspend fun SegmentAnything.everything(
     bitmap: Bitmap,
     method: EverythingMethod = EverythingMethod.grid(),
     orientation: Int = 1,
+    keepPartial: Boolean = false,
     progress: (EverythingProgress) -> Unit = {},
-): Everything = everything({ bitmap.picture().upright(orientation) }, method, progress)
+): Everything = everything({ bitmap.picture().upright(orientation) }, method, keepPartial, progress)
 
 /**
  * Copies a bitmap's pixels as sRGB of 8 bits. It is not resized here: Android resamples otherwise than the

@@ -1,6 +1,9 @@
 package segmentanything
 
-import kotlinx.coroutines.currentCoroutineContext
+import java.math.BigDecimal
+import java.math.RoundingMode
+import java.util.concurrent.CancellationException
+import kotlinx.coroutines.Job
 import kotlinx.coroutines.ensureActive
 
 /** SAM 2 clamps logits to this before it refines them. */
@@ -16,6 +19,8 @@ internal class Run(
     val size: Size,
     private val progress: (EverythingProgress) -> Unit,
     private val held: HeldLogits,
+    private val caller: Job?,
+    private val keepPartial: Boolean,
 ) {
     val isSam2 = (settings.generator ?: predictor.generator) == Generator.SAM2
     val threshold = settings.maskThreshold ?: predictor.maskThreshold
@@ -32,6 +37,16 @@ internal class Run(
     private var prompts = 0
     private val began = System.nanoTime()
 
+    /** Whether the asking was ended by its coroutine's cancellation. */
+    var stopped = false
+        private set
+
+    /** Masks whose predicted IoU is no number. */
+    var unrated = 0
+
+    /** Of `fast`: the IoU of each guessed box with its mask's own. */
+    val fastIous = mutableListOf<Double>()
+
     inline fun <T> stage(name: String, work: () -> T): T {
         val start = System.nanoTime()
         try {
@@ -41,8 +56,34 @@ internal class Run(
         }
     }
 
+    /** Does as [stage] for a call of the predictor, and ends a cancelled coroutine's run before it. */
+    inline fun <T> call(name: String, work: () -> T): T {
+        demandCaller()
+        return stage(name, work)
+    }
+
+    /** Throws if whoever called `everything` was cancelled. */
+    fun demandCaller() {
+        caller?.ensureActive()
+    }
+
+    /** Within it, cancelling ends the asking alone, if what was found is kept. */
+    inline fun untilStopped(ask: () -> Unit) {
+        try {
+            ask()
+        } catch (end: CancellationException) {
+            if (!keepPartial) throw end
+            stopped = true
+        }
+    }
+
+    /** Ends the work on masks of a cancelled coroutine; those that are kept are finished. */
+    fun goOn() {
+        if (!keepPartial) demandCaller()
+    }
+
     suspend fun setImage(part: Picture) {
-        stage("encode") { predictor.setImage(part) }
+        call("encode") { predictor.setImage(part) }
         images++
     }
 
@@ -72,10 +113,21 @@ internal class Run(
     }
 
     fun result(segments: List<Segment>) = Everything(
-        segments, size, Asked(images, calls, prompts),
-        Left(candidates, afterIou, afterStability, afterEdges, nms), seconds,
+        segments, size, Asked(images, calls, prompts, maxOf(planned, prompts)),
+        Left(candidates, afterIou, afterStability, afterEdges, nms), seconds, stopped, notes(),
+    )
+
+    private fun notes() = listOfNotNull(
+        if (unrated == 0) null else "$unrated masks were dropped: the decoder's predicted IoU is not a number",
+        if (fastIous.isEmpty()) null else
+            "fast: masks were chosen by boxes and stability of the network's own pixels; those boxes have a " +
+                "mean IoU of ${thousandths(fastIous.sum() / fastIous.size)} with the masks' own, and " +
+                "${thousandths(fastIous.min())} at worst",
     )
 }
+
+/** Three digits, rounded as every language's but Java's `format` is. */
+private fun thousandths(number: Double) = BigDecimal(number).setScale(3, RoundingMode.HALF_EVEN).toString()
 
 /** Asks for the objects of one crop. */
 internal class CropAsker(private val run: Run, private val crop: Crop) {
@@ -87,7 +139,7 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     suspend fun ask(points: List<Point>) {
         val clicks = if (run.isSam2) points.map { Point(it.x.toFloat(), it.y.toFloat()) } else points
         for (part in clicks.chunked(minOf(settings.pointsPerBatch, run.predictor.most))) {
-            val answers = run.stage("decode") { answers(part) }
+            val answers = run.call("decode") { answers(part) }
             run.stage("measure") { take(answers, part) }
             run.tell()
         }
@@ -106,6 +158,7 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
         val ious = FloatArray(first.ious.size)
         val logits = mutableListOf<FloatArray?>()
         for (part in clicks.indices.chunked(minOf(settings.pointsPerBatch, run.predictor.most))) {
+            run.demandCaller()
             val earlier = part.map { at -> clamped(first.logits[at] ?: FloatArray(0)) }
             val answers = run.predictor.points(part.map(clicks::get), false, earlier, run::passes)
             answers.ious.copyInto(ious, part.first())
@@ -118,15 +171,16 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     private fun clamped(logits: FloatArray) = FloatArray(logits.size) { logits[it].coerceIn(-REFINED, REFINED) }
 
     /** Does the filters of one batch, a mask at a time. */
-    private suspend fun take(answers: Answers, points: List<Point>) {
+    private fun take(answers: Answers, points: List<Point>) {
         run.candidates += answers.ious.size
         for ((at, iou) in answers.ious.withIndex()) {
+            if (iou.isNaN()) run.unrated++
             val given = answers.logits[at]
             if (given == null || !run.passes(iou)) continue
-            currentCoroutineContext().ensureActive()
+            run.goOn()
             run.afterIou++
             val logits = filledIfAsked(given)
-            val measured = masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+            val measured = measure(logits)
             if (stays(measured)) {
                 found += Candidate(iou, measured, points[at / answers.kinds], run.keep(logits))
             }
@@ -154,15 +208,15 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     }
 
     /** Encodes the masks of what suppression left, in the picture's pixels. */
-    suspend fun segments(kept: List<Candidate>): List<Segment> = run.stage("encode_masks") {
+    fun segments(kept: List<Candidate>): List<Segment> = run.stage("encode_masks") {
         kept.map { candidate ->
-            currentCoroutineContext().ensureActive()
+            run.goOn()
             segment(candidate.measured, candidate.iou, placed(candidate.point), candidate.logits())
         }
     }
 
     fun segment(measured: Measured, iou: Float, click: Point?, logits: FloatArray): Segment {
-        val box = measured.box
+        val box = if (settings.fast) found(measured.box, logits) else measured.box
         val runs = masks.runs(logits, run.threshold, box, crop.x0, crop.y0, run.size)
         return Segment(
             runs, run.size, areaOf(runs),
@@ -171,7 +225,18 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
         )
     }
 
-    fun measure(logits: FloatArray) = masks.measure(logits, run.threshold, settings.stabilityScoreOffset)
+    fun measure(logits: FloatArray): Measured {
+        val offset = settings.stabilityScoreOffset
+        return if (settings.fast) masks.measureLow(logits, run.threshold, offset)
+        else masks.measure(logits, run.threshold, offset)
+    }
+
+    /** The mask's own box in the crop, of which `fast` guessed another. */
+    private fun found(guessed: Extent, logits: FloatArray): Extent {
+        val own = masks.measure(logits, run.threshold, 0.0).box
+        run.fastIous += pixelIou(guessed, own)
+        return own
+    }
 
     /** As published: a click of SAM 2 stays in float32 in the picture's frame as well. */
     private fun placed(click: Point): Point =

@@ -19,6 +19,15 @@ internal fun nearCropEdge(box: Extent, crop: Crop, size: Size): Boolean {
     return moved.indices.any { near(ofCrop, it) && !near(ofPicture, it) }
 }
 
+/** IoU of two boxes of pixels, both ends inclusive. */
+internal fun pixelIou(a: Extent, b: Extent): Double {
+    val wide = minOf(a.x1, b.x1) + 1 - maxOf(a.x0, b.x0)
+    val tall = minOf(a.y1, b.y1) + 1 - maxOf(a.y0, b.y0)
+    val both = maxOf(wide, 0).toLong() * maxOf(tall, 0)
+    val areas = listOf(a, b).sumOf { (it.x1 - it.x0 + 1).toLong() * (it.y1 - it.y0 + 1) }
+    return both.toDouble() / (areas - both)
+}
+
 /**
  * Keeps the best of boxes (x0, y0, x1, y1) that overlap, as torchvision's suppression does on a CPU: a side is
  * a difference without "+ 1", all in float32; equal scores keep their order. Returns the indices of those that

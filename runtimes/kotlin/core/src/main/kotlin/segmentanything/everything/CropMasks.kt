@@ -1,5 +1,6 @@
 package segmentanything
 
+import kotlin.math.ceil
 import kotlin.math.tanh
 
 /** More than rounding can move a logit between its neighbours. */
@@ -32,6 +33,10 @@ internal class CropMasks(
 
     // Cubic weights overshoot what they lie between, so nothing is sure of a block.
     private val convex = rows.weights.all { it >= 0 } && columns.weights.all { it >= 0 }
+
+    // Rows and columns of the logits that the crop is made of.
+    private val tall = rows.used
+    private val wide = columns.used
     private val line = FloatArray(side)
     private val most = FloatArray(side)
 
@@ -64,6 +69,40 @@ internal class CropMasks(
         return Measured(above, within, if (right < 0) Extent(0, 0, 0, 0) else Extent(left, top, right, bottom))
     }
 
+    /** Does as [measure] on the logits as they are: a hundred times quicker, and not the published numbers. */
+    fun measureLow(given: FloatArray, threshold: Double, offset: Double): Measured {
+        val upper = (threshold + offset).toFloat()
+        val middle = threshold.toFloat()
+        val lower = (threshold - offset).toFloat()
+        val logits = finite(given)
+        var above = 0
+        var within = 0
+        val xs = BooleanArray(wide)
+        val ys = BooleanArray(tall)
+        for (row in 0 until tall) {
+            for (column in 0 until wide) {
+                val value = logits[row * side + column]
+                if (value > upper) above++
+                if (value > lower) within++
+                if (value > middle) {
+                    xs[column] = true
+                    ys[row] = true
+                }
+            }
+        }
+        if (true !in xs) return Measured(above, within, Extent(0, 0, 0, 0))
+        val (x0, x1) = scaled(xs, size.width)
+        val (y0, y1) = scaled(ys, size.height)
+        return Measured(above, within, Extent(x0, y0, x1, y1))
+    }
+
+    /** First and last set place in pixels of the crop. */
+    private fun scaled(marked: BooleanArray, pixels: Int): Pair<Int, Int> {
+        val share = pixels.toDouble() / marked.size
+        val end = ceil((marked.lastIndexOf(true) + 1) * share).toInt() - 1
+        return (marked.indexOf(true) * share).toInt() to minOf(pixels - 1, end)
+    }
+
     /** Run lengths, in a picture of [picture] in which the crop begins at [x], [y], of a mask in its [box]. */
     fun runs(logits: FloatArray, threshold: Double, box: Extent, x: Int, y: Int, picture: Size): IntArray {
         val tall = box.y1 - box.y0 + 1
@@ -91,13 +130,16 @@ internal class CropMasks(
     private fun edge(threshold: Double): Float = (if (squashed) tanh(threshold / 2) else threshold).toFloat()
 
     /** Puts a number far below every threshold where a logit is none. */
-    private fun prepared(logits: FloatArray): FloatArray {
-        if (!squashed && logits.all { it.isFinite() }) return logits
-        return FloatArray(logits.size) {
-            val value = logits[it]
-            val known = if (value.isNaN()) -HUGE else value.coerceIn(-HUGE, HUGE)
-            if (squashed) tanh(known / 2) else known
+    private fun finite(logits: FloatArray): FloatArray {
+        if (logits.all { it.isFinite() }) return logits
+        return FloatArray(logits.size) { at ->
+            logits[at].let { if (it.isNaN()) -HUGE else it.coerceIn(-HUGE, HUGE) }
         }
+    }
+
+    private fun prepared(logits: FloatArray): FloatArray {
+        val known = finite(logits)
+        return if (squashed) FloatArray(known.size) { tanh(known[it] / 2) } else known
     }
 
     /** Goes through what may be above [low]: [all] of a block that is surely above [high], else [each] pixel. */

@@ -34,8 +34,8 @@ class Segment internal constructor(
 /** How far a run is: prompts asked, prompts in all as far as is known, and seconds since it began. */
 class EverythingProgress internal constructor(val done: Int, val planned: Int, val seconds: Double)
 
-/** Runs of the encoder, calls of the decoder, and prompts in these calls. */
-data class Asked(val images: Int, val calls: Int, val prompts: Int)
+/** Runs of the encoder, calls of the decoder, prompts in these calls, and prompts that were planned. */
+data class Asked(val images: Int, val calls: Int, val prompts: Int, val planned: Int)
 
 /**
  * How many masks each filter left: of the [candidates] those [afterIou], [afterStability] and [afterEdges]
@@ -56,8 +56,12 @@ class Everything internal constructor(
     val size: Size,
     val asked: Asked,
     val left: Left,
-    /** Seconds by stage: `encode`, `decode`, `measure`, `suppress`, `encode_masks`, `clean`, `detect`. */
+    /** Seconds by stage: `encode`, `decode`, `measure`, `suppress`, `encode_masks`, `clean`, `detect`, `propose`. */
     val seconds: Map<String, Double>,
+    /** Whether it was cancelled before all was asked; only with `keepPartial`. */
+    val partial: Boolean,
+    /** Sentences for the reader, such as what `fast` cost; mostly none. */
+    val notes: List<String>,
 ) {
     /** One number a pixel, row by row: 0 for none, i + 1 for mask i; smaller masks lie on larger. */
     fun labels(): IntArray {

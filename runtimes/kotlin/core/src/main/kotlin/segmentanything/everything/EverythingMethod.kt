@@ -25,12 +25,16 @@ internal data class Settings(
     val boxesPerBatch: Int = 320,
     val generator: Generator? = null,
     val components: Boolean = true,
+    val proposalThresh: Double = 0.1,
+    val maxProposals: Int = 64,
+    val fast: Boolean = false,
 ) {
     init {
         whole("pointsPerSide", pointsPerSide ?: 1, 1..256)
         whole("pointsPerBatch", pointsPerBatch, 1..4096)
         whole("boxesPerBatch", boxesPerBatch, 1..4096)
         whole("cropNLayers", cropNLayers, 0..4)
+        whole("maxProposals", maxProposals, 1..4096)
         val numbers = listOf(predIouThresh ?: 0.0, stabilityScoreThresh, maskThreshold ?: 0.0, highScoreThresh)
         if (numbers.any(Double::isNaN)) throw wrong("a threshold is a number")
         number("stabilityScoreOffset", stabilityScoreOffset, 0.0, Double.POSITIVE_INFINITY)
@@ -39,6 +43,7 @@ internal data class Settings(
         number("cropOverlapRatio", cropOverlapRatio, 0.0, 0.999)
         number("cropNPointsDownscaleFactor", cropNPointsDownscaleFactor, 1.0, 256.0)
         number("minMaskRegionArea", minMaskRegionArea, 0.0, Double.POSITIVE_INFINITY)
+        number("proposalThresh", proposalThresh, 0.0, 1.0)
         checkGrids()
         boxes?.firstOrNull { box -> listOf(box.x0, box.y0, box.x1, box.y1).any { !it.isFinite() } }
             ?.let { throw wrong("boxes are x0, y0, x1, y1 in pixels of the picture") }
@@ -78,7 +83,8 @@ internal data class Settings(
  * keeps all) and at least `stabilityScoreThresh` of it stays when the threshold moves by
  * `stabilityScoreOffset` (0 keeps all); of masks whose boxes' IoU is above `boxNmsThresh` (`cropNmsThresh`
  * between crops) the better stays; holes and islands below `minMaskRegionArea` pixels are removed from
- * masks; `maskThreshold` is of logits (null: the bundle's).
+ * masks; `maskThreshold` is of logits (null: the bundle's); `fast` takes stability and boxes from the network's
+ * own pixels, so that other masks may be kept ([Everything.notes] says how far the boxes are off).
  *
  * Each factory throws [SegmentAnythingError.Request] for a value that cannot be.
  */
@@ -114,12 +120,13 @@ class EverythingMethod private constructor(
             useM2m: Boolean = false,
             generator: Generator? = null,
             components: Boolean = true,
+            fast: Boolean = false,
         ) = grid(
             Settings(
                 pointsPerSide, pointsPerBatch, predIouThresh, stabilityScoreThresh, stabilityScoreOffset,
                 boxNmsThresh, cropNLayers, cropNmsThresh, cropOverlapRatio, cropNPointsDownscaleFactor,
                 pointGrids, minMaskRegionArea, maskThreshold, multimaskOutput, useM2m, generator = generator,
-                components = components,
+                components = components, fast = fast,
             )
         )
 
@@ -139,11 +146,46 @@ class EverythingMethod private constructor(
             minMaskRegionArea: Double = 0.0,
             maskThreshold: Double? = null,
             highScoreThresh: Double = 8.5,
+            fast: Boolean = false,
         ) = hierarchical(
             Settings(
                 pointsPerSide, pointsPerBatch, predIouThresh, stabilityScoreThresh, stabilityScoreOffset,
                 boxNmsThresh, cropNmsThresh = cropNmsThresh, minMaskRegionArea = minMaskRegionArea,
-                maskThreshold = maskThreshold, highScoreThresh = highScoreThresh,
+                maskThreshold = maskThreshold, highScoreThresh = highScoreThresh, fast = fast,
+            )
+        )
+
+        /**
+         * A click where a head on the image embedding proposes one, the best first; ours. The demo's bundle of
+         * `sam-export --everything` has the head, `point_proposer`.
+         *
+         * Points are asked that score above [proposalThresh], [maxProposals] at most.
+         */
+        fun proposed(
+            proposalThresh: Double = 0.1,
+            maxProposals: Int = 64,
+            pointsPerBatch: Int = 64,
+            predIouThresh: Double? = null,
+            stabilityScoreThresh: Double = 0.95,
+            stabilityScoreOffset: Double = 1.0,
+            boxNmsThresh: Double = 0.7,
+            cropNmsThresh: Double = 0.7,
+            minMaskRegionArea: Double = 0.0,
+            maskThreshold: Double? = null,
+            multimaskOutput: Boolean = true,
+            useM2m: Boolean = false,
+            generator: Generator? = null,
+            components: Boolean = true,
+            fast: Boolean = false,
+        ) = proposed(
+            Settings(
+                pointsPerBatch = pointsPerBatch, predIouThresh = predIouThresh,
+                stabilityScoreThresh = stabilityScoreThresh, stabilityScoreOffset = stabilityScoreOffset,
+                boxNmsThresh = boxNmsThresh, cropNmsThresh = cropNmsThresh,
+                minMaskRegionArea = minMaskRegionArea, maskThreshold = maskThreshold,
+                multimaskOutput = multimaskOutput, useM2m = useM2m, generator = generator,
+                components = components, proposalThresh = proposalThresh, maxProposals = maxProposals,
+                fast = fast,
             )
         )
 
@@ -188,6 +230,9 @@ class EverythingMethod private constructor(
             }
             return EverythingMethod(settings) { run, picture -> findByCoarseGrid(run, picture) }
         }
+
+        internal fun proposed(settings: Settings) =
+            EverythingMethod(settings) { run, picture -> findByProposals(run, picture) }
 
         internal fun objectAware(settings: Settings, finder: (suspend (Picture) -> FoundBoxes)?) =
             EverythingMethod(settings) { run, picture -> findByBoxes(run, picture, finder) }

@@ -1,5 +1,7 @@
 package segmentanything
 
+import kotlinx.coroutines.Job
+
 // What each method asks, and in which order; see runtimes/everything/methods, whose sources are the published
 // generators of segment-anything, sam2, TinySAM, MobileSAM and FastSAM.
 
@@ -9,11 +11,13 @@ internal const val COARSER = 4
 /** IoU above which two boxes of a detector are one object's; MobileSAMv2's. */
 private const val SAME = 0.9
 
-/** Finds everything of [predictor] in a picture. */
+/** Finds everything of [predictor] in a picture, until [caller] is cancelled. */
 internal suspend fun findEverything(
-    predictor: Predictor, picture: Picture, method: EverythingMethod, progress: (EverythingProgress) -> Unit,
+    predictor: Predictor, picture: Picture, method: EverythingMethod, caller: Job?, keepPartial: Boolean,
+    progress: (EverythingProgress) -> Unit,
 ): Everything = HeldLogits().use { held ->
-    val run = Run(predictor, method.settings, Size(picture.width, picture.height), progress, held)
+    val size = Size(picture.width, picture.height)
+    val run = Run(predictor, method.settings, size, progress, held, caller, keepPartial)
     run.result(method.find(run, picture))
 }
 
@@ -24,15 +28,21 @@ internal suspend fun findByGrid(run: Run, picture: Picture): List<Segment> {
     val crops = cropsOf(run.size, options.cropNLayers, options.cropOverlapRatio)
         .filter { (crop, _) -> crop.x0 < crop.x1 && crop.y0 < crop.y1 }
     run.planned = crops.sumOf { (_, layer) -> grids[layer].size }
-    val found = crops.flatMap { (crop, layer) -> ofCrop(run, picture, crop, grids[layer]) }
+    val found = mutableListOf<Segment>()
+    for ((crop, layer) in crops) {
+        found += ofCrop(run, picture, crop, grids[layer])
+        if (run.stopped) break
+    }
     return finished(run, betweenCrops(run, found, crops.size))
 }
 
 /** Asks one crop and suppresses its duplicates. */
 private suspend fun ofCrop(run: Run, picture: Picture, crop: Crop, grid: List<Point>): List<Segment> {
     val asker = CropAsker(run, crop)
-    run.setImage(picture.part(crop))
-    asker.ask(grid.map { Point(it.x * crop.size.width, it.y * crop.size.height) })
+    run.untilStopped {
+        run.setImage(picture.part(crop))
+        asker.ask(grid.map { Point(it.x * crop.size.width, it.y * crop.size.height) })
+    }
     return asker.segments(run.withoutDuplicates(asker.found))
 }
 
@@ -63,33 +73,51 @@ internal suspend fun findByCoarseGrid(run: Run, picture: Picture): List<Segment>
     val first = CropAsker(run, whole)
     val second = CropAsker(run, whole)
     run.planned = coarse.size * 2
-    run.setImage(picture)
-    first.ask(coarse)
-    val sure = run.stage("measure") { first.covered() }
-    val fine = secondPoints(sure, run.size, coarse, side)
-    run.planned = coarse.size + fine.size
-    second.ask(fine)
+    run.untilStopped {
+        run.setImage(picture)
+        first.ask(coarse)
+        val sure = run.stage("measure") { first.covered() }
+        val fine = secondPoints(sure, run.size, coarse, side)
+        run.planned = coarse.size + fine.size
+        second.ask(fine)
+    }
     return finished(run, first.segments(run.withoutDuplicates(second.found + first.found)))
+}
+
+internal suspend fun findByProposals(run: Run, picture: Picture): List<Segment> {
+    val asker = CropAsker(run, Crop(0, 0, run.size.width, run.size.height))
+    run.untilStopped {
+        run.setImage(picture)
+        val found = run.call("propose") { run.predictor.proposals() }
+        val least = run.settings.proposalThresh.toFloat()
+        val chosen = found.filter { it.score > least }.take(run.settings.maxProposals).map { it.point }
+        run.planned = chosen.size
+        asker.ask(chosen)
+    }
+    return finished(run, asker.segments(run.withoutDuplicates(asker.found)))
 }
 
 internal suspend fun findByBoxes(
     run: Run, picture: Picture, finder: (suspend (Picture) -> FoundBoxes)?,
 ): List<Segment> {
-    val boxes = run.settings.boxes?.map(::rounded) ?: run.stage("detect") { onePerObject(finder, picture) }
+    val boxes = run.settings.boxes?.map(::rounded) ?: run.call("detect") { onePerObject(finder, picture) }
     run.candidates = boxes.size
     run.planned = boxes.size
     if (boxes.isEmpty()) return emptyList()
-    run.setImage(picture)
     val asker = CropAsker(run, Crop(0, 0, run.size.width, run.size.height))
     val found = mutableListOf<Segment>()
-    for (part in boxes.chunked(minOf(run.settings.boxesPerBatch, run.predictor.most))) {
-        val answers = run.stage("decode") { run.predictor.boxes(part) }
-        run.count(part.size)
-        for (at in part.indices) {
-            val logits = answers.logits[at] ?: continue
-            found += run.stage("measure") { asker.segment(asker.measure(logits), answers.ious[at], null, logits) }
+    run.untilStopped {
+        run.setImage(picture)
+        for (part in boxes.chunked(minOf(run.settings.boxesPerBatch, run.predictor.most))) {
+            val answers = run.call("decode") { run.predictor.boxes(part) }
+            run.count(part.size)
+            for (at in part.indices) {
+                val logits = answers.logits[at] ?: continue
+                val iou = answers.ious[at]
+                found += run.stage("measure") { asker.segment(asker.measure(logits), iou, null, logits) }
+            }
+            run.tell()
         }
-        run.tell()
     }
     return found.sortedByDescending { it.area }
 }

@@ -1,5 +1,7 @@
 package segmentanything
 
+private const val POINT_SCORES = "point_scores"
+
 /** Answers of [kinds] masks a prompt: predicted IoUs, and logits, null of those that were not wanted. */
 internal class Answers(val kinds: Int, val ious: FloatArray, val logits: List<FloatArray?>)
 
@@ -29,6 +31,9 @@ internal interface Predictor {
 
     /** Answers one mask a box. */
     suspend fun boxes(boxes: List<Box>): Answers
+
+    /** Points of the image that a head proposes to click, the best first. */
+    suspend fun proposals(): List<Proposal>
 
     /** How logits become masks of an image of [size]. */
     fun cropMasks(size: Size): CropMasks
@@ -76,9 +81,7 @@ internal class BundlePredictor(private val sam: SegmentAnything) : Predictor, Au
     private suspend fun answers(
         sets: List<Prompts>, earlier: List<FloatArray>?, multimask: Boolean, wanted: (Float) -> Boolean,
     ): Answers {
-        val encoded = scene as? Scene.Encoded ?: throw SegmentAnythingError.Request(
-            "this bundle finds objects by itself and takes no prompts: use detector"
-        )
+        val encoded = encoded()
         val multi = manifest.mask.multi
         // One mask is chosen by logits as well, so none can be left out before they are there.
         val worth: (FloatArray) -> Boolean = { ious -> !multimask || multi.any { wanted(ious[it]) } }
@@ -92,6 +95,26 @@ internal class BundlePredictor(private val sam: SegmentAnything) : Predictor, Au
             }
         }
         return Answers(kinds, ious, logits)
+    }
+
+    private fun encoded() = scene as? Scene.Encoded ?: throw SegmentAnythingError.Request(
+        "this bundle finds objects by itself and takes no prompts: use detector"
+    )
+
+    override suspend fun proposals(): List<Proposal> {
+        val encoded = encoded()
+        val head = manifest.graphs.firstOrNull { graph -> graph.outputs.any { it.name == POINT_SCORES } }
+            ?: throw SegmentAnythingError.Request(
+                "${printable(manifest.variant)} has no head that proposes points: use the demo's bundle of " +
+                    "sam-export --everything, or another method"
+            )
+        val scores = sam.withGraphs { it.beside(head, encoded) }[POINT_SCORES]
+        if (scores?.shape?.size != 4) {
+            throw SegmentAnythingError.Bundle(
+                "${head.name} gives no map of $POINT_SCORES: export the bundle again"
+            )
+        }
+        return ScoreMap(scores.shape[3], scores.shape[2], scores.values).peaks(encoded.frame)
     }
 
     override fun cropMasks(size: Size): CropMasks {

@@ -16,13 +16,16 @@ internal val USAGE = """
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
            sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
-                       [--stability-score-thresh X] [--detector BUNDLE] [--mask OUT.png] ...
+                       [--stability-score-thresh X] [--detector BUNDLE] [--fast] [--mask OUT.png] ...
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
-    --detector finds, a FastSAM bundle), or detector (of a FastSAM bundle itself).
+    --detector finds, a FastSAM bundle), proposed (clicks where a head in the bundle proposes them; the demo's of
+    sam-export --everything has one), or detector (of a FastSAM bundle itself). --fast takes stability and boxes
+    from the network's own pixels: other masks may be kept, and a line says how far the boxes are off. Ctrl-C keeps
+    what is done.
 """.trimIndent()
 
 /** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
@@ -74,6 +77,7 @@ internal class Arguments(words: List<String>) {
             "--pred-iou-thresh" -> everything = asked().copy(predIouThresh = one(value()))
             "--stability-score-thresh" -> everything = asked().copy(stabilityScoreThresh = one(value()))
             "--detector" -> everything = asked().copy(detector = File(value()))
+            "--fast" -> everything = asked().copy(fast = true)
             "--times" -> times = value().toIntOrNull()?.takeIf { it in 1..10_000 }
                 ?: throw wrong("--times takes a number from 1 to 10000")
             else -> throw wrong("there is no option $option")

@@ -2,13 +2,20 @@ package segmentanything.jvm
 
 import java.io.File
 import java.util.Locale
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.launch
 import segmentanything.Engine
+import segmentanything.Everything
 import segmentanything.EverythingMethod
 import segmentanything.EverythingProgress
 import segmentanything.Prompts
 import segmentanything.SegmentAnything
+import sun.misc.Signal
+import sun.misc.SignalHandler
 
-private val METHODS = setOf("grid", "hierarchical", "object-aware", "detector")
+private val METHODS = setOf("grid", "hierarchical", "object-aware", "proposed", "detector")
+private const val INTERRUPTED = 130
 private const val EVERY = 2.0 // seconds between two lines of progress
 
 /** What `--everything` was asked for. */
@@ -18,13 +25,18 @@ internal data class EverythingArguments(
     val predIouThresh: Double? = null,
     val stabilityScoreThresh: Double? = null,
     val detector: File? = null,
+    val fast: Boolean = false,
 ) {
     /** Throws if an option does not go with the method. */
     fun check(prompts: Prompts) {
         if (method !in METHODS) throw wrong("--everything METHOD is one of ${METHODS.joinToString()}")
-        val clicks = method == "grid" || method == "hierarchical"
-        val filters = listOf(pointsPerSide, predIouThresh, stabilityScoreThresh)
-        if (!clicks && filters.any { it != null }) throw wrong("--everything $method takes no options of a grid")
+        val clicks = method in setOf("grid", "hierarchical", "proposed")
+        if (!clicks && (predIouThresh != null || stabilityScoreThresh != null || fast)) {
+            throw wrong("--everything $method filters no masks: leave out thresholds and --fast")
+        }
+        if (pointsPerSide != null && (!clicks || method == "proposed")) {
+            throw wrong("--everything $method has no grid: leave out --points-per-side")
+        }
         if (prompts.points.isNotEmpty()) throw wrong("--everything asks for all objects: leave out --point")
         val boxes = listOfNotNull(prompts.box, detector)
         if (boxes.size != (if (method == "object-aware") 1 else 0)) {
@@ -38,10 +50,13 @@ internal data class EverythingArguments(
         val stability = stabilityScoreThresh ?: 0.95
         return when (method) {
             "grid" -> EverythingMethod.grid(
-                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability,
+                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability, fast = fast,
             )
             "hierarchical" -> EverythingMethod.hierarchical(
-                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability,
+                side, predIouThresh = predIouThresh, stabilityScoreThresh = stability, fast = fast,
+            )
+            "proposed" -> EverythingMethod.proposed(
+                predIouThresh = predIouThresh, stabilityScoreThresh = stability, fast = fast,
             )
             "detector" -> EverythingMethod.detector()
             else -> finder?.let { EverythingMethod.objectAware(it) }
@@ -50,12 +65,18 @@ internal data class EverythingArguments(
     }
 }
 
-internal suspend fun segmentEverything(asked: Arguments, how: EverythingArguments, engine: Engine) {
+/** Finds everything, prints it, and writes a file for each mask; returns the exit status. */
+internal suspend fun segmentEverything(asked: Arguments, how: EverythingArguments, engine: Engine): Int {
     val finder = how.detector?.let { SegmentAnything(it, engine) }
     try {
         SegmentAnything(asked.bundle, engine).use { sam ->
             val method = how.method(asked.prompts, finder)
-            val found = sam.everything(readPicture(asked.picture), method, Teller()::tell)
+            val found = untilInterrupted { sam.everything(readPicture(asked.picture), method, true, Teller()::tell) }
+            if (found == null) {
+                warn("interrupted before anything was found")
+                return INTERRUPTED
+            }
+            found.notes.forEach(::warn)
             for ((at, segment) in found.segments.withIndex()) {
                 show(segment.mask, at, found.segments.size, asked.mask)
             }
@@ -63,11 +84,30 @@ internal suspend fun segmentEverything(asked: Arguments, how: EverythingArgument
                 "$stage ${"%.2f".format(Locale.ROOT, spent)} s"
             }
             println("${found.segments.size} masks, ${found.asked.prompts} prompts: ${stages.joinToString()}")
+            if (!found.partial) return 0
+            warn("interrupted: the result is partial, ${found.asked.prompts} of ${found.asked.planned} prompts")
+            return INTERRUPTED
         }
     } finally {
         finder?.close()
     }
 }
+
+/** Finds in a coroutine that the first Ctrl-C cancels; the second ends the process. Null if nothing is kept. */
+private suspend fun untilInterrupted(find: suspend () -> Everything): Everything? = coroutineScope {
+    val interrupt = Signal("INT")
+    var found: Everything? = null
+    val running = launch(Dispatchers.Default) { found = find() }
+    val before = Signal.handle(interrupt) {
+        running.cancel()
+        Signal.handle(interrupt, SignalHandler.SIG_DFL)
+    }
+    running.join()
+    Signal.handle(interrupt, before)
+    found
+}
+
+private fun warn(line: String) = System.err.println("sam-segment: $line")
 
 /** Prints progress every few seconds. */
 private class Teller {
@@ -76,6 +116,6 @@ private class Teller {
     fun tell(progress: EverythingProgress) {
         if (progress.seconds < next || progress.done >= progress.planned) return
         next = progress.seconds + EVERY
-        System.err.println("sam-segment: ${progress.done} of ${progress.planned} prompts")
+        warn("${progress.done} of ${progress.planned} prompts (Ctrl-C keeps what is done)")
     }
 }

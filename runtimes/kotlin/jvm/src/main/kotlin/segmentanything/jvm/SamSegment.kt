@@ -15,14 +15,16 @@ import segmentanything.Tensor
 fun main(words: Array<String>) {
     if ("--help" in words) return println(USAGE)
     try {
-        runBlocking { segment(Arguments(words.toList())) }
+        val status = runBlocking { segment(Arguments(words.toList())) }
+        if (status != 0) exitProcess(status)
     } catch (error: SegmentAnythingError) {
         System.err.println("sam-segment: error: ${error.message}")
         exitProcess(2)
     }
 }
 
-private suspend fun segment(asked: Arguments) {
+/** Returns the exit status. */
+private suspend fun segment(asked: Arguments): Int {
     val engine = OnnxRuntimeEngine(asked.library, asked.threads)
     val earlier = asked.maskInput?.let(::readLogits)
     asked.everything?.let { return segmentEverything(asked, it, engine) }
@@ -32,6 +34,7 @@ private suspend fun segment(asked: Arguments) {
         for ((at, mask) in masks.withIndex()) show(mask, at, masks.size, asked.mask)
         if (asked.times > 0) time(sam, asked, earlier)
     }
+    return 0
 }
 
 internal fun show(mask: Mask, at: Int, count: Int, file: File?) {
