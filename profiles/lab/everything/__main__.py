@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from exporter.bundle.folder import open_bundle
 from exporter.scenes.scene import HELD_OUT, box_around, scene
+from profiles.lab.everything.curves import DRAWINGS, draw
 from profiles.lab.everything.table import Row, table
 from runtimes.everything import everything
 from runtimes.everything.predictor import Predictor
@@ -133,13 +134,17 @@ def main() -> int:
     found = rows(arguments.store, arguments.bundle, seeds, arguments.minutes)
     measured = {row.way for row in found}
     published = [way for way in PUBLISHED if way in measured]
-    made = table(found, published, [way for way in WAYS if way in measured - {*PUBLISHED}])
+    looser = [way for way in WAYS if way in measured - {*PUBLISHED}]
+    made = table(found, published, looser)
     print(made)
     missing = [way for way in WAYS if way not in measured]
     if missing:
         print(f"not yet on all scenes: {'; '.join(missing)}", file=sys.stderr)
     if arguments.write:
         RESULTS.write_text(made)
+        for (name, thresholds), ways in zip(DRAWINGS.items(), (published, looser), strict=True):
+            if ways:
+                RESULTS.with_name(name).write_text(draw(found, ways, thresholds))
     return 0
 
 

@@ -62,11 +62,15 @@ def table(rows: Sequence[Row], published: Sequence[str], looser: Sequence[str] =
     first = [row for row in rows if row.way == published[0]]
     objects = sum(len(row.best) for row in first)
     text = _TITLE.format(scenes=len(first), objects=objects) + _PUBLISHED + _COLUMNS
-    text += "".join(line(rows, way) for way in published)
+    text += "".join(line(rows, way) for way in published) + _drawing("published")
     if looser:
         text += _LOOSER.format(objects=objects / len(first)) + _COLUMNS
-        text += "".join(line(rows, way) for way in looser)
+        text += "".join(line(rows, way) for way in looser) + _drawing("looser")
     return text
+
+
+def _drawing(which: str) -> str:
+    return f"\n![share of the objects found against calls](everything-{which}.svg)\n"
 
 
 def line(rows: Sequence[Row], way: str) -> str:

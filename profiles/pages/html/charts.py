@@ -90,6 +90,16 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Points in order, joined; `hue` is a colour of the page."""
+
+    name: str
+    hue: str
+    points: Sequence[tuple[float, float]]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
 class Scale:
     """Values -> pixels, linear from 0 or logarithmic; `ticks` are round values."""
 
@@ -167,6 +177,30 @@ def plot(marks: Sequence[Mark], title: str, across: Side, up: Side) -> Markup:
             parts.insert(0, _line(at[0], at[1], at[0] + 8, down - 3, class_="line"))
         parts.append(_text(at[0] + 9, down, mark.name))
         parts += _label(at[0] + 9, down + 14, mark.words, mark.device_class, small=True)
+    return _svg(height, title, parts)
+
+
+def curves(drawn: Sequence[Curve], title: str, across: Side, up: Side) -> Markup:
+    """Draw lines through points, along a logarithmic axis; their names stand at the right."""
+    height, key, longest = 380.0, 34.0, max(len(curve.name) for curve in drawn) * CHARACTER
+    floor, end = height - BOTTOM, WIDTH - longest - key - 12
+    x = Scale(across.low, across.high, 60.0, end, log=True)
+    y = Scale(up.low, up.high, floor, TOP + 14)
+    parts = [_axis(x, floor, across.title), *_side_axis(y, up.title, end)]
+    for i, curve in enumerate(drawn):
+        row = TOP + 24 + 20 * i
+        places = [(x(point[0]), y(point[1])) for point in curve.points]
+        sample = [(end + 12, row - 4), (end + 6 + key, row - 4)]
+        more: dict[str, Attribute] = {"stroke_dasharray": "5 4"} if curve.dashed else {}
+        style = f"fill:none;stroke:var(--{curve.hue});stroke-width:1.5"
+        for line in (places, sample):
+            path = "M" + "L".join(f"{left:.1f} {top:.1f}" for left, top in line)
+            parts.append(element("path", d=path, style=style, **more))
+        parts += [
+            element("circle", cx=left, cy=top, r=3, style=f"fill:var(--{curve.hue})")
+            for left, top in places
+        ]
+        parts.append(_text(end + 12 + key, row, curve.name))
     return _svg(height, title, parts)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from profiles.lab.everything.__main__ import ious
+from profiles.lab.everything.curves import draw
 from profiles.lab.everything.table import Row, recall, table
 
 
@@ -28,12 +31,27 @@ def test_a_row_has_the_means_of_its_scenes():
         Row("boxes", 1, 2, 2, 0.1, [0.8, 0.8]),
     ]
     text = table(rows, ["grid", "boxes"])
-    assert table(rows, ["grid"], ["boxes"]).splitlines()[-1] == text.splitlines()[-1]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[-1] in table(rows, ["grid"], ["boxes"]).splitlines()
     assert "2 held-out scenes" in text
     assert "with 3 objects" in text
     # Thresholds 0.5, 0.55 and 0.6 hold two of three, the other seven one.
     average = pytest.approx((3 * 2 + 7) / 30, abs=5e-4)
-    cells = text.splitlines()[-2].split("|")[1:-1]
+    cells = lines[-2].split("|")[1:-1]
     assert [cell.strip() for cell in cells[:3]] == ["grid", "200", "5.0"]
     assert float(cells[3]) == average
     assert [cell.strip() for cell in cells[4:]] == ["0.667", "0.333", "0.533", "1.50"]
+
+
+def test_a_method_has_a_curve_from_few_prompts_to_many():
+    ways = {"grid, 8 a side": 64, "grid, 4 a side": 16, "grid, 8 a side, fast": 64, "proposed": 9}
+    rows = [Row(way, 1, prompts, 4, 1.0, [0.6, 0.9]) for way, prompts in ways.items()]
+    drawn = draw(rows, list(ways), "published thresholds")
+    assert drawn.count("<path") == 8  # two methods, at IoU 0.5 and 0.75, and each in the key
+    assert drawn.count("stroke-dasharray") == 4
+    assert drawn.count("<circle") == 6
+    grid = re.search(r'd="M(\S+) (\S+)L(\S+) (\S+)"', drawn)
+    assert grid
+    left, top, right, other = map(float, grid.groups())
+    assert left < right
+    assert top == other  # the same recall
