@@ -81,7 +81,8 @@ def _row(finding: Finding) -> dict[str, object]:
 
 
 def _rule(rule: Rule) -> str:
-    return f"{rule.name}: {rule.effect}. {rule.advice}. {' '.join(rule.sources)}"
+    advice = rule.advice[0].upper() + rule.advice[1:]
+    return f"{rule.name}: {rule.effect}. {advice}. {' '.join(rule.sources)}"
 
 
 def _rules(*, as_json: bool) -> str:

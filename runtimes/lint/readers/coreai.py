@@ -37,7 +37,7 @@ def read(path: Path, graph: GraphFile) -> Network:
     module = "runtimes.lint.readers.coreai"
     given = [str(path.absolute()), graph.spec.name]
     try:
-        told = child.call([module], given, what=f"reading {path}")
+        told = child.call([module], given, what="reading it")
     except ExportError as error:
         raise BundleError(f"Core AI cannot read {path}: {error}; {AGAIN}") from error
     values = {name: Value(name, tuple(shape), dtype) for name, shape, dtype in told["values"]}
