@@ -92,7 +92,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
         "",
         "The worst of each family's goldens against float32 torch, computed by Apple's reference",
         "runtime in literal half arithmetic outside the float32 islands. Filled weights are random",
-        "numbers of plausible size: their scores lie near 0, where decibels of a score say little.",
+        "numbers of plausible size, and say nothing of trained ones.",
         f"Goals: {goals}.",
         "",
         f"Command: `{COMMAND} --write`.",
