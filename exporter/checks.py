@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.manifest import Figure
 from exporter.bundle.reading import parse
 from exporter.errors import ParityError, RequestError, SamExportError
-from exporter.precision import Precision
+from exporter.precision import PARITIES, Precision
 from exporter.progress import Progress, heartbeat
 
 OnMiss = Callable[[str], None]
@@ -19,13 +20,32 @@ OnMiss = Callable[[str], None]
 
 PARITY_MODULE = "runtimes.parity"
 GATE_MODULE = "runtimes.gate"
-"""Run by name in processes of their own: their memory is freed, and imports keep flowing one
-way."""
+ENGINES_MODULE = "runtimes.engines"
+"""Reached by name: imports keep flowing one way. The first two run in processes of their own, so
+that their memory is freed."""
 
 
 def refuse(reason: str) -> None:
     """Raise ParityError for missed floors, so that nothing is written; the default `OnMiss`."""
     raise ParityError(reason)
+
+
+def require_parity(parity: str, asked: Sequence[str]) -> None:
+    """RequestError if literal arithmetic is asked for and no target's check has any other.
+
+    Args:
+        parity: one of `exporter.precision.PARITIES`.
+        asked: names of targets.
+    """
+    if parity == PARITIES[0]:
+        return
+    kinds = importlib.import_module(ENGINES_MODULE).engine_kinds()
+    able = dict.fromkeys(kind.target for kind in kinds if kind.literal)
+    if able.keys().isdisjoint(asked):
+        raise RequestError(
+            f"only --target {', '.join(able)} reads --parity {parity}: leave it out, or add that "
+            "target"
+        )
 
 
 def require_checked(bundle: Bundle, parity: str, *, allow_degraded: bool) -> None:

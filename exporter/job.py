@@ -34,14 +34,8 @@ from exporter.picture_folder import ChosenPictures, choose_pictures
 from exporter.precision import PARITIES, Precision, load_precision, precisions
 from exporter.preparation import ONE_WAY, options_for, prepare
 from exporter.printable import quote
-from exporter.targets import (
-    Options,
-    Target,
-    load_target,
-    require_choice,
-    require_read,
-    require_toolkits,
-)
+from exporter.targets import Options, Target, load_target, require_choice, require_read
+from exporter.toolkits import require_toolkits
 from exporter.variants import Slots, Variant, load_variant
 from exporter.variants._sizes import resize
 from exporter.variants._video import video_name, with_memory

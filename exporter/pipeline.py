@@ -34,7 +34,7 @@ from exporter.bundle.staging import staging
 from exporter.calibration import Pictures
 from exporter.checkpoints.obtain import Given, obtain, published_path, read_own, require_parts
 from exporter.checkpoints.wanted import Wanted
-from exporter.checks import Check, OnMiss, refuse, require_checked
+from exporter.checks import Check, OnMiss, refuse, require_checked, require_parity
 from exporter.departure import as_ordered, resize_network
 from exporter.errors import BundleError, LoweringError, RequestError, SamExportError
 from exporter.holding import Held, hold
@@ -56,6 +56,7 @@ from exporter.recording import (
 from exporter.signals import interruptible
 from exporter.targets import Joining, Target
 from exporter.targets._oldest import oldest_runtimes
+from exporter.toolkits import load_toolkits
 from exporter.variants import DEFAULT, Detections, Drawn, load_variant, variants
 from exporter.variants._video import with_memory
 
@@ -84,12 +85,14 @@ def export(
         ExportError: lowering failed or a floor was missed; no bundle was written.
     """
     require_job(job, place)
-    given = given_files(job)
-    if place is not None and place.sign is not None:
+    place, given = place or Place(), given_files(job)
+    require_parity(place.parity, job.targets)
+    if place.sign is not None:
         Signer.load(Path(place.sign))  # report a key that cannot be used before any work
     variant = load_variant(job.variant or DEFAULT)
     if given.checkpoint is not None or given.decoder is not None or job.lora is not None:
         settle(job, variant) if job.variant else formats(job)  # before a large file is read
+        load_toolkits(job.targets)
         known = [variant] if job.variant or not job.checkpoint else variants().values()
         if len(known) == 1:
             require_parts(variant, given)  # before a file is fetched
@@ -98,8 +101,9 @@ def export(
     if job.video:
         variant = with_memory(variant, job.memory_slots, job.pointer_slots)
     order = settle(job, variant)
-    require_judged(place or Place(), order.precision)
-    with hold(order, place or Place()) as held:
+    require_judged(place, order.precision)
+    load_toolkits(job.targets)
+    with hold(order, place) as held:
         if job.preprocess and order.options.image_input != job.options.image_input:
             report("coreml takes a float image: bytes cannot hold what --preprocess makes of one")
         network, source = obtain(as_ordered(variant, order), given, report)
@@ -159,14 +163,10 @@ def export_network(
 
 def given_files(job: Job) -> Given:
     """Collect the job's files, and what it says of their tensors."""
+    named = (job.checkpoint, job.decoder_checkpoint, job.encoder_checkpoint)
+    checkpoint, decoder, encoder = (Path(each) if each else None for each in named)
     wanted = Wanted(job.tensors, job.ignore)
-    return Given(
-        Path(job.checkpoint) if job.checkpoint else None,
-        Path(job.decoder_checkpoint) if job.decoder_checkpoint else None,
-        Path(job.encoder_checkpoint) if job.encoder_checkpoint else None,
-        wanted,
-        prepared=bool(job.preprocess),
-    )
+    return Given(checkpoint, decoder, encoder, wanted, prepared=bool(job.preprocess))
 
 
 def draft(order: Order, target: Target, source: Source) -> Manifest:
@@ -200,7 +200,7 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
         few_bits=order.few_bits,
         runs_in=oldest_runtimes(target.name, order.precision.name, variant.family, options),
         storage=order.options.storage(target.reads),
-        calibration=_calibration(order),
+        calibration=_calibration(order, target),
         published_size=variant.published_size,
         evaluation=_evaluation(order),
         video=video_of(order),
@@ -209,8 +209,8 @@ def draft(order: Order, target: Target, source: Source) -> Manifest:
     )
 
 
-def _calibration(order: Order) -> Calibration | None:
-    if not order.precision.calibrated:
+def _calibration(order: Order, target: Target) -> Calibration | None:
+    if not target.calibrates(order.precision, order.options):
         return None
     from exporter.samples import calibration_of
 

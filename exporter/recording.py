@@ -117,7 +117,9 @@ def samples_of(
     if not precision.judged:
         return nullcontext()
     graphs = without_memory(order, graphs)
-    calibrated = tuple(g.spec.name for g in graphs if order.precision_of(g.spec).calibrated)
+    used = any(target.calibrates(precision, order.options) for target in order.targets)
+    rounded = [graph for graph in graphs if used and order.precision_of(graph.spec).calibrated]
+    calibrated = tuple(graph.spec.name for graph in rounded)
     if calibrated and order.chosen is None:
         report("calibrating on procedural scenes; --calibration DIR takes pictures of your own")
     sampling = Sampling(

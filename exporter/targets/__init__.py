@@ -94,7 +94,9 @@ class Options:
         if self.block is not None:
             require_choice("Options.block", self.block, BLOCKS)
         if self.palette and self.block:
-            raise RequestError("weights have a palette or scales for blocks: leave out one of them")
+            raise RequestError(
+                "--palette and --block store the same weights in two ways: leave out one of them"
+            )
 
     def storage(self, read: Iterable[str]) -> str:
         """Name how weights are stored: `palette6`, `block16`, or empty for the usual way.
@@ -214,6 +216,7 @@ class Target:
         join: writes the lowered graphs as one file; None if each has its own. A graph's `bytes` is
             then its share of the file, and its `signature` the function to call.
         modules: distribution -> its module, if that is not called alike.
+        loads: modules whose import loads all that lowering needs of the toolkit.
         unavailable: why its toolkit cannot be installed on this machine; empty if it can.
     """
 
@@ -228,6 +231,7 @@ class Target:
     groups: tuple[str, ...] = ()
     join: Callable[[Joining], tuple[GraphFile, ...]] | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
+    loads: tuple[str, ...] = ()
     unavailable: Callable[[], str] = lambda: ""
 
     def lower(
@@ -253,6 +257,11 @@ class Target:
         if options.palette and "palette" in self.reads:
             return None
         return options.block if options.block and "block" in self.reads else BLOCK
+
+    def calibrates(self, precision: Precision, options: Options) -> bool:
+        """Whether pictures decide how its numbers are rounded; a palette needs none."""
+        by_block = self.block(options) is not None
+        return precision.calibrated and (precision.has_ranges or by_block)
 
     def takes_bytes(self, options: Options) -> bool:
         """Whether `image` holds whole numbers from 0 to 255."""
@@ -291,25 +300,6 @@ class Target:
         from importlib.metadata import version  # 15 ms, which `--list` need not wait for
 
         return {name: version(name) for name in self.packages}
-
-
-def require_toolkits(asked: Sequence[Target]) -> None:
-    """RequestError if a target's toolkit is not installed; it names one extra for them all."""
-    lame = {target.name: missing for target in asked if (missing := target.missing())}
-    if not lame:
-        return
-    for target in asked:
-        reason = target.unavailable() if target.name in lame else ""
-        if reason:
-            raise RequestError(f"--target {target.name} cannot be exported here: {reason}")
-    every = len(lame) > 1 and set(lame) >= set(groups()["all"])
-    owners = dict.fromkeys(target.extra for target in asked if target.name in lame)
-    extras = "all" if every else ",".join(owners)
-    packages = ", ".join(dict.fromkeys(name for missing in lame.values() for name in missing))
-    raise RequestError(
-        f"--target {', '.join(lame)} {'needs' if len(lame) == 1 else 'need'} {packages}: "
-        f"pip install 'sam-export[{extras}]'"
-    )
 
 
 def require_read(options: Options, asked: Sequence[Target]) -> None:

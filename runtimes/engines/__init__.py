@@ -32,7 +32,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.closest import unknown
 from exporter.errors import BundleError, RequestError
-from exporter.printable import quote
+from exporter.printable import printable, quote
 from runtimes.process import MOST_THREADS
 
 ALIASES = {
@@ -55,6 +55,9 @@ def arithmetic_of(loaded: LoadedGraph) -> str:
     inner = loaded.inner if isinstance(loaded, CheckedGraph) else loaded
     return str(getattr(inner, "arithmetic", ""))
 
+
+AGAIN = "copy or export the bundle again"
+"""What to do about a file that an engine cannot load."""
 
 Arithmetic = Literal["usual", "literal", "quick"]
 """Half arithmetic as the file says if that is done in about a minute, always, or never."""
@@ -158,7 +161,8 @@ def load_graph(
     """Load one graph of a bundle.
 
     Raises:
-        RequestError: no such engine, it is not for this target, or its toolkit is not installed.
+        RequestError: no such engine, it is not for this target, or its toolkit is not installed, or
+            does not load.
         BundleError: no such graph, or the engine cannot load its file.
     """
     # numpy's whole numbers are no `int`, and a bool is one.
@@ -170,8 +174,15 @@ def load_graph(
     entry = bundle.manifest.graph(graph)
     path = bundle.file(graph)
     if not path.exists():
-        raise BundleError(f"{path} is missing; copy or export the bundle again")
-    return CheckedGraph(entry.spec, kind.open(path, entry, threads))
+        raise BundleError(f"{path} is missing; {AGAIN}")
+    try:
+        return CheckedGraph(entry.spec, kind.open(path, entry, threads))
+    except ImportError as error:
+        first = (str(error).splitlines() or ["no reason given"])[0]
+        raise RequestError(
+            f"engine {kind.name} is installed and does not load ({printable(first, 200)}): "
+            f"pip install --force-reinstall 'sam-export[run-{kind.target}]'"
+        ) from error
 
 
 def loader(bundle: Bundle, engine: str | None = None, threads: int = 2) -> Load:

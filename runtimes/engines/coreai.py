@@ -31,16 +31,15 @@ from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError
 from exporter.printable import printable
-from runtimes.engines import EngineKind
+from runtimes.engines import AGAIN, EngineKind
 from runtimes.engines.aimodel import FLOAT32, LITERAL
-from runtimes.engines.aimodel.talk import WIDENED, TalkError, receive, send
+from runtimes.engines.aimodel.talk import WIDENED, TalkError, ToolkitError, receive, send
 
 SERVING = "runtimes.engines.aimodel.serving"
 PROGRAM, HASH = "main.mlirb", "main.hash"
 MOST_LITERAL = 2_000_000_000
 """Multiply-accumulates of a run that half arithmetic takes about a minute for: the demo's encoder,
 0.33 billion, takes 9 s (`sam-export --target coreai`)."""
-AGAIN = "copy or export the bundle again"
 
 
 @dataclass(eq=False)
@@ -67,11 +66,19 @@ class CoreaiGraph:
             raise
 
     def answer(self, what: str) -> dict[str, Array]:
-        """Wait for arrays. BundleError with the reason if there is an error, or no answer."""
+        """Wait for arrays.
+
+        Raises:
+            BundleError: there is an error, or no answer; with the reason.
+            ImportError: the runtime itself does not load there.
+        """
         try:
             outputs = receive(_pipe(self.process.stdout))
+        except ToolkitError as error:
+            raise ImportError(str(error)) from error
         except (TalkError, ValueError) as error:
-            raise BundleError(f"Core AI cannot {what}: {printable(str(error), 300)}") from error
+            said = printable(str(error), 300)
+            raise BundleError(f"Core AI cannot {what}: {said}; {AGAIN}") from error
         if outputs is None:
             raise BundleError(f"Core AI cannot {what}: {self._last_words()}")
         return outputs
@@ -84,7 +91,8 @@ class CoreaiGraph:
         told = next((line for line in lines if "error: " in line), lines[-1] if lines else "")
         said = f": {printable(told, 200)}" if told else ""
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return f"its process {how}{said}"
+        advice = "not enough memory?" if code == -signal.SIGKILL else AGAIN
+        return f"its process {how}{said}; {advice}"
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

@@ -18,7 +18,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec
 from exporter.closest import unknown
 from exporter.errors import BundleError
-from runtimes.engines import EngineKind
+from runtimes.engines import AGAIN, EngineKind
 
 IMAGE_LAYOUT = "RGB image"
 UNITS = "SAM_EXPORT_COMPUTE_UNITS"
@@ -76,7 +76,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _CoremlGraph:
         model = coremltools.models.MLModel(str(path), compute_units=units)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise BundleError(f"Core ML cannot load {path}: {reason}") from error
+        raise BundleError(f"Core ML cannot load {path}: {reason}; {AGAIN}") from error
     return _CoremlGraph(model, graph.spec)
 
 

@@ -15,7 +15,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError
 from runtimes import chatter
-from runtimes.engines import EngineKind
+from runtimes.engines import AGAIN, EngineKind
 
 INSTALL = "pip install 'sam-export[run-tflite]'"
 # The same Interpreter under its present and its former name.
@@ -70,7 +70,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _SignatureGraph | _Posi
             return _by_signature(interpreter.get_signature_runner(graph.signature), graph.spec)
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise BundleError(f"LiteRT cannot load {path}: {reason}") from error
+        raise BundleError(f"LiteRT cannot load {path}: {reason}; {AGAIN}") from error
     return _PositionalGraph(
         interpreter,
         _by_position(graph.spec.inputs, interpreter.get_input_details()),

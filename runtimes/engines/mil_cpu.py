@@ -15,7 +15,7 @@ from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from runtimes.engines import EngineKind
+from runtimes.engines import AGAIN, EngineKind
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _MilGraph:
     try:
         return _MilGraph(mil.load_package(path), graph.spec)
     except RuntimeError as error:  # MilError, whose name only the lazy import knows
-        raise BundleError(f"cannot read {path}: {error}") from error
+        raise BundleError(f"cannot read {path}: {error}; {AGAIN}") from error
 
 
 ENGINE = EngineKind(name="mil", target="coreml", missing=_missing, open=_open, interprets=True)

@@ -11,7 +11,7 @@ from typing import Any
 from exporter.bundle.layouts import Array
 from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError
-from runtimes.engines import EngineKind
+from runtimes.engines import AGAIN, EngineKind
 
 _ERRORS_ONLY = 3
 
@@ -51,7 +51,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _OrtGraph:
     except Exception as error:
         # Its exceptions share no base but Exception; the first line is the error, the rest C++.
         reason = str(error).splitlines()[0]
-        raise BundleError(f"onnxruntime cannot load {path}: {reason}") from error
+        raise BundleError(f"onnxruntime cannot load {path}: {reason}; {AGAIN}") from error
     return _OrtGraph(session, tuple(t.name for t in graph.spec.outputs))
 
 

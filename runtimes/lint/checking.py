@@ -34,7 +34,7 @@ def check_bundle(bundle: Bundle, report: Progress, *, static: bool = False) -> t
     found: list[Finding] = []
     for entry in bundle.manifest.graphs:
         path = bundle.file(entry.spec.name)
-        report(f"{bundle.path.name}: reading {path.name}")
+        report(f"{bundle.path.name}: reading {entry.spec.name}")
         try:
             network = reader.read(path, entry)
         except (OSError, MemoryError, RequestError, BundleError):

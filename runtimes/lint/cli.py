@@ -52,7 +52,7 @@ def _work(arguments: argparse.Namespace) -> int:
         str(each.path): check_bundle(each, report, static=arguments.static) for each in bundles
     }
     if arguments.json:
-        rows = {path: [asdict(each) for each in findings] for path, findings in found.items()}
+        rows = {path: [_row(each) for each in findings] for path, findings in found.items()}
         print(json.dumps(rows, indent=2))
     else:
         print(plain("\n".join(_said(found))))
@@ -73,8 +73,16 @@ def _said(found: dict[str, tuple[Finding, ...]]) -> list[str]:
     return lines
 
 
+def _row(finding: Finding) -> dict[str, object]:
+    """Make a finding's JSON: with what its rule says to do."""
+    (rule,) = (each for each in EVERY if each.name == finding.rule)
+    said = {"effect": rule.effect, "advice": rule.advice, "sources": rule.sources}
+    return asdict(finding) | said
+
+
 def _rule(rule: Rule) -> str:
-    return f"{rule.name}: {rule.effect}. {rule.advice}. {' '.join(rule.sources)}"
+    advice = rule.advice[0].upper() + rule.advice[1:]
+    return f"{rule.name}: {rule.effect}. {advice}. {' '.join(rule.sources)}"
 
 
 def _rules(*, as_json: bool) -> str:

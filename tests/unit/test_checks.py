@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from exporter import checks
-from exporter.checks import Check, refuse
-from exporter.errors import ParityError
+from exporter.checks import Check, refuse, require_parity
+from exporter.errors import ParityError, RequestError
 from exporter.precision import load_precision
 
 ROW = {
@@ -78,3 +78,13 @@ def test_a_caller_that_keeps_what_misses_gets_it_marked(run):
     verdict, _ = run(FINE, BLURRED, on_miss=missed.append)
     assert verdict.degraded
     assert len(missed) == 1
+
+
+def test_literal_arithmetic_is_refused_where_no_check_has_any_other():
+    with pytest.raises(RequestError) as error:
+        require_parity("literal", ("onnx", "coreml"))
+    assert str(error.value) == (
+        "only --target coreai reads --parity literal: leave it out, or add that target"
+    )
+    require_parity("literal", ("onnx", "coreai"))
+    require_parity("usual", ("onnx",))

@@ -51,7 +51,10 @@ WRONG = [
     (lambda: Options(opset=16), "Options.opset is one of 17, 18, 19, 20, not 16"),
     (lambda: Options(palette=5), "Options.palette is one of 4, 6, not 5"),
     (lambda: Options(block=8), "Options.block is one of 16, 32, 64, not 8"),
-    (lambda: Options(palette=4, block=16), "weights have a palette or scales for blocks: leave"),
+    (
+        lambda: Options(palette=4, block=16),
+        "--palette and --block store the same weights in two ways",
+    ),
     (lambda: Place("out", sign=5), "Place.sign is a str or Path or None, not 5"),
     (lambda: Place("a\0b"), r"Place.output is no path: 'a\x00b' holds a NUL"),
     (lambda: Place("out", force="no"), "Place.force is a bool, not 'no'"),

@@ -49,6 +49,12 @@ TARGET = Target(
     name="coreai",
     packages=("torch", "coreai-core", "coreai-torch", "coreai-opt"),
     extra="coreai",
+    loads=(
+        "coreai_torch",
+        "coreai_opt.casting.casting",
+        "coreai.authoring.asset",
+        "coreai.runtime",
+    ),
     image_type=False,
     adapt=_adapt,
     reads=("palette", "block"),

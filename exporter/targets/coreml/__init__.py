@@ -26,6 +26,7 @@ TARGET = Target(
     name="coreml",
     packages=("torch", "coremltools"),
     extra="coreml",
+    loads=("coremltools.optimize.coreml",),
     groups=("apple",),
     image_type=True,
     platform=lambda options, precision: f"iOS {options.minimum_ios} or later",

@@ -22,6 +22,7 @@ TARGET = Target(
     name="onnx",
     packages=("torch", "onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
+    loads=("onnx", "onnxscript", "onnxruntime.quantization"),
     image_type=False,
     platform=_platform,
     lowers=by_precision(__name__),

@@ -22,6 +22,7 @@ TARGET = Target(
     name="tflite",
     packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     extra="tflite",
+    loads=("litert_torch", "ai_edge_quantizer", "ai_edge_litert.interpreter"),
     image_type=False,
     platform=_platform,
     lowers=by_precision(__name__),

@@ -84,7 +84,7 @@ def main(path: str, function: str, arithmetic: str) -> int:
         return 130
     except Exception as error:  # noqa: BLE001 - the runtime's errors share no base
         lines = str(error).splitlines() or [type(error).__name__]
-        send_error(told, lines[0])
+        send_error(told, lines[0], toolkit=isinstance(error, ImportError))
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """Messages between the engine and its process: a line of JSON, then the bytes of the arrays.
 
 {"arrays": {"image": ["float32", [1, 3, 256, 256]]}}\\n  786432 bytes
-{"error": "why"}\\n
+{"error": "why", "toolkit": false}\\n
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ class TalkError(RuntimeError):
     """The other side said what went wrong, or stopped in the middle of a message."""
 
 
+class ToolkitError(TalkError):
+    """The other side cannot import the runtime."""
+
+
 def send(stream: IO[bytes], arrays: Mapping[str, Array]) -> None:
     """Write arrays by name."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -33,20 +37,25 @@ def send(stream: IO[bytes], arrays: Mapping[str, Array]) -> None:
     stream.flush()
 
 
-def send_error(stream: IO[bytes], reason: str) -> None:
-    """Write what went wrong."""
-    stream.write(json.dumps({"error": reason}).encode() + b"\n")
+def send_error(stream: IO[bytes], reason: str, *, toolkit: bool) -> None:
+    """Write what went wrong, and whether the runtime itself did not load."""
+    stream.write(json.dumps({"error": reason, "toolkit": toolkit}).encode() + b"\n")
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> dict[str, Array] | None:
-    """Read arrays by name; None at the end of the stream. TalkError if an error is said."""
+    """Read arrays by name; None at the end of the stream.
+
+    Raises:
+        ToolkitError: the other side says that the runtime does not load.
+        TalkError: it says another error, or stops in the middle.
+    """
     line = stream.readline()
     if not line:
         return None
     message = json.loads(line)
     if "error" in message:
-        raise TalkError(message["error"])
+        raise (ToolkitError if message["toolkit"] else TalkError)(message["error"])
     return {name: _read(stream, *form) for name, form in message["arrays"].items()}
 
 

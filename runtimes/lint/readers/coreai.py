@@ -14,7 +14,8 @@ from typing import Any
 from exporter import child
 from exporter.bundle.manifest import GraphFile
 from exporter.errors import BundleError, ExportError, RequestError
-from runtimes.engines.coreai import AGAIN, missing, require_sound
+from runtimes.engines import AGAIN
+from runtimes.engines.coreai import missing, require_sound
 from runtimes.lint import Network, Operation, Reader, Value
 
 KINDS = {
@@ -36,7 +37,7 @@ def read(path: Path, graph: GraphFile) -> Network:
     module = "runtimes.lint.readers.coreai"
     given = [str(path.absolute()), graph.spec.name]
     try:
-        told = child.call([module], given, what=f"reading {path}")
+        told = child.call([module], given, what="reading it")
     except ExportError as error:
         raise BundleError(f"Core AI cannot read {path}: {error}; {AGAIN}") from error
     values = {name: Value(name, tuple(shape), dtype) for name, shape, dtype in told["values"]}
@@ -52,7 +53,10 @@ def _tell(given: list[str]) -> dict[str, Any]:
     try:
         network = _read(Path(given[0]), given[1])
     except ImportError as error:
-        raise RequestError(f"Core AI's toolkit does not load here: {error}") from error
+        raise RequestError(
+            f"coreai-core is installed and does not load ({error}): "
+            "pip install --force-reinstall 'sam-export[run-coreai]'"
+        ) from error
     return {
         "values": [dataclasses.astuple(each) for each in network.values.values()],
         "operations": [

@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+from exporter.bundle.manifest import GraphFile
+from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError
-from runtimes.engines.coreai import require_sound
+from runtimes.engines.coreai import open_graph, require_sound
 
 CHANGES = {
     "cut short": (lambda a: (a / "main.mlirb").write_bytes(b"prog"), "was changed or cut short"),
@@ -43,6 +45,25 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path, name):
         require_sound(path)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("copy or export the bundle again")
+
+
+@pytest.mark.parametrize(
+    ("odd", "error", "words"),
+    [
+        ("raise ImportError('no lib.so')", ImportError, "no lib.so"),
+        ("raise ValueError('bad version')", BundleError, "bad version; copy or export the bundle"),
+        ("import os; os.abort()", BundleError, "SIGABRT; copy or export the bundle again"),
+    ],
+)
+def test_a_runtime_that_does_not_load_is_told_from_a_bad_file(
+    tmp_path, monkeypatch, odd, error, words
+):
+    (tmp_path / "coreai").mkdir()
+    (tmp_path / "coreai" / "__init__.py").write_text(odd)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = GraphSpec("segmenter", (), (), "image")
+    with pytest.raises(error, match=words):
+        open_graph(sound(tmp_path / "a.aimodel"), GraphFile(spec, "a.aimodel", 1), literal=True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows does not tell of a parent's end")

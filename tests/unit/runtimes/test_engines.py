@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -166,6 +167,19 @@ def test_an_image_last_graph_gives_the_same_as_an_image_first_one(tmp_path, tiny
     np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
 
 
+def test_a_toolkit_that_does_not_load_is_told_from_a_bad_file(tiny, monkeypatch):
+    def opens(path, graph, threads):
+        raise ImportError("libort.so: invalid ELF header")
+
+    monkeypatch.setattr(ort, "ENGINE", dataclasses.replace(ort.ENGINE, open=opens))
+    with pytest.raises(RequestError) as caught:
+        load_graph(tiny, "image_encoder")
+    assert str(caught.value) == (
+        "engine ort is installed and does not load (libort.so: invalid ELF header): pip "
+        "install --force-reinstall 'sam-export[run-onnx]'"
+    )
+
+
 def test_a_file_the_engine_cannot_load_is_one_line(tmp_path):
     folder = tmp_path / "bundle"
     build(folder)
@@ -176,6 +190,7 @@ def test_a_file_the_engine_cannot_load_is_one_line(tmp_path):
     ) as caught:
         load_graph(open_bundle(folder), "image_encoder")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("; copy or export the bundle again")
     (folder / "image_encoder.onnx").unlink()
     with pytest.raises(BundleError, match="is missing"):
         load_graph(Bundle(folder, open_bundle_unverified(folder)), "image_encoder")

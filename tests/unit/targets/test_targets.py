@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from exporter.graphs import Graph
 from exporter.models.attention import Attention
 from exporter.models.layers import Normalise
 from exporter.precision import load_precision
-from exporter.targets import MINIMUM_IOS, Options, load_target, names, require_toolkits
+from exporter.targets import MINIMUM_IOS, Options, load_target, names
 from exporter.targets.coreml import fp32 as coreml
 from exporter.variants.sam import MEAN, STD
 from runtimes.engines import choose_engine, run_canonical
@@ -36,15 +35,6 @@ def test_a_precision_that_a_target_has_not_is_refused_with_those_it_has():
             load_target(name).require_precision("int2")
         known = ", ".join(load_target(name).lowers)
         assert str(error.value) == f"{name} cannot be exported in int2; choose from {known}"
-
-
-def test_a_missing_toolkit_is_refused_with_what_to_install():
-    target = dataclasses.replace(load_target("tflite"), packages=("numpy", "no-such-toolkit"))
-    with pytest.raises(RequestError) as error:
-        require_toolkits([target])
-    assert str(error.value) == (
-        "--target tflite needs no-such-toolkit: pip install 'sam-export[tflite]'"
-    )
 
 
 def test_an_installed_toolkit_is_accepted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -93,6 +94,27 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     (bundle.path / bundle.manifest.graphs[0].file).write_bytes(b"not a graph")
     with pytest.raises(BundleError, match=r"cannot read .*export the bundle again"):
         check_bundle(bundle, silent)
+
+
+def test_findings_as_json_say_what_to_do_and_a_graph_is_named_once(tmp_path, capfd, monkeypatch):
+    tiny_bundle.build(tmp_path / "bundle")
+    (wide,) = (rule for rule in RULES if rule.name == "wide-attention")
+    seen = dataclasses.replace(
+        wide,
+        finds=lambda network: iter([(network.operations[0], "has a batch of 16")]),
+        apple=False,
+    )
+    monkeypatch.setattr("runtimes.lint.checking.RULES", (seen,))
+    assert main(["check", str(tmp_path / "bundle"), "--static", "--json"]) == 1
+    told = capfd.readouterr()
+    (row, *_) = json.loads(told.out)[str(tmp_path / "bundle")]
+    assert row["shown"] == "has a batch of 16"
+    assert "run the bundle's goldens on the phone" in row["advice"]
+    assert row["effect"]
+    assert row["sources"]
+    lines = [line.partition("] ")[2] for line in told.err.splitlines()]
+    assert lines[0] == "bundle: reading image_encoder"
+    assert len(set(lines)) == len(lines)
 
 
 def test_the_command(tmp_path, capfd):
