@@ -16,6 +16,12 @@ from exporter.checkpoints.reading import Checkpoint
 from tests.conformance import fill
 
 CASES = Path(__file__).parent / "cases"
+VARIANT_OF = {
+    "sam_hf_vit_b": "sam_vit_b",
+    "slimsam_50_hf": "slimsam_50",
+    "slimsam_77_hf": "slimsam_77",
+}
+"""Cases of another published layout -> the variant."""
 
 
 @dataclass(frozen=True)

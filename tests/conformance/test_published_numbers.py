@@ -35,7 +35,7 @@ from exporter.models.layers import freeze
 from exporter.targets import Options, load_target
 from exporter.variants import Variant, load_variant
 from tests.conformance import fill, published_case
-from tests.conformance.published_case import PublishedCase
+from tests.conformance.published_case import VARIANT_OF, PublishedCase
 from tests.unit.small_networks import split
 
 RELATIVE = 1e-4  # of the array's absolute maximum: embeddings and logits
@@ -45,11 +45,6 @@ PREPROCESSED = 1e-3  # absolute, for preprocessing without torch
 PADDING = 1e-7  # absolute, after normalisation: what float32 leaves of the mean
 SMALL = 50e6  # parameters; a network that is encoded in both forms
 
-VARIANT_OF = {
-    "sam_hf_vit_b": "sam_vit_b",
-    "slimsam_50_hf": "slimsam_50",
-    "slimsam_77_hf": "slimsam_77",
-}
 SINGLE = {"efficient_sam": 0}
 """The token that a case means by one mask, where the published `forward` never returns it."""
 
