@@ -66,10 +66,10 @@ SELF_ATTENTION = Part(
     ("mask_decoder.transformer.layers.*.self_attn",),
     "every later step follows from the tokens",
 )
-LONG_SUMS = Part(
-    "second layer of each MLP",
-    ("mask_decoder.transformer.layers.*.mlp.lin2",),
-    "it sums over 2048 values",
+MLPS = Part(
+    "MLPs of tokens",
+    ("mask_decoder.transformer.layers.*.mlp",),
+    "the second layer sums over 2048 values, and the first costs some scores 6 dB",
 )
 HYPER_NETWORKS = Part(
     "hyper-networks",

@@ -213,9 +213,8 @@ HALF_GOALS = {MASKS: 60.0, IOUS: 50.0}
 that adds half numbers one after another; `profiles.lab.half_decoders` measures every family.
 
 No floors: those go into the manifest, and an app's `verify()` refuses what is under them, while a
-phone's units may round otherwise. And with filled weights three of 17 families miss them:
-EfficientSAM and EfficientViT-SAM in scores (48.4, 47.0), RWKV-SAM in both (53.9, 11.3). Of trained
-weights only the demo's are known (63.6, 74.8).
+phone's units may round otherwise. And filled RWKV-SAM misses both (56.5 and 22.1; 58 and 16 if
+all of its decoder were float32, on weights in half). Of trained weights only the demo's are known.
 """
 
 # Reached: by `sam-export --target all --precision PRECISION`, 112 masks of 16 scenes that no range
