@@ -81,6 +81,9 @@ onnxsim: $(READY)  ## every variant's ONNX graphs before and after onnxsim; hour
 oldest: $(READY)  ## bundles of every family in the oldest runtimes that install; an hour, resumable; ARGS as for matrix
 	$(BIN)/python -m profiles.lab.oldest --write $(ARGS)
 
+cases: $(READY)  ## published numbers through sam-export and sam-run: ARGS='mobile_sam --target tflite --precision fp16'
+	$(BIN)/python -m tests.conformance $(ARGS)
+
 counts: $(READY)  ## count multiply-accumulates again, for --list and the README's table of variants
 	$(BIN)/python -m profiles.lab.matrix.counts
 
