@@ -68,7 +68,7 @@ def _pictures(case: PublishedCase, arguments: argparse.Namespace) -> bool:
     good = True
     for found in pictures.follow(case, arguments):
         print(found.line(case.name), flush=True)
-        good &= found.is_good(arguments.precision)
+        good &= found.is_good(*pictures.tolerances(case, arguments.precision))
     return good
 
 
