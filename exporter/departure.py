@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from exporter.bundle.rules import PromptRule
+from exporter.host_rules import as_everything, is_everything
 from exporter.job import Order
 from exporter.progress import Progress
 from exporter.variants import Variant
@@ -63,6 +64,8 @@ def savings(
         prompts: of its decoder's slots; None if it has none.
     """
     published = resize(variant, variant.published_size or variant.preprocess.size)
+    if is_everything(variant):
+        published, _ = as_everything(published, None)
     before = count(published, layout, shapes, prompts)
     for name, now in count(variant, layout, shapes, prompts).items():
         then = before[name]

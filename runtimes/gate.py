@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +25,7 @@ from exporter.bundle.flow import feeds, order_graphs
 from exporter.bundle.folder import Bundle, read_manifest
 from exporter.bundle.goldens import PICTURE, SHARED, SIZE, Goldens
 from exporter.bundle.layouts import Array
-from exporter.bundle.manifest import Figure, Manifest
+from exporter.bundle.manifest import Figure, GraphFile, Manifest
 from exporter.bundle.masks import Masks
 from exporter.bundle.preprocess import Bools, Floats, Frame, seen_frame
 from exporter.bundle.prompts import Prompts
@@ -187,20 +187,35 @@ def judge(
 def compare(manifest: Manifest, pictures: Sequence[Path], load: Load) -> Tally:
     """Compare the masks of graphs, however they are loaded, with torch's; see `judge`."""
     tally = Tally()
-    graphs = order_graphs(manifest.graphs)
     given: list[dict[str, Array]] = [{} for _ in pictures]
-    for at, graph in enumerate(graphs):
-        # One graph at a time: the next is loaded when the memory of this one is free again.
-        loaded = load(graph.spec.name)
-        fed = feeds(graph, graphs[:at])
+    earlier: list[GraphFile] = []
+    for graphs in _chains(order_graphs(manifest.graphs)):
+        # One chain at a time: the next is loaded when the memory of this one is free again.
+        loaded = [(graph.spec, load(graph.spec.name), feeds(graph, earlier)) for graph in graphs]
         for picture, outputs in zip(pictures, given, strict=True):
             goldens = read_sample(picture)
-            instead = {name: outputs[name] for name in fed}
-            runs = _run(loaded, graph.spec, goldens, instead)
+            runs: dict[str, dict[str, Array]] = {}
+            for spec, running, fed in loaded:
+                once = {name: outputs[name] for name in fed}
+                for case, made in _run(running, spec, goldens, once, runs).items():
+                    runs.setdefault(case, {}).update(made)
             outputs |= runs[min(runs)]
-            _compare(tally, manifest, graph.spec, goldens, runs)
+            _compare(tally, manifest, [spec for spec, *_ in loaded], goldens, runs)
+        earlier += graphs
         del loaded
     return tally
+
+
+def _chains(graphs: Sequence[GraphFile]) -> Iterator[list[GraphFile]]:
+    """Group the graphs of a prompt that feed one another: one's outputs are the next one's."""
+    chain: list[GraphFile] = []
+    for graph in graphs:
+        both = bool(chain) and chain[-1].spec.runs == graph.spec.runs == "prompt"
+        if chain and not (both and feeds(graph, chain)):
+            yield chain
+            chain = []
+        chain.append(graph)
+    yield chain
 
 
 def iou(first: Bools, second: Bools) -> float:
@@ -221,14 +236,28 @@ def boundary(mask: Bools, band: int) -> Bools:
 
 
 def _run(
-    loaded: LoadedGraph, spec: GraphSpec, goldens: Goldens, instead: Mapping[str, Array]
+    loaded: LoadedGraph,
+    spec: GraphSpec,
+    goldens: Goldens,
+    once: Mapping[str, Array],
+    earlier: Mapping[str, Mapping[str, Array]],
 ) -> dict[str, dict[str, Array]]:
-    """Run a graph's cases of one picture; a case's own arrays are not replaced."""
+    """Run a graph's cases of one picture; a case's own arrays are not replaced.
+
+    Args:
+        loaded: the graph.
+        spec: its.
+        goldens: of the picture.
+        once: what earlier graphs gave of the picture and it takes, by name.
+        earlier: what those of the same prompt gave, by case and name.
+    """
     runs = {}
     for case in goldens.cases(spec.name):
-        own = {name for name in instead if goldens.owns(spec.name, case, name)}
         inputs = goldens.inputs(spec, case)
-        inputs |= {name: array for name, array in instead.items() if name not in own}
+        own = {name for name in once if goldens.owns(spec.name, case, name)}
+        inputs |= {name: array for name, array in once.items() if name not in own}
+        before = earlier.get(case, {})
+        inputs |= {name: before[name] for name in inputs if name in before}
         runs[case] = run_canonical(loaded, spec, inputs)
         for name, array in runs[case].items():
             if not np.isfinite(array).all():
@@ -242,24 +271,25 @@ def _run(
 def _compare(
     tally: Tally,
     manifest: Manifest,
-    spec: GraphSpec,
+    specs: Sequence[GraphSpec],
     goldens: Goldens,
     runs: Mapping[str, Mapping[str, Array]],
 ) -> None:
-    names = [tensor.name for tensor in spec.outputs]
+    """Compare what the graphs of a chain gave with torch's."""
+    made = {tensor.name: spec for spec in specs for tensor in spec.outputs}
     place = _place(manifest, goldens)
     for case, outputs in runs.items():
-        torch = {name: goldens.expected(spec, case, name) for name in names}
-        if EMBEDDINGS in names:
+        torch = {name: goldens.expected(made[name], case, name) for name in outputs}
+        if EMBEDDINGS in outputs:
             tally.dead += dead_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
             tally.saturated += saturated_channels(torch[EMBEDDINGS], outputs[EMBEDDINGS])
         if manifest.detections is not None:
             tally.add_detections(_masks(manifest, torch, place), _masks(manifest, outputs, place))
-        elif MASKS in names:
+        elif MASKS in outputs:
             tally.add(_masks(manifest, torch, place), _masks(manifest, outputs, place))
-    clicks = [case for case in runs if case.startswith("click")]
-    if MASKS in names and len(clicks) > 1:
-        expected = [goldens.expected(spec, case, MASKS) for case in clicks]
+    clicks = [case for case in runs if case.startswith("click") and MASKS in runs[case]]
+    if len(clicks) > 1:
+        expected = [goldens.expected(made[MASKS], case, MASKS) for case in clicks]
         actual = [runs[case][MASKS] for case in clicks]
         if moves(expected):
             tally.sensitivities.append(prompt_sensitivity(expected, actual))

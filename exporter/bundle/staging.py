@@ -73,7 +73,7 @@ def _unwritable(folder: Path, error: OSError) -> SamExportError:
 def staging(claimed: Claim, *, force: bool = False) -> Iterator[Path]:
     """Make a temporary folder that becomes the claimed one if the block succeeds, else is deleted.
 
-    After a failure only a toolkit.log that is not empty is left, in the temporary folder.
+    After a failure only a toolkit.log that the error names is left, in the temporary folder.
 
     Args:
         claimed: of the bundle's folder.
@@ -96,7 +96,7 @@ def staging(claimed: Claim, *, force: bool = False) -> Iterator[Path]:
         full = _disk_full(error, final, partial)
         lost = isinstance(error, Exception) and not claimed.held()
         with uninterrupted():
-            _discard(partial)
+            _discard(partial, log_named=str(partial / LOG) in str(error))
         if full is not None:
             raise full from error
         if lost:
@@ -222,10 +222,10 @@ def _lost(claimed: Claim) -> ExportError:
     )
 
 
-def _discard(partial: Path) -> None:
-    """Delete everything but a log that is not empty."""
+def _discard(partial: Path, *, log_named: bool) -> None:
+    """Delete everything but a log that an error names."""
     log = partial / LOG
-    if not (log.is_file() and log.stat().st_size):
+    if not (log_named and log.is_file()):
         shutil.rmtree(partial, ignore_errors=True)
         return
     for path in partial.iterdir():

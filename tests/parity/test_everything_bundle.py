@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from exporter.bundle.folder import open_bundle
+from exporter.bundle.goldens import GOLDENS
+from exporter.checkpoints.reading import read_checkpoint
 from exporter.cli import main
 from exporter.demo import network
+from exporter.departure import savings
 from exporter.errors import PromptError
+from exporter.host_rules import as_everything, prompt_rule
 from exporter.scenes.scene import scene
+from exporter.variants import load_variant
+from exporter.variants._sizes import resize
 from profiles.lab.everything.published import PublishedGenerator, Thresholds
 from runtimes.everything import everything
 from runtimes.everything.bundles import predictor_of
+from runtimes.gate import judge
 from runtimes.segmenters import open_segmenter
 
 pytestmark = pytest.mark.parity
@@ -95,3 +102,19 @@ def test_it_keeps_the_masks_of_the_published_generator_in_torch(several):
     for one, other in zip(found, wanted, strict=True):
         assert one.predicted_iou == pytest.approx(other["predicted_iou"], abs=1e-4)
         assert (one.mask != other["segmentation"]).sum() <= 2
+
+
+def test_two_graphs_of_one_prompt_are_judged_together(several):
+    """As few bits are: one graph rates the masks that the next one makes of each prompt."""
+    found = {f.measure: f.value for f in judge(several, [several.path / GOLDENS])}
+    assert found["mean_mask_iou"] > 0.999
+    assert found["iou_prediction_error"] < 1e-4
+    assert found["least_prompt_sensitivity"] > 0.999
+
+
+def test_another_size_says_what_it_saves_in_every_graph(weights):
+    shapes = {name: tuple(t.shape) for name, t in read_checkpoint(weights).tensors.items()}
+    variant, slots = as_everything(resize(load_variant("demo"), 128), None)
+    lines = list(savings(variant, variant.layouts[0].name, shapes, prompt_rule(variant, 1, slots)))
+    assert [line.split()[0] for line in lines] == list(variant.prompting.graphs)
+    assert all("% saved" in line for line in lines[:2])

@@ -75,13 +75,13 @@ def test_staging_leaves_nothing_after_a_failure(tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_log_that_says_something_survives_alone(tmp_path):
+def test_a_log_that_the_error_names_survives_alone(tmp_path):
     def work(folder):
         (folder / "a.mlpackage").mkdir()
         (folder / LOG).write_text("op not supported")
-        raise ValueError("no")
+        raise ValueError(f"no; see {folder / LOG}")
 
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(ValueError, match="no; see"):
         attempt(tmp_path / "bundle", work)
     left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
     folder, log = sorted(left)
@@ -89,6 +89,16 @@ def test_a_log_that_says_something_survives_alone(tmp_path):
     assert log == f"{folder}/{LOG}"
     attempt(tmp_path / "bundle", lambda folder: None)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_log_that_no_error_names_is_no_leftover(tmp_path):
+    def work(folder):
+        (folder / LOG).write_text("a warning")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        attempt(tmp_path / "bundle", work)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(tmp_path):
