@@ -131,8 +131,16 @@ GRID = {"points_per_side": 5, "pred_iou_thresh": 0.84, "stability_score_thresh":
 EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
     "grid": (
         lambda folder: build(folder, Recipe(batch=3)),
-        ["grid", "--points-per-side", "5", *LOOSE],
-        {"method": "grid", **GRID},
+        [
+            "--points-per-side",
+            "5",
+            *LOOSE,
+            "--stability-score-offset",
+            "0.5",
+            "--crop-n-layers",
+            "1",
+        ],
+        {"method": "grid", **GRID, "stability_score_offset": 0.5, "crop_n_layers": 1},
     ),
     "halved decoder": (
         build_halves,
@@ -165,8 +173,11 @@ EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
 NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
     (["--everything", "all"], "is one of grid, hierarchical, object-aware, proposed, detector"),
     (["--everything", "proposed"], "has no head that proposes points"),
-    (["--everything", "proposed", "--points-per-side", "9"], "leave out --points-per-side"),
-    (["--everything", "detector", "--fast"], "leave out thresholds and --fast"),
+    (["--everything", "proposed", "--points-per-side", "9"], "takes no --points-per-side"),
+    (["--everything", "detector", "--fast"], "takes no --fast"),
+    (["--everything", "--leave-small-regions"], "goes with --min-mask-region-area"),
+    (["--everything", "--multimask"], "leave out --multimask"),
+    (["--fast", "--point", "5,5"], "--fast goes with --everything"),
     (["--everything", "grid", "--point", "5,5"], "leave out --point"),
     (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
     (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),

@@ -24,7 +24,8 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         try show(segment.mask, at, of: found.segments.count, asked.mask)
     }
     let stages = found.seconds.sorted { $0.key < $1.key }.map { "\($0.key) \(String(format: "%.2f", $0.value)) s" }
-    print("\(found.segments.count) masks, \(found.asked.prompts) prompts: \(stages.joined(separator: ", "))")
+    let counts = "\(counted(found.segments.count, "mask")), \(counted(found.asked.prompts, "prompt"))"
+    print("\(counts): \(stages.joined(separator: ", "))")
     if found.partial {
         warn("interrupted: the result is partial, \(found.asked.prompts) of \(found.asked.planned) prompts")
         exit(130)
@@ -47,6 +48,8 @@ private func cancelling(_ running: Task<Everything, any Error>) -> any DispatchS
     source.resume()
     return source
 }
+
+private func counted(_ count: Int, _ what: String) -> String { "\(count) \(what)\(count == 1 ? "" : "s")" }
 
 private func warn(_ line: String) { FileHandle.standardError.write(Data("sam-segment: \(line)\n".utf8)) }
 
