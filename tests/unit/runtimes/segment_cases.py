@@ -17,7 +17,7 @@ from runtimes.everything.bundles import predictor_of
 from runtimes.pictures.reading import read_picture
 from runtimes.segmenters import Segmenter, open_segmenter
 from tests.conformance import fill
-from tests.unit.runtimes.segment_kit import compare
+from tests.unit.runtimes.segment_kit import compare, expect_refusal
 from tests.unit.runtimes.segmenters.tiny_alone import build_detector, build_drawn
 from tests.unit.runtimes.segmenters.tiny_halves import build_halves
 from tests.unit.tiny_bundle import Recipe, build
@@ -179,7 +179,10 @@ NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
     (["--everything", "--multimask"], "leave out --multimask"),
     (["--fast", "--point", "5,5"], "--fast goes with --everything"),
     (["--everything", "grid", "--point", "5,5"], "leave out --point"),
-    (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
+    (
+        ["--everything", "grid", "--points-per-side", "300"],
+        "--points-per-side is a whole number from 1 to 256",
+    ),
     (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),
     (["--everything", "detector"], "finds objects by itself, such as FastSAM's"),
 )
@@ -218,3 +221,11 @@ def try_everything(built: Path, name: str, folder: Path) -> None:
     assert len(found) > 0
     expected = np.stack([segment.mask for segment in found])
     compare(built, bundle, [folder / "scene.png", "--everything", *words], expected)
+
+
+def try_refining(built: Path, folder: Path) -> None:
+    """Ask a bundle that cannot to refine: the option and the remedy are named."""
+    build_halves(folder / "bundle")
+    words = [SAMPLE, "--everything", "--points-per-side", "1", "--refine"]
+    says = "which --refine gives it: leave out --refine, or use an ordinary bundle"
+    expect_refusal(built, folder / "bundle", words, says)

@@ -12,7 +12,7 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         try await sam.everything(in: picture, method: method, keepPartial: true) { teller.tell($0) }
     }
     let interrupts = cancelling(running)
-    let result = try await kept(running)
+    let result = try await kept(running, how)
     interrupts.cancel()
     signal(SIGINT, SIG_DFL)
     guard let found = result else {
@@ -33,8 +33,12 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
 }
 
 /// Returns nil if nothing is kept of a cancelled task.
-private func kept(_ running: Task<Everything, any Error>) async throws -> Everything? {
-    do { return try await running.value } catch is CancellationError { return nil }
+private func kept(
+    _ running: Task<Everything, any Error>, _ how: EverythingArguments
+) async throws -> Everything? {
+    do { return try await running.value } catch is CancellationError {
+        return nil
+    } catch let error as SegmentAnythingError { throw how.spelt(error) }
 }
 
 /// Cancels a task at the first Ctrl-C; the second ends the process.

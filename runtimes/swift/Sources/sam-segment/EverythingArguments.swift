@@ -75,6 +75,18 @@ struct EverythingArguments {
         }
     }
 
+    /// An error of the library, which names options as the command does; names of one word are words as well.
+    func spelt(_ error: SegmentAnythingError) -> SegmentAnythingError {
+        let text = error.message.replacingOccurrences(of: "useM2m", with: "--refine")
+        return .request(
+            given.reduce(text) { text, option in
+                let words = option.dropFirst(2).split(separator: "-").map(String.init)
+                guard words.count > 1 else { return text }
+                let name = words[0] + words.dropFirst().map(\.capitalized).joined()
+                return text.replacingOccurrences(of: name, with: option)
+            })
+    }
+
     /// The library's method; `finder` is that of `--detector`.
     func method(_ prompts: Prompts, _ finder: SegmentAnything?) -> EverythingMethod {
         let (side, batch) = (whole["--points-per-side"] ?? 32, whole["--points-per-batch"] ?? 64)

@@ -12,6 +12,7 @@ import segmentanything.EverythingProgress
 import segmentanything.Generator
 import segmentanything.Prompts
 import segmentanything.SegmentAnything
+import segmentanything.SegmentAnythingError
 import sun.misc.Signal
 import sun.misc.SignalHandler
 
@@ -125,6 +126,18 @@ internal data class EverythingArguments(
         }
     }
 
+    /** An error of the library, which names options as the command does; names of one word are words as well. */
+    fun spelt(error: SegmentAnythingError): SegmentAnythingError {
+        val text = error.message.orEmpty().replace("useM2m", "--refine")
+        return SegmentAnythingError.Request(
+            given.fold(text) { said, option ->
+                val words = option.removePrefix("--").split("-")
+                val name = words.first() + words.drop(1).joinToString("") { it.replaceFirstChar(Char::uppercase) }
+                if (words.size > 1) said.replace(name, option) else said
+            }
+        )
+    }
+
     companion object {
         /** The options, but for `--everything` itself. */
         val OPTIONS = TAKEN.values.flatten().toSet()
@@ -155,6 +168,8 @@ internal suspend fun segmentEverything(asked: Arguments, how: EverythingArgument
             warn("interrupted: the result is partial, ${found.asked.prompts} of ${found.asked.planned} prompts")
             return INTERRUPTED
         }
+    } catch (error: SegmentAnythingError) {
+        throw how.spelt(error)
     } finally {
         finder?.close()
     }
