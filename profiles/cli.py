@@ -64,6 +64,7 @@ def _expect_bundle(first: str) -> None:
 def _measure(arguments: Arguments) -> int:
     if arguments.mode == everything.EVERYTHING:
         return _measure_everything(arguments)
+    everything.refuse_without(arguments.given)
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
         # Names first: a misspelt device should not wait for the hashes of a large bundle.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,10 @@ from runtimes.segmenters.detections import DetectionSegmenter
 GRAPHS, EVERYTHING = "graphs", "everything"
 PICTURE = Path(exporter.__file__).parent / "demo" / "sample.png"
 POINTS, REPEATS = 16, 3
+_OWN = frozenset({"--picture", "--points-per-side"})
+_OF_GRAPHS = frozenset({"--runs", "--seconds", "--warmup", "--cool-limit", "--label", "--store"})
+"""Options that only the mode of graphs has a use for."""
+_OF_DEVICES = frozenset({"--cores", "--way", "--delegate", "--deadline", "--no-check"})
 
 
 def add_mode(parser: Parser) -> None:
@@ -53,13 +57,38 @@ def add_mode(parser: Parser) -> None:
     )
 
 
+def refuse_without(given: frozenset[str]) -> None:
+    """RequestError if an option of this mode was given without it."""
+    odd = sorted(given & _OWN)
+    if odd:
+        raise RequestError(f"{odd[0]} goes with --mode everything")
+
+
+def _refuse_others(given: frozenset[str], names: Sequence[str]) -> None:
+    """RequestError if an option was given that this mode, or this host, has no use for."""
+    odd = sorted(given & _OF_GRAPHS)
+    if odd:
+        raise RequestError(
+            f"--mode everything takes no {odd[0]}: it does all of it --repeats times, and stores "
+            "nothing"
+        )
+    modes = {f"--{mode.name}" for mode in kinds.modes()}
+    odd = sorted(given & (_OF_DEVICES | modes))
+    if odd and all(isinstance(kinds.find(name), HostDevice) for name in names):
+        raise RequestError(
+            f"{odd[0]} is for a device: --mode everything on this host takes --threads and "
+            "--repeats"
+        )
+
+
 def measure(
     arguments: argparse.Namespace, bundles: tuple[Bundle, ...], say: Progress
 ) -> list[dict[str, Any]]:
     """Time everything on each bundle: here in a process for each, on a device by its runner.
 
     Raises:
-        RequestError: there is no such picture, or a device cannot be asked everything.
+        RequestError: there is no such picture, an option has no use here, or a device cannot be
+            asked everything.
         SamExportError: see `runtimes.device.Device.open` and `Bench`.
     """
     if not arguments.picture.is_file():
@@ -67,6 +96,7 @@ def measure(
     if arguments.delegate == EACH:
         raise RequestError("--mode everything takes one delegate at a time")
     names = arguments.device or [HOST]
+    _refuse_others(arguments.given, names)
     delegate = arguments.delegate or kinds.default_delegate(names)
     rows = []
     for name in names:
@@ -150,12 +180,15 @@ def _measured(arguments: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     }
     found = child.call(["runtimes.everything.timing"], job, what=f"timing {bundle.path.name}")
     total = median(found["total"])
+    asked = {"prompts": found["prompts"], "prompts_per_s": found["prompts"] / total}
+    if finds:  # nothing is asked of a network that finds objects by itself
+        asked = dict.fromkeys(asked)
     return {
         "bundle": bundle.path.name,
         "device": HOST,
         **found,
         "median_total_s": total,
-        "prompts_per_s": found["prompts"] / total,
+        **asked,
     }
 
 
@@ -200,9 +233,9 @@ def _cells(row: dict[str, Any], stages: list[str]) -> tuple[str, ...]:
     peaks = (row["peak_mb"], row["loaded_mb"])
     return (
         row["bundle"],
-        str(row["prompts"]),
+        "-" if row["prompts"] is None else str(row["prompts"]),
         *masks,
-        f"{row['prompts_per_s']:.1f}",
+        "-" if row["prompts_per_s"] is None else f"{row['prompts_per_s']:.1f}",
         f"{row['median_total_s']:.2f}",
         *("-" if times is None else f"{median(times):.3f}" for times in spent),
         *("-" if peak is None else f"{peak:.0f}" for peak in peaks),

@@ -13,7 +13,7 @@ from exporter.bundle.masks import choose_tokens
 from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Bytes, Floats, fit, upscaling
 from exporter.bundle.prompts import Prompts
-from exporter.errors import RequestError
+from exporter.errors import PromptError, RequestError
 from runtimes.everything.predictor import Generator, Passing
 from runtimes.everything.steps.grids import Points
 from runtimes.everything.steps.interpolation import Upscaler
@@ -33,6 +33,26 @@ def has_proposer(manifest: Manifest) -> bool:
     return any(tensor.name == POINT_SCORES for tensor in outputs)
 
 
+def rules_of(manifest: Manifest) -> Generator:
+    """Find whose generator a bundle is for."""
+    rule = manifest.prompts
+    # SAM 2's predictor is the one that pads a box as well.
+    return "sam2" if rule is not None and rule.pad_with_box else "sam"
+
+
+def require_refinable(manifest: Manifest) -> None:
+    """PromptError if a bundle's decoder cannot be asked again with its own masks."""
+    names = {tensor.name for graph in manifest.graphs for tensor in graph.spec.inputs}
+    if "mask_input" in names:
+        return
+    cut = any(graph.spec.name == "token_decoder" for graph in manifest.graphs)
+    other = ", or use an ordinary bundle: sam-export without --everything" if cut else ""
+    raise PromptError(
+        f"{manifest.variant} takes no earlier mask, which use_m2m gives it: leave out "
+        f"use_m2m{other}"
+    )
+
+
 class SlotPredictor:
     """An encoder and a decoder with prompt slots, asked as `runtimes.everything.predictor` says."""
 
@@ -42,9 +62,7 @@ class SlotPredictor:
         self.mask_threshold = self._manifest.mask.threshold
         rule = self._manifest.prompts
         self._batch = 1 if rule is None else rule.batch
-        # SAM 2's predictor is the one that pads a box as well.
-        of_sam2 = rule is not None and rule.pad_with_box
-        self.generator: Generator = "sam2" if of_sam2 else "sam"
+        self.generator = rules_of(self._manifest)
         side = self._manifest.mask.low_res_size
         self._none = np.zeros((0, side, side), np.float32)
         self.passing_points = self._passing_points if segmenter.rates_first else None
@@ -60,6 +78,8 @@ class SlotPredictor:
         mask_input: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """See `Predictor.points`."""
+        if mask_input is not None:
+            require_refinable(self._manifest)
         sets = [Prompts(((x, y),), (1,)) for x, y in np.asarray(points, np.float64).tolist()]
         return self._answers(sets, mask_input, multimask=multimask and mask_input is None)
 

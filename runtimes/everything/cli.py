@@ -12,10 +12,26 @@ from typing import Any
 from exporter.bundle.folder import Bundle, open_bundle
 from exporter.errors import RequestError
 from exporter.printable import one_line
+from runtimes.arguments import OF_VIDEO, OF_VOLUME
 from runtimes.everything import everything, options_of
 from runtimes.everything.asking import Progress
-from runtimes.everything.bundles import NO_PROPOSER, BundleFinder, has_proposer, predictor_of
-from runtimes.everything.options import AUTO, BATCH, NOT_TAKEN, chosen, spelt
+from runtimes.everything.bundles import (
+    NO_PROPOSER,
+    BundleFinder,
+    has_proposer,
+    predictor_of,
+    require_refinable,
+    rules_of,
+)
+from runtimes.everything.options import (
+    AUTO,
+    BATCH,
+    NOT_TAKEN,
+    chosen,
+    refuse_idle,
+    spelling,
+    spelt,
+)
 from runtimes.everything.outputs import Files, check_files, lines, report, write
 from runtimes.objects import group, in_pixels
 from runtimes.pictures import Picture
@@ -71,6 +87,9 @@ def _files(arguments: argparse.Namespace) -> Files:
     odd = sorted(arguments.given & {*NOT_TAKEN})
     if odd:
         raise RequestError(f"--everything asks for all objects: leave out {odd[0]}")
+    odd = sorted(arguments.given & (OF_VIDEO - {"--coco"} | OF_VOLUME))
+    if odd:
+        raise RequestError(f"--everything is of a picture: leave out {odd[0]}")
     files = Files(arguments.output, arguments.flatten, arguments.coco)
     if not files.asked and not arguments.json:
         files = Files(Path(f"{arguments.image.stem}.overlay.png"), None, None)
@@ -101,6 +120,8 @@ def _asked(arguments: argparse.Namespace, bundle: Bundle) -> tuple[str, dict[str
     if method in ("grid", "hierarchical", "proposed"):
         options.setdefault("points_per_batch", BATCH)
     _check(method, options)
+    _check_rules(bundle, options)
+    refuse_idle(arguments.given)
     return method, options
 
 
@@ -126,7 +147,21 @@ def _check(method: str, options: dict[str, Any]) -> None:
     odd = [name for name in options if name not in taken]
     if odd:
         raise RequestError(f"--everything {method.replace('_', '-')} takes no {spelt(odd[0])}")
-    options_of(None, method, options)
+    with spelling():
+        options_of(None, method, options)
+
+
+def _check_rules(bundle: Bundle, options: dict[str, Any]) -> None:
+    """RequestError for an option that the bundle cannot do, or that its rules do not have."""
+    if "use_m2m" in options:
+        with spelling():
+            require_refinable(bundle.manifest)
+    rules = options.get("generator", rules_of(bundle.manifest))
+    if "components" in options and rules == "sam":
+        raise RequestError(
+            "--leave-small-regions is of SAM 2's generator, and these are SAM's rules: leave it "
+            "out, or add --rules sam2"
+        )
 
 
 def _boxes(arguments: argparse.Namespace, picture: Picture) -> dict[str, Any]:
@@ -171,5 +206,5 @@ class _Teller:
             return
         self._next = progress.seconds + _EVERY
         left = progress.seconds / progress.done * (progress.planned - progress.done)
-        line = f"{progress.done} of {progress.planned} prompts, about {left:.0f} s left"
+        line = f"{progress.done} of {progress.planned} prompts, about {max(left, 1):.0f} s left"
         print(f"sam-run: {one_line(line)} (Ctrl-C keeps what is done)", file=sys.stderr, flush=True)

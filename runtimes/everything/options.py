@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,16 @@ _NUMBERS = {
     "high-score-thresh": "hierarchical: logit that covers a pixel (8.5)",
     "proposal-thresh": "proposed: least score of a point, itself left out (0.1)",
 }
+_NEEDS = {
+    "--crop-n-points-downscale-factor": ("--crop-n-layers",),
+    "--crop-nms-thresh": ("--crop-n-layers", "--min-mask-region-area"),
+    "--crop-overlap-ratio": ("--crop-n-layers",),
+    "--leave-small-regions": ("--min-mask-region-area",),
+    "--normalized": ("--box",),
+}
+"""Options that do nothing, unless one of these is given as well."""
+_OURS = {"multimask_output": "single-mask", "components": "leave-small-regions"}
+_OURS |= {"generator": "rules", "use_m2m": "refine"}
 BATCH = 16
 
 
@@ -59,7 +72,12 @@ def add_everything(parser: Parser) -> None:
         "finds objects by itself)",
     )
     add("--detector", type=unicode_path, metavar="BUNDLE", help="object-aware: finds the boxes")
-    add("--flatten", type=Path, metavar="PNG", help="a number a pixel, small masks on large ones")
+    add(
+        "--flatten",
+        type=Path,
+        metavar="PNG",
+        help="a number a pixel, small masks on large ones (.png or .tif)",
+    )
     for name, text in _WHOLE.items():
         add(f"--{name}", type=_whole, metavar="N", help=text)
     for name, text in _NUMBERS.items():
@@ -72,7 +90,11 @@ def add_everything(parser: Parser) -> None:
         help="use_m2m: each mask again by its own logits (SAM 2)",
     )
     add("--single-mask", action="store_true", help="one mask a point instead of three")
-    add("--leave-small-regions", action="store_true", help="as SAM 2 without its CUDA extension")
+    add(
+        "--leave-small-regions",
+        action="store_true",
+        help="as SAM 2 without its CUDA extension: --min-mask-region-area removes nothing",
+    )
     add(
         "--fast",
         action="store_true",
@@ -86,6 +108,13 @@ def refuse_without(given: frozenset[str], but: frozenset[str] = frozenset()) -> 
     odd = sorted((given & {*named, *SWITCHES, *OTHERS}) - but)
     if odd:
         raise RequestError(f"{odd[0]} goes with --everything")
+
+
+def refuse_idle(given: frozenset[str]) -> None:
+    """RequestError if an option was given that does nothing without another."""
+    for option, others in _NEEDS.items():
+        if option in given and not given & {*others}:
+            raise RequestError(f"{option} goes with {' or '.join(others)}")
 
 
 def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -108,9 +137,19 @@ def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def spelt(name: str) -> str:
     """Spell a published option as it is here."""
-    ours = {"multimask_output": "single-mask", "components": "leave-small-regions"}
-    ours |= {"generator": "rules", "use_m2m": "refine"}
-    return f"--{ours.get(name, name.replace('_', '-'))}"
+    return f"--{_OURS.get(name, name.replace('_', '-'))}"
+
+
+@contextmanager
+def spelling() -> Iterator[None]:
+    """Within it, an error names options as a command line does."""
+    names = [name.replace("-", "_") for name in (*_WHOLE, *_NUMBERS, *_OURS)]
+    published = "|".join(name for name in names if "_" in name)  # others are words as well
+    try:
+        yield
+    except RequestError as error:
+        said = re.sub(rf"\b({published})\b", lambda match: spelt(match[0]), str(error))
+        raise type(error)(said) from None
 
 
 def _method(text: str) -> str:

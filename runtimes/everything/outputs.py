@@ -18,7 +18,6 @@ from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError
 from runtimes.everything.segments import Everything, Segment
 from runtimes.pictures.writing import (
-    require_mask_format,
     require_picture_format,
     require_writable,
     save_mask,
@@ -28,6 +27,7 @@ from runtimes.pictures.writing import (
 
 _TINT = 0.5
 _BAND = 512  # rows
+_UNFILTERED = ("detector", "object_aware")
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,11 @@ def check_files(files: Files, image: Path) -> None:
         raise RequestError("IMAGE, -o, --flatten and --coco should be different files")
     if files.overlay is not None:
         require_picture_format(files.overlay)
-    if files.labels is not None:
-        require_mask_format(files.labels)
-        if files.labels.suffix.lower() not in (".png", ".tif", ".tiff"):
-            raise RequestError(f"{files.labels} should end in .png: it may need 16 bits")
+    # Other formats hold colours, change them, or have no 16 bits.
+    if files.labels is not None and files.labels.suffix.lower() not in (".png", ".tif", ".tiff"):
+        raise RequestError(
+            f"{files.labels} should end in .png or .tif: a number a pixel may need 16 bits"
+        )
     if files.coco is not None and files.coco.suffix.lower() != ".json":
         raise RequestError(f"{files.coco} should end in .json")
 
@@ -144,20 +145,24 @@ def _number(value: float | None) -> float | None:
 def described(found: Everything) -> str:
     """Say in a line what was found, and whether that is all."""
     asked = found.asked
-    many = f"{len(found)} {'mask' if len(found) == 1 else 'masks'}"
+    many = _counted(len(found), "mask")
     if found.method == "detector":
         return f"{many} by detector"
-    line = f"{many} by {found.method.replace('_', '-')}: {asked.prompts} prompts"
+    line = f"{many} by {found.method.replace('_', '-')}: {_counted(asked.prompts, 'prompt')}"
     if found.partial:
         line = f"partial: {line} of {asked.planned}"
     return line
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def lines(found: Everything) -> Iterator[str]:
     """Describe the result for a reader, a line each."""
     yield described(found)
     left = found.left
-    if left.candidates and found.method not in ("detector", "object_aware"):
+    if left.candidates and found.method not in _UNFILTERED:
         chain = [
             f"{left.candidates} candidates",
             f"{left.after_iou} by predicted IoU",
@@ -179,8 +184,16 @@ def report(found: Everything) -> dict[str, Any]:
         "partial": found.partial,
         "count": len(found),
         "asked": asdict(found.asked),
-        "left": asdict(found.left),
+        "left": _left(found),
         "seconds": {stage: round(seconds, 4) for stage, seconds in found.seconds.items()},
         "notes": list(found.notes),
         "masks": [{"area": each.area, "bbox": list(each.bbox), **_scores(each)} for each in found],
     }
+
+
+def _left(found: Everything) -> dict[str, Any]:
+    """Count what each filter left; None for one that the method does not have."""
+    left = asdict(found.left)
+    if found.method in _UNFILTERED:
+        left |= dict.fromkeys(("after_iou", "after_stability", "after_edges"))
+    return left

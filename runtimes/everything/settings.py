@@ -127,7 +127,19 @@ def settings_of(
         raise _wrong("generator", made.generator, "sam or sam2")
     if (made.points_per_side is None) == (made.point_grids is None):
         raise RequestError("give points_per_side, or None with point_grids: one of the two")
+    _check_layers(made)
     return made
+
+
+def _check_layers(made: Settings) -> None:
+    """RequestError if the crops of a layer would have no point."""
+    downscale = made.crop_n_points_downscale_factor
+    for layer in range(made.crop_n_layers + 1 if made.points_per_side is not None else 0):
+        if made.points_per_side < downscale**layer:  # type: ignore[operator]
+            raise RequestError(
+                f"crop_n_points_downscale_factor {downscale:g} leaves no point for the crops of "
+                f"layer {layer}: lower it, or raise points_per_side from {made.points_per_side}"
+            )
 
 
 _WHOLE = {

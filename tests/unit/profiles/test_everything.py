@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -54,6 +55,10 @@ def test_a_bundle_that_finds_objects_has_no_grid(tmp_path):
     [
         (("--delegate", "each"), "one delegate at a time"),
         (("--picture", "no.png"), "there is no picture no.png"),
+        (("--runs", "3"), "takes no --runs"),
+        (("--store", "s.jsonl"), "takes no --store"),
+        (("--label", "x"), "takes no --label"),
+        (("--way", "auto"), "--way is for a device"),
         (("--points-per-side", "2"), "from 4 to 256"),
     ],
 )
@@ -61,3 +66,21 @@ def test_a_wrong_request_is_one_line(bench, arguments, says):
     status, _, err = bench("--mode", "everything", *arguments)
     assert status == 2
     assert says in err
+
+
+@pytest.mark.parametrize("option", [("--points-per-side", 4), ("--picture", "dog.png")])
+def test_its_options_go_with_the_mode(bench, here, option):
+    status, out, err = bench(*option)
+    assert (status, out) == (2, "")
+    assert f"{option[0]} goes with --mode everything" in err
+
+
+def test_the_table_has_no_prompts_of_a_detector(bench, here, tmp_path):
+    build_detector(tmp_path / "found-onnx-fp32")
+    asked = ("--mode", "everything", "--picture", "dog.png", "--repeats", 1)
+    status, out, _ = bench(*asked, bundle=tmp_path / "found-onnx-fp32")
+    assert status == 0
+    head, row = (re.split(r" {2,}", line.strip()) for line in out.splitlines()[1:])
+    cells = dict(zip(head, row, strict=True))
+    assert (cells["prompts"], cells["prompts/s"]) == ("-", "-")
+    assert int(cells["masks"]) > 0

@@ -17,7 +17,7 @@ from runtimes.everything.bundles import predictor_of
 from runtimes.pictures.reading import read_picture
 from runtimes.segmenters import Segmenter, open_segmenter
 from tests.conformance import fill
-from tests.unit.runtimes.segment_kit import compare
+from tests.unit.runtimes.segment_kit import compare, expect_refusal
 from tests.unit.runtimes.segmenters.tiny_alone import build_detector, build_drawn
 from tests.unit.runtimes.segmenters.tiny_halves import build_halves
 from tests.unit.tiny_bundle import Recipe, build
@@ -131,8 +131,16 @@ GRID = {"points_per_side": 5, "pred_iou_thresh": 0.84, "stability_score_thresh":
 EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
     "grid": (
         lambda folder: build(folder, Recipe(batch=3)),
-        ["grid", "--points-per-side", "5", *LOOSE],
-        {"method": "grid", **GRID},
+        [
+            "--points-per-side",
+            "5",
+            *LOOSE,
+            "--stability-score-offset",
+            "0.5",
+            "--crop-n-layers",
+            "1",
+        ],
+        {"method": "grid", **GRID, "stability_score_offset": 0.5, "crop_n_layers": 1},
     ),
     "halved decoder": (
         build_halves,
@@ -165,10 +173,16 @@ EVERYTHING: dict[str, tuple[Build, list[str], dict[str, Any]]] = {
 NOTHING_TO_DO: tuple[tuple[list[str], str], ...] = (
     (["--everything", "all"], "is one of grid, hierarchical, object-aware, proposed, detector"),
     (["--everything", "proposed"], "has no head that proposes points"),
-    (["--everything", "proposed", "--points-per-side", "9"], "leave out --points-per-side"),
-    (["--everything", "detector", "--fast"], "leave out thresholds and --fast"),
+    (["--everything", "proposed", "--points-per-side", "9"], "takes no --points-per-side"),
+    (["--everything", "detector", "--fast"], "takes no --fast"),
+    (["--everything", "--leave-small-regions"], "goes with --min-mask-region-area"),
+    (["--everything", "--multimask"], "leave out --multimask"),
+    (["--fast", "--point", "5,5"], "--fast goes with --everything"),
     (["--everything", "grid", "--point", "5,5"], "leave out --point"),
-    (["--everything", "grid", "--points-per-side", "300"], "from 1 to 256"),
+    (
+        ["--everything", "grid", "--points-per-side", "300"],
+        "--points-per-side is a whole number from 1 to 256",
+    ),
     (["--everything", "object-aware"], "one of the two, goes with --everything object-aware"),
     (["--everything", "detector"], "finds objects by itself, such as FastSAM's"),
 )
@@ -207,3 +221,11 @@ def try_everything(built: Path, name: str, folder: Path) -> None:
     assert len(found) > 0
     expected = np.stack([segment.mask for segment in found])
     compare(built, bundle, [folder / "scene.png", "--everything", *words], expected)
+
+
+def try_refining(built: Path, folder: Path) -> None:
+    """Ask a bundle that cannot to refine: the option and the remedy are named."""
+    build_halves(folder / "bundle")
+    words = [SAMPLE, "--everything", "--points-per-side", "1", "--refine"]
+    says = "which --refine gives it: leave out --refine, or use an ordinary bundle"
+    expect_refusal(built, folder / "bundle", words, says)

@@ -80,8 +80,18 @@ final class BundlePredictor: Predictor {
     func points(
         _ points: [EverythingPoint], multimask: Bool, earlier: [[Float]]?, wanted: (Float) -> Bool
     ) async throws -> Answers {
+        if earlier != nil { try requireRefinable() }
         let sets = points.map { Prompts(points: [CGPoint(x: $0.x, y: $0.y)], labels: [1]) }
         return try await answers(sets, earlier, multimask: multimask && earlier == nil, wanted)
+    }
+
+    /// Throws if the decoder takes no mask of its own again.
+    private func requireRefinable() throws {
+        guard !manifest.graphs.contains(where: { $0.takes("mask_input") }) else { return }
+        let cut = manifest.graphs.contains { $0.name == "token_decoder" }
+        let other = cut ? ", or use an ordinary bundle: sam-export without --everything" : ""
+        throw SegmentAnythingError.prompt(
+            "\(printable(manifest.variant)) takes no earlier mask, which useM2m gives it: leave out useM2m\(other)")
     }
 
     func boxes(_ boxes: [Prompts.Box]) async throws -> Answers {

@@ -5,8 +5,8 @@ let usage = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
-           sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
-                       [--stability-score-thresh X] [--detector BUNDLE] [--fast] [--mask OUT.png] ...
+           sam-segment BUNDLE PICTURE --everything [METHOD] [options of everything] [--mask OUT.png]
+                       [--onnxruntime LIBRARY] [--threads N]
            sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle, on a Mac also with one of Core ML or Core AI.
@@ -14,11 +14,35 @@ let usage = """
     --multimask, masks are OUT_0.png, OUT_1.png, ...
     --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
-    --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
-    --detector finds, a FastSAM bundle), proposed (clicks where a head in the bundle proposes them; the demo's of
-    sam-export --everything has one), or detector (of a FastSAM bundle itself). --fast takes stability and boxes
-    from the network's own pixels: other masks may be kept, and a line says how far the boxes are off. Ctrl-C keeps
-    what is done.
+    --everything finds every object; OUT_0.png, OUT_1.png, ... are their masks, and Ctrl-C keeps what is done. METHOD:
+      grid          (default) a click on every point of a grid
+      hierarchical  a coarse grid, then the points that no sure mask covers
+      proposed      clicks where a head in the bundle proposes them; the demo's of sam-export --everything has one
+      object-aware  one mask for --box, or for each box that --detector, a FastSAM bundle, finds
+      detector      what a FastSAM bundle itself finds
+    Options of everything, with the published names and defaults; the method says if it does not take one:
+      --points-per-side N                  of the grid (32)
+      --points-per-batch N                 prompts between two looks at the clock (64; changes no mask)
+      --pred-iou-thresh X                  least predicted IoU, itself left out (0.88; SAM 2: 0.8); 0 keeps all
+      --stability-score-thresh X           least stability (0.95); 0 keeps all
+      --stability-score-offset X           how far the threshold moves for it (1)
+      --box-nms-thresh X                   IoU of boxes above which the worse mask goes (0.7)
+      --crop-n-layers N                    layers of crops that are asked as well (0)
+      --crop-nms-thresh X                  as --box-nms-thresh, between crops (0.7)
+      --crop-overlap-ratio X               overlap of the first layer's crops (0.341)
+      --crop-n-points-downscale-factor X   layer i has fewer points a side by this to the power i (1)
+      --min-mask-region-area X             holes and islands below so many pixels are removed from masks (0)
+      --mask-threshold X                   of logits (the bundle's)
+      --high-score-thresh X                hierarchical: logit that covers a pixel (8.5)
+      --proposal-thresh X                  proposed: least score of a point, itself left out (0.1)
+      --max-proposals N                    proposed: points at most, the best first (64)
+      --detector BUNDLE                    object-aware: finds the boxes
+      --rules sam|sam2                     whose generator (the bundle's)
+      --refine                             each mask again by its own logits (SAM 2's use_m2m)
+      --single-mask                        one mask a point instead of three
+      --leave-small-regions                as SAM 2 without its CUDA extension
+      --fast                               stability and boxes from the network's own pixels: other masks may be
+                                           kept, and a line says how far the boxes are off
     """
 
 /// What the command was asked for.
@@ -49,12 +73,11 @@ struct Arguments {
             case "--box": try addBox(value(word))
             case "--multimask": multimask = true
             case "--verify": verify = true
-            case "--everything": try change { $0.method = try value(word) }
-            case "--points-per-side": try change { $0.pointsPerSide = Int(try value(word)) ?? 0 }
-            case "--pred-iou-thresh": try change { $0.predIouThresh = try one(value(word)) }
-            case "--stability-score-thresh": try change { $0.stabilityScoreThresh = try one(value(word)) }
-            case "--detector": try change { $0.detector = URL(fileURLWithPath: try value(word)) }
-            case "--fast": change { $0.fast = true }
+            case "--everything":
+                let method = waiting.first.flatMap { $0.hasPrefix("--") ? nil : $0 }
+                if method != nil { waiting.removeFirst() }
+                change { ($0.asked, $0.method) = (true, method ?? $0.method) }
+            case _ where EverythingArguments.has(word): try change { try $0.take(word) { try value(word) } }
             case "--mask-input": maskInput = URL(fileURLWithPath: try value(word))
             case "--mask": mask = URL(fileURLWithPath: try value(word))
             case "--onnxruntime": library = try value(word)
@@ -71,6 +94,13 @@ struct Arguments {
             }
         }
         try everything?.check(prompts)
+        let single = [
+            (multimask, "--multimask"), (maskInput != nil, "--mask-input"), (times > 0, "--times"),
+            (verify, "--verify"),
+        ]
+        if everything != nil, let (_, odd) = single.first(where: \.0) {
+            throw wrong("--everything asks for all objects: leave out \(odd)")
+        }
         guard places.count == (verify ? 1 : 2) else {
             throw wrong(verify ? "give a BUNDLE alone to verify" : "give a BUNDLE and a PICTURE")
         }
@@ -108,7 +138,7 @@ private func split(_ text: String) throws -> [Double] {
     }
 }
 
-private func one(_ text: String) throws -> Double {
+func one(_ text: String) throws -> Double {
     let numbers = try split(text)
     guard numbers.count == 1 else { throw wrong("\(text) is not one number") }
     return numbers[0]

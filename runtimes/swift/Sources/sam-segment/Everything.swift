@@ -12,7 +12,7 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         try await sam.everything(in: picture, method: method, keepPartial: true) { teller.tell($0) }
     }
     let interrupts = cancelling(running)
-    let result = try await kept(running)
+    let result = try await kept(running, how)
     interrupts.cancel()
     signal(SIGINT, SIG_DFL)
     guard let found = result else {
@@ -24,7 +24,8 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
         try show(segment.mask, at, of: found.segments.count, asked.mask)
     }
     let stages = found.seconds.sorted { $0.key < $1.key }.map { "\($0.key) \(String(format: "%.2f", $0.value)) s" }
-    print("\(found.segments.count) masks, \(found.asked.prompts) prompts: \(stages.joined(separator: ", "))")
+    let counts = "\(counted(found.segments.count, "mask")), \(counted(found.asked.prompts, "prompt"))"
+    print("\(counts): \(stages.joined(separator: ", "))")
     if found.partial {
         warn("interrupted: the result is partial, \(found.asked.prompts) of \(found.asked.planned) prompts")
         exit(130)
@@ -32,8 +33,12 @@ func segmentEverything(_ sam: SegmentAnything, _ asked: Arguments, _ how: Everyt
 }
 
 /// Returns nil if nothing is kept of a cancelled task.
-private func kept(_ running: Task<Everything, any Error>) async throws -> Everything? {
-    do { return try await running.value } catch is CancellationError { return nil }
+private func kept(
+    _ running: Task<Everything, any Error>, _ how: EverythingArguments
+) async throws -> Everything? {
+    do { return try await running.value } catch is CancellationError {
+        return nil
+    } catch let error as SegmentAnythingError { throw how.spelt(error) }
 }
 
 /// Cancels a task at the first Ctrl-C; the second ends the process.
@@ -47,6 +52,8 @@ private func cancelling(_ running: Task<Everything, any Error>) -> any DispatchS
     source.resume()
     return source
 }
+
+private func counted(_ count: Int, _ what: String) -> String { "\(count) \(what)\(count == 1 ? "" : "s")" }
 
 private func warn(_ line: String) { FileHandle.standardError.write(Data("sam-segment: \(line)\n".utf8)) }
 

@@ -15,7 +15,9 @@ from runtimes.cli import main
 from runtimes.everything.outputs import overlay
 from runtimes.everything.segments import Everything
 from tests.unit.runtimes.segmenters.tiny_alone import build_detector
+from tests.unit.runtimes.segmenters.tiny_halves import build_halves
 from tests.unit.small_pictures import RGB
+from tests.unit.tiny_bundle import Recipe, build
 
 FREE = ("--stability-score-thresh", "0", "--pred-iou-thresh", "0.6", "--points-per-side", "4")
 
@@ -63,14 +65,31 @@ def test_boxes_and_a_detectors_bundle(run, here, tmp_path):
         "dog.png", "--everything", "object-aware", "--box", "5,5,50,50", "--box", "60,9,99,55"
     )
     assert status == 0
-    assert out.startswith("2 masks by object-aware: 2 prompts")
+    assert out.startswith("2 masks by object-aware: 2 prompts\n")
+    one = ("dog.png", "--everything", "object-aware", "--box", "5,5,50,50")
+    assert run(*one)[1].startswith("1 mask by object-aware: 1 prompt\n")
     build_detector(tmp_path / "found-onnx-fp32")
     found = str(tmp_path / "found-onnx-fp32")
     status, out, _ = run("dog.png", "--everything", "object-aware", "--detector", found, "--json")
     assert (status, json.loads(out)["method"]) == (0, "object-aware")
+    left = json.loads(out)["left"]
+    assert left.pop("candidates") == json.loads(out)["count"]
+    assert left == {"after_iou": None, "after_stability": None, "after_edges": None, "nms": []}
     status, out, _ = run("dog.png", "--everything", bundle=found)
     assert status == 0
     assert "masks by detector" in out
+
+
+def test_refining_says_which_bundle_can(run, tmp_path):
+    build(tmp_path / "maskless", Recipe(takes_mask=False))
+    build_halves(tmp_path / "halves")
+    asked = ("dog.png", "--everything", *FREE, "--refine")
+    status, _, err = run(*asked, bundle=str(tmp_path / "maskless"))
+    assert (status, err.split(": ", 2)[2]) == (
+        2,
+        "tiny takes no earlier mask, which --refine gives it: leave out --refine\n",
+    )
+    assert "sam-export without --everything" in run(*asked, bundle=str(tmp_path / "halves"))[2]
 
 
 def test_fast_says_what_it_costs(run):
@@ -91,10 +110,23 @@ def test_fast_says_what_it_costs(run):
         (("--everything", "--box", "1,2,3,4"), "goes with --everything object-aware"),
         (("--everything", "object-aware"), "--detector BUNDLE, or --box"),
         (("--everything", "hierarchical", "--crop-n-layers", "1"), "takes no --crop-n-layers"),
-        (("--everything", "--points-per-side", "0"), "points_per_side is a whole number"),
+        (("--everything", "--points-per-side", "0"), "--points-per-side is a whole number"),
+        (("--everything", "--crop-nms-thresh", "0.5"), "goes with --crop-n-layers or --min-mask"),
+        (
+            ("--everything", "--crop-n-layers", "1", "--crop-n-points-downscale-factor", "99"),
+            "--crop-n-points-downscale-factor 99 leaves no point",
+        ),
+        (("--everything", "--normalized"), "--normalized goes with --box"),
+        (("--everything", "--leave-small-regions"), "add --rules sam2"),
+        (
+            ("--everything", "--leave-small-regions", "--rules", "sam2"),
+            "goes with --min-mask-region-area",
+        ),
+        (("--everything", "--strip", "s.png"), "leave out --strip"),
         (("--everything", "--pred-iou-thresh", "nan"), "should be a number"),
         (("--everything", "--coco", "c.txt"), "end in .json"),
-        (("--everything", "--flatten", "l.jpg"), "l.jpg"),
+        (("--everything", "--flatten", "l.jpg"), "l.jpg should end in .png or .tif"),
+        (("--everything", "--flatten", "l.bmp"), "l.bmp should end in .png or .tif"),
         (("--everything", "-o", "a.png", "--flatten", "a.png"), "different files"),
         (("--fast",), "--fast goes with --everything"),
         (("--point", "3,4", "--points-per-side", "4"), "goes with --everything"),

@@ -191,7 +191,7 @@ def test_fast_chooses_by_the_networks_pixels_and_says_so():
         ),
         (
             {"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2},
-            "at least one point a side",
+            "downscale_factor 2 leaves no point for the crops of layer 3",
         ),
         ({"generator": "sam3"}, "sam or sam2"),
     ],

@@ -13,6 +13,7 @@ from tests.unit.runtimes.segment_cases import (
     SAMPLE,
     try_everything,
     try_kind,
+    try_refining,
 )
 from tests.unit.runtimes.segment_kit import expect_refusal
 from tests.unit.tiny_bundle import build
@@ -32,3 +33,7 @@ def test_everything(built: Path, name: str, tmp_path: Path) -> None:
 def test_everything_refused(built: Path, words: list[str], says: str, tmp_path: Path) -> None:
     build(tmp_path / "bundle")
     expect_refusal(built, tmp_path / "bundle", [SAMPLE, *words], says)
+
+
+def test_everything_refined_by_a_bundle_that_cannot(built: Path, tmp_path: Path) -> None:
+    try_refining(built, tmp_path)

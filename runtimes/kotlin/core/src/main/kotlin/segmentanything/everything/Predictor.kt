@@ -71,8 +71,19 @@ internal class BundlePredictor(private val sam: SegmentAnything) : Predictor, Au
     override suspend fun points(
         points: List<Point>, multimask: Boolean, earlier: List<FloatArray>?, wanted: (Float) -> Boolean,
     ): Answers {
+        if (earlier != null) requireRefinable()
         val sets = points.map { Prompts(listOf(it), listOf(1)) }
         return answers(sets, earlier, multimask && earlier == null, wanted)
+    }
+
+    /** Throws if the decoder takes no mask of its own again. */
+    private fun requireRefinable() {
+        if (manifest.graphs.any { it.takes("mask_input") }) return
+        val cut = manifest.graphs.any { it.name == "token_decoder" }
+        val other = if (cut) ", or use an ordinary bundle: sam-export without --everything" else ""
+        throw SegmentAnythingError.Prompt(
+            "${printable(manifest.variant)} takes no earlier mask, which useM2m gives it: leave out useM2m$other"
+        )
     }
 
     override suspend fun boxes(boxes: List<Box>): Answers =

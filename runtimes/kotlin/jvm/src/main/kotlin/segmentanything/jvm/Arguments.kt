@@ -15,17 +15,41 @@ internal val USAGE = """
     usage: sam-segment BUNDLE PICTURE [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--multimask]
                        [--mask-input LOGITS.npy] [--mask OUT.png] [--onnxruntime LIBRARY] [--threads N]
                        [--times N]
-           sam-segment BUNDLE PICTURE --everything METHOD [--points-per-side N] [--pred-iou-thresh X]
-                       [--stability-score-thresh X] [--detector BUNDLE] [--fast] [--mask OUT.png] ...
+           sam-segment BUNDLE PICTURE --everything [METHOD] [options of everything] [--mask OUT.png]
+                       [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
     --times repeats both steps and prints their median times: of this computer, not of a phone.
-    --everything finds every object: METHOD is grid, hierarchical, object-aware (of a --box, or those that the
-    --detector finds, a FastSAM bundle), proposed (clicks where a head in the bundle proposes them; the demo's of
-    sam-export --everything has one), or detector (of a FastSAM bundle itself). --fast takes stability and boxes
-    from the network's own pixels: other masks may be kept, and a line says how far the boxes are off. Ctrl-C keeps
-    what is done.
+    --everything finds every object; OUT_0.png, OUT_1.png, ... are their masks, and Ctrl-C keeps what is done. METHOD:
+      grid          (default) a click on every point of a grid
+      hierarchical  a coarse grid, then the points that no sure mask covers
+      proposed      clicks where a head in the bundle proposes them; the demo's of sam-export --everything has one
+      object-aware  one mask for --box, or for each box that --detector, a FastSAM bundle, finds
+      detector      what a FastSAM bundle itself finds
+    Options of everything, with the published names and defaults; the method says if it does not take one:
+      --points-per-side N                  of the grid (32)
+      --points-per-batch N                 prompts between two looks at the clock (64; changes no mask)
+      --pred-iou-thresh X                  least predicted IoU, itself left out (0.88; SAM 2: 0.8); 0 keeps all
+      --stability-score-thresh X           least stability (0.95); 0 keeps all
+      --stability-score-offset X           how far the threshold moves for it (1)
+      --box-nms-thresh X                   IoU of boxes above which the worse mask goes (0.7)
+      --crop-n-layers N                    layers of crops that are asked as well (0)
+      --crop-nms-thresh X                  as --box-nms-thresh, between crops (0.7)
+      --crop-overlap-ratio X               overlap of the first layer's crops (0.341)
+      --crop-n-points-downscale-factor X   layer i has fewer points a side by this to the power i (1)
+      --min-mask-region-area X             holes and islands below so many pixels are removed from masks (0)
+      --mask-threshold X                   of logits (the bundle's)
+      --high-score-thresh X                hierarchical: logit that covers a pixel (8.5)
+      --proposal-thresh X                  proposed: least score of a point, itself left out (0.1)
+      --max-proposals N                    proposed: points at most, the best first (64)
+      --detector BUNDLE                    object-aware: finds the boxes
+      --rules sam|sam2                     whose generator (the bundle's)
+      --refine                             each mask again by its own logits (SAM 2's use_m2m)
+      --single-mask                        one mask a point instead of three
+      --leave-small-regions                as SAM 2 without its CUDA extension
+      --fast                               stability and boxes from the network's own pixels: other masks may be
+                                           kept, and a line says how far the boxes are off
 """.trimIndent()
 
 /** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
@@ -58,6 +82,7 @@ internal class Arguments(words: List<String>) {
         }
         if (places.size != 2) throw wrong("give a BUNDLE and a PICTURE")
         everything?.check(prompts)
+        if (everything != null) refuseSingle()
         bundle = File(places[0])
         picture = File(places[1])
     }
@@ -72,21 +97,30 @@ internal class Arguments(words: List<String>) {
             "--mask" -> mask = File(value())
             "--onnxruntime" -> library = value()
             "--threads" -> threads = value().toIntOrNull() ?: throw wrong("--threads takes a number")
-            "--everything" -> everything = asked().copy(method = value())
-            "--points-per-side" -> everything = asked().copy(pointsPerSide = value().toIntOrNull() ?: 0)
-            "--pred-iou-thresh" -> everything = asked().copy(predIouThresh = one(value()))
-            "--stability-score-thresh" -> everything = asked().copy(stabilityScoreThresh = one(value()))
-            "--detector" -> everything = asked().copy(detector = File(value()))
-            "--fast" -> everything = asked().copy(fast = true)
+            "--everything" -> {
+                val method = waiting.firstOrNull()?.takeUnless { it.startsWith("--") }
+                if (method != null) waiting.removeFirst()
+                everything = asked().copy(asked = true, method = method ?: asked().method)
+            }
+            in EverythingArguments.OPTIONS -> everything = asked().with(option, value)
             "--times" -> times = value().toIntOrNull()?.takeIf { it in 1..10_000 }
                 ?: throw wrong("--times takes a number from 1 to 10000")
             else -> throw wrong("there is no option $option")
         }
     }
 
-    private fun asked() = everything ?: EverythingArguments()
+    /** Throws if an option of single objects was given. */
+    private fun refuseSingle() {
+        val odd = when {
+            multimask -> "--multimask"
+            maskInput != null -> "--mask-input"
+            times > 0 -> "--times"
+            else -> return
+        }
+        throw wrong("--everything asks for all objects: leave out $odd")
+    }
 
-    private fun one(text: String) = split(text).singleOrNull() ?: throw wrong("$text is not one number")
+    private fun asked() = everything ?: EverythingArguments()
 
     private fun addPoint(text: String) {
         val numbers = split(text)
@@ -110,6 +144,8 @@ internal class Arguments(words: List<String>) {
 private fun split(text: String): List<Double> = text.split(",").map { part ->
     part.toDoubleOrNull()?.takeIf { it.isFinite() } ?: throw wrong("$text is not numbers")
 }
+
+internal fun one(text: String) = split(text).singleOrNull() ?: throw wrong("$text is not one number")
 
 internal fun wrong(text: String) =
     SegmentAnythingError.Request("${printable(text, 1000)}; see sam-segment --help")
