@@ -139,13 +139,11 @@ def faults(found: Sequence[Segmented]) -> Iterator[str]:
         for i, (iou, logits) in enumerate(
             zip(one.masks.iou_predictions, one.masks.low_res_masks, strict=False)
         ):
-            odd = ["logits"] if np.isnan(logits).any() else []
-            odd += [] if np.isfinite(iou) else ["predicted IoU"]
+            odd = ["logits are not numbers"] if np.isnan(logits).any() else []
+            odd += [] if np.isfinite(iou) else ["predicted IoU is not a number"]
             if odd:
-                yield (
-                    f"{of}mask {i}: {' and '.join(odd)} of the decoder are not numbers, so do not "
-                    "trust it: use another --engine or precision"
-                )
+                said = " and ".join(odd)
+                yield f"{of}mask {i}: the decoder's {said}; use another --engine or precision"
 
 
 def bounding_box(mask: Bools) -> list[int] | None:

@@ -162,7 +162,8 @@ def described(found: Everything) -> str:
     many = f"{len(found)} {'mask' if len(found) == 1 else 'masks'}"
     if found.method == "detector":
         return f"{many} by detector"
-    line = f"{many} by {found.method.replace('_', '-')}: {asked.prompts} prompts"
+    prompts = f"{asked.prompts} {'prompt' if asked.prompts == 1 else 'prompts'}"
+    line = f"{many} by {found.method.replace('_', '-')}: {prompts}"
     if found.partial:
         line = f"partial: {line} of {asked.planned}"
     return line

@@ -86,6 +86,6 @@ def test_a_single_mask_says_it_as_well():
         for iou, logits in ((rated, good), (rated, good * NAN), (rated * NAN, good))
     )
     assert [*faults([one])] == []
-    assert next(faults([odd])).startswith("mask 0: logits of the decoder are not numbers")
-    assert next(faults([unrated])).startswith("mask 0: predicted IoU of the decoder")
+    assert next(faults([odd])).startswith("mask 0: the decoder's logits are not numbers; use")
+    assert next(faults([unrated])).startswith("mask 0: the decoder's predicted IoU is not a number")
     assert len([*faults([one, odd, unrated])]) == 2
