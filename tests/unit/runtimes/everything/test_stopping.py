@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -123,13 +121,3 @@ def test_encoding_tells_every_two_seconds():
         "keeping the masks found so far; Ctrl-C again drops them",
         "encoding masks: 11 of 12, about 0 s left (Ctrl-C again drops them)",
     ]
-
-
-def test_a_command_that_starts_is_interrupted_in_one_line():
-    code = (
-        "import exporter.start as start, signal; "
-        "start.importlib.import_module = lambda name: signal.raise_signal(signal.SIGINT); "
-        "start.sam_run()"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "sam-run: interrupted\n")
