@@ -184,6 +184,28 @@ def interruptible(log: Path) -> Iterator[None]:
 
 
 @contextmanager
+def offered(take: Callable[[], bool]) -> Iterator[None]:
+    """Offer each Ctrl-C of the block to `take`, and raise it only if that declines: false.
+
+    Changes nothing for a signal that our parent ignores, nor in a thread.
+    """
+    handler = _handled_here().get(signal.SIGINT)
+    if handler is None:
+        yield
+        return
+
+    def offer(number: int, frame: Any) -> None:
+        if not take():
+            handler(number, frame)
+
+    signal.signal(signal.SIGINT, offer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold both signals back until the block has ended.
 

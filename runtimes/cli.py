@@ -24,7 +24,16 @@ from runtimes.engines import choose_engine
 from runtimes.everything.options import refuse_without
 from runtimes.measures import degraded, describe, new_misses
 from runtimes.objects import SHARES, Asked, group, in_pixels, like_shares, moved
-from runtimes.outputs import Files, Segmented, check_files, check_sizes, lines, report, write
+from runtimes.outputs import (
+    Files,
+    Segmented,
+    check_files,
+    check_sizes,
+    faults,
+    lines,
+    report,
+    write,
+)
 from runtimes.pictures import Picture
 from runtimes.pictures.reading import Reading, read_picture
 from runtimes.pictures.writing import require_outside
@@ -149,8 +158,9 @@ def _segment(arguments: argparse.Namespace, bundle: Bundle) -> int:
     _time(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
     masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
-    _tell([_warning(bundle), *picture.notes, *notes, *([given.note] if given else [])])
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
+    notes += [*([given.note] if given else []), *faults(found)]
+    _tell([_warning(bundle), *picture.notes, *notes])
     written = write(files, arguments.image, picture, found)
     if arguments.json:
         rows = _report(bundle, engine, picture) | report(bundle.manifest, found)

@@ -132,6 +132,20 @@ def lines(manifest: Manifest, found: Sequence[Segmented]) -> Iterator[str]:
             yield f"{of}mask {i}: {kind} {value:.3f}, {int(mask.sum())} pixels"
 
 
+def faults(found: Sequence[Segmented]) -> Iterator[str]:
+    """Say, a line each, of which masks the network's answer is not a number."""
+    for one in found:
+        of = f"object {one.asked.name}, " if len(found) > 1 else ""
+        for i, (iou, logits) in enumerate(
+            zip(one.masks.iou_predictions, one.masks.low_res_masks, strict=False)
+        ):
+            odd = ["logits are not numbers"] if np.isnan(logits).any() else []
+            odd += [] if np.isfinite(iou) else ["predicted IoU is not a number"]
+            if odd:
+                said = " and ".join(odd)
+                yield f"{of}mask {i}: the decoder's {said}; use another --engine or precision"
+
+
 def bounding_box(mask: Bools) -> list[int] | None:
     """x0, y0, x1, y1 around a mask, the last two exclusive; None for an empty mask."""
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -147,13 +161,18 @@ def _save_logits(masks: Masks, stream: BinaryIO) -> None:
 def _described(masks: Masks, value: str) -> list[dict[str, Any]]:
     return [
         {
-            value: float(masks.iou_predictions[i]),
-            **({} if masks.stability is None else {"stability": float(masks.stability[i])}),
+            value: _number(masks.iou_predictions[i]),
+            **({} if masks.stability is None else {"stability": _number(masks.stability[i])}),
             "area": int(mask.sum()),
             "box": bounding_box(mask),
         }
         for i, mask in enumerate(masks.masks)
     ]
+
+
+def _number(value: np.float32) -> float | None:
+    """JSON has no word for what is not a finite number."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _part(path: Path, name: str, objects: int) -> Path:

@@ -25,6 +25,7 @@ from runtimes.everything.bundles import predictor_of
 from runtimes.everything.predictor import Predictor, generator_of
 from runtimes.everything.segments import Asked, Everything
 from runtimes.everything.settings import SAM2, Settings, settings_of
+from runtimes.everything.stopping import ReportFinish, Stopping
 from runtimes.pictures.arrays import Given, as_picture
 from runtimes.segmenters import Segmenter
 
@@ -35,6 +36,7 @@ def everything(
     method: str = "grid",
     *,
     report: Report | None = None,
+    report_finish: ReportFinish | None = None,
     keep_partial: bool = False,
     **options: Any,
 ) -> Everything:
@@ -46,8 +48,10 @@ def everything(
         image: (H, W, 3) uint8, RGB; for a bundle, whatever its `set_image` takes.
         method: `grid`, `hierarchical`, `object_aware`, `proposed` or `detector`.
         report: told of progress after each call of the predictor.
+        report_finish: told once the asking was stopped, and after each mask that is encoded.
         keep_partial: whether Ctrl-C ends the asking, and what was found until then is returned as
-            a partial result; otherwise it is raised.
+            a partial result; while masks are finished it waits for them. A second one is raised,
+            and one before anything was asked. Otherwise each is raised.
         options: the published generators' (`runtimes.everything.settings.Settings`).
 
     Returns:
@@ -70,9 +74,13 @@ def everything(
         _threshold(predictor, settings),
         (settings.generator or generator_of(predictor)) == "sam2",
         report,
-        keep_partial,
+        report_finish,
+        Stopping(keep=keep_partial),
     )
-    segments = way.find(run, image)
+    with run.stopping.watched():
+        segments = way.find(run, image)
+        if run.stopping.pressed:
+            run.tell_finish(len(segments), len(segments))
     asked = Asked(run.images, run.calls, run.prompts, max(run.planned, run.prompts))
     return Everything(
         segments,
@@ -81,7 +89,7 @@ def everything(
         asked,
         run.left,
         run.seconds,
-        run.stopped,
+        run.stopping.asking_ended,
         _notes(run),
         settings.output_mode,
     )
@@ -111,11 +119,7 @@ def _checked(image: object) -> Bytes:
 
 
 def _notes(run: Run) -> tuple[str, ...]:
-    notes = []
-    if run.unrated:
-        notes.append(
-            f"{run.unrated} masks were dropped: the decoder's predicted IoU is not a number"
-        )
+    notes = [*run.faults.notes()]
     if run.fast_ious:
         mean, worst = sum(run.fast_ious) / len(run.fast_ious), min(run.fast_ious)
         notes.append(

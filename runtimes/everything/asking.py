@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.preprocess import Bools, Floats
-from exporter.signals import Terminated
+from runtimes.everything.faults import Faults
 from runtimes.everything.predictor import Predictor, upscaler_of
 from runtimes.everything.segments import Left, Segment
 from runtimes.everything.settings import Settings
@@ -23,6 +23,7 @@ from runtimes.everything.steps.interpolation import Box, Measured, Upscaler, ext
 from runtimes.everything.steps.low_res import measure_low
 from runtimes.everything.steps.regions import fill_logits
 from runtimes.everything.steps.runs import area_of, runs_of
+from runtimes.everything.stopping import Finish, ReportFinish, Stopping
 
 Points = npt.NDArray[np.float64]
 HELD = 128_000_000
@@ -95,7 +96,9 @@ class Run:
         size: height and width of the picture.
         threshold: of the masks.
         report: told of progress.
-        keep: whether Ctrl-C ends the asking alone.
+        report_finish: told of masks that are finished.
+        stopping: what Ctrl-C does.
+        faults: masks and points that were no numbers.
     """
 
     predictor: Predictor
@@ -104,15 +107,15 @@ class Run:
     threshold: float
     sam2: bool
     report: Report | None = None
-    keep: bool = False
+    report_finish: ReportFinish | None = None
+    stopping: Stopping = field(default_factory=lambda: Stopping(keep=False))
+    faults: Faults = field(default_factory=Faults)
     left: Left = field(default_factory=Left)
     seconds: dict[str, float] = field(default_factory=dict)
     images: int = 0
     calls: int = 0
     prompts: int = 0
     planned: int = 0
-    stopped: bool = False
-    unrated: int = 0
     fast_ious: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
@@ -128,12 +131,12 @@ class Run:
     @contextmanager
     def until_stopped(self) -> Iterator[None]:
         """Within it, Ctrl-C ends the asking, and what was asked is kept, if the caller wants so."""
-        try:
+        with self.stopping.asking():
             yield
-        except KeyboardInterrupt as end:
-            if not self.keep or isinstance(end, Terminated):
-                raise
-            self.stopped = True
+        if self.stopping.asking_ended:
+            if not self.prompts:
+                raise KeyboardInterrupt  # nothing is done that could be kept
+            self.tell_finish(0, 0)
 
     def set_image(self, part: npt.NDArray[np.uint8]) -> None:
         """Encode a crop."""
@@ -147,6 +150,12 @@ class Run:
             spent = time.perf_counter() - self.began
             self.report(Progress(self.prompts, max(self.planned, self.prompts), spent))
 
+    def tell_finish(self, encoded: int, kept: int) -> None:
+        """Report how many masks of those kept are encoded."""
+        if self.report_finish is not None:
+            spent = time.perf_counter() - self.began
+            self.report_finish(Finish(encoded, kept, spent, self.stopping.pressed))
+
     def count(self, prompts: int) -> None:
         """Count a call of the predictor."""
         self.calls += 1
@@ -154,7 +163,7 @@ class Run:
 
     def passing(self, ious: Floats) -> Bools:
         """Tell which masks the predicted IoU lets pass; one that is no number never does."""
-        known: Bools = ~np.isnan(ious)
+        known: Bools = np.isfinite(ious)
         if self.settings.pred_iou_thresh > 0:
             with np.errstate(invalid="ignore"):
                 known &= ious > np.float32(self.settings.pred_iou_thresh)
@@ -229,10 +238,12 @@ class CropAsker:
         run, left = self.run, self.run.left
         left.candidates += ious.size
         left.after_iou += len(logits)
-        run.unrated += int(np.isnan(ious).sum())
+        run.faults.unrated += int((~np.isfinite(ious)).sum())
         clicks = np.repeat(points, ious.shape[1], axis=0)[passed.ravel()]
         with run.stage("measure"):
             for mask, iou, click in zip(logits, ious[passed], clicks, strict=True):
+                if not run.faults.usable(mask):
+                    continue
                 if run.sam2 and run.settings.components and run.settings.min_mask_region_area > 0:
                     mask = fill_logits(mask, run.settings.min_mask_region_area)
                 measured = self._measure(mask)
@@ -266,8 +277,12 @@ class CropAsker:
 
     def segments(self, kept: Sequence[Candidate]) -> list[Segment]:
         """Encode the masks of what suppression left, in the picture's pixels."""
+        segments = []
         with self.run.stage("encode_masks"):
-            return [self._segment(candidate) for candidate in kept]
+            for candidate in kept:
+                segments.append(self._segment(candidate))
+                self.run.tell_finish(len(segments), len(kept))
+        return segments
 
     def _box(self, candidate: Candidate, part: Bools) -> Box:
         """Return a mask's box; of `fast` it is found now, and compared with the guessed one."""

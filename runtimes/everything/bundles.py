@@ -13,7 +13,7 @@ from exporter.bundle.masks import choose_tokens
 from exporter.bundle.pieces import Piece
 from exporter.bundle.preprocess import Bytes, Floats, fit, upscaling
 from exporter.bundle.prompts import Prompts
-from exporter.errors import PromptError, RequestError
+from exporter.errors import ExportError, PromptError, RequestError
 from runtimes.everything.predictor import Generator, Passing
 from runtimes.everything.steps.grids import Points
 from runtimes.everything.steps.interpolation import Upscaler
@@ -25,6 +25,8 @@ from runtimes.segmenters.slots import SlotSegmenter
 NO_PROPOSER = (
     "{} has no head that proposes points: use the demo's bundle of --everything, or another method"
 )
+
+_CURE = "use another method, engine or precision"
 
 
 def has_proposer(manifest: Manifest) -> bool:
@@ -96,10 +98,17 @@ class SlotPredictor:
         return Upscaler(*upscaling(shape, frame, how), squashed=how == "sigmoid_bilinear_once")
 
     def proposals(self) -> tuple[Points, Floats]:
-        """See `Predictor.proposals`. RequestError if the bundle has no head that proposes."""
+        """See `Predictor.proposals`.
+
+        Raises:
+            RequestError: the bundle has no head that proposes.
+            ExportError: what its head gives are no numbers.
+        """
         if not has_proposer(self._manifest):
             raise RequestError(NO_PROPOSER.format(self._manifest.variant))
         scores, frame = self._segmenter.beside(POINT_SCORES)
+        if not np.isfinite(scores).any():
+            raise ExportError(f"{self._manifest.variant}'s {POINT_SCORES} are not numbers: {_CURE}")
         return peaks_in_picture(scores[0, 0], frame)
 
     def _passing_points(

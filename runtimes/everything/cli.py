@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from exporter.errors import RequestError
 from exporter.printable import one_line
 from runtimes.arguments import OF_VIDEO, OF_VOLUME
 from runtimes.everything import everything, options_of
-from runtimes.everything.asking import Progress
 from runtimes.everything.bundles import (
     NO_PROPOSER,
     BundleFinder,
@@ -32,7 +32,9 @@ from runtimes.everything.options import (
     spelling,
     spelt,
 )
-from runtimes.everything.outputs import Files, check_files, lines, report, write
+from runtimes.everything.outputs import Files, check_files, lines, report, writers
+from runtimes.everything.segments import Everything
+from runtimes.everything.telling import Teller, timed, write_all
 from runtimes.objects import group, in_pixels
 from runtimes.pictures import Picture
 from runtimes.pictures.reading import Reading, read_picture
@@ -41,7 +43,6 @@ from runtimes.segmenters import open_segmenter, segmenter_type
 from runtimes.segmenters.detections import DetectionSegmenter
 
 INTERRUPTED = 130
-_EVERY = 2.0  # seconds between two lines of progress
 
 
 def run(
@@ -58,28 +59,52 @@ def run(
         threads: for the engine.
         facts: bundle, engine and picture -> what a report says of them.
     """
+    teller, seconds = Teller(_say), dict[str, float]()
     files = _files(arguments)
     require_outside(files.asked, [bundle.path])
     method, options = _asked(arguments, bundle)
-    picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
-    options |= _boxes(arguments, picture) | _detector(arguments, threads)
-    predictor = predictor_of(open_segmenter(bundle, arguments.engine, threads))
+    with timed(seconds, "read"):
+        picture = read_picture(arguments.image, Reading(arguments.range, arguments.max_pixels))
+    with timed(seconds, "load"):
+        options |= _boxes(arguments, picture) | _detector(arguments, threads)
+        predictor = predictor_of(open_segmenter(bundle, arguments.engine, threads))
     found = everything(
-        predictor, picture.rgb, method, report=_Teller(), keep_partial=True, **options
+        predictor,
+        picture.rgb,
+        method,
+        report=teller,
+        report_finish=teller.finish,
+        keep_partial=True,
+        **options,
     )
     for note in (*picture.notes, *_size_note(picture), *found.notes):
-        print(f"sam-run: {one_line(note)}", file=sys.stderr)
-    written = write(files, arguments.image, picture.rgb, found)
+        _say(note)
+    with timed(seconds, "write"):
+        jobs = [*writers(files, arguments.image, picture.rgb, found)]
+        written = write_all(jobs, _say, waits=None if teller.stopped else files.coco)
+    spent = seconds.pop("write")
+    found = replace(found, seconds={**seconds, **found.seconds, "write": spent})
     if arguments.json:
         rows = facts(bundle, arguments.engine, picture) | report(found)
         print(json.dumps(rows | {"files": [str(path) for path in written]}, indent=2))
     else:
         for line in (*lines(found), *map(str, written)):
             print(one_line(line))
-    if found.partial:
-        print("sam-run: interrupted: the result is partial", file=sys.stderr)
+    missing = [path.name for path, _ in jobs if path not in written]
+    if found.partial or teller.stopped or missing:
+        _say(_ended(found, missing))
         return INTERRUPTED
     return 0
+
+
+def _say(line: str) -> None:
+    print(f"sam-run: {one_line(line)}", file=sys.stderr, flush=True)
+
+
+def _ended(found: Everything, missing: Sequence[str]) -> str:
+    """Say what Ctrl-C left."""
+    line = f"interrupted: the result is {'partial' if found.partial else 'whole'}"
+    return f"{line}; not written: {', '.join(missing)}" if missing else line
 
 
 def _files(arguments: argparse.Namespace) -> Files:
@@ -192,19 +217,3 @@ def _size_note(picture: Picture) -> tuple[str, ...]:
     if picture.size == (width, height):
         return ()
     return (f"masks are {width} x {height}, the size at which the picture was decoded",)
-
-
-class _Teller:
-    """Prints progress and the time left, every few seconds."""
-
-    def __init__(self) -> None:
-        self._next = _EVERY
-
-    def __call__(self, progress: Progress) -> None:
-        """See `runtimes.everything.asking.Report`."""
-        if progress.seconds < self._next or progress.done >= progress.planned:
-            return
-        self._next = progress.seconds + _EVERY
-        left = progress.seconds / progress.done * (progress.planned - progress.done)
-        line = f"{progress.done} of {progress.planned} prompts, about {max(left, 1):.0f} s left"
-        print(f"sam-run: {one_line(line)} (Ctrl-C keeps what is done)", file=sys.stderr, flush=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import colorsys
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,33 @@ def check_files(files: Files, image: Path) -> None:
         raise RequestError(f"{files.coco} should end in .json")
 
 
-def write(files: Files, image: Path, rgb: Bytes, found: Everything) -> list[Path]:
-    """Write the files asked for; returns their paths."""
-    if files.overlay is not None or files.labels is not None:
-        labels = found.labels()
-        if files.overlay is not None:
-            save_picture(files.overlay, Image.fromarray(overlay(rgb, labels)))
-        if files.labels is not None:
-            few = len(found) < 256
-            save_mask(files.labels, Image.fromarray(labels.astype(np.uint8) if few else labels))
-    if files.coco is not None:
+def writers(
+    files: Files, image: Path, rgb: Bytes, found: Everything
+) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Tell how each file asked for is written, the one of all masks first.
+
+    Pictures of a partial result have a text that says so, in formats that have texts.
+    """
+    says = described(found) if found.partial else ""
+    labels = cache(found.labels)
+
+    def write_coco(path: Path) -> None:
         text = json.dumps(coco(found, image.name)).encode()
-        write_whole(files.coco, lambda stream: _put(stream, text))
-    return files.asked
+        write_whole(path, lambda stream: _put(stream, text))
+
+    def write_labels(path: Path) -> None:
+        numbers = labels().astype(np.uint8) if len(found) < 256 else labels()
+        save_mask(path, Image.fromarray(numbers), says)
+
+    def write_overlay(path: Path) -> None:
+        save_picture(path, Image.fromarray(overlay(rgb, labels())), says)
+
+    if files.coco is not None:
+        yield files.coco, partial(write_coco, files.coco)
+    if files.labels is not None:
+        yield files.labels, partial(write_labels, files.labels)
+    if files.overlay is not None:
+        yield files.overlay, partial(write_overlay, files.overlay)
 
 
 def _put(stream: Any, text: bytes) -> None:
@@ -171,10 +186,9 @@ def lines(found: Everything) -> Iterator[str]:
         if left.after_edges != left.after_stability:
             chain.append(f"{left.after_edges} inside their crop")
         yield f"  {', '.join(chain)}, {len(found)} kept"
-    total = sum(found.seconds.values())
     for stage, seconds in found.seconds.items():
         yield f"  {stage.replace('_', ' '):<14}{seconds:8.2f} s"
-    yield f"  {'together':<14}{total:8.2f} s"
+    yield f"  {'together':<14}{sum(found.seconds.values()):8.2f} s"
 
 
 def report(found: Everything) -> dict[str, Any]:

@@ -152,8 +152,11 @@ class Everything(Sequence[Segment]):
 
     def labels(self) -> npt.NDArray[np.uint16]:
         """(H, W) one number a pixel: 0 for none, i + 1 for mask i; smaller masks lie on larger."""
-        flat = np.zeros(self.size, np.uint16)
+        height, width = self.size
+        flat = np.zeros(height * width, np.uint16)  # down the columns, as the runs go
         order = sorted(range(len(self)), key=lambda i: (-self.segments[i].area, i))
         for index in order:
-            flat[self.segments[index].mask] = index + 1
-        return flat
+            edges = np.cumsum(self.segments[index].runs).tolist()
+            for start, end in zip(edges[0::2], edges[1::2], strict=False):
+                flat[start:end] = index + 1
+        return np.ascontiguousarray(flat.reshape(width, height).T)

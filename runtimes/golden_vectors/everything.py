@@ -70,6 +70,10 @@ _PROPOSED = (
     ((30.0, 74.0), 0.125), ((34.0, 60.0), 0.0625),
 )  # fmt: skip
 _UNRATED = (*REGIONS[:4], replace(REGIONS[4], quality=math.nan), *REGIONS[5:])
+_NO_NUMBERS = (
+    replace(REGIONS[0], slope=math.nan), replace(REGIONS[1], quality=math.inf), *REGIONS[2:4],
+    replace(REGIONS[4], quality=math.nan), replace(REGIONS[5], slope=math.nan), *REGIONS[6:],
+)  # fmt: skip
 _LOOSE = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 CASES: dict[str, Asked] = {
     "grid": Asked("grid", {"points_per_side": 8}),
@@ -126,6 +130,12 @@ CASES: dict[str, Asked] = {
                (_BOXES[3], 0.75)),
     ),
     "grid, ratings that are no numbers": Asked("grid", {"points_per_side": 5}, regions=_UNRATED),
+    "grid, answers that are no numbers": Asked(
+        "grid", {"points_per_side": 6, **_LOOSE}, regions=_NO_NUMBERS
+    ),
+    "object_aware, answers that are no numbers": Asked(
+        "object_aware", {"boxes": _BOXES}, regions=_NO_NUMBERS
+    ),
     "grid, fast": Asked("grid", {"points_per_side": 5, "fast": True}),
     "grid, fast crops": Asked(
         "grid", {"points_per_side": 3, "crop_n_layers": 1, "fast": True, **_LOOSE}, SQUASH,

@@ -55,7 +55,7 @@ class Region:
         inside: its signed distance.
         size: the smaller, the earlier it is given.
         quality: what its predicted IoU starts from.
-        slope: logits a pixel.
+        slope: logits a pixel; NaN makes every logit so.
     """
 
     inside: Distance
@@ -208,6 +208,8 @@ class Standing:
         return self._made[level, bias]
 
     def _cleared(self, grid: Floats, size: tuple[int, int]) -> Floats:
+        if not np.isfinite(grid).any():
+            return grid
         frame = fit(size[1], size[0], self.preprocess)
         tall, wide = upscaling(grid.shape, frame, self.how)
         for step in range(1000):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from exporter.errors import ExportError, RequestError
 from exporter.printable import printable
@@ -110,14 +111,31 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def save_picture(path: Path, image: Image.Image) -> None:
-    """Save in the format of the path's suffix."""
-    _save(path, image, {})
+def save_picture(path: Path, image: Image.Image, says: str = "") -> None:
+    """Save in the format of the path's suffix; `says` is a text in it, if it is PNG, TIFF or JPEG.
+
+    In a PNG its keyword is `Description`.
+    """
+    _save(path, image, _text(path, says))
 
 
-def save_mask(path: Path, image: Image.Image) -> None:
-    """Save a mask of 0 and 255 so that the file holds nothing else."""
-    _save(path, image, _MASK_OPTIONS[_format(path)])
+def save_mask(path: Path, image: Image.Image, says: str = "") -> None:
+    """Save a mask of 0 and 255 so that the file holds nothing else but what it `says`."""
+    _save(path, image, _MASK_OPTIONS[_format(path)] | _text(path, says))
+
+
+def _text(path: Path, says: str) -> dict[str, Any]:
+    """Make the options of Pillow that put a text into a file."""
+    if not says:
+        return {}
+    described = PngInfo()
+    described.add_text("Description", says)
+    options: dict[str, dict[str, Any]] = {
+        "PNG": {"pnginfo": described},
+        "TIFF": {"description": says},
+        "JPEG": {"comment": says.encode()},
+    }
+    return options.get(_format(path), {})
 
 
 def _save(path: Path, image: Image.Image, options: dict[str, Any]) -> None:

@@ -22,11 +22,10 @@ def find(run: Run, image: Bytes) -> tuple[Segment, ...]:
     crops, grids = _plan(run)
     run.planned = sum(len(grids[layer]) for _, layer in crops)
     found: list[Segment] = []
-    with run.until_stopped():
-        for crop, layer in crops:
-            found += _of_crop(run, image, crop, grids[layer])
-            if run.stopped:
-                break
+    for crop, layer in crops:
+        if not run.stopping.goes_on():
+            break
+        found += _of_crop(run, image, crop, grids[layer])
     return finished(run, between_crops(run, found, len(crops)))
 
 

@@ -79,7 +79,8 @@ def _ask(run: Run, boxes: Floats, found: list[Segment]) -> None:
             upscaler = upscaler_of(run.predictor, shape, run.size)
         for mask, iou in zip(logits[:, 0], ious[:, 0], strict=True):
             with run.stage("measure"):
-                found.append(_segment(run, upscaler, mask, iou))
+                if run.faults.rated(iou) and run.faults.usable(mask):
+                    found.append(_segment(run, upscaler, mask, iou))
         run.tell()
 
 

@@ -7,6 +7,8 @@ and suppression are the grid's.
 
 from __future__ import annotations
 
+import numpy as np
+
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError
 from runtimes.everything.asking import CropAsker, HeldLogits, Run
@@ -35,6 +37,9 @@ def proposed(run: Run) -> Points:
         raise RequestError("proposed needs a network with a head that proposes points")
     with run.stage("propose"):
         points, scores = proposals()
+    known = np.isfinite(scores)
+    run.faults.unscored += int((~known).sum())
+    points, scores = points[known], scores[known]
     chosen: Points = points[scores > run.settings.proposal_thresh]
     return chosen[: run.settings.max_proposals]
 

@@ -117,7 +117,8 @@ private func findByBoxes(
             run.count(part.count)
             run.stage("measure") {
                 for (iou, logits) in zip(answers.ious, answers.logits) {
-                    if let logits { found.append(asker.segment(asker.measure(logits), iou, nil, logits)) }
+                    guard let logits, run.isRated(iou), run.isUsable(logits) else { continue }
+                    found.append(asker.segment(asker.measure(logits), iou, nil, logits))
                 }
             }
             run.tell()

@@ -21,8 +21,12 @@ final class EverythingRun {
     var left = Everything.Left()
     /// Whether the asking was ended by its task's cancellation.
     private(set) var stopped = false
-    /// Masks whose predicted IoU is no number.
-    var unrated = 0
+    /// Masks whose predicted IoU is not a finite number; dropped.
+    private var unrated = 0
+    /// Masks of which no logit is a finite number; dropped.
+    private var empty = 0
+    /// Masks of which some logits are NaN, which count as outside.
+    private var patched = 0
     /// Of `fast`: the IoU of each guessed box with its mask's own.
     var fastIous: [Double] = []
     private var asked = Everything.Asked()
@@ -85,7 +89,24 @@ final class EverythingRun {
     }
 
     /// Whether the predicted IoU lets a mask pass; one that is no number never does.
-    func passes(_ iou: Float) -> Bool { !iou.isNaN && (!(leastIou > 0) || iou > Float(leastIou)) }
+    func passes(_ iou: Float) -> Bool { iou.isFinite && (!(leastIou > 0) || iou > Float(leastIou)) }
+
+    /// Whether a predicted IoU is a number; counted otherwise.
+    func isRated(_ iou: Float) -> Bool {
+        if !iou.isFinite { unrated += 1 }
+        return iou.isFinite
+    }
+
+    /// Whether logits make a mask; counted otherwise.
+    func isUsable(_ logits: [Float]) -> Bool {
+        if logits.allSatisfy(\.isFinite) { return true }
+        guard logits.contains(where: \.isFinite) else {
+            empty += 1
+            return false
+        }
+        if logits.contains(where: \.isNaN) { patched += 1 }
+        return true
+    }
 
     /// Of masks whose boxes overlap, keeps that of the best predicted IoU.
     func withoutDuplicates(_ found: [Candidate]) -> [Candidate] {
@@ -107,8 +128,11 @@ final class EverythingRun {
 
     private var notes: [String] {
         var notes: [String] = []
-        if unrated > 0 {
-            notes.append("\(unrated) masks were dropped: the decoder's predicted IoU is not a number")
+        if unrated > 0 { notes.append("\(dropped(unrated)): the decoder's predicted IoU is not a number") }
+        if empty > 0 { notes.append("\(dropped(empty)): the decoder's logits are not numbers") }
+        if patched > 0 {
+            let have = patched == 1 ? "1 mask has" : "\(patched) masks have"
+            notes.append("\(have) logits that are not numbers: they count as outside")
         }
         if let worst = fastIous.min() {
             let mean = fastIous.reduce(0, +) / Double(fastIous.count)
@@ -118,6 +142,10 @@ final class EverythingRun {
                         format: "mean IoU of %.3f with the masks' own, and %.3f at worst", mean, worst))
         }
         return notes
+    }
+
+    private func dropped(_ masks: Int) -> String {
+        masks == 1 ? "1 mask was dropped" : "\(masks) masks were dropped"
     }
 }
 
@@ -184,10 +212,10 @@ final class CropAsker {
     private func take(_ answers: Answers, _ points: [EverythingPoint]) throws {
         run.left.candidates += answers.ious.count
         for (at, iou) in answers.ious.enumerated() {
-            if iou.isNaN { run.unrated += 1 }
-            guard let given = answers.logits[at], run.passes(iou) else { continue }
+            guard run.isRated(iou), let given = answers.logits[at], run.passes(iou) else { continue }
             try run.goOn()
             run.left.afterIou += 1
+            guard run.isUsable(given) else { continue }
             let logits = filledIfAsked(given)
             let measured = measure(logits)
             guard stays(measured) else { continue }

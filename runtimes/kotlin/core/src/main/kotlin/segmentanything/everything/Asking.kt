@@ -41,8 +41,14 @@ internal class Run(
     var stopped = false
         private set
 
-    /** Masks whose predicted IoU is no number. */
-    var unrated = 0
+    /** Masks whose predicted IoU is not a finite number; dropped. */
+    private var unrated = 0
+
+    /** Masks of which no logit is a finite number; dropped. */
+    private var empty = 0
+
+    /** Masks of which some logits are NaN, which count as outside. */
+    private var patched = 0
 
     /** Of `fast`: the IoU of each guessed box with its mask's own. */
     val fastIous = mutableListOf<Double>()
@@ -96,7 +102,18 @@ internal class Run(
     fun tell() = progress(EverythingProgress(prompts, maxOf(planned, prompts), (System.nanoTime() - began) / 1e9))
 
     /** Whether the predicted IoU lets a mask pass; one that is no number never does. */
-    fun passes(iou: Float): Boolean = !iou.isNaN() && (!(leastIou > 0) || iou > leastIou.toFloat())
+    fun passes(iou: Float): Boolean = iou.isFinite() && (!(leastIou > 0) || iou > leastIou.toFloat())
+
+    /** Whether a predicted IoU is a number; counted otherwise. */
+    fun isRated(iou: Float): Boolean = iou.isFinite().also { if (!it) unrated++ }
+
+    /** Whether logits make a mask; counted otherwise. */
+    fun isUsable(logits: FloatArray): Boolean {
+        if (logits.all { it.isFinite() }) return true
+        if (logits.none { it.isFinite() }) return false.also { empty++ }
+        if (logits.any { it.isNaN() }) patched++
+        return true
+    }
 
     fun keep(logits: FloatArray) = held.keep(logits)
 
@@ -118,13 +135,19 @@ internal class Run(
     )
 
     private fun notes() = listOfNotNull(
-        if (unrated == 0) null else "$unrated masks were dropped: the decoder's predicted IoU is not a number",
+        if (unrated == 0) null else "${dropped(unrated)}: the decoder's predicted IoU is not a number",
+        if (empty == 0) null else "${dropped(empty)}: the decoder's logits are not numbers",
+        if (patched == 0) null else
+            "${if (patched == 1) "1 mask has" else "$patched masks have"} logits that are not numbers: " +
+                "they count as outside",
         if (fastIous.isEmpty()) null else
             "fast: masks were chosen by boxes and stability of the network's own pixels; those boxes have a " +
                 "mean IoU of ${thousandths(fastIous.sum() / fastIous.size)} with the masks' own, and " +
                 "${thousandths(fastIous.min())} at worst",
     )
 }
+
+private fun dropped(masks: Int) = if (masks == 1) "1 mask was dropped" else "$masks masks were dropped"
 
 /** Three digits, rounded as every language's but Java's `format` is. */
 private fun thousandths(number: Double) = BigDecimal(number).setScale(3, RoundingMode.HALF_EVEN).toString()
@@ -174,11 +197,11 @@ internal class CropAsker(private val run: Run, private val crop: Crop) {
     private fun take(answers: Answers, points: List<Point>) {
         run.candidates += answers.ious.size
         for ((at, iou) in answers.ious.withIndex()) {
-            if (iou.isNaN()) run.unrated++
             val given = answers.logits[at]
-            if (given == null || !run.passes(iou)) continue
+            if (!run.isRated(iou) || given == null || !run.passes(iou)) continue
             run.goOn()
             run.afterIou++
+            if (!run.isUsable(given)) continue
             val logits = filledIfAsked(given)
             val measured = measure(logits)
             if (stays(measured)) {

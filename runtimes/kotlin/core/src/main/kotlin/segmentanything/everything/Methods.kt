@@ -114,6 +114,7 @@ internal suspend fun findByBoxes(
             for (at in part.indices) {
                 val logits = answers.logits[at] ?: continue
                 val iou = answers.ious[at]
+                if (!run.isRated(iou) || !run.isUsable(logits)) continue
                 found += run.stage("measure") { asker.segment(asker.measure(logits), iou, null, logits) }
             }
             run.tell()
