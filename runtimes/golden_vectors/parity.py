@@ -67,7 +67,7 @@ def _figures(
 ) -> tuple[Figure, ...]:
     """Measure a device, to the digits that every processor's order of a sum leaves alone."""
     figures = check_parity(path, manifest, load=_device(arrays, *gains))
-    return tuple(replace(figure, value=float(f"{figure.value:.9g}")) for figure in figures)
+    return tuple(replace(figure, value=float(f"{figure.value:.12g}")) for figure in figures)
 
 
 def _arrays() -> dict[str, Floats]:
