@@ -26,6 +26,9 @@ CLICK = 3.0
 SHARE = 2.0**-8
 """Of the sums over pixels: 65 536 features may be summed, and float16 ends there. A power of two,
 so that folding its inverse into the next layer's weights changes no digit."""
+KEPT = 2.0**-4
+"""Of what layers make of the sums, up to the norms, which divide it out: 66,340 with the published
+case's weights. Less would leave too few digits of an empty mask's, which are the biases alone."""
 PERIOD = 10_000.0
 
 
@@ -47,10 +50,14 @@ class KernelUpdate(nn.Module):
         self.share = 1.0
 
     def freeze_tables(self) -> None:
-        """Take `SHARE` of the sums instead of the sums."""
+        """Take `SHARE` of the sums, and `KEPT` of what follows from them, up to the norms."""
         if self.share == 1.0:
-            # A new tensor: the old one is the checkpoint's.
-            self.dynamic_layer.weight = nn.Parameter(self.dynamic_layer.weight / SHARE)
+            # New tensors: the old ones are the checkpoint's.
+            self.dynamic_layer.weight = nn.Parameter(self.dynamic_layer.weight * (KEPT / SHARE))
+            for layer in (self.dynamic_layer, self.update_gate, self.input_gate):
+                layer.bias = nn.Parameter(layer.bias * KEPT)
+            for norm in (self.norm_in, self.input_norm_in, self.norm_out):
+                norm.eps *= KEPT**2
             self.share = SHARE
 
     def forward(self, sums: Tensor, kernels: Tensor) -> Tensor:
