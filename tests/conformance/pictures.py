@@ -28,9 +28,12 @@ from runtimes.pictures.arrays import as_picture
 from tests.conformance.published_case import VARIANT_OF, PublishedCase
 
 HEAD = "| variant | case | logits | IoU | pixels |\n|" + " --- |" * 5
-FLOAT, PANOPTIC, HALF = (1e-4, 0.999), (3e-3, 0.998), (0.05, 0.98)
-"""Most error of logits (of the largest) and of predicted IoUs; least share of pixels that agree. In
-float32 the cases' own, in half precision as the export's floors."""
+FLOAT, PANOPTIC = (1e-4, 0.999), (3e-3, 0.998)
+"""Most error of logits (of the largest) and of predicted IoUs; least share of pixels that agree: the
+cases' own, in float32."""
+HALF, PANOPTIC_HALF = (0.05, 0.98), (0.1, 0.98)
+"""In half precision as the export's floors; RAP-SAM makes masks hard three times on the way, and a
+pixel at zero adds its features or does not."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ class Row:
 
 def tolerances(case: PublishedCase, precision: str) -> tuple[float, float]:
     """Choose what a row is judged by; of few bits nothing is said."""
-    float32 = PANOPTIC if "classifier" in case.facts else FLOAT
-    return {"fp32": float32, "fp16": HALF}.get(precision, (math.inf, 0.0))
+    hard = "classifier" in case.facts
+    known = {"fp32": PANOPTIC if hard else FLOAT, "fp16": PANOPTIC_HALF if hard else HALF}
+    return known.get(precision, (math.inf, 0.0))
 
 
 def follow(case: PublishedCase, arguments: argparse.Namespace) -> Iterator[Row]:
