@@ -261,9 +261,15 @@ _HARD_32 = {
     (MASKS, "mask_iou"): Floor(0.99, "pixels are the gate; a mask of any size has them"),
 }
 _HARD_16 = {
-    # Reached by Core ML at 128 x 160, with filled weights: 54 dB, 60 and 63 panoptic, 28 of IoUs.
-    (output, "psnr_db"): Floor(20.0, "rounding flips pixels inside: masks are the gate")
-    for output in (MASKS, PANOPTIC_MASKS, PANOPTIC_SCORES, "iou_predictions")
+    # Reached by Core ML with filled weights at 128 x 160, and at 800 x 1088 with the published
+    # case's: 54 and 57 dB, 60 and 63 panoptic, 28 and 35 of IoUs.
+    (output, "psnr_db"): Floor(decibels, "rounding flips pixels inside: masks are the gate")
+    for output, decibels in (
+        (MASKS, 40.0),
+        (PANOPTIC_MASKS, 40.0),
+        (PANOPTIC_SCORES, 40.0),
+        ("iou_predictions", 20.0),
+    )
 } | {
     # Reached there behind the encoder in half: 0.998, and 0.993 of the worst panoptic mask.
     (MASKS, "pixel_agreement"): Floor(0.98, "features in half are 1e-3 off"),

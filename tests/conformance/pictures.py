@@ -29,8 +29,8 @@ from tests.conformance.published_case import VARIANT_OF, PublishedCase
 
 HEAD = "| variant | case | logits | IoU | pixels |\n|" + " --- |" * 5
 FLOAT, PANOPTIC = (1e-4, 0.999), (3e-3, 0.998)
-"""Most error of logits (of the largest) and of predicted IoUs; least share of pixels that agree: the
-cases' own, in float32."""
+"""Most error of logits (of the largest) and of predicted IoUs, and least share of pixels that
+agree: the cases' own, in float32."""
 HALF, PANOPTIC_HALF = (0.05, 0.98), (0.1, 0.98)
 """In half precision as the export's floors; RAP-SAM makes masks hard three times on the way, and a
 pixel at zero adds its features or does not."""

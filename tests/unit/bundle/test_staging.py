@@ -87,18 +87,16 @@ def test_a_log_that_the_error_names_survives_alone(tmp_path):
     folder, log = sorted(left)
     assert folder.startswith(".bundle.partial-")
     assert log == f"{folder}/{LOG}"
+    with pytest.raises(ValueError, match="unnamed"):
+        attempt(tmp_path / "other", lambda folder: fail(folder / LOG))
+    assert not list(tmp_path.glob(".other*"))
     attempt(tmp_path / "bundle", lambda folder: None)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_log_that_no_error_names_is_no_leftover(tmp_path):
-    def work(folder):
-        (folder / LOG).write_text("a warning")
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        attempt(tmp_path / "bundle", work)
-    assert list(tmp_path.iterdir()) == []
+def fail(log):
+    log.write_text("a warning")
+    raise ValueError("unnamed")
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(tmp_path):
