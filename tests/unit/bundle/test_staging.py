@@ -6,8 +6,6 @@ import re
 import shutil
 import signal
 import stat
-import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from exporter.bundle.claim import lock_of
 from exporter.bundle.folder import LOG, open_bundle, seal
-from exporter.bundle.staging import build_once, claim_bundle, staging
+from exporter.bundle.staging import claim_bundle, staging
 from exporter.errors import ExportError, RequestError
 from exporter.signals import Terminated, terminable
 from tests.unit.tiny_bundle import Recipe as TinyRecipe
@@ -87,16 +85,18 @@ def test_a_log_that_the_error_names_survives_alone(tmp_path):
     folder, log = sorted(left)
     assert folder.startswith(".bundle.partial-")
     assert log == f"{folder}/{LOG}"
-    with pytest.raises(ValueError, match="unnamed"):
-        attempt(tmp_path / "other", lambda folder: fail(folder / LOG))
-    assert not list(tmp_path.glob(".other*"))
     attempt(tmp_path / "bundle", lambda folder: None)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def fail(log):
-    log.write_text("a warning")
-    raise ValueError("unnamed")
+def test_a_log_that_no_error_names_is_no_leftover(tmp_path):
+    def work(folder):
+        (folder / LOG).write_text("a warning")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        attempt(tmp_path / "bundle", work)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(tmp_path):
@@ -366,42 +366,3 @@ def test_what_is_no_lock_file_is_named(tmp_path, kind):
     }[kind]()
     with pytest.raises(RequestError, match=r"\.bundle\.lock is in the way and is no lock file"):
         attempt(tmp_path / "bundle", lambda folder: None)
-
-
-def build(folder, log, fill=lambda folder: (folder / "file").touch()):
-    def filled(partial):
-        log.append(partial.name)
-        fill(partial)
-
-    build_once(folder, Path.is_dir, filled, log.append)
-
-
-def test_a_folder_of_a_cache_is_built_once(tmp_path):
-    folder, log = tmp_path / "cache" / "key", []
-    build(folder, log)
-    build(folder, log)
-    assert len(log) == 1
-    assert re.fullmatch(r"\.key\.partial-[0-9a-f]{16}", log[0])
-    assert [path.name for path in folder.parent.iterdir()] == ["key"]
-
-
-def test_who_waits_for_a_folder_takes_it_as_it_is(tmp_path):
-    folder, log = tmp_path / "cache" / "key", []
-
-    def fill(partial):
-        second.start()
-        while not any("process" in line for line in log):
-            time.sleep(0.01)
-        (partial / "file").write_text("first")
-
-    second = threading.Thread(target=build, args=(folder, log))
-    build(folder, log, fill)
-    second.join(30)
-    assert [line[:8] for line in log] == [".key.par", "process "]
-    assert (folder / "file").read_text() == "first"
-
-
-def test_a_build_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="no"):
-        build(tmp_path / "key", [], fail(ValueError("no")))
-    assert list(tmp_path.iterdir()) == []
