@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.preprocess import Bools, Floats
+from exporter.bundle.voxels import Cube
 from exporter.closest import missing
 from exporter.errors import ImageError, PromptError, RequestError
 from exporter.printable import printable
@@ -23,6 +27,7 @@ NIFTI = (".nii", ".nii.gz")
 NUMPY = ".npy"
 SUFFIXES = (*NIFTI, NUMPY)
 _TAKES = "give a .nii, .nii.gz or .npy file"
+_ONE_RUN = "give all clicks in one run, with --refine"
 
 
 def suffix_of(path: Path) -> str:
@@ -123,9 +128,63 @@ def mask_writer(path: Path, mask: Bools, volume: Volume) -> Callable[[], None]:
     return partial(write_whole, path, lambda stream: _put(stream, data))
 
 
-def save_logits(path: Path, logits: Floats) -> None:
-    """Write (K, L, L, L) logits."""
+def record_of(path: Path) -> Path:
+    """Name the file that says where the cube of saved logits lies: `first.cube.json`."""
+    return path.with_name(f"{stem_of(path)}.cube.json")
+
+
+def save_logits(path: Path, logits: Floats, cube: Cube) -> None:
+    """Write (K, L, L, L) logits, and beside them where their cube lies."""
+    record = record_of(path)
+    # Logits without a record are taken with care; with the record of others they would not be.
+    record.unlink(missing_ok=True)
     write_whole(path, partial(_save, logits))
+    data = json.dumps(asdict(cube), indent=2).encode() + b"\n"
+    write_whole(record, lambda stream: _put(stream, data))
+
+
+def require_same_cube(path: Path, cube: Cube) -> None:
+    """PromptError unless saved logits are of that cube.
+
+    Without a record only one cube can be meant: that of a volume no longer than it.
+
+    Args:
+        path: of the logits.
+        cube: where the network is about to look.
+    """
+    record = record_of(path)
+    if record.is_file():
+        saved = _read_cube(record)
+        if saved == cube:
+            return
+        raise PromptError(f"{path} has logits of another cube, {_differs(saved, cube)}")
+    if max(cube.shape) > cube.size or cube.scale != (1.0, 1.0, 1.0):
+        raise PromptError(
+            f"there is no {record}, which says where the cube of {path} lies: copy it beside the "
+            f"logits, or {_ONE_RUN}"
+        )
+
+
+def _differs(saved: Cube, cube: Cube) -> str:
+    """Say in what, and what to do."""
+    if saved.shape != cube.shape:
+        sides = [" x ".join(map(str, each.shape)) for each in (saved, cube)]
+        return (
+            f"of a volume of {sides[0]} voxels, and this one has {sides[1]}: leave out --mask-input"
+        )
+    if saved.scale != cube.scale:
+        return "resampled otherwise: give the --resample of that run, or none if it had none"
+    start = [",".join(map(str, each.start)) for each in (saved, cube)]
+    return f"from voxel {start[0]} on, and these clicks have theirs from {start[1]}: {_ONE_RUN}"
+
+
+def _read_cube(record: Path) -> Cube:
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=Cube)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        raise PromptError(
+            f"{record} is damaged, and says where the cube of the logits lies: save them again"
+        ) from None
 
 
 def _save(array: npt.NDArray[Any], stream: BinaryIO) -> None:

@@ -195,3 +195,35 @@ def test_nifti_without_nibabel(refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     (tmp_path / "v.nii.gz").write_bytes(b"x")
     assert "pip install 'sam-export[volumes]'" in refused("v.nii.gz", "--point", "1,1,1")
+
+
+FIRST = ("--point", "20,8,5", "--mask-input", "first.npy")
+
+
+@pytest.fixture
+def first(run, values):
+    """Logits of a click in a volume longer than the cube."""
+    np.save("v.npy", values)
+    assert run("v.npy", "--point", "20,8,5", "--save-logits", "first.npy")[0] == 0
+
+
+@pytest.mark.usefixtures("first")
+def test_logits_of_another_cube_are_refused(run, refused, tmp_path, values):
+    """They would be taken for those of the cube around the later click."""
+    assert run("v.npy", *FIRST, "--json")[0] == 0
+    later = ("--point", "21,8,5", "--mask-input", "first.npy")
+    says = refused("v.npy", *later)
+    assert "from voxel 12,0,-3 on, and these clicks have theirs from 13,0,-3" in says
+    assert "--refine" in says
+    np.save(tmp_path / "longer.npy", np.concatenate([values, values]))
+    assert "of a volume of 40 x 16 x 11 voxels" in refused("longer.npy", *FIRST)
+    (tmp_path / "first.cube.json").write_text("{}")
+    assert "first.cube.json is damaged" in refused("v.npy", *FIRST)
+
+
+@pytest.mark.usefixtures("first")
+def test_logits_without_their_cube_are_for_a_volume_within_it(run, refused, tmp_path, values):
+    (tmp_path / "first.cube.json").unlink()
+    assert "there is no first.cube.json" in refused("v.npy", *FIRST)
+    np.save("short.npy", values[:16])
+    assert run("short.npy", "--point", "8,8,5", "--mask-input", "first.npy", "--json")[0] == 0
