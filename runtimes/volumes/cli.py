@@ -44,6 +44,7 @@ from runtimes.volumes.files import (
     read_logits,
     read_volume,
     record_of,
+    require_affine,
     require_mask_file,
     require_same_cube,
     save_logits,
@@ -106,6 +107,8 @@ def segment_volume(arguments: argparse.Namespace, bundle: Bundle, threads: int) 
         check_clicks(clicks, volume.own_shape, prompts)
     turned = tuple(volume.turn.voxel(at, volume.shape) for at in own.points)
     cube = place_cube(volume.shape, turned, rule.size, _scale(volume, arguments))
+    if files.mask is not None:
+        require_affine(files.mask, volume, arguments.image)
     if arguments.mask_input:
         require_same_cube(arguments.mask_input[0].path, cube)
     asked = Asked(volume, own, Clicks(turned, own.labels), cube)
@@ -189,12 +192,17 @@ def _spacing_note(volume: Volume, arguments: argparse.Namespace, trained: float)
         return ""
     if all(abs(side / trained - 1) <= UNLIKE for side in volume.spacing):
         return ""
-    sides = " x ".join(f"{side:.3g}" for side in volume.spacing)
+    sides = " x ".join(map(_plain, volume.spacing))
     kind = "are" if max(volume.spacing) <= min(volume.spacing) * (1 + UNLIKE) else "are not cubes:"
     return (
         f"the voxels {kind} {sides} mm, and the network was trained on {trained:g} mm: "
         f"--resample {trained:g} resamples the volume for it"
     )
+
+
+def _plain(number: float) -> str:
+    """Three digits, without an exponent."""
+    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def _predict(

@@ -26,6 +26,8 @@ from runtimes.volumes.nifti import nifti_bytes, read_nifti, require_axes
 NIFTI = (".nii", ".nii.gz")
 NUMPY = ".npy"
 SUFFIXES = (*NIFTI, NUMPY)
+_CHANNELS = (3, 4)
+"""Lengths of an array's last axis that make it a picture."""
 _TAKES = "give a .nii, .nii.gz or .npy file"
 _ONE_RUN = "give all clicks in one run, with --refine"
 
@@ -69,6 +71,21 @@ def read_volume(path: Path) -> Volume:
             f"{path} has {bad} voxels that are not finite (NaN or infinite): replace them"
         )
     return volume
+
+
+def no_picture(path: Path) -> str:
+    """Say what a file with a volume's name is, to one who has a bundle for pictures.
+
+    Raises:
+        ImageError: it is an .npy file, and damaged.
+    """
+    shape = load_array(path).shape if suffix_of(path) == NUMPY and path.is_file() else None
+    if shape is None or (len(shape) == 3 and shape[-1] not in _CHANNELS):
+        return f"{path} is a volume, and this bundle segments pictures"
+    return (
+        f"{path} is an array {shape}, and this bundle segments pictures: save it as a PNG or TIFF, "
+        "or give it to set_image in Python"
+    )
 
 
 def _read_npy(path: Path) -> Volume:
@@ -117,6 +134,23 @@ def require_mask_file(path: Path) -> None:
     """RequestError if a mask of a volume cannot be written there."""
     if not suffix_of(path):
         raise RequestError(f"{path}: the mask of a volume is a .nii.gz, .nii or .npy file")
+
+
+def require_affine(path: Path, volume: Volume, source: Path) -> None:
+    """RequestError if a mask file would take an affine that it cannot hold.
+
+    Args:
+        path: of the mask.
+        volume: that is segmented.
+        source: its file.
+    """
+    if suffix_of(path) not in NIFTI or volume.origin is None:
+        return
+    if not np.isfinite(volume.origin.affine).all():
+        raise RequestError(
+            f"{source} has an affine that is not finite, which {path} would take: mend its "
+            "header, or write the mask to an .npy file"
+        )
 
 
 def mask_writer(path: Path, mask: Bools, volume: Volume) -> Callable[[], None]:
