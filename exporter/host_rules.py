@@ -77,7 +77,12 @@ def as_everything(
             f"{variant.name} has no graphs for --everything: --classifier FILE adds the one that "
             "finds everything"
         )
-    other = isinstance(rule, VolumeSlots) or variant.family in _OTHER_DECODERS
+    if isinstance(rule, VolumeSlots):
+        raise RequestError(
+            f"{variant.name} has no graphs for --everything: a volume is segmented by clicks, and "
+            "nothing is found in it by a grid of them"
+        )
+    other = variant.family in _OTHER_DECODERS
     if not isinstance(rule, Slots) or not rule.takes_mask or other:
         raise RequestError(
             f"{variant.name} has no graphs for --everything: its ordinary bundle does it as well"

@@ -91,7 +91,9 @@ def _require_picture(arguments: argparse.Namespace) -> None:
         what = "standard input is a stream" if str(image) == "-" else f"{image} is a folder"
         raise RequestError(f"{what} of frames, {takes}")
     if image.name.lower().endswith(VOLUMES):
-        raise RequestError(f"{image} is a volume, and this bundle segments pictures")
+        from runtimes.volumes.files import no_picture  # a picture needs none of it
+
+        raise RequestError(no_picture(image))
     others = sorted(arguments.given & OF_VIDEO)
     if others:
         raise RequestError(f"{others[0]} is for videos, {takes}")

@@ -12,6 +12,7 @@ import numpy as np
 from exporter.printable import printable
 from runtimes.objects import Box, MaskFile, Point
 
+_POINT = "X,Y or X,Y,LABEL in pixels of the image, or I,J,K or I,J,K,LABEL in voxels of a volume"
 _DIGITS = 10
 """A frame's number has fewer."""
 
@@ -22,7 +23,7 @@ def point(text: str) -> Point:
     Without a label a point is foreground. Three numbers are either; whoever has the bundle knows.
     """
     values, name, frame = mark(text)
-    numbers = split(values, (2, 3, 4), "X,Y or X,Y,LABEL in pixels of the image")
+    numbers = split(values, (2, 3, 4), _POINT)
     label = numbers[2] if len(numbers) == 3 and numbers[2] in (0.0, 1.0) else 1.0
     if len(numbers) == 4 and numbers[3] not in (0.0, 1.0):
         raise argparse.ArgumentTypeError(f"LABEL is 1 (foreground) or 0 (background): {text!r}")

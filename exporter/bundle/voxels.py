@@ -156,8 +156,13 @@ def volume_input(values: npt.NDArray[np.generic], cube: Cube) -> Floats:
         cube: where it lies.
 
     Raises:
-        ImageError: a value is not finite, or none, or all alike, are above 0.
+        ImageError: a value is not finite, or too large; or none, or all alike, are above 0.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+        return _normalised(values, cube)
+
+
+def _normalised(values: npt.NDArray[np.generic], cube: Cube) -> Floats:
     cut = np.zeros((cube.size,) * 3, np.float64)
     inside, part = _resampled(values, cube)
     if not np.isfinite(part).all():
@@ -175,6 +180,11 @@ def volume_input(values: npt.NDArray[np.generic], cube: Cube) -> Floats:
             f"every voxel above 0 around the prompts is {positive[0]:g}: there is nothing to see"
         )
     normalised: Floats = ((cut - positive.mean()) / deviation).astype(np.float32)
+    if not (math.isfinite(deviation) and np.isfinite(normalised).all()):
+        raise ImageError(
+            f"the volume has values up to {np.abs(cut).max():g} around the prompts, beyond what "
+            "float32 can normalise: divide them"
+        )
     return normalised[None]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Never, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,15 @@ from exporter.bundle.voxels import (
     Cube,
     VolumeMasks,
     decoder_inputs,
+    place_cube,
     volume_input,
     volume_rule,
 )
-from exporter.errors import RequestError
+from exporter.errors import ImageError, RequestError
 from runtimes.engines import Load, loader, run_canonical
 from runtimes.mask_prompts import MaskPrompt
 from runtimes.pictures import Picture
+from runtimes.pictures.arrays import Given
 from runtimes.segmenters import Request, Segmenter
 
 ENCODER = "volume_encoder"
@@ -47,17 +49,25 @@ class VolumeSegmenter(Segmenter):
         self._encoder, self._decoder = load(ENCODER), load(DECODER)
         self._set: tuple[Cube, dict[str, Array]] | None = None
 
-    def set_volume(self, values: npt.NDArray[np.generic], cube: Cube) -> None:
+    def set_volume(self, values: npt.NDArray[np.generic], cube: Cube | None = None) -> None:
         """Cut out the cube, normalise it and run the encoder.
 
         Args:
             values: (X, Y, Z) numbers, in the orientation of the rule if they have one.
             cube: where the network looks; `exporter.bundle.voxels.place_cube` puts it around
-                points.
+                points. None for a volume that it holds whole.
 
         Raises:
-            ImageError: there is nothing above 0, or a number that is not finite.
+            RequestError: the volume is longer than the cube, and no cube is given.
+            ImageError: it has not three axes, nothing above 0, or a number that is not finite.
         """
+        values = np.asarray(values)
+        if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
+            raise ImageError(
+                f"set_volume takes an array of three axes of numbers, not {values.dtype} of "
+                f"{values.shape}"
+            )
+        cube = cube or self._whole(values.shape)
         spec = self.manifest.graph(ENCODER).spec
         volume = volume_input(values, cube)
         self._set = cube, run_canonical(self._encoder, spec, {"volume": volume})
@@ -97,6 +107,36 @@ class VolumeSegmenter(Segmenter):
             found = self.predict_clicks(clicks.alone(index), found.low_res_masks[0])
         return found
 
+    def _whole(self, shape: tuple[int, ...]) -> Cube:
+        size = self.rule.size
+        if max(shape) > size:
+            sides = " x ".join(map(str, shape))
+            raise RequestError(
+                f"the volume has {sides} voxels, and the network sees {size} a side: give "
+                f"set_volume the cube too, place_cube(values.shape, points, {size})"
+            )
+        x, y, z = shape
+        return place_cube((x, y, z), [(0.0, 0.0, 0.0)], size)
+
+    def set_image(self, image: Given) -> tuple[str, ...]:
+        """See the class. RequestError."""
+        del image
+        _refuse(self.manifest)
+
+    def predict(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        box: npt.ArrayLike | None = None,
+        mask_input: Floats | None = None,
+        *,
+        multimask: bool = False,
+        **others: Never,
+    ) -> Masks:
+        """See the class. RequestError."""
+        del points, labels, box, mask_input, multimask, others
+        _refuse(self.manifest)
+
     def set_picture(self, picture: Picture) -> None:
         """See the class. RequestError."""
         del picture
@@ -119,7 +159,7 @@ class VolumeSegmenter(Segmenter):
 def _refuse(manifest: Manifest) -> NoReturn:
     raise RequestError(
         f"{manifest.variant} segments volumes, not pictures: give set_volume an array of three "
-        "axes, or sam-run a .nii, .nii.gz or .npy file"
+        "axes and predict_clicks the Clicks, or sam-run a .nii, .nii.gz or .npy file"
     )
 
 

@@ -43,7 +43,10 @@ from runtimes.volumes.files import (
     part_of,
     read_logits,
     read_volume,
+    record_of,
+    require_affine,
     require_mask_file,
+    require_same_cube,
     save_logits,
     stem_of,
     suffix_of,
@@ -104,6 +107,10 @@ def segment_volume(arguments: argparse.Namespace, bundle: Bundle, threads: int) 
         check_clicks(clicks, volume.own_shape, prompts)
     turned = tuple(volume.turn.voxel(at, volume.shape) for at in own.points)
     cube = place_cube(volume.shape, turned, rule.size, _scale(volume, arguments))
+    if files.mask is not None:
+        require_affine(files.mask, volume, arguments.image)
+    if arguments.mask_input:
+        require_same_cube(arguments.mask_input[0].path, cube)
     asked = Asked(volume, own, Clicks(turned, own.labels), cube)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms = dict[str, float]()
@@ -185,12 +192,17 @@ def _spacing_note(volume: Volume, arguments: argparse.Namespace, trained: float)
         return ""
     if all(abs(side / trained - 1) <= UNLIKE for side in volume.spacing):
         return ""
-    sides = " x ".join(f"{side:.3g}" for side in volume.spacing)
+    sides = " x ".join(map(_plain, volume.spacing))
     kind = "are" if max(volume.spacing) <= min(volume.spacing) * (1 + UNLIKE) else "are not cubes:"
     return (
         f"the voxels {kind} {sides} mm, and the network was trained on {trained:g} mm: "
         f"--resample {trained:g} resamples the volume for it"
     )
+
+
+def _plain(number: float) -> str:
+    """Three digits, without an exponent."""
+    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def _predict(
@@ -225,7 +237,8 @@ def _files(arguments: argparse.Namespace, bundle: Bundle) -> VolumeFiles:
         files = VolumeFiles(Path(f"{stem_of(arguments.image)}.overlay.png"), None, None)
     if len({path.resolve() for path in [arguments.image, *files.asked]}) <= len(files.asked):
         raise RequestError("VOLUME, -o, --mask and --save-logits should be different files")
-    for path in files.asked:
+    records = [] if files.logits is None else [record_of(files.logits)]
+    for path in (*files.asked, *records):
         require_writable(path)
     if files.montage is not None:
         require_picture_format(files.montage)
@@ -250,10 +263,12 @@ def _write(files: VolumeFiles, asked: Asked, found: VolumeMasks) -> list[Path]:
             path = part_of(files.mask, index, len(found.masks))
             writers.append((path, mask_writer(path, mask, asked.volume)))
     if files.logits is not None:
-        writers.append((files.logits, partial(save_logits, files.logits, found.low_res_masks)))
+        save = partial(save_logits, files.logits, found.low_res_masks, asked.cube)
+        writers.append((files.logits, save))
     for _, write in writers:
         write()
-    return [path for path, _ in writers]
+    record = [] if files.logits is None else [record_of(files.logits)]
+    return [*(path for path, _ in writers), *record]
 
 
 def _facts(bundle: Bundle, asked: Asked, found: VolumeMasks) -> dict[str, Any]:

@@ -20,6 +20,10 @@ from runtimes.volumes import Turn, Volume
 MOST_VOXELS = 2**29
 """Of a file that is read: 512 x 512 x 2048; larger ones are refused before they are."""
 _NEAR_ZERO = 1e-6
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Of the header's units of length: metre, millimetre, micron; unknown ones are millimetres."""
+_LENGTH = 0b111
+"""The bits of `xyzt_units` that tell the unit of length."""
 _BROKEN = (OSError, EOFError, ValueError, zlib.error, OverflowError, KeyError, TypeError)
 
 
@@ -48,7 +52,12 @@ def read_nifti(path: Path) -> Volume:
         raise ImageError(f"{path} is damaged: its voxels are cut short; copy it again") from None
     turn, oriented = _turn(nibabel, image)
     return Volume(
-        turn.values(values), turn, _spacing(image, turn), oriented, image, _notes(path, oriented)
+        turn.values(values),
+        turn,
+        _spacing(image, turn, oriented),
+        oriented,
+        image,
+        _notes(path, oriented),
     )
 
 
@@ -110,11 +119,19 @@ def _turn(nibabel: ModuleType, image: Any) -> tuple[Turn, bool]:
     return Turn((x, y, z), (a, b, c)), True
 
 
-def _spacing(image: Any, turn: Turn) -> tuple[float, float, float] | None:
+def _spacing(
+    image: Any,
+    turn: Turn,
+    oriented: bool,  # noqa: FBT001
+) -> tuple[float, float, float] | None:
+    """Millimetres along each turned axis; None if the header does not tell them."""
+    unit = int(image.header["xyzt_units"]) & _LENGTH
     zooms = [float(each) for each in image.header.get_zooms()[:3]]
     if len(zooms) < 3 or not all(math.isfinite(each) and each > _NEAR_ZERO for each in zooms):
         return None
-    x, y, z = (zooms[axis] for axis in turn.order)
+    if not oriented and unit == 0 and zooms == [1.0, 1.0, 1.0]:
+        return None  # what a writer that knows no size leaves there
+    x, y, z = (zooms[axis] * _MILLIMETRES.get(unit, 1.0) for axis in turn.order)
     return x, y, z
 
 

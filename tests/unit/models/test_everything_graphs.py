@@ -100,6 +100,11 @@ def test_other_decoders_are_refused(name):
         as_everything(load_variant(name), None)
 
 
+def test_nothing_is_found_in_a_volume_by_a_grid():
+    with pytest.raises(RequestError, match="a volume is segmented by clicks"):
+        as_everything(load_variant("fastsam3d"), None)
+
+
 def test_a_head_that_proposes_is_for_the_weights_and_the_size_that_it_was_trained_on():
     demo = load_variant("demo")
     several, _ = as_everything(demo, None)

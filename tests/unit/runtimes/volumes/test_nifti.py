@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -107,6 +108,42 @@ def test_an_array_may_leave_as_nifti(run, values, upright):
     found = nibabel.load("m.nii.gz")
     assert np.array_equal(found.affine, np.eye(4))
     assert np.array_equal(np.asarray(found.dataobj).astype(bool), upright)
+
+
+@pytest.mark.parametrize(("unit", "sides"), [("meter", 1e-3), ("mm", 1), ("micron", 1e3)])
+def test_lengths_are_in_the_unit_of_the_header(run, values, unit, sides):
+    for name, spacing in (("known.nii", 1.5), ("large.nii", 1500.0)):
+        spacing = (spacing * sides,) * 3
+        image = nibabel.Nifti1Image(values, affine_of((0, 1, 2), (1, 1, 1), spacing))
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, name)
+    point = ("--point", "{},{},{}".format(*CLICK), "--json")
+    status, out, err = run("known.nii", *point)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["volume"]["spacing"] == pytest.approx([1.5] * 3)
+    assert "are 1500 x 1500 x 1500 mm" in run("large.nii", *point)[2]
+
+
+def test_a_file_that_tells_nothing_has_no_millimetres(run, refused, values):
+    nibabel.save(nibabel.Nifti1Image(values, None), "v.nii")
+    point = ("--point", "{},{},{}".format(*CLICK))
+    status, out, err = run("v.nii", *point, "--json")
+    assert (status, json.loads(out)["volume"]["spacing"]) == (0, None)
+    assert "does not tell its orientation" in err
+    assert "mm" not in err
+    assert "does not tell the size of its voxels" in refused("v.nii", *point, "--resample", "1.5")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_affine_that_is_not_finite_is_no_masks(run, refused, tmp_path, values, wrong):
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(values.shape)
+    header["sform_code"], header["srow_x"], header["vox_offset"] = 1, (wrong, 0, 0, 0), 352
+    raw = header.binaryblock + b"\0" * 4 + values.astype(np.float32).tobytes("F")
+    (tmp_path / "v.nii").write_bytes(raw)
+    point = ("--point", "{},{},{}".format(*CLICK))
+    assert "write the mask to an .npy file" in refused("v.nii", *point, "--mask", "m.nii")
+    assert run("v.nii", *point, "--mask", "m.npy")[0] == 0
 
 
 def test_damaged_files(refused, tmp_path, values):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.voxels import Clicks, place_cube
+from exporter.errors import ImageError, RequestError
 from runtimes.segmenters import open_segmenter
 from tests.unit.small_pictures import RGB
 from tests.unit.tiny_volume import RADIUS, SIZE
@@ -99,11 +100,12 @@ def test_the_bundle_passes_its_own_check(run):
     assert run("--check")[0] == 0
 
 
+GREYS = np.arange(8000.0).reshape(20, 20, 20)
 NO_POSITIVE = np.full((20, 20, 20), -3, np.float32)
 
 
 def _with(value):
-    values = np.ones((20, 20, 20), np.float32)
+    values = np.ones((20, 20, 20))
     values[3, 4, 5] = value
     return values
 
@@ -117,6 +119,9 @@ def _with(value):
         (_with(np.nan), "1 voxels that are not finite"),
         (_with(np.inf), "not finite"),
         (NO_POSITIVE, "no voxel around the prompts is above 0"),
+        (_with(1e302), "up to 1e+302 around the prompts, beyond what float32 can normalise"),
+        (_with(-1e302) + GREYS, "beyond what float32 can normalise"),
+        (_with(1e200), "beyond what float32 can normalise"),
         (np.full((20, 20, 20), 7), "is 7: there is nothing to see"),
         (np.ones((4, 4, 4), np.complex64), "complex64"),
     ],
@@ -142,6 +147,7 @@ def test_a_damaged_array(refused, tmp_path, values, content):
         (("--point", "3,-1,5"), "outside the volume"),
         (("--point", "3,4"), "a voxel is I,J,K"),
         (("--point", "0,8,5", "--point", "39,8,5"), "39 voxels apart along axis 0"),
+        (("--point", "3,4,5,1,1"), "I,J,K or I,J,K,LABEL in voxels of a volume"),
         (("--point", "3,4,5@dog"), "@NAME is of pictures"),
         (("--box", "1,2,3,4"), "--box is for pictures"),
         (("--everything",), "--everything is for pictures"),
@@ -170,6 +176,14 @@ def test_a_picture_is_no_volume(refused, tmp_path):
     assert "this bundle segments volumes" in refused("dog.png", "--point", "2,2,1")
 
 
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+def test_an_array_of_a_picture_is_no_volume(refused, tmp_path, tiny_folder, shape):
+    np.save(tmp_path / "two.npy", np.zeros(shape, np.uint8))
+    err = refused("two.npy", "--point", "2,2", bundle=tiny_folder)
+    assert f"two.npy is an array {shape}" in err
+    assert "volume" not in err
+
+
 @pytest.mark.parametrize("name", ["v.npy", "v.nii", "V.NII.GZ"])
 def test_a_volume_is_no_picture(refused, tmp_path, values, tiny_folder, name):
     np.save(tmp_path / "v.npy", values)
@@ -195,3 +209,53 @@ def test_nifti_without_nibabel(refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     (tmp_path / "v.nii.gz").write_bytes(b"x")
     assert "pip install 'sam-export[volumes]'" in refused("v.nii.gz", "--point", "1,1,1")
+
+
+FIRST = ("--point", "20,8,5", "--mask-input", "first.npy")
+
+
+@pytest.fixture
+def first(run, values):
+    """Logits of a click in a volume longer than the cube."""
+    np.save("v.npy", values)
+    assert run("v.npy", "--point", "20,8,5", "--save-logits", "first.npy")[0] == 0
+
+
+@pytest.mark.usefixtures("first")
+def test_logits_of_another_cube_are_refused(run, refused, tmp_path, values):
+    """They would be taken for those of the cube around the later click."""
+    assert run("v.npy", *FIRST, "--json")[0] == 0
+    later = ("--point", "21,8,5", "--mask-input", "first.npy")
+    says = refused("v.npy", *later)
+    assert "from voxel 12,0,-3 on, and these clicks have theirs from 13,0,-3" in says
+    assert "--refine" in says
+    np.save(tmp_path / "longer.npy", np.concatenate([values, values]))
+    assert "of a volume of 40 x 16 x 11 voxels" in refused("longer.npy", *FIRST)
+    (tmp_path / "first.cube.json").write_text("{}")
+    assert "first.cube.json is damaged" in refused("v.npy", *FIRST)
+
+
+@pytest.mark.usefixtures("first")
+def test_logits_without_their_cube_are_for_a_volume_within_it(run, refused, tmp_path, values):
+    (tmp_path / "first.cube.json").unlink()
+    assert "there is no first.cube.json" in refused("v.npy", *FIRST)
+    np.save("short.npy", values[:16])
+    assert run("short.npy", "--point", "8,8,5", "--mask-input", "first.npy", "--json")[0] == 0
+
+
+def test_python_sets_a_volume_that_the_cube_holds_whole(volume_folder, values):
+    segmenter = open_segmenter(open_bundle(volume_folder))
+    given = Clicks(((8, 8, 5),), (1,))
+    for asked in (lambda: segmenter.set_image(values), lambda: segmenter.predict([(8, 8, 5)])):
+        with pytest.raises(RequestError, match="give set_volume an array of three axes"):
+            asked()
+    with pytest.raises(RequestError, match=r"place_cube\(values.shape, points, 16\)"):
+        segmenter.set_volume(values)
+    with pytest.raises(ImageError, match="three axes"):
+        segmenter.set_volume(values[0])
+    short = values[:13]
+    segmenter.set_volume(short)
+    found = segmenter.predict_clicks(given)
+    segmenter.set_volume(short, place_cube(short.shape, given.points, SIZE))
+    assert found.masks[0, 8, 8, 5]
+    assert np.array_equal(found.masks, segmenter.predict_clicks(given).masks)
