@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from exporter.bundle.panoptic import Segments
-from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError
-from runtimes.everything.outputs import overlay
-from runtimes.overlay import Look
+from runtimes.panoptic.drawing import drawn
 from runtimes.pictures import Picture
 from runtimes.pictures.writing import (
     require_mask_format,
@@ -91,41 +88,6 @@ def described(found: Segments) -> dict[str, Any]:
         row = asdict(segment)
         rows.append({"id": row.pop("number"), "class": row.pop("label"), **row})
     return {"segments": rows}
-
-
-def drawn(rgb: Bytes, found: Segments) -> Image.Image:
-    """Tint each segment, and write its class where most of it is."""
-    labels = _as_decoded(found.labels, rgb.shape[:2])
-    picture = Image.fromarray(overlay(rgb, labels))
-    pen, look = ImageDraw.Draw(picture), Look.of(picture.size)
-    font = ImageFont.load_default(max(10.0, look.radius * 1.5))
-    for segment in found.segments:
-        rows, columns = np.nonzero(labels == segment.number)
-        if len(rows):
-            middle = np.argmin((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2)
-            place = float(columns[middle]), float(rows[middle])
-            pen.text(
-                place,
-                segment.name,
-                "white",
-                font,
-                anchor="mm",
-                stroke_width=2,
-                stroke_fill="black",
-            )
-    return picture
-
-
-def _as_decoded(labels: npt.NDArray[np.uint16], shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    """Shrink labels to a picture that was decoded at a part of its size."""
-    if labels.shape == shape:
-        return labels
-    at = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for old, new in zip(labels.shape, shape, strict=True)
-    )
-    rows, columns = at
-    return np.ascontiguousarray(labels[rows][:, columns])
 
 
 def lines(found: Segments) -> Iterator[str]:

@@ -12,7 +12,8 @@ from PIL import Image
 from exporter.bundle.panoptic import Segment, Segments
 from exporter.errors import RequestError
 from runtimes.cli import main
-from runtimes.panoptic.outputs import drawn, files_of, lines, write
+from runtimes.panoptic.drawing import drawn, edge_distances, plain_name
+from runtimes.panoptic.outputs import files_of, lines, write
 from runtimes.pictures.arrays import as_picture
 
 
@@ -72,6 +73,67 @@ def test_names_are_drawn_on_their_segments():
 
 def _without_name(segment: Segment) -> tuple[int, int, str, bool, float, int]:
     return segment.number, segment.label, "", segment.thing, segment.score, segment.area
+
+
+def bounds(rgb: np.ndarray, found: Segments) -> tuple[int, int, int, int] | None:
+    """Where the names of a picture are: left, top, right, bottom."""
+    plain = Segments(found.labels, tuple(Segment(*_without_name(s)) for s in found.segments))
+    differs = (np.asarray(drawn(rgb, found)) != np.asarray(drawn(rgb, plain))).any(axis=2)
+    return Image.fromarray(differs).getbbox()
+
+
+def test_a_name_stands_inside_a_segment_whose_middle_is_anothers():
+    labels = np.ones((200, 300), np.uint16)
+    labels[20:180, 20:210] = 2
+    sky = Segment(1, 0, "sky", False, 0.9, 0)
+    left, top, right, bottom = bounds(np.zeros((200, 300, 3), np.uint8), Segments(labels, (sky,)))
+    assert 210 <= left < right <= 300
+    assert 0 <= top < bottom <= 200
+
+
+def test_a_name_at_the_border_is_whole():
+    rgb, door = np.zeros((100, 200, 3), np.uint8), (Segment(1, 0, "door", True, 1, 900),)
+    whole = bounds(rgb, Segments(np.ones((100, 200), np.uint16), door))
+    labels = np.zeros((100, 200), np.uint16)
+    labels[:, :9] = 1
+    shown = bounds(rgb, Segments(labels, door))
+    assert shown[3] - shown[1] == whole[3] - whole[1]
+    # The segment's line is white too, and may hide a column of the letters.
+    assert shown[2] - shown[0] > whole[2] - whole[0] - 4
+
+
+def test_a_long_name_is_cut_to_the_picture():
+    labels = np.ones((60, 80), np.uint16)
+    long = Segment(1, 0, "a very long name of a class", True, 1, 9)
+    left, _, right, _ = bounds(np.zeros((60, 80, 3), np.uint8), Segments(labels, (long,)))
+    assert left < 20
+    assert right > 60
+
+
+def test_a_name_covers_no_larger_segments():
+    labels = np.zeros((40, 200), np.uint16)
+    labels[:, 80:120] = 1
+    wall, spot = Segment(1, 0, "wall", False, 1, 1599), Segment(2, 1, "spot", True, 1, 1)
+    rgb = np.zeros((40, 200, 3), np.uint8)
+    left, top, _, _ = bounds(rgb, Segments(labels, (wall,)))
+    labels[top + 8, left + 8] = 2
+    both = np.asarray(drawn(rgb, Segments(labels, (spot, wall))))
+    unnamed = np.asarray(drawn(rgb, Segments(labels, (Segment(*_without_name(spot)), wall))))
+    np.testing.assert_array_equal(both, unnamed)
+
+
+def test_steps_to_the_edge():
+    labels = np.zeros((5, 7), np.uint16)
+    assert edge_distances(labels)[2].tolist() == [1, 2, 3, 3, 3, 2, 1]
+    labels[2, 3] = 1
+    assert edge_distances(labels)[2].tolist() == [1, 2, 1, 1, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("cat", "cat"), ("pi\u00f1ata", "pinata"), ("\u732b", "#7")]
+)
+def test_letters_that_the_font_has(name, shown):
+    assert plain_name(Segment(7, 0, name, True, 1, 1)) == shown
 
 
 def test_lines_for_a_reader():
