@@ -141,14 +141,21 @@ def test_lines_for_a_reader():
         "1: sky, score 0.950, 400 pixels",
         "2: cat, score 0.875, 100 pixels",
     ]
-    (nothing,) = lines(Segments(np.zeros((2, 2), np.uint16), ()))
-    assert "nothing was found" in nothing
+
+
+@pytest.mark.parametrize(
+    ("sure", "says"),
+    [(0, "no mask is sure enough"), (1, "1 mask is sure"), (3, "3 masks are sure of a class, but")],
+)
+def test_why_nothing_was_found(sure, says):
+    (nothing,) = lines(Segments(np.zeros((2, 2), np.uint16), (), sure))
+    assert nothing.startswith(f"nothing was found: {says}")
 
 
 @pytest.mark.parametrize(
     ("labels", "overlay", "says"),
     [
-        ("l.jpg", None, "cannot hold a mask"),
+        ("l.jpg", None, r"should end in \.png or \.tif"),
         ("l.webp", None, "16 bits"),
         ("nowhere/l.png", None, "no folder"),
         ("l.png", "l.png", "different files"),
@@ -159,3 +166,25 @@ def test_files_that_cannot_be_written(tmp_path, monkeypatch, labels, overlay, sa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match=says):
         files_of(Path(labels), overlay and Path(overlay), Path("photo.png"))
+
+
+def test_a_former_runs_files_are_replaced(tmp_path):
+    picture = as_picture(np.full((30, 40, 3), 90, np.uint8))
+    for nothing in (found(), Segments(np.zeros((30, 40), np.uint16), ()), found()):
+        write(files_of(tmp_path / "l.tif", None, Path("photo.png")), picture, nothing)
+    assert len(json.loads((tmp_path / "l.json").read_text())["segments"]) == 2
+
+
+@pytest.mark.parametrize("text", ['["cat", "dog"]', '{"segments": [{"id": 1}]}', "{}", "no JSON"])
+def test_another_json_is_not_replaced(tmp_path, text):
+    (tmp_path / "photo.json").write_text(text)
+    with pytest.raises(RequestError, match=r"photo\.json is not a table that --panoptic wrote"):
+        files_of(tmp_path / "photo.tif", None, Path("photo.jpg"))
+
+
+def test_another_overlay_is_replaced_only_if_it_is_named(tmp_path):
+    shown = tmp_path / "photo.overlay.png"
+    Image.new("RGB", (4, 4)).save(shown)
+    with pytest.raises(RequestError, match=r"photo\.overlay\.png .* name the overlay with -o"):
+        files_of(tmp_path / "photo.tif", None, Path("photo.jpg"))
+    assert files_of(tmp_path / "photo.tif", shown, Path("photo.jpg")).overlay == shown
