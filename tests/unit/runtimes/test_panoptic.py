@@ -39,6 +39,13 @@ def test_a_bundle_without_the_graph_refuses(run):
     assert not Path("labels.png").exists()
 
 
+@pytest.mark.parametrize("option", ["--coco x.json", "--refine", "--points-per-side 4"])
+def test_options_of_everything_are_not_sent_there(run, option):
+    status, _, err = run("dog.png", "--panoptic", "labels.png", *option.split())
+    assert status == 2
+    assert f"--panoptic finds everything: leave out {option.split()[0]}" in err
+
+
 def test_everything_that_is_written(tmp_path):
     picture = as_picture(np.full((30, 40, 3), 90, np.uint8))
     files = files_of(tmp_path / "l.png", None, Path("photo.png"))
