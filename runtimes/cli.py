@@ -160,7 +160,7 @@ def _segment(arguments: argparse.Namespace, bundle: Bundle) -> int:
     masks = timed(ms, "predict", lambda: _predict(segmenter, request, logits))
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
     notes += [*([given.note] if given else []), *faults(found)]
-    _tell([_warning(bundle), *picture.notes, *notes])
+    _tell([_warning(bundle), _idle(bundle, arguments), *picture.notes, *notes])
     written = write(files, arguments.image, picture, found)
     if arguments.json:
         rows = _report(bundle, engine, picture) | report(bundle.manifest, found)
@@ -222,6 +222,13 @@ def _tell(notes: Sequence[str]) -> None:
 
 def _warning(bundle: Bundle) -> str:
     return f"{bundle.path.name} is {degraded(bundle.manifest)}" if bundle.manifest.degraded else ""
+
+
+def _idle(bundle: Bundle, arguments: argparse.Namespace) -> str:
+    rule = bundle.manifest.mask
+    if not arguments.multimask or rule.multi != (rule.single,):
+        return ""
+    return "this bundle has one mask an object: --multimask changes nothing"
 
 
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
