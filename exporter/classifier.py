@@ -70,9 +70,16 @@ def read_classifier(path: Path, width: int) -> Classifier:
         RequestError: it holds no classifier of this width, or its names do not fit it.
     """
     from exporter.checkpoints.reading import read_checkpoint
+    from exporter.checkpoints.values import NotFinite
 
-    file = read_checkpoint(path)
     shown = printable(str(path))
+    try:
+        file = read_checkpoint(path)
+    except NotFinite:
+        raise RequestError(
+            f"--classifier {shown} holds NaN or infinite values: give the published file, or "
+            "compute the text embeddings again"
+        ) from None
     if len(file.tensors) != 1:
         raise RequestError(
             f"--classifier {shown} holds {len(file.tensors)} tensors; a classifier is one, "

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from exporter import command
 from exporter.bundle.folder import Bundle, open_bundle
@@ -39,8 +38,8 @@ from runtimes.pictures.reading import Reading, read_picture
 from runtimes.pictures.writing import require_outside
 from runtimes.process import allowed_cores, crowding
 from runtimes.segmenters import Request, Segmenter, open_segmenter, validate
-
-T = TypeVar("T")
+from runtimes.timing import described as times
+from runtimes.timing import timed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,9 +68,10 @@ def _work(arguments: argparse.Namespace) -> int:
 
         return run(arguments, bundle, _threads(arguments.threads), _facts)
     if arguments.panoptic is not None:
+        from runtimes.panoptic.cli import refuse_beside
         from runtimes.panoptic.cli import run as find_panoptic
 
-        refuse_without(arguments.given)
+        refuse_beside(arguments.given)
         _require_picture(arguments)
         return find_panoptic(arguments, bundle, _threads(arguments.threads), _facts)
     if bundle.manifest.video is not None:
@@ -156,19 +156,19 @@ def _segment(arguments: argparse.Namespace, bundle: Bundle) -> int:
     given = validate(bundle.manifest, request, frame)
     engine = choose_engine(bundle.manifest.target, arguments.engine).name
     ms, threads = dict[str, float](), _threads(arguments.threads)
-    segmenter = _time(ms, "load", lambda: open_segmenter(bundle, engine, threads))
-    _time(ms, "set_image", lambda: segmenter.set_picture(picture))
+    segmenter = timed(ms, "load", lambda: open_segmenter(bundle, engine, threads))
+    timed(ms, "set_image", lambda: segmenter.set_picture(picture))
     logits = None if given is None else given.logits
-    masks = _time(ms, "predict", lambda: _predict(segmenter, request, logits))
+    masks = timed(ms, "predict", lambda: _predict(segmenter, request, logits))
     found = [Segmented(asked, one) for asked, one in zip(objects, masks, strict=True)]
     notes += [*([given.note] if given else []), *faults(found)]
-    _tell([_warning(bundle), *picture.notes, *notes])
+    _tell([_warning(bundle), _idle(bundle, arguments), *picture.notes, *notes])
     written = write(files, arguments.image, picture, found)
     if arguments.json:
         rows = _report(bundle, engine, picture) | report(bundle.manifest, found)
         if len(found) == 1:
             rows["prompts"]["mask_input"] = str(mask_input) if given else None
-        rows["ms"] = {"device": "host"} | {name: round(value, 3) for name, value in ms.items()}
+        rows["ms"] = times(ms)
         rows["files"] = [str(path) for path in written]
         print(json.dumps(rows, indent=2))
         return 0
@@ -226,6 +226,13 @@ def _warning(bundle: Bundle) -> str:
     return f"{bundle.path.name} is {degraded(bundle.manifest)}" if bundle.manifest.degraded else ""
 
 
+def _idle(bundle: Bundle, arguments: argparse.Namespace) -> str:
+    rule = bundle.manifest.mask
+    if not arguments.multimask or rule.multi != (rule.single,):
+        return ""
+    return "this bundle has one mask an object: --multimask changes nothing"
+
+
 def _report(bundle: Bundle, engine: str, picture: Picture) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
@@ -247,14 +254,6 @@ def _files(arguments: argparse.Namespace, objects: Sequence[Asked]) -> Files:
     else:
         check_files(files, arguments.image, objects)
     return files
-
-
-def _time(ms: dict[str, float], name: str, work: Callable[[], T]) -> T:
-    start = time.perf_counter()
-    with heartbeat(on_stderr(), f"sam-run: {name}"):  # Core AI's runtime may take minutes
-        result = work()
-    ms[name] = (time.perf_counter() - start) * 1000
-    return result
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ The steps of `exporter.bundle.rules.PanopticRule`, in its order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +40,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Segments:
-    """Everything in a picture: `labels` (H, W) are numbers of `segments`, 0 where there is none."""
+    """Everything in a picture.
+
+    Attributes:
+        labels: (H, W) numbers of `segments`, 0 where there is none.
+        segments: in the order of their numbers.
+        sure: queries that were sure enough of a class, those too that were dropped after.
+    """
 
     labels: Labels
     segments: tuple[Segment, ...]
+    sure: int = 0
 
 
 def find_segments(
@@ -73,7 +80,7 @@ def find_segments(
         closer = value > best if place else np.ones(best.shape, np.bool_)
         best[closer], owner[closer] = value[closer], place
     found = ((classes[q], sure[q], owner == at, inside[at]) for at, q in enumerate(kept))
-    return _joined(found, rule, (height, width))
+    return replace(_joined(found, rule, (height, width)), sure=len(kept))
 
 
 def _joined(

@@ -85,7 +85,7 @@ def fetch(
         with claim(target, lambda holder: waiting(f"{name} is being downloaded by {holder}")):
             if _is_cached(target, published):  # downloaded by the process we waited for
                 return target
-            network = Network.of(os.environ)
+            network = Network.of(os.environ, name, f"pass {option} FILE")
             return _download(_Download(published, target, option, network), progress, waiting)
     except OSError as error:
         if error.errno in _NO_FOLDER:

@@ -48,8 +48,15 @@ class Network:
     timeout_s: float = TIMEOUT_S
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Network:
+    def of(
+        cls, environment: Mapping[str, str], wanted: str = "the file", remedy: str = "pass a file"
+    ) -> Network:
         """Read HF_ENDPOINT, HF_TOKEN, HF_HOME, REQUESTS_CA_BUNDLE and their like.
+
+        Args:
+            environment: names and values.
+            wanted: what is to be downloaded, for the error that nothing may be.
+            remedy: what to do instead, for the same.
 
         Raises:
             RequestError: a setting cannot be what it is, or forbids downloads.
@@ -57,8 +64,8 @@ class Network:
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
             if environment.get(name, "").upper() in _YES:
                 raise RequestError(
-                    f"{name} is set and the file is not in the cache: unset it to download, or "
-                    "pass a file"
+                    f"{name} is set and {wanted} is not in the cache: unset it to download, or "
+                    f"{remedy}"
                 )
         return cls(
             _endpoint(environment.get("HF_ENDPOINT", "")),

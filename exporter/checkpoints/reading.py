@@ -21,7 +21,7 @@ from exporter.checkpoints.onnx_file import read_onnx_file
 from exporter.checkpoints.packed import refuse_packed
 from exporter.checkpoints.safetensors_file import read_safetensors
 from exporter.checkpoints.torch_file import read_torch_file
-from exporter.checkpoints.values import Sets, make_sets
+from exporter.checkpoints.values import NotFinite, Sets, make_sets
 from exporter.errors import CheckpointError
 from exporter.printable import LINE, printable
 
@@ -162,7 +162,8 @@ def _add(tensors: dict[str, Tensor], opened: OpenFile) -> tuple[Contents, Sets]:
         tensors.update(first)
         return contents, made
     except CheckpointError as error:
-        raise CheckpointError(f"{opened.path} {printable(str(error), LINE)}") from error
+        kind = NotFinite if isinstance(error, NotFinite) else CheckpointError
+        raise kind(f"{opened.path} {printable(str(error), LINE)}") from error
 
 
 def _describe(data: mmap.mmap) -> Contents:

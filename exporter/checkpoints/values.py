@@ -23,6 +23,11 @@ _NO_VALUES = {"meta": "meta, which has no values: save the network after its wei
 _SMALL = 2
 """A first set that is so many times smaller than another is not the network's."""
 
+
+class NotFinite(CheckpointError):
+    """A tensor holds NaN or infinite values."""
+
+
 Sets = dict[str, dict[str, "Tensor"]]
 
 
@@ -84,7 +89,7 @@ class _Maker:
             made = _usable(_view(self._storage(spec.storage.key), spec))
             if made is None:
                 if name not in _training(specs):
-                    raise CheckpointError(
+                    raise NotFinite(
                         f"tensor {name} holds NaN or infinite values: a failed training?"
                     )
                 return torch.empty(0)

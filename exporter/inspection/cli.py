@@ -56,8 +56,10 @@ def _lines(found: Description) -> Iterator[str]:
     if found.variants:
         yield f"variant: {' or '.join(found.variants)}, layout {found.layout}"
     yield from map(_difference, found.nearest)
-    sizes = {"input": found.input_size, "mask tokens": found.mask_tokens}
-    known = [f"{name} {size}" for name, size in sizes.items() if size is not None]
+    size = found.input_size
+    side = "x".join(map(str, size)) if isinstance(size, tuple) else size
+    sizes = {"input": side, "mask tokens": found.mask_tokens}
+    known = [f"{name} {value}" for name, value in sizes.items() if value is not None]
     if known:
         yield f"sizes: {', '.join(known)}"
     if found.lora:

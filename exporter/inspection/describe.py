@@ -15,7 +15,8 @@ from exporter.bundle.licence import Licence
 from exporter.checkpoints.reading import Checkpoint, read_checkpoint
 from exporter.errors import CheckpointError
 from exporter.printable import LINE, printable
-from exporter.variants import Variant, variants
+from exporter.variants import Slots, Variant, variants
+from exporter.variants._sizes import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,7 @@ class Description:
         variants: those it fits; several have the same names and shapes.
         layout: of the first of them; empty if it fits none.
         nearest: the closest variants if it fits none, the closest first.
-        input_size: side of the square input in pixels; None if nothing tells.
+        input_size: side of the square input in pixels, or height and width; None if nothing tells.
         mask_tokens: masks that the decoder makes for a prompt; None if it has no decoder.
         changes: how the network differs from the published one, each in some words.
         lora: the LoRA that is among the tensors, in some words; empty for none.
@@ -106,7 +107,7 @@ class Description:
     variants: tuple[str, ...]
     layout: str
     nearest: tuple[Near, ...]
-    input_size: int | None
+    input_size: Size | None
     mask_tokens: int | None
     changes: tuple[str, ...]
     lora: str
@@ -160,7 +161,7 @@ def describe_tensors(held: Checkpoint) -> Description:
         layout=fits[0][1].layout.name if fitting and fits else "",
         nearest=() if fitting else tuple(_near(*each) for each in fits[:_NEAREST]),
         input_size=_input_size(chosen.tensors, fitting),
-        mask_tokens=_mask_tokens(chosen.tensors),
+        mask_tokens=_mask_tokens(chosen.tensors, fitting),
         changes=changes,
         lora=lora,
         beside=Names.of(beside),
@@ -248,17 +249,26 @@ def _problem(chosen: Checkpoint, known: Iterable[Variant]) -> str:
     return ""
 
 
-def _mask_tokens(tensors: Mapping[str, Tensor]) -> int | None:
+def _mask_tokens(tensors: Mapping[str, Tensor], fitting: list[Variant]) -> int | None:
+    """Count the masks; a file may hold tokens that its variant's decoder does not take."""
+    from exporter.checkpoints.mask_tokens import PUBLISHED
+
+    prompting = fitting[0].prompting if fitting else None
+    if isinstance(prompting, Slots) and prompting.mask_tokens != PUBLISHED:
+        return prompting.mask_tokens
     held = [t for name, t in tensors.items() if _MASK_TOKENS.search(name) and t.ndim == 2]
     return len(held[0]) if held else None
 
 
-def _input_size(tensors: Mapping[str, Tensor], fitting: list[Variant]) -> int | None:
+def _input_size(tensors: Mapping[str, Tensor], fitting: list[Variant]) -> Size | None:
     """Read the size from a ViT's position table, one row and column for 16 pixels."""
     for name, tensor in tensors.items():
         if _POSITIONS.search(name) and tensor.ndim == 4 and tensor.shape[1] == tensor.shape[2]:
             return 16 * tensor.shape[1]
-    return fitting[0].preprocess.size if fitting else None
+    if not fitting:
+        return None
+    rule = fitting[0].preprocess
+    return rule.sides or rule.size
 
 
 def _lora(tensors: Mapping[str, Tensor]) -> str:

@@ -30,10 +30,19 @@ def resize(variant: Variant, size: Size) -> Variant:
     if isinstance(size, int):
         return _resize(variant, size)
     if size[0] != size[1]:
-        raise RequestError(
-            f"{variant.name} takes a square: give --input-size {max(size)}, not {size[0]}x{size[1]}"
-        )
+        remedy = _remedy(variant, max(size))
+        raise RequestError(f"{variant.name} takes a square, not {size[0]}x{size[1]}: {remedy}")
     return _resize(variant, size[0])
+
+
+def _remedy(variant: Variant, side: int) -> str:
+    """Name the least side that the variant can have and that is no smaller, else its largest."""
+    sizes = variant.sizes
+    if sizes is None:
+        return "leave out --input-size"
+    least = sizes.step * -(-sizes.least // sizes.step)
+    most = sizes.step * (sizes.most // sizes.step)
+    return f"give --input-size {min(max(sizes.step * -(-side // sizes.step), least), most)}"
 
 
 @functools.cache  # a layout's table of tensors is remembered by the layout itself

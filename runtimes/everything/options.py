@@ -50,6 +50,8 @@ _NEEDS = {
     "--normalized": ("--box",),
 }
 """Options that do nothing, unless one of these is given as well."""
+OPTIONS = frozenset({*(f"--{name}" for name in (*_WHOLE, *_NUMBERS)), *SWITCHES, *OTHERS})
+"""Options that go with --everything."""
 _OURS = {"multimask_output": "single-mask", "components": "leave-small-regions"}
 _OURS |= {"generator": "rules", "use_m2m": "refine"}
 BATCH = 16
@@ -104,8 +106,7 @@ def add_everything(parser: Parser) -> None:
 
 def refuse_without(given: frozenset[str], but: frozenset[str] = frozenset()) -> None:
     """RequestError if an option of everything, `but` for some, was given without --everything."""
-    named = [f"--{name}" for name in (*_WHOLE, *_NUMBERS)]
-    odd = sorted((given & {*named, *SWITCHES, *OTHERS}) - but)
+    odd = sorted((given & OPTIONS) - but)
     if odd:
         raise RequestError(f"{odd[0]} goes with --everything")
 

@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from exporter.bundle.panoptic import Segments
-from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError
-from runtimes.everything.outputs import overlay
-from runtimes.overlay import Look
+from runtimes.panoptic.drawing import drawn
 from runtimes.pictures import Picture
 from runtimes.pictures.writing import (
-    require_mask_format,
     require_picture_format,
     require_size,
     require_writable,
@@ -30,6 +26,11 @@ from runtimes.pictures.writing import (
 )
 
 _WIDE = (".png", ".tif", ".tiff")
+_KEYS = frozenset({"id", "class", "name", "thing", "score", "area"})
+_MOST_BYTES = 64 << 20
+"""Of a table; of 65,535 segments with the longest names it has less."""
+_SAYS = "sam-run --panoptic"
+_BEGINNING = 512
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,60 @@ class Files:
 
 def files_of(labels: Path, overlay_path: Path | None, image: Path) -> Files:
     """Name the files. RequestError, before any work, if one cannot be written."""
+    require_writable(labels)
     shown = overlay_path or labels.with_name(f"{labels.stem}.overlay.png")
     files = Files(labels, labels.with_suffix(".json"), shown)
-    for path in files.all:
+    for path in (files.classes, shown):
         require_writable(path)
-    require_mask_format(labels)
     if labels.suffix.lower() not in _WIDE:
-        raise RequestError(f"{labels} should end in .png: labels may need 16 bits")
+        raise RequestError(
+            f"{labels} should end in .png or .tif: a number a pixel may need 16 bits"
+        )
     require_picture_format(shown)
     paths = {path.absolute() for path in (image, *files.all)}
     if len(paths) < 1 + len(files.all):
         raise RequestError(
             f"IMAGE, --panoptic, its .json ({files.classes}) and -o should be different files"
         )
+    _require_ours(files, overlay_named=overlay_path is not None)
     return files
+
+
+def _require_ours(files: Files, *, overlay_named: bool) -> None:
+    """RequestError if a file that the user did not name would replace another than a former run's.
+
+    What is named is replaced, as by every option.
+    """
+    if files.classes.exists() and not _is_table(files.classes):
+        raise RequestError(
+            f"{files.classes} is not a table that --panoptic wrote, and would be replaced: give "
+            "--panoptic another name"
+        )
+    if not overlay_named and files.overlay.exists() and not _is_marked(files.overlay):
+        raise RequestError(
+            f"{files.overlay} is not a picture that --panoptic wrote, and would be replaced: name "
+            "the overlay with -o"
+        )
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return False
+        table = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    rows = table.get("segments") if isinstance(table, dict) and len(table) == 1 else None
+    return isinstance(rows, list) and all(isinstance(r, dict) and r.keys() == _KEYS for r in rows)
+
+
+def _is_marked(path: Path) -> bool:
+    """Tell whether a PNG begins with the text that `write` puts into it."""
+    try:
+        with path.open("rb") as stream:
+            return f"Description\0{_SAYS}".encode() in stream.read(_BEGINNING)
+    except OSError:
+        return False
 
 
 def check_size(files: Files, picture: Picture) -> None:
@@ -77,7 +118,7 @@ def write(files: Files, picture: Picture, found: Segments) -> None:
     save_mask(files.labels, Image.fromarray(labels))
     text = json.dumps(described(found), indent=2).encode() + b"\n"
     write_whole(files.classes, partial(_put, text))
-    save_picture(files.overlay, drawn(picture.rgb, found))
+    save_picture(files.overlay, drawn(picture.rgb, found), _SAYS)
 
 
 def _put(text: bytes, stream: BinaryIO) -> None:
@@ -93,44 +134,16 @@ def described(found: Segments) -> dict[str, Any]:
     return {"segments": rows}
 
 
-def drawn(rgb: Bytes, found: Segments) -> Image.Image:
-    """Tint each segment, and write its class where most of it is."""
-    labels = _as_decoded(found.labels, rgb.shape[:2])
-    picture = Image.fromarray(overlay(rgb, labels))
-    pen, look = ImageDraw.Draw(picture), Look.of(picture.size)
-    font = ImageFont.load_default(max(10.0, look.radius * 1.5))
-    for segment in found.segments:
-        rows, columns = np.nonzero(labels == segment.number)
-        if len(rows):
-            middle = np.argmin((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2)
-            place = float(columns[middle]), float(rows[middle])
-            pen.text(
-                place,
-                segment.name,
-                "white",
-                font,
-                anchor="mm",
-                stroke_width=2,
-                stroke_fill="black",
-            )
-    return picture
-
-
-def _as_decoded(labels: npt.NDArray[np.uint16], shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    """Shrink labels to a picture that was decoded at a part of its size."""
-    if labels.shape == shape:
-        return labels
-    at = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for old, new in zip(labels.shape, shape, strict=True)
-    )
-    rows, columns = at
-    return np.ascontiguousarray(labels[rows][:, columns])
-
-
 def lines(found: Segments) -> Iterator[str]:
     """Describe the segments for a reader, a line each."""
     if not found.segments:
-        yield "nothing was found: no class is sure enough"
+        yield f"nothing was found: {_why_nothing(found.sure)}"
     for each in found.segments:
         yield f"{each.number}: {each.name}, score {each.score:.3f}, {each.area} pixels"
+
+
+def _why_nothing(sure: int) -> str:
+    if not sure:
+        return "no mask is sure enough of a class"
+    masks = "1 mask is" if sure == 1 else f"{sure} masks are"
+    return f"{masks} sure of a class, but too much of each is another mask's, or it is empty"

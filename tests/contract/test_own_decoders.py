@@ -55,7 +55,8 @@ def test_one_mask_token(single, picture, capfd):
     assert np.array_equal(one.low_res_masks, several.low_res_masks)
     assert run([str(single.path), "--check"]) == 0
     assert run([str(single.path), str(picture), "--point", "30,40", "--multimask", "--json"]) == 0
-    printed = capfd.readouterr().out
+    printed, said = capfd.readouterr()
+    assert "one mask an object: --multimask changes nothing" in said
     assert len(json.loads(printed[printed.rindex('{\n  "bundle"') :])["masks"]) == 1
 
 

@@ -61,6 +61,7 @@ def test_names_beside_it(tmp_path, names, things):
         (texts(width=8), "width 8, and this network's are 16"),
         (texts()[0], r"is \(2, 16\)"),
         (texts() * 2, "not of length 1"),
+        (texts() * float("nan"), r"c\.pth holds NaN or infinite values: give"),
         ({"a": texts(), "b": texts()}, "2 tensors"),
         (torch.zeros(3, 2, 16, dtype=torch.int64), "a classifier is"),
     ],

@@ -83,5 +83,13 @@ def test_the_pictures_have_every_kind():
 def test_nothing_that_is_sure_is_nothing():
     masks, scores = queries(0)
     found = find_segments(masks, scores * 0, RULE, MASK, FRAME)
-    assert found.segments == ()
+    assert (found.segments, found.sure) == ((), 0)
     assert not found.labels.any()
+
+
+def test_what_is_sure_and_dropped_is_counted():
+    masks, _ = queries(0)
+    scores = np.zeros((12, 5), np.float32)
+    scores[:2, 1] = scores[2:, 4] = 9
+    found = find_segments(masks * 0 - 1, scores, RULE, MASK, FRAME)
+    assert (found.segments, found.sure) == ((), 2)

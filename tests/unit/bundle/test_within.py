@@ -96,9 +96,21 @@ def test_a_size_that_is_none(size):
 
 
 def test_a_square_variant_takes_no_other_shape():
-    with pytest.raises(RequestError, match="mobile_sam takes a square"):
+    with pytest.raises(RequestError, match=r"mobile_sam takes a square, .* --input-size 1024"):
         resize(load_variant("mobile_sam"), (512, 1024))
+    with pytest.raises(RequestError, match="leave out --input-size"):
+        resize(load_variant("nanosam_resnet18"), (512, 1024))
     assert resize(load_variant("mobile_sam"), (512, 512)).preprocess.size == 512
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((128, 160), 256), ((400, 300), 448), ((2000, 300), 1536)]
+)
+def test_the_square_that_is_advised_is_one_of_its_sizes(size, side):
+    variant = load_variant("rwkv_sam_small")
+    with pytest.raises(RequestError, match=f"give --input-size {side}$"):
+        resize(variant, size)
+    assert side in variant.sizes
 
 
 def test_a_jobs_shape_is_in_its_bundles_name():
