@@ -161,8 +161,8 @@ def _save_logits(masks: Masks, stream: BinaryIO) -> None:
 def _described(masks: Masks, value: str) -> list[dict[str, Any]]:
     return [
         {
-            value: _number(masks.iou_predictions[i]),
-            **({} if masks.stability is None else {"stability": _number(masks.stability[i])}),
+            value: finite(masks.iou_predictions[i]),
+            **({} if masks.stability is None else {"stability": finite(masks.stability[i])}),
             "area": int(mask.sum()),
             "box": bounding_box(mask),
         }
@@ -170,9 +170,9 @@ def _described(masks: Masks, value: str) -> list[dict[str, Any]]:
     ]
 
 
-def _number(value: np.float32) -> float | None:
+def finite(value: np.float32 | float | None) -> float | None:
     """JSON has no word for what is not a finite number."""
-    return float(value) if np.isfinite(value) else None
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def _part(path: Path, name: str, objects: int) -> Path:

@@ -42,7 +42,7 @@ def _open(path: Path, graph: GraphFile, threads: int) -> _OrtGraph:
     # Else its threads wait for work some 20 ms after a call, on a core that the next one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # From the second picture on it takes one block for all that a run needs, beside what the first
-    # run took: twice the memory of MobileSAM's encoder, and no time saved.
+    # run took: 862 MB, not 663 (`python -m profiles.lab.everything.speed`), and no time saved.
     options.enable_mem_pattern = graph.spec.runs != "image"
     try:
         session = onnxruntime.InferenceSession(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -18,6 +17,7 @@ from PIL import Image
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError
 from runtimes.everything.segments import Everything, Segment
+from runtimes.outputs import finite
 from runtimes.pictures.writing import (
     require_picture_format,
     require_writable,
@@ -139,22 +139,18 @@ def _annotation(number: int, segment: Segment) -> dict[str, Any]:
         "segmentation": segment.coco,
         "area": segment.area,
         "bbox": [x, y, width + sides, height + sides],
-        "score": _number(segment.predicted_iou),
+        "score": finite(segment.predicted_iou),
         **_scores(segment),
     }
 
 
 def _scores(segment: Segment) -> dict[str, Any]:
     return {
-        "predicted_iou": _number(segment.predicted_iou),
-        "stability_score": _number(segment.stability_score),
+        "predicted_iou": finite(segment.predicted_iou),
+        "stability_score": finite(segment.stability_score),
         "point_coords": segment.point_coords and list(segment.point_coords),
         "crop_box": list(segment.crop_box),
     }
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def described(found: Everything) -> str:
