@@ -41,7 +41,7 @@ class Outcome:
 
 def attempt(target: Target, data: bytes, folder: Path) -> Outcome:
     """Read an input within the target's limits."""
-    before, start = _reset_peak(), time.process_time()
+    before, start = _resetpeak(), time.process_time()
     accepted, message = False, ""
     try:
         with _alarm(target.seconds):
@@ -56,7 +56,7 @@ def attempt(target: Target, data: bytes, folder: Path) -> Outcome:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
         place = _place(error)
         return Outcome(False, f"{type(error).__name__} at {place}: {one_line(error)[:300]}", place)
-    grown = (_peak() - before) / 1e6
+    grown = (peak() - before) / 1e6
     kind = "accepted" if accepted else _kind(message, folder)
     if grown > target.megabytes:
         return Outcome(
@@ -101,14 +101,14 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def _reset_peak() -> int:
+def _resetpeak() -> int:
     """Forget the peak of memory (Linux); returns the bytes resident now."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
+    return peak()
 
 
-def _peak() -> int:
+def peak() -> int:
     """The most bytes that were resident since the reset; 0 if the system does not say."""
     try:
         status = Path("/proc/self/status").read_text()
