@@ -363,9 +363,11 @@ class PendingBundle:
             self.report(f"{self.folder.name}: recording a padded golden in torch")
         arrays = network.goldens | record_padding(network.graphs, manifest.preprocess)
         by_name = {graph.spec.name: graph for graph in padded}
-        self.report(f"{self.folder.name}: recording a picture with prompts in torch")
+        shown, record = "picture", record_end_to_end
+        if manifest.volume is not None:
+            shown, record = "volume", of_volume
+        self.report(f"{self.folder.name}: recording a {shown} with prompts in torch")
         arrays |= record_video(manifest, padded, network.host_data, self.report)
-        record = record_end_to_end if manifest.volume is None else of_volume
         return arrays | record(manifest, lambda name, given: run(by_name[name], given), arrays)
 
     def _lower(

@@ -90,7 +90,16 @@ ONE_WAY = ("within", "crop")
 
 
 def options_for(variant: Variant, options: Options) -> Options:
-    """Take a float image where bytes cannot hold what the preparation gives."""
+    """Take a float image where bytes cannot hold what the preparation gives.
+
+    Raises:
+        RequestError: the variant has no image to choose a form for.
+    """
+    if variant.preprocess.resize == "crop" and options.image_input != Options.image_input:
+        raise RequestError(
+            f"{variant.name} takes a volume, a float tensor on every target: leave out "
+            "--image-input"
+        )
     if variant.preprocess.scale == "fixed" and variant.preprocess.resize != "crop":
         return options
     return dataclasses.replace(options, image_input="tensor")

@@ -204,7 +204,13 @@ def _add_files(parser: Parser) -> None:
         "0 where there is nothing, the numbers' classes in PNG-stem.json, and an overlay (-o, or "
         "PNG-stem.overlay.png)",
     )
-    add("--save-logits", type=Path, metavar="NPY", help="low_res_masks (K, h, w), float32")
+    add(
+        "--save-logits",
+        type=Path,
+        metavar="NPY",
+        help="low_res_masks (K, h, w), float32; of a volume (K, L, L, L), and beside them a "
+        ".cube.json that says where they lie",
+    )
     add(
         "--coco",
         type=Path,

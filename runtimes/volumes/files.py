@@ -95,6 +95,11 @@ def _read_npy(path: Path) -> Volume:
     require_axes(path, array.shape)
     if array.dtype.kind not in "buif":
         raise ImageError(f"{path} holds {array.dtype}, not one number a voxel")
+    if array.shape[-1] in _CHANNELS and array.dtype == np.uint8:
+        raise ImageError(
+            f"{path} {array.shape} of uint8 has the form of a colour picture, and this bundle "
+            "segments volumes; save one of that few slices as int16"
+        )
     return Volume(np.array(array))
 
 

@@ -222,3 +222,10 @@ def two_specs():
         GraphSpec("image_encoder", (image,), (embedding,), "image"),
         GraphSpec("mask_decoder", (embedding,), (embedding,), "prompt"),
     )
+
+
+def test_a_volume_has_no_form_of_an_image():
+    volumes = load_variant("fastsam3d")
+    assert settle(Job(("coreml",)), volumes).options.image_input == "image"
+    with pytest.raises(RequestError, match="fastsam3d takes a volume.*leave out --image-input"):
+        settle(Job(("coreml",), options=Options(image_input="tensor")), volumes)

@@ -40,18 +40,20 @@ class PublishedMemoryAttention(nn.Module):
         start = QUERY_POSITION * sine_positions(sam.size.grid, sam.size.width)
         self.register_buffer("start", start, persistent=False)
         self.start: Tensor
+        self.pointer_time = sam.obj_ptr_tpos_proj
         self.turns = _turns(sam.size.grid, sam.size.width)
         self.memory_turns = _turns(sam.size.latents or sam.size.grid, sam.size.width)
 
     def forward(
         self, image_embeddings: Tensor, memories: Tensor, object_pointers: Tensor
     ) -> Tensor:
-        """(1, C, g, g), (1, n, T, 64), (1, m, C) -> (1, C, g, g)."""
+        """(1, C, g, g), (1, n, T, 64), (1, m, C) -> (1, C, g, g); m pointers of ages 0 to 1."""
         size, grid = self.size, self.size.grid
         pointers = object_pointers.reshape(1, -1, size.memory_width)
         count = object_pointers.shape[1] * POINTER_TOKENS
         memory = torch.cat([memories.flatten(1, 2), pointers], dim=1)
-        place = torch.cat([self.place[None], torch.zeros_like(pointers)], dim=1)
+        aged = self._pointer_places(object_pointers.shape[1])
+        place = torch.cat([self.place[None], aged], dim=1)
         x = image_embeddings.flatten(2).transpose(1, 2) - self.no_memory
         x = x + self.start
         for layer in cast("Any", self.attention.layers):
@@ -60,6 +62,16 @@ class PublishedMemoryAttention(nn.Module):
             x = x + layer.linear2(F.relu(layer.linear1(layer.norm3(x))))
         x = self.attention.norm(x)
         return x.transpose(1, 2).reshape(1, size.width, grid, grid)
+
+    def _pointer_places(self, pointers: int) -> Tensor:
+        """(1, 4 m, 64): zeros before SAM 2.1, which does not know how old a pointer is."""
+        if self.pointer_time is None:
+            return torch.zeros(1, pointers * POINTER_TOKENS, self.size.memory_width)
+        half = self.size.width // 2
+        exponents = 2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half
+        ages = torch.linspace(0.0, 1.0, pointers)[:, None] / 10000.0**exponents
+        waves = torch.cat([ages.sin(), ages.cos()], dim=-1)
+        return self.pointer_time(waves).repeat_interleave(POINTER_TOKENS, dim=0)[None]
 
     def _around(self, attn: Any, x: Tensor) -> Tensor:
         query, keys = _spin(attn.q_proj(x), self.turns), _spin(attn.k_proj(x), self.turns)

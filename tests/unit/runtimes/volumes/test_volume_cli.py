@@ -124,6 +124,7 @@ def _with(value):
         (_with(1e200), "beyond what float32 can normalise"),
         (np.full((20, 20, 20), 7), "is 7: there is nothing to see"),
         (np.ones((4, 4, 4), np.complex64), "complex64"),
+        (np.ones((20, 20, 3), np.uint8), "has the form of a colour picture"),
     ],
 )
 def test_a_volume_that_cannot_be(refused, tmp_path, array, says):
