@@ -203,7 +203,7 @@ def _run(case: Followed, salt: int) -> tuple[tuple[int, list[Case]], bool]:
     by_name = {spec.name: StandIn(spec, salt, calls, case.broken) for spec in specs(network)}
     clear = True
     with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / network.video.host_data, **HOST)
+        np.savez(Path(folder) / network.video.host_data, allow_pickle=False, **HOST)
         tracker = Tracker(
             Bundle(Path(folder), manifest(network)), load=by_name.__getitem__, turns=case.turns,
             max_objects=case.max_objects,
