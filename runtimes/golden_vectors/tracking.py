@@ -103,7 +103,14 @@ CASES: dict[str, Followed] = {
         "full", [_start(5, 9), _add("a"), *_track(6, 7, 8, 4, 3, 1)], turns=True
     ),
     "backward, without what is kept for it": Followed(
-        "few", [_start(9), _add("a"), *_track(10, 11, 12, 8, 7)]
+        "few",
+        [
+            _start(9), _add("a"), *_track(10, 11), *_track(12, prompts={"a": "other"}), *_track(8),
+            *_track(7, prompts={"a": "box"}), *_track(6),
+        ],
+    ),
+    "backward, with what is kept for it": Followed(
+        "pooled", [_start(5), _add("a"), *_track(6, 7, 8, 9, 10, 4, 3, 2)], turns=True
     ),
     "corrections": Followed(
         "full",
