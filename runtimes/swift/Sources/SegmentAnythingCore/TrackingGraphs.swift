@@ -41,6 +41,7 @@ struct TrackingGraphs: Sendable {
         }
         let isAlone = rule.pooled && memories.count == 1
         let count = isAlone ? 1 : rule.memorySlots
+        let memories = memories.prefix(count), pointers = pointers.prefix(rule.pointerSlots)
         let given: [String: Value] = [
             "memories": bank(memories, [1, count, rule.memoryTokens, rule.memoryWidth]),
             "memory_age": ages(memories, count),
@@ -53,7 +54,7 @@ struct TrackingGraphs: Sendable {
     }
 
     /// The slots' numbers, zero where a slot is empty.
-    private func bank(_ seen: [Seen], _ shape: [Int]) -> Value {
+    private func bank(_ seen: ArraySlice<Seen>, _ shape: [Int]) -> Value {
         let count = shape.reduce(1, *)
         let values = [Float](unsafeUninitializedCapacity: count) { out, filled in
             var at = 0
@@ -73,7 +74,7 @@ struct TrackingGraphs: Sendable {
     }
 
     /// The slots' ages, -1 where a slot is empty.
-    private func ages(_ seen: [Seen], _ slots: Int) -> Value {
+    private func ages(_ seen: ArraySlice<Seen>, _ slots: Int) -> Value {
         let empty = [Float](repeating: -1, count: slots - seen.count)
         return .floats(Tensor(shape: [1, slots], values: seen.map { Float($0.age) } + empty))
     }
