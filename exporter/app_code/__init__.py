@@ -7,7 +7,7 @@ and says how an app uses the target's bundles with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +54,16 @@ PACKAGES = {
 """By the names of `exporter.bundle.folder.APP_CODE`."""
 
 _VIDEO = (
-    "**It follows objects through videos with `sam-run` and `sam_export.open_tracker`; the app's "
-    "source below segments single pictures with it.** What a tracker of your own does between the "
-    "graphs is in `manifest.json` (`video`) and `video.npz`.\n\n"
+    "**It follows objects through videos**, here with `sam-run` and `sam_export.open_tracker`. "
+    "{app} What a tracker of your own does between the graphs is in `manifest.json` (`video`) and "
+    "`video.npz`.\n\n"
 )
+_VIDEO_APPS = {
+    "swift": "In an app `Tracker(bundle: url)` opens it, not `SegmentAnything`: `start(frame)`, "
+    '`addObject("dog", points: [tap], labels: [1])`, then `track(frame)["dog"]` for every frame.',
+    "kotlin": "The app's source below segments single pictures with it.",
+}
+"""Package -> what an app does with a bundle that follows objects."""
 _EVERYTHING = (
     "**It is made for finding every object of a picture**: `everything` in the app's source below, "
     "`sam-run --everything` here. Single clicks work as well.\n\n"
@@ -139,7 +145,7 @@ def page(manifest: Manifest, bundle: str) -> str:
             "",
             f"{warning if manifest.degraded else ''}"
             f"{departure if manifest.published_size else ''}"
-            f"{_VIDEO if manifest.video is not None else ''}"
+            f"{_video(pages) if manifest.video is not None else ''}"
             f"{_EVERYTHING if is_halved(manifest) else ''}"
             f"A Segment Anything bundle for {manifest.platform}. `manifest.json` is the contract: "
             "tensors, preprocessing, prompts, mask rule, parity with the published network.",
@@ -162,3 +168,7 @@ def page(manifest: Manifest, bundle: str) -> str:
             "",
         ]
     )
+
+
+def _video(packages: Iterable[str]) -> str:
+    return _VIDEO.format(app=" ".join(_VIDEO_APPS[package] for package in packages))

@@ -8,6 +8,7 @@ pixels.py       pictures -> the `image` input; orientations
 prompting.py    prompts -> slots and drawn prompts
 answers.py      outputs of the graphs -> masks, boxes, polygons
 everything.py   everything in a picture, over the stand-in of regions.py, and its steps
+tracking.py     objects through frames, with the networks.py of stand_ins.py
 bundles.py      small bundles, one good and the others refused
 refusals.py     wrong requests and their errors
 

@@ -15,11 +15,12 @@ from runtimes.golden_vectors.parity import parity
 from runtimes.golden_vectors.pixels import orientations, preprocessing
 from runtimes.golden_vectors.prompting import drawn, slots
 from runtimes.golden_vectors.refusals import refusals
+from runtimes.golden_vectors.tracking import tracking
 
 CASES = Path(__file__).parent / "cases"
 TOPICS = (
     preprocessing, orientations, slots, drawn, masks, polygons, detections, refusals, everything,
-    everything_steps,
+    everything_steps, tracking,
 )  # fmt: skip
 
 

@@ -25,7 +25,9 @@ from exporter.bundle.manifest import (
     canonical,
     content_hash,
 )
+from exporter.bundle.rules import MaskRule, Preprocess, PromptRule
 from exporter.bundle.tensors import GraphSpec, TensorSpec
+from exporter.bundle.video import VideoRule
 from exporter.bundle.volume import VolumeRule
 from runtimes.golden_vectors.answers import LOW, SAM, TOKENS
 from runtimes.golden_vectors.pixels import LONGEST, SIZE
@@ -100,6 +102,18 @@ def _manifest(folder: Path) -> Manifest:
         GraphSpec("mask_decoder", (embeddings, *prompts), answers, "prompt"),
     )
     files = zip(specs, (ENCODER, DECODER), strict=True)
+    graphs = tuple(GraphFile(s, file, (folder / file).stat().st_size) for s, file in files)
+    return bare(graphs, LONGEST, SLOTS, SAM)
+
+
+def bare(
+    graphs: tuple[GraphFile, ...],
+    preprocess: Preprocess,
+    prompts: PromptRule,
+    mask: MaskRule,
+    video: VideoRule | None = None,
+) -> Manifest:
+    """Make a manifest of graphs and rules, unsealed."""
     return Manifest(
         schema_version=SCHEMA_VERSION,
         variant="nothing",
@@ -109,10 +123,11 @@ def _manifest(folder: Path) -> Manifest:
         platform="any",
         licence=Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True),
         source=Source("https://example.org", "", "none", "", "none"),
-        graphs=tuple(GraphFile(s, file, (folder / file).stat().st_size) for s, file in files),
-        preprocess=LONGEST,
-        prompts=SLOTS,
-        mask=SAM,
+        graphs=graphs,
+        preprocess=preprocess,
+        prompts=prompts,
+        mask=mask,
+        video=video,
         parity=(),
         tools={},
         files={},

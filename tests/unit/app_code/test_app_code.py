@@ -92,7 +92,12 @@ def test_what_only_sounds_like_it_is_an_extra_file(tmp_path, name: str) -> None:
 
 def test_the_page_of_a_video_bundle_says_what_apps_do_with_it(folder) -> None:
     manifest = read_manifest(folder)
-    text = page(dataclasses.replace(manifest, video=video_bundle.RULE), folder.name)
-    assert "segment single pictures with it" in text.replace("segments", "segment")
-    assert "video.npz" in text
+    for target, words in (
+        ("coreml", "`Tracker(bundle: url)` opens it"),
+        ("onnx", "single pictures"),
+    ):
+        changed = dataclasses.replace(manifest, video=video_bundle.RULE, target=target)
+        text = page(changed, folder.name)
+        assert words in text
+        assert "video.npz" in text
     assert "video.npz" not in page(manifest, folder.name)

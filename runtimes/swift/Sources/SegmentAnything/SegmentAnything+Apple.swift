@@ -48,6 +48,28 @@
 #endif
 
 #if canImport(CoreML)
+    extension Tracker {
+        /// Reads and verifies a Core ML or Core AI bundle of `sam-export --video`. Frames are `Picture`s, which
+        /// a `CGImage`, a `UIImage` or a camera's `CVPixelBuffer` becomes by `Picture(...)`.
+        ///
+        /// - Parameters:
+        ///   - placement: where it computes; nil for what `verify` chose on this device, or every unit.
+        ///   - turns: whether frames will be tracked both ways from the first prompt; costs memory.
+        ///   - maxObjects: more are refused: each has a bank of its own.
+        /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, or has no memory;
+        ///   `.request` if this system cannot run it, or not there.
+        public convenience init(
+            bundle url: URL, placement: Placement? = nil, turns: Bool = false, maxObjects: Int = 16,
+            verify: Bool = true
+        ) throws {
+            try self.init(
+                bundle: url, engines: systemEngines(), placement: placement, turns: turns, maxObjects: maxObjects,
+                verify: verify)
+        }
+    }
+#endif
+
+#if canImport(CoreML)
     /// The runtimes of this system, the best first.
     private func systemEngines() throws -> [any Engine] {
         #if canImport(CoreAI)

@@ -30,9 +30,10 @@ extension Manifest {
         }
         try checkShapes(inputs, outputs)
         try checkMask(tokens)
+        if let video, let fault = videoFault(video) { throw disagree(fault) }
     }
 
-    private func tokens() -> Int {
+    func tokens() -> Int {
         let made = graphs.flatMap(\.outputs).first { $0.name == "iou_predictions" }
         return made?.shape.last ?? 0
     }

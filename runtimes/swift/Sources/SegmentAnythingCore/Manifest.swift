@@ -97,6 +97,8 @@ public struct Manifest: Sendable {
     public let preprocess: Preprocess
     public let mask: MaskRule
     public let kind: Kind
+    /// How objects are followed through a video; nil if the bundle has no memory.
+    public let video: VideoRule?
     /// What the export measured, with the floors that a device has to reach as well.
     public let parity: [Figure]
     /// File -> sha256 in hex.
@@ -129,6 +131,7 @@ public struct Manifest: Sendable {
         graphs = try fields.objects("graphs").map(GraphFile.init)
         mask = try MaskRule(fields.object("mask"))
         kind = try Manifest.kind(fields)
+        video = fields.has("video") ? try VideoRule(fields.object("video")) : nil
         parity = try fields.objects("parity").map(Figure.init)
         files = try fields.texts("files")
         for name in files.keys { _ = try safePath(name) }

@@ -46,13 +46,15 @@ struct Decoded: Sendable {
     /// Makes the caller's masks.
     func masks(_ frame: Frame, _ rule: MaskRule, multimask: Bool) -> [Mask] {
         let upscaling = Upscaling(side, frame, rule.upscale)
-        return tokens(rule, multimask: multimask).map { token in
-            Mask(
-                width: frame.original.width, height: frame.original.height,
-                pixels: pixels(token, upscaling, frame, rule), iouPrediction: iou[token],
-                stability: rule.score == .stability ? score(token, rule) : nil,
-                lowResMasks: Tensor(shape: [1, side, side], values: clamped(token, rule)))
-        }
+        return tokens(rule, multimask: multimask).map { mask($0, upscaling, frame, rule) }
+    }
+
+    func mask(_ token: Int, _ upscaling: Upscaling, _ frame: Frame, _ rule: MaskRule) -> Mask {
+        Mask(
+            width: frame.original.width, height: frame.original.height,
+            pixels: pixels(token, upscaling, frame, rule), iouPrediction: iou[token],
+            stability: rule.score == .stability ? score(token, rule) : nil,
+            lowResMasks: Tensor(shape: [1, side, side], values: clamped(token, rule)))
     }
 
     private func pixels(

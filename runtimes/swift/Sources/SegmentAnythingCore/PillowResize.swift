@@ -143,6 +143,20 @@ func pillowFloats(_ picture: Picture, to size: Size) -> [Float] {
     return pixels
 }
 
+/// Resizes one channel of floats.
+func pillowFloats(_ values: [Float], from old: Size, to size: Size) -> [Float] {
+    var values = values
+    if size.width != old.width {
+        let weights = PillowWeights(from: old.width, to: size.width, .bilinear)
+        values = resample(values, weights, lines: old.height, line: old.width, newLine: size.width, step: 1)
+    }
+    if size.height != old.height {
+        let weights = PillowWeights(from: old.height, to: size.height, .bilinear)
+        values = resample(values, weights, lines: 1, line: 0, newLine: 0, step: size.width)
+    }
+    return values
+}
+
 /// Resamples along an axis whose neighbours are `step` numbers apart.
 private func resample(
     _ pixels: [Float], _ weights: PillowWeights, lines: Int, line: Int, newLine: Int, step: Int

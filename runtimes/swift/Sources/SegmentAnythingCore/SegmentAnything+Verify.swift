@@ -104,15 +104,8 @@ extension SegmentAnything {
         bundle url: URL, engines: [any Engine], placement: Placement? = nil,
         store: VerificationStore = .init(), verify: Bool = true
     ) throws {
-        let manifest = try ModelBundle(url, verify: false).manifest
-        guard let engine = engines.first(where: { $0.target == manifest.target }) else {
-            throw SegmentAnythingError.request(
-                "this system runs \(engines.map(\.target).joined(separator: " and ")) bundles, not "
-                    + "\(printable(manifest.target))")
-        }
-        let chosen = placement ?? store.verification(of: manifest)?.chosen
-        try self.init(
-            bundle: url, engine: chosen.map { try engine.placed(on: $0) } ?? engine, verify: verify)
+        let engine = try chosenEngine(for: url, of: engines, placement, store)
+        try self.init(bundle: url, engine: engine, verify: verify)
     }
 
     /// Takes the best bundle that this system can run: by the order of the engines, but none of which
@@ -145,4 +138,19 @@ extension SegmentAnything {
         }
         try self.init(bundle: sound.0, engines: engines, store: store, verify: verify)
     }
+}
+
+/// The engine of a bundle's format, where the caller wants it or `verify` chose. Throws
+/// `SegmentAnythingError.request` if there is none.
+func chosenEngine(
+    for url: URL, of engines: [any Engine], _ placement: Placement?, _ store: VerificationStore
+) throws -> any Engine {
+    let manifest = try ModelBundle(url, verify: false).manifest
+    guard let engine = engines.first(where: { $0.target == manifest.target }) else {
+        throw SegmentAnythingError.request(
+            "this system runs \(engines.map(\.target).joined(separator: " and ")) bundles, not "
+                + "\(printable(manifest.target))")
+    }
+    let chosen = placement ?? store.verification(of: manifest)?.chosen
+    return try chosen.map { try engine.placed(on: $0) } ?? engine
 }

@@ -18,15 +18,23 @@ public final class SegmentAnything: @unchecked Sendable {
     /// hashed on the thread that calls this: not the main one for a large bundle.
     ///
     /// - Throws: `SegmentAnythingError.bundle` if the bundle is not as it was exported, `.request` if it is
-    ///   for another engine.
-    public init(bundle url: URL, engine: any Engine, verify: Bool = true) throws {
-        bundle = try ModelBundle(url, verify: verify)
+    ///   for another engine, or follows objects through a video.
+    public convenience init(bundle url: URL, engine: any Engine, verify: Bool = true) throws {
+        let bundle = try ModelBundle(url, verify: verify)
+        guard bundle.manifest.video == nil else {
+            throw SegmentAnythingError.request(
+                "\(printable(url.path)) follows objects through a video: open it with Tracker(bundle:engine:)")
+        }
+        try self.init(bundle, engine)
+    }
+
+    init(_ bundle: ModelBundle, _ engine: any Engine) throws {
         guard bundle.manifest.target == engine.target else {
             throw SegmentAnythingError.request(
                 "this engine runs \(engine.target) bundles, not \(printable(bundle.manifest.target)): "
                     + "export with --target \(engine.target)")
         }
-        self.engine = engine
+        (self.bundle, self.engine) = (bundle, engine)
     }
 
     /// Where the graphs run.
@@ -76,13 +84,8 @@ public final class SegmentAnything: @unchecked Sendable {
         points: [CGPoint] = [], labels: [Int] = [], box: CGRect? = nil, mask: Tensor? = nil,
         multimask: Bool = false
     ) async throws -> [Mask] {
-        let corners = box.map { box in
-            let (x, y) = (Double(box.origin.x), Double(box.origin.y))
-            return Prompts.Box(
-                x0: x, y0: y, x1: x + Double(box.size.width), y1: y + Double(box.size.height))
-        }
-        return try await predict(
-            Prompts(points: points, labels: labels, box: corners), mask: mask, multimask: multimask)
+        try await predict(
+            Prompts(points: points, labels: labels, rectangle: box), mask: mask, multimask: multimask)
     }
 
     /// Does as the other `predict`, for prompts that are already a `Prompts`.

@@ -110,3 +110,17 @@ func half(_ bits: UInt16) -> Float {
     default: return Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
     }
 }
+
+/// Rounds to float16, a tie to the even one; what is too large becomes infinite.
+func halfBits(_ value: Float) -> UInt16 {
+    let bits = value.bitPattern, sign = UInt16(bits >> 16 & 0x8000)
+    let exponent = Int(bits >> 23 & 0xff) - 127, fraction = bits & 0x7f_ffff
+    if exponent == 128 { return sign | 0x7c00 | (fraction == 0 ? 0 : 0x200) }
+    if exponent > 15 { return sign | 0x7c00 }
+    if exponent < -25 { return sign }
+    let small = exponent < -14
+    let whole = small ? fraction | 0x80_0000 : fraction, cut = UInt32(small ? -1 - exponent : 13)
+    let kept = whole >> cut | (small ? 0 : UInt32(exponent + 15) << 10)
+    let rest = whole & (1 << cut - 1), tie: UInt32 = 1 << (cut - 1)
+    return sign | UInt16(kept + (rest > tie || (rest == tie && kept & 1 == 1) ? 1 : 0))
+}

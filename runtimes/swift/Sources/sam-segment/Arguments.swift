@@ -7,11 +7,15 @@ let usage = """
                        [--times N]
            sam-segment BUNDLE PICTURE --everything [METHOD] [options of everything] [--mask OUT.png]
                        [--onnxruntime LIBRARY] [--threads N]
+           sam-segment BUNDLE --frames FOLDER [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--mask OUT.png]
+                       [--onnxruntime LIBRARY] [--threads N]
            sam-segment BUNDLE --verify [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle, on a Mac also with one of Core ML or Core AI.
     Prompts are in pixels of the picture; a point's LABEL is 1 (foreground) or 0 (background). With
     --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --frames follows an object through a folder of frames (PNG or PPM, in the order of the numbers in their names)
+    with a bundle of sam-export --video; prompts are on the first, and OUT_0.png, OUT_1.png, ... are its masks.
     --verify runs the bundle's goldens and compares every output with its floor; nothing is kept.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     --everything finds every object; OUT_0.png, OUT_1.png, ... are their masks, and Ctrl-C keeps what is done. METHOD:
@@ -53,6 +57,7 @@ struct Arguments {
     var multimask = false
     var maskInput: URL?
     var mask: URL?
+    var frames: URL?
     var library: String?
     var threads = 2
     var times = 0
@@ -79,6 +84,7 @@ struct Arguments {
                 change { ($0.asked, $0.method) = (true, method ?? $0.method) }
             case _ where EverythingArguments.has(word): try change { try $0.take(word) { try value(word) } }
             case "--mask-input": maskInput = URL(fileURLWithPath: try value(word))
+            case "--frames": frames = URL(fileURLWithPath: try value(word))
             case "--mask": mask = URL(fileURLWithPath: try value(word))
             case "--onnxruntime": library = try value(word)
             case "--threads":
@@ -101,8 +107,13 @@ struct Arguments {
         if everything != nil, let (_, odd) = single.first(where: \.0) {
             throw wrong("--everything asks for all objects: leave out \(odd)")
         }
-        guard places.count == (verify ? 1 : 2) else {
-            throw wrong(verify ? "give a BUNDLE alone to verify" : "give a BUNDLE and a PICTURE")
+        if frames != nil, let (_, odd) = (single + [(everything != nil, "--everything")]).first(where: \.0) {
+            throw wrong("--frames follows one object: leave out \(odd)")
+        }
+        let isAlone = verify || frames != nil
+        guard places.count == (isAlone ? 1 : 2) else {
+            let what = verify ? "to verify" : "and its --frames"
+            throw wrong(isAlone ? "give a BUNDLE alone \(what)" : "give a BUNDLE and a PICTURE")
         }
         (bundle, picture) = (URL(fileURLWithPath: places[0]), URL(fileURLWithPath: places.last ?? ""))
     }

@@ -14,3 +14,14 @@ func opened(_ asked: Arguments, _ bundle: URL? = nil) throws -> SegmentAnything 
     let engine = try OnnxRuntimeEngine(library: asked.library, threads: asked.threads)
     return try SegmentAnything(bundle: bundle, engine: engine)
 }
+
+/// Opens a bundle that follows objects, as `opened` does one of pictures.
+func openedTracker(_ asked: Arguments) throws -> Tracker {
+    #if canImport(CoreML)
+        if try ModelBundle(asked.bundle, verify: false).manifest.target != "onnx" {
+            return try Tracker(bundle: asked.bundle)
+        }
+    #endif
+    let engine = try OnnxRuntimeEngine(library: asked.library, threads: asked.threads)
+    return try Tracker(bundle: asked.bundle, engine: engine)
+}

@@ -23,8 +23,9 @@ struct SamSegment {
     }
 
     private static func segment(_ asked: Arguments) async throws {
+        if let folder = asked.frames { return try await followFrames(asked, folder) }
+        if asked.verify { return try await verify(asked) }
         let sam = try opened(asked)
-        if asked.verify { return try await verify(sam) }
         if let how = asked.everything { return try await segmentEverything(sam, asked, how) }
         let earlier = try asked.maskInput.map(readLogits)
         try await sam.setImage(try readPicture(asked.picture))
@@ -34,10 +35,13 @@ struct SamSegment {
     }
 
     /// Prints every figure, and what they mean; nothing is remembered.
-    private static func verify(_ sam: SegmentAnything) async throws {
+    private static func verify(_ asked: Arguments) async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let found = try await sam.verify(store: VerificationStore(folder: folder))
+        let store = VerificationStore(folder: folder)
+        let tracks = try ModelBundle(asked.bundle, verify: false).manifest.video != nil
+        let found = tracks
+            ? try await openedTracker(asked).verify(store: store) : try await opened(asked).verify(store: store)
         for figure in found.trials.flatMap(\.figures) { print(figure) }
         print("\(found)\n  times of this computer, not of a phone")
         guard found.chosen != nil else {

@@ -6,6 +6,7 @@ import Testing
 @Suite struct GoldenTests {
     @Test(arguments: [
         "preprocessing", "orientations", "slots", "drawn_prompts", "masks", "polygons", "detections", "refusals",
+        "tracking",
     ])
     func everyTopicHasCases(_ topic: String) {
         #expect(Case.all(topic).count >= 4)
@@ -135,7 +136,7 @@ private func refuse(_ given: Case) throws {
     }
 }
 
-private func kind(_ error: SegmentAnythingError) -> String {
+func kind(_ error: SegmentAnythingError) -> String {
     switch error {
     case .request: "RequestError"
     case .prompt: "PromptError"

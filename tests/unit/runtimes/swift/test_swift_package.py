@@ -21,6 +21,7 @@ from exporter.bundle.rules import (
     PromptRule,
     Stability,
 )
+from exporter.bundle.video import Pruning, VideoRule
 from runtimes.golden_vectors.__main__ import CASES
 from runtimes.parity import check_parity
 from runtimes.segmenters import Segmenter, open_segmenter
@@ -36,7 +37,13 @@ from tests.unit.runtimes.segment_cases import (
 from tests.unit.runtimes.segment_kit import expect_refusal, onnxruntime
 from tests.unit.runtimes.swift.swift_kit import PACKAGE, STRICT, require_swift, run, swift
 
-RULES = (Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts, Figure)
+RULES = (
+    Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts, Figure, VideoRule,
+    Pruning,
+)  # fmt: skip
+
+
+FILES = ("Rules", "Figures", "VideoRule")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +118,7 @@ def test_verify_refuses_what_computes_something_else(built, tmp_path) -> None:
 def test_the_reader_knows_every_field_of_a_rule(rule: type) -> None:
     """It refuses those it does not know, and so every bundle that has one."""
     core = PACKAGE / "Sources" / "SegmentAnythingCore"
-    text = "".join((core / f"{name}.swift").read_text() for name in ("Rules", "Figures"))
+    text = "".join((core / f"{name}.swift").read_text() for name in FILES)
     names = [field.name for field in dataclasses.fields(rule)]
     assert [name for name in names if json.dumps(name) not in text] == []
 

@@ -45,6 +45,16 @@ func stoppable(_ sam: SegmentAnything, in photo: UIImage, _ stopButton: Button) 
     return found.segments
 }
 
+func follow(_ url: URL, _ image: CGImage, _ later: UIImage, tap: CGPoint, miss: CGPoint) async throws -> Mask? {
+    let (frame, next) = (try Picture(image), try Picture(later))
+    let tracker = try Tracker(bundle: url)                               // maxObjects: 16, turns: false (both ways)
+    try await tracker.start(frame)                                       // a Picture: of a CGImage, UIImage, CVPixelBuffer
+    try await tracker.addObject("dog", points: [tap], labels: [1])       // or box:, or ObjectPrompt(mask)
+    let dog = try await tracker.track(next)["dog"]                       // .mask(), .score, .present, .lowResMask
+    try await tracker.correct("dog", points: [miss], labels: [0])        // improves this frame's mask
+    return dog?.mask()
+}
+
 func boxes(_ sam: SegmentAnything, in image: CGImage, of fastSam: SegmentAnything) async throws -> Int {
     let found = try await sam.everything(in: image, method: .objectAware(detector: fastSam))
     return try await found.segments.count + sam.everything(in: image).segments.count
