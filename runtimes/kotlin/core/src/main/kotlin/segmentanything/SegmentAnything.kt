@@ -182,8 +182,8 @@ class SegmentAnything(
 private fun requirePictures(bundle: Bundle) {
     if (bundle.manifest.video == null) return
     throw SegmentAnythingError.Request(
-        "${printable(bundle.folder.path)} follows objects through a video: open it with Tracker, or give " +
-            "sam-segment a folder of frames"
+        "${printable(bundle.folder.path)} follows objects through a video: open it with Tracker " +
+            "(sam-segment: --frames FOLDER)"
     )
 }
 
