@@ -53,7 +53,7 @@ internal class TrackingGraphs(
     private fun bank(seen: List<Seen>, shape: List<Int>): Value {
         val values = FloatArray(shape.fold(1, Int::times))
         val each = values.size / shape[1]
-        seen.forEachIndexed { at, one -> one.value.copyInto(values, at * each) }
+        seen.take(shape[1]).forEachIndexed { at, one -> one.value.copyInto(values, at * each) }
         return Value.Floats(Tensor(shape, values))
     }
 
