@@ -61,7 +61,9 @@ _VIDEO = (
 _VIDEO_APPS = {
     "swift": "In an app `Tracker(bundle: url)` opens it, not `SegmentAnything`: `start(frame)`, "
     '`addObject("dog", points: [tap], labels: [1])`, then `track(frame)["dog"]` for every frame.',
-    "kotlin": "The app's source below segments single pictures with it.",
+    "kotlin": "In an app `Tracker(bundle, engine)` opens it, not `SegmentAnything`: "
+    '`start(frame)`, `addObject("dog", listOf(tap), listOf(1))`, then `track(frame)["dog"]` for '
+    "every frame.",
 }
 """Package -> what an app does with a bundle that follows objects."""
 _EVERYTHING = (

@@ -94,7 +94,7 @@ def test_the_page_of_a_video_bundle_says_what_apps_do_with_it(folder) -> None:
     manifest = read_manifest(folder)
     for target, words in (
         ("coreml", "`Tracker(bundle: url)` opens it"),
-        ("onnx", "single pictures"),
+        ("onnx", "`Tracker(bundle, engine)` opens it"),
     ):
         changed = dataclasses.replace(manifest, video=video_bundle.RULE, target=target)
         text = page(changed, folder.name)

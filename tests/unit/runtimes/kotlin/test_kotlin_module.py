@@ -18,6 +18,7 @@ from exporter.bundle.rules import (
     PromptRule,
     Stability,
 )
+from exporter.bundle.video import Pruning, VideoRule
 from runtimes.golden_vectors.__main__ import CASES
 from runtimes.segmenters import Segmenter, open_segmenter
 from tests.unit.runtimes.kotlin.kotlin_kit import PACKAGE, java
@@ -31,7 +32,10 @@ from tests.unit.runtimes.segment_cases import (
 )
 from tests.unit.runtimes.segment_kit import expect_refusal, run
 
-RULES = (Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts)
+RULES = (
+    Preprocess, PromptRule, MaskRule, Stability, DetectionRule, DrawnPrompts, VideoRule, Pruning,
+)  # fmt: skip
+FILES = ("Rules.kt", "tracking/VideoRule.kt")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,7 @@ def test_without_a_compiler_the_command_says_what_to_install(built, tmp_path) ->
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_reader_knows_every_field_of_a_rule(rule: type) -> None:
     """It refuses those it does not know, and so every bundle that has one."""
-    text = (PACKAGE / "core/src/main/kotlin/segmentanything/Rules.kt").read_text()
+    core = PACKAGE / "core/src/main/kotlin/segmentanything"
+    text = "".join((core / name).read_text() for name in FILES)
     names = [field.name for field in dataclasses.fields(rule)]
     assert [name for name in names if json.dumps(name) not in text] == []

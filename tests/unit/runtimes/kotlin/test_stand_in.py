@@ -30,7 +30,13 @@ WRONG = (
         "tensor.values, shape",
         "'FloatArray'",
     ),
-    ("App", "Accelerator.GPU", "Accelerator.FAST", "'FAST'"),
+    ("App", "tracker.track(next)", "tracker.follow(next)", "'follow'"),
+    (
+        "App",
+        "Tracker(bundle, LiteRtEngine(Accelerator.GPU))",
+        "Tracker(bundle, LiteRtEngine(Accelerator.FAST))",
+        "'FAST'",
+    ),
     ("App", "suspend fun overlays", "fun overlays", "only be called from a coroutine"),
 )
 
@@ -42,7 +48,7 @@ def test_the_readme_shows_what_is_checked_here() -> None:
     app = "\n".join(
         textwrap.dedent(body.partition("List<Bitmap> {\n")[2] or body) for body in bodies
     )
-    assert len(shown) == 3
+    assert len(shown) == 4
     assert [each for each in shown if each not in app] == []
 
 

@@ -10,11 +10,14 @@ import segmentanything.Everything
 import segmentanything.EverythingMethod
 import segmentanything.Point
 import segmentanything.SegmentAnything
+import segmentanything.Tracker
 import segmentanything.android.LiteRtEngine
 import segmentanything.android.bitmap
 import segmentanything.android.bundleFromAssets
 import segmentanything.android.everything
 import segmentanything.android.setImage
+import segmentanything.android.start
+import segmentanything.android.track
 
 class App(private val context: Context) {
     suspend fun overlays(photo: Bitmap, tap: Point): List<Bitmap> {
@@ -26,6 +29,17 @@ class App(private val context: Context) {
         val refined = sam.predict(listOf(tap), listOf(1), mask = masks[0].lowResMasks)
         sam.close()
         return if (outline.isEmpty()) emptyList() else listOf(masks[0].bitmap(), refined[0].bitmap())
+    }
+
+    suspend fun follow(first: Bitmap, next: Bitmap, tap: Point, miss: Point): List<Bitmap> {
+        val bundle = bundleFromAssets(context, "edgetam-video-tflite-fp16")
+        val tracker = Tracker(bundle, LiteRtEngine(Accelerator.GPU))         // maxObjects = 16, turns = false (both ways)
+        tracker.start(first)                                                 // a Bitmap, off the main thread
+        tracker.addObject("dog", listOf(tap), listOf(1))                     // or box = ..., or ObjectPrompt(mask)
+        val dog = tracker.track(next).getValue("dog")                        // mask(), score, present, lowResMask
+        val better = tracker.correct("dog", listOf(miss), listOf(0))         // improves this frame's mask
+        tracker.close()
+        return listOf(dog.mask().bitmap(), better.mask().bitmap())
     }
 
     suspend fun everything(sam: SegmentAnything, photo: Bitmap): List<Bitmap> {

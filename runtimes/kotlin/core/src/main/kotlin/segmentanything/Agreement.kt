@@ -35,6 +35,7 @@ internal fun Manifest.checkAgreement() {
     }
     checkShapes(inputs, outputs)
     if (kind !is Kind.Detections) checkMask(tokens)
+    video?.let(::videoFault)?.let { throw disagree(it) }
 }
 
 private fun Manifest.require(name: String, vararg wanted: String) {

@@ -211,14 +211,16 @@ internal class Graphs(bundle: Bundle, engine: Engine) : AutoCloseable {
     fun beside(graph: GraphFile, scene: Scene.Encoded): Map<String, Tensor> =
         canonical(tensors(run(graph, scene.outputs)), graph)
 
-    private fun run(graph: GraphFile, inputs: Map<String, Value>): Map<String, Value> {
+    /** Runs a graph on those of the inputs that it takes; the caller closes what it gives. */
+    fun run(graph: GraphFile, inputs: Map<String, Value>): Map<String, Value> {
         val loaded = loaded[graph.name]
             ?: throw SegmentAnythingError.Bundle("${graph.name} is not loaded")
         return loaded.run(inputs.filterKeys(graph::takes))
     }
 }
 
-private fun tensors(outputs: Map<String, Value>): Map<String, Tensor> =
+/** Reads outputs, and closes them. */
+internal fun tensors(outputs: Map<String, Value>): Map<String, Tensor> =
     try {
         outputs.mapValues { it.value.tensor() }
     } finally {

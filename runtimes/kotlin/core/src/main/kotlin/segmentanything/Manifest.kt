@@ -50,7 +50,7 @@ class GraphFile internal constructor(fields: Fields) {
     /** The TFLite signature to call, else empty. */
     val signature: String
 
-    /** How often it runs: once an image, or once a prompt on it. */
+    /** How often it runs: once an image, once a prompt on it, or once a frame of a video. */
     val runs: Runs
 
     enum class Runs(override val word: String) : Word {
@@ -117,6 +117,9 @@ class Manifest(content: ByteArray) {
     val mask: MaskRule
     val kind: Kind
 
+    /** How objects are followed through a video; null if the bundle has no memory. */
+    val video: VideoRule?
+
     /** File -> sha256 in hex. */
     val files: Map<String, String>
 
@@ -146,6 +149,7 @@ class Manifest(content: ByteArray) {
         graphs = fields.objects("graphs").map(::GraphFile)
         mask = MaskRule(fields.obj("mask"))
         kind = kind(fields)
+        video = fields.optional("video", ::VideoRule)
         files = fields.texts("files")
         files.keys.forEach(::safePath)
         contentHash = fields.text("content_sha256")

@@ -42,11 +42,15 @@ internal class Decoded(private val logits: FloatArray, val iou: FloatArray, priv
     }
 
     /** Makes the caller's masks. */
-    fun masks(frame: Frame, rule: MaskRule, multimask: Boolean): List<Mask> {
+    fun masks(frame: Frame, rule: MaskRule, multimask: Boolean): List<Mask> =
+        upscaled(tokens(rule, multimask), frame, rule)
+
+    /** Makes the masks of some tokens. */
+    fun upscaled(tokens: List<Int>, frame: Frame, rule: MaskRule): List<Mask> {
         val upscaling = Upscaling.of(side, frame, rule.upscale)
         val original = frame.original
         val given = if (rule.upscale == Upscale.SIGMOID_BILINEAR_ONCE) activated() else logits
-        return tokens(rule, multimask).map { token ->
+        return tokens.map { token ->
             Mask(
                 original.width,
                 original.height,

@@ -138,6 +138,20 @@ internal fun pillowFloats(picture: Picture, size: Size): FloatArray {
     return pixels
 }
 
+/** Resizes one channel of floats; Pillow's picture of mode F. */
+internal fun pillowFloats(values: FloatArray, old: Size, size: Size): FloatArray {
+    var pixels = values
+    if (size.width != old.width) {
+        val weights = PillowWeights(old.width, size.width, PillowFilter.BILINEAR)
+        pixels = resample(pixels, weights, old.height, old.width, 1)
+    }
+    if (size.height != old.height) {
+        val weights = PillowWeights(old.height, size.height, PillowFilter.BILINEAR)
+        pixels = resample(pixels, weights, 1, 0, size.width)
+    }
+    return pixels
+}
+
 /** Resamples [lines] of [line] numbers along an axis whose neighbours are [step] numbers apart. */
 private fun resample(
     pixels: FloatArray, weights: PillowWeights, lines: Int, line: Int, step: Int,

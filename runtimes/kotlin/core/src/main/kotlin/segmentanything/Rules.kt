@@ -58,7 +58,7 @@ enum class Score(override val word: String) : Word {
     STABILITY("stability"),
 }
 
-private val SIDES = 1..16_384
+internal val SIDES = 1..16_384
 
 /** From an RGB picture of 8 bits to the `image` input. */
 class Preprocess internal constructor(fields: Fields) {

@@ -9,8 +9,6 @@ import kotlinx.coroutines.Job
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
-import kotlinx.coroutines.sync.Mutex
-import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 
 /**
@@ -23,34 +21,22 @@ import kotlinx.coroutines.withContext
  * The graphs are loaded by the first [setImage], or by [load]. [verify] compares the bundle's files with
  * their hashes, on the thread that constructs this: do it off the main thread for a large one. Throws
  * [SegmentAnythingError.Bundle] if the bundle is not as it was exported, [SegmentAnythingError.Request] if
- * it is for another engine.
+ * it is for another engine, or follows objects through a video: that is for a [Tracker].
  */
 class SegmentAnything(
     folder: File,
-    private val engine: Engine,
+    engine: Engine,
     verify: Boolean = true,
     private val dispatcher: CoroutineDispatcher = Dispatchers.Default,
 ) : AutoCloseable {
-    val bundle = Bundle(folder, verify)
-    private val running = Mutex() // the graphs run one at a time
+    val bundle = Bundle(folder, verify).also(::requirePictures)
+    private val graphs = SharedGraphs(bundle, engine, dispatcher, "SegmentAnything")
     private val changed = Any() // guards the image and whether this is closed
     private var image: Image? = null
-    private var graphs: Graphs? = null // guarded by `running`
-
-    @Volatile private var closed = false
-
-    init {
-        if (bundle.manifest.target != engine.target) {
-            throw SegmentAnythingError.Request(
-                "this engine runs ${engine.target} bundles, not ${printable(bundle.manifest.target)}: " +
-                    "export with --target ${engine.target}"
-            )
-        }
-    }
 
     /** Loads the graphs ahead of the first image. */
     suspend fun load() {
-        alone { loaded() }
+        graphs.alone { graphs.loaded() }
     }
 
     /**
@@ -66,9 +52,9 @@ class SegmentAnything(
         val mine = Image()
         replace(mine)
         try {
-            alone {
+            graphs.alone {
                 if (mine.isDropped) throw replaced()
-                val scene = loaded().encode(decode())
+                val scene = graphs.loaded().encode(decode())
                 if (!mine.finish(scene)) {
                     scene.close()
                     throw replaced()
@@ -103,7 +89,7 @@ class SegmentAnything(
     suspend fun predict(prompts: Prompts, mask: Tensor? = null, multimask: Boolean = false): List<Mask> {
         val (image, scene) = encoded()
         try {
-            return alone { loaded().decode(scene, prompts, mask, multimask) }
+            return graphs.alone { graphs.loaded().decode(scene, prompts, mask, multimask) }
         } finally {
             image.release()
         }
@@ -149,7 +135,7 @@ class SegmentAnything(
     }
 
     /** Runs something on the loaded graphs, when nobody else does. */
-    internal suspend fun <T> withGraphs(work: (Graphs) -> T): T = alone { work(loaded()) }
+    internal suspend fun <T> withGraphs(work: (Graphs) -> T): T = graphs.alone { work(graphs.loaded()) }
 
     /** Size of the image that was set, null before. */
     val imageSize: Size? get() = synchronized(changed) { image }?.size
@@ -157,39 +143,15 @@ class SegmentAnything(
     /** Releases the graphs and the image, after the call that is running; later calls are refused. */
     override fun close() {
         synchronized(changed) {
-            closed = true
+            graphs.refuse()
             image.also { image = null }
         }?.drop()
-        releaseIfFree()
-    }
-
-    private fun loaded(): Graphs {
-        if (closed) throw closedError()
-        return graphs ?: Graphs(bundle, engine).also { graphs = it }
-    }
-
-    /** Runs something that uses the graphs, when nobody else does. */
-    private suspend fun <T> alone(work: () -> T): T =
-        try {
-            withContext(dispatcher) { running.withLock { work() } }
-        } finally {
-            // Whoever holds the graphs while this is closed has to release them.
-            if (closed) releaseIfFree()
-        }
-
-    private fun releaseIfFree() {
-        if (!running.tryLock()) return
-        try {
-            graphs?.close()
-            graphs = null
-        } finally {
-            running.unlock()
-        }
+        graphs.releaseIfFree()
     }
 
     private fun replace(new: Image) {
         synchronized(changed) {
-            if (closed) throw closedError()
+            graphs.requireOpen()
             image.also { image = new }
         }?.drop()
     }
@@ -197,8 +159,10 @@ class SegmentAnything(
     /** Waits for the newest image, and keeps its scene from being closed. */
     private suspend fun encoded(): Pair<Image, Scene> {
         while (true) {
-            val newest = synchronized(changed) { image }
-                ?: throw if (closed) closedError() else noImage()
+            val newest = synchronized(changed) { image } ?: run {
+                graphs.requireOpen()
+                throw noImage()
+            }
             try {
                 newest.await()
             } catch (_: CancellationException) {
@@ -212,9 +176,15 @@ class SegmentAnything(
 
     private fun noImage() = SegmentAnythingError.Request("no image: call setImage before predict")
 
-    private fun closedError() = SegmentAnythingError.Request("this SegmentAnything is closed: make another")
-
     private fun replaced() = CancellationException("a later image replaced this one")
+}
+
+private fun requirePictures(bundle: Bundle) {
+    if (bundle.manifest.video == null) return
+    throw SegmentAnythingError.Request(
+        "${printable(bundle.folder.path)} follows objects through a video: open it with Tracker " +
+            "(sam-segment: --frames FOLDER)"
+    )
 }
 
 /** An image that is being encoded or is; its scene is closed when it was dropped and no click uses it. */

@@ -8,6 +8,7 @@ fun main() {
     checks.goldenVectors()
     checks.sessions()
     checks.everything()
+    checks.tracking()
     checks.check("numbers are shown as people write them") {
         val shown = mapOf(
             5.0 to "5", -1.25 to "-1.25", 101.5 to "101.5", 0.1 + 0.2 to "0.3", 1e7 to "1E+7", 0.0 to "0",

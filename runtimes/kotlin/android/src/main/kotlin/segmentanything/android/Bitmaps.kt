@@ -6,9 +6,12 @@ import segmentanything.Everything
 import segmentanything.EverythingMethod
 import segmentanything.EverythingProgress
 import segmentanything.Mask
+import segmentanything.ObjectPrompt
 import segmentanything.Picture
 import segmentanything.SegmentAnything
 import segmentanything.SegmentAnythingError
+import segmentanything.Tracked
+import segmentanything.Tracker
 
 /** Rows that are copied at once: a whole picture as colours would take its memory again. */
 private const val ROWS = 64
@@ -31,6 +34,19 @@ suspend fun SegmentAnything.everything(
     progress: (EverythingProgress) -> Unit = {},
 ): Everything = everything({ bitmap.picture().upright(orientation) }, method, keepPartial, progress)
 
+/** Begins a video with a bitmap at its full size; see `start` of a [Picture]. [orientation] as above. */
+suspend fun Tracker.start(bitmap: Bitmap, number: Int = 0, frames: Int? = null, orientation: Int = 1) =
+    start({ bitmap.picture().upright(orientation) }, number, frames)
+
+/** Finds every object on a bitmap at its full size; see `track` of a [Picture]. [orientation] as above. */
+suspend fun Tracker.track(
+    bitmap: Bitmap,
+    number: Int? = null,
+    prompts: Map<String, ObjectPrompt> = emptyMap(),
+    objects: Collection<String>? = null,
+    orientation: Int = 1,
+): Map<String, Tracked> = track({ bitmap.picture().upright(orientation) }, number, prompts, objects)
+
 /**
  * Copies a bitmap's pixels as sRGB of 8 bits. It is not resized here: Android resamples otherwise than the
  * bundle's rules. Transparency is dropped.
@@ -38,7 +54,7 @@ suspend fun SegmentAnything.everything(
  * Throws [SegmentAnythingError.Image] if the bitmap was recycled, or there is no memory for it.
  */
 fun Bitmap.picture(): Picture {
-    if (isRecycled) throw SegmentAnythingError.Image("the bitmap was recycled: keep it until setImage returns")
+    if (isRecycled) throw SegmentAnythingError.Image("the bitmap was recycled: keep it until the call returns")
     try {
         return copied()
     } catch (_: OutOfMemoryError) { // three bytes a pixel beside the bitmap's four

@@ -17,9 +17,13 @@ internal val USAGE = """
                        [--times N]
            sam-segment BUNDLE PICTURE --everything [METHOD] [options of everything] [--mask OUT.png]
                        [--onnxruntime LIBRARY] [--threads N]
+           sam-segment BUNDLE --frames FOLDER [--point X,Y[,LABEL]]... [--box X0,Y0,X1,Y1] [--mask OUT.png]
+                       [--onnxruntime LIBRARY] [--threads N]
 
     Segments a picture (PNG or PPM) with an ONNX bundle. Prompts are in pixels of the picture; a point's
     LABEL is 1 (foreground) or 0 (background). With --multimask, masks are OUT_0.png, OUT_1.png, ...
+    --frames follows an object through a folder of frames (PNG or PPM, in the order of the numbers in their names)
+    with a bundle of sam-export --video; prompts are on the first, and OUT_0.png, OUT_1.png, ... are its masks.
     --times repeats both steps and prints their median times: of this computer, not of a phone.
     --everything finds every object; OUT_0.png, OUT_1.png, ... are their masks, and Ctrl-C keeps what is done. METHOD:
       grid          (default) a click on every point of a grid
@@ -55,7 +59,11 @@ internal val USAGE = """
 /** What the command was asked for. Throws [SegmentAnythingError.Request], which names the wrong word. */
 internal class Arguments(words: List<String>) {
     val bundle: File
+
+    /** Of a run on one picture. */
     val picture: File
+    var frames: File? = null
+        private set
     var prompts = Prompts()
         private set
     var multimask = false
@@ -80,11 +88,17 @@ internal class Arguments(words: List<String>) {
             val word = waiting.removeFirst()
             if (word.startsWith("--")) take(word, waiting) else places += word
         }
-        if (places.size != 2) throw wrong("give a BUNDLE and a PICTURE")
         everything?.check(prompts)
-        if (everything != null) refuseSingle()
+        if (everything != null) refuseSingle("--everything asks for all objects")
+        if (frames != null) {
+            refuseSingle("--frames follows one object")
+            if (everything != null) throw wrong("--frames follows one object: leave out --everything")
+            if (places.size != 1) throw wrong("give a BUNDLE alone and its --frames")
+        } else if (places.size != 2) {
+            throw wrong("give a BUNDLE and a PICTURE")
+        }
         bundle = File(places[0])
-        picture = File(places[1])
+        picture = File(places.last())
     }
 
     private fun take(option: String, waiting: ArrayDeque<String>) {
@@ -94,6 +108,7 @@ internal class Arguments(words: List<String>) {
             "--box" -> addBox(value())
             "--multimask" -> multimask = true
             "--mask-input" -> maskInput = File(value())
+            "--frames" -> frames = File(value())
             "--mask" -> mask = File(value())
             "--onnxruntime" -> library = value()
             "--threads" -> threads = value().toIntOrNull() ?: throw wrong("--threads takes a number")
@@ -109,15 +124,15 @@ internal class Arguments(words: List<String>) {
         }
     }
 
-    /** Throws if an option of single objects was given. */
-    private fun refuseSingle() {
+    /** Throws if an option was given that only prompts on one picture take. */
+    private fun refuseSingle(reason: String) {
         val odd = when {
             multimask -> "--multimask"
             maskInput != null -> "--mask-input"
             times > 0 -> "--times"
             else -> return
         }
-        throw wrong("--everything asks for all objects: leave out $odd")
+        throw wrong("$reason: leave out $odd")
     }
 
     private fun asked() = everything ?: EverythingArguments()

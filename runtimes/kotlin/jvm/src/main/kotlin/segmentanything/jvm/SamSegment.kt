@@ -27,6 +27,10 @@ fun main(words: Array<String>) {
 private suspend fun segment(asked: Arguments): Int {
     val engine = OnnxRuntimeEngine(asked.library, asked.threads)
     val earlier = asked.maskInput?.let(::readLogits)
+    asked.frames?.let {
+        followFrames(asked, it, engine)
+        return 0
+    }
     asked.everything?.let { return segmentEverything(asked, it, engine) }
     SegmentAnything(asked.bundle, engine).use { sam ->
         sam.setImage(readPicture(asked.picture))
