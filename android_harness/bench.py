@@ -210,8 +210,10 @@ class AndroidBench:
             plans[SESSION, ""] = session_plan(bundle, *how)
         if CHECK in way.modes() and self.method.check:
             plans[CHECK, ""] = check_plan(bundle, *how)
-        if self.method.objects and counts(bundle, self.method):
-            self._demand(way, FRAME)  # before anything is measured
+        if self.method.objects and counts(bundle, self.method) and FRAME not in way.modes():
+            raise RequestError(
+                f"{way.name} times no tracked frame: take another --way, or leave --objects out"
+            )
         if FRAME in way.modes():
             for objects in counts(bundle, self.method):
                 plans[FRAME, str(objects)] = frame_plan(bundle, *how, objects)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -25,7 +25,7 @@ from exporter.bundle.reading import parse
 from exporter.bundle.video import MEMORY_ATTENTION, VideoRule
 from runtimes.device import GraphRun, Method
 from runtimes.engines import LoadedGraph
-from runtimes.frames import FramePart, frame_runs, frame_title
+from runtimes.frames import FramePart, frame_count, frame_runs, frame_title
 from runtimes.host_run import open_here, resident, time_calls, unstable
 from runtimes.process import clock_ns, hold_to, peak_bytes
 from runtimes.remote.frames import MEMORIES, POINTERS, frame_arrays
@@ -73,7 +73,8 @@ def run_frames(job: FrameJob) -> tuple[GraphRun, ...]:
 
     graphs = VideoGraphs.open(bundle, load=load)
     video = _Video(bundle, graphs, given, job.objects)
-    samples = time_calls(video.track, job.method)
+    method = replace(job.method, runs=frame_count(job.method.runs, job.objects))
+    samples = time_calls(video.track, method)
     whole = GraphRun(
         graph=frame_title(job.objects),
         runtime=runtime,

@@ -6,6 +6,7 @@ mislead: the image encoder runs on every frame as well. Standard library only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -16,6 +17,7 @@ from runtimes.device import GraphRun, Method
 OBJECTS = (1, 3)
 """How many objects are followed, each number apart, unless told."""
 _TITLE = "tracked frame"
+_NAMED = re.compile(rf"{_TITLE}, \d+ objects?(?:: (.+))?")
 
 
 @runtime_checkable
@@ -52,18 +54,28 @@ def counts(bundle: Bundle, method: Method) -> tuple[int, ...]:
     return (method.objects or OBJECTS) if bundle.manifest.video is not None else ()
 
 
+def frame_count(runs: int, objects: int) -> int:
+    """Return the frames that are timed, at least, where a graph has `runs` calls.
+
+    Fewer, as each is many calls: three objects on a large network would not end in time else.
+    """
+    return -(-runs // (1 + objects))
+
+
 def frame_title(objects: int, graph: str = "") -> str:
     """Name a measured frame, or a graph's part of it: `tracked frame, 3 objects: mask_decoder`."""
     return f"{_TITLE}, {objects} object{'' if objects == 1 else 's'}{graph and f': {graph}'}"
 
 
-def frame_part(title: str) -> tuple[int, str] | None:
-    """Read a name of `frame_title`: the objects and the graph; None for a graph by itself."""
-    start, _, graph = title.partition(": ")
-    words = start.removeprefix(f"{_TITLE}, ").split()
-    if not start.startswith(_TITLE) or len(words) != 2 or not words[0].isdigit():
-        return None
-    return int(words[0]), graph
+def is_frame(title: str) -> bool:
+    """Tell whether it names a tracked frame or a part of one, not a graph by itself."""
+    return _NAMED.fullmatch(title) is not None
+
+
+def graph_in_frame(title: str) -> str:
+    """Find the graph whose part of a frame it names; empty if it names no part."""
+    named = _NAMED.fullmatch(title)
+    return (named[1] or "") if named else ""
 
 
 def frame_runs(whole: GraphRun, objects: int, parts: Iterable[FramePart]) -> tuple[GraphRun, ...]:

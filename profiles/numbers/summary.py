@@ -11,7 +11,7 @@ from exporter.printable import printable
 from profiles.numbers.statistics import Spread, measure_slowdown, spread
 from profiles.schema import GraphFacts, Profile
 from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
-from runtimes.frames import frame_part
+from runtimes.frames import graph_in_frame, is_frame
 
 NS_IN_MS = 1e6
 MB = 2**20
@@ -150,8 +150,8 @@ def _frames(profile: Profile) -> list[GraphFacts]:
     known = {graph.name: graph for graph in profile.bundle.graphs}
     runs = (run.graph for repeat in profile.repeats for run in repeat.runs)
     found = []
-    for title in dict.fromkeys(name for name in runs if frame_part(name)):
-        graph = known.get((frame_part(title) or (0, ""))[1])
+    for title in dict.fromkeys(name for name in runs if is_frame(name)):
+        graph = known.get(graph_in_frame(title))
         found.append(GraphFacts(title, graph.bytes if graph else profile.bundle.bytes))
     return found
 
@@ -202,7 +202,8 @@ def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
         notes = [note for run in repeat.runs for note in run.notes]
         notes += repeat.session.notes if repeat.session else ()
         found += [note for note in notes if not _is_plain(note)]
-    for graph in graphs:
+    # A graph's part of a frame is as doubtful as the frame, which says so.
+    for graph in (each for each in graphs if not graph_in_frame(each.graph)):
         found += _doubts(graph, _runs(profile, graph.graph))
     videos = MEMORY_ATTENTION in (graph.name for graph in profile.bundle.graphs)
     if videos and profile.repeats and not _frames(profile):

@@ -20,6 +20,7 @@ from exporter.bundle.manifest import GraphFile
 from exporter.bundle.rules import LABELS, MaskRule
 from exporter.bundle.tensors import GraphSpec
 from exporter.bundle.video import FULL, MEMORY_ATTENTION, VideoRule
+from runtimes.frames import frame_count
 from runtimes.remote.job import (
     FRAME,
     Best,
@@ -45,7 +46,7 @@ def frame_plan(bundle: Bundle, library: Library, setting: Setting, objects: int)
     Args:
         bundle: with a memory.
         library: the runtime on the device.
-        setting: how often, and how long it is warmed up.
+        setting: how often (see `frame_count`), and how long it is warmed up.
         objects: at least one.
 
     Raises:
@@ -68,7 +69,7 @@ def frame_plan(bundle: Bundle, library: Library, setting: Setting, objects: int)
         repeat=EACH,
         objects=objects,
         kept=_kept(bundle.manifest.mask, rule),
-        **vars(setting),
+        **{**vars(setting), "runs": frame_count(setting.runs, objects)},
     )
     return DevicePlan(job, draft.files)
 

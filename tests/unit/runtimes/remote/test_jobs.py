@@ -18,7 +18,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Method
-from runtimes.frames import frame_part, frame_title
+from runtimes.frames import frame_title, graph_in_frame, is_frame
 from runtimes.remote.job import Best, Kept, Library, Link, RunnerCase
 from runtimes.remote.plans import Setting, check_plan, graph_plan, session_plan
 from runtimes.remote.report import parse_report
@@ -168,10 +168,11 @@ def test_a_report_of_a_frame_is_the_whole_and_its_parts():
     assert {part.graph: part.samples_ns for part in parts} == {
         frame_title(3, graph): tuple(times) for graph, times in spent.items()
     }
-    assert [frame_part(part.graph) for part in (whole, *parts)] == [
-        (3, ""), (3, "image_encoder"), (3, "mask_decoder"),
-    ]  # fmt: skip
-    assert frame_part("mask_decoder") is None
+    titles = [part.graph for part in (whole, *parts)]
+    assert [graph_in_frame(title) for title in titles] == ["", "image_encoder", "mask_decoder"]
+    assert [is_frame(title) for title in (*titles, "mask_decoder")] == [True, True, True, False]
+    assert is_frame(frame_title(1))
+    assert graph_in_frame("mask_decoder") == ""
     spent["mask_decoder"] = [1, 1]
     with pytest.raises(RunnerError, match="does not time every graph in every run"):
         parse_report(json.dumps(data)).frame_runs(3)
