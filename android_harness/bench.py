@@ -20,10 +20,12 @@ from exporter.bundle.manifest import Figure
 from exporter.bundle.preprocess import Bytes
 from exporter.errors import RequestError, RunnerError
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
+from runtimes.frames import counts
 from runtimes.parity import check_parity
 from runtimes.remote import cooling
 from runtimes.remote.everything import click_rule, everything_plan
-from runtimes.remote.job import CHECK, EVERYTHING, GRAPH, SESSION, Library
+from runtimes.remote.frames import frame_plan
+from runtimes.remote.job import CHECK, EVERYTHING, FRAME, GRAPH, SESSION, Library
 from runtimes.remote.plans import (
     DevicePlan,
     Setting,
@@ -45,7 +47,8 @@ class SentBundle:
 
     Attributes:
         way: how the runner gets there.
-        plans: by mode and graph; the graph is empty for all of them.
+        plans: by mode and graph; the graph is empty for all of them, and a number of objects for
+            a tracked frame.
     """
 
     way: Way
@@ -132,6 +135,13 @@ class AndroidBench:
         timed = report.session_run()
         return replace(timed, notes=(*timed.notes, *notes))
 
+    def run_frame(self, bundle: Bundle, objects: int) -> tuple[GraphRun, ...]:
+        """Time tracked frames in one process; see `TracksFrames`. Errors as of `check`."""
+        loaded, plan = self._plan(bundle, FRAME, str(objects))
+        report, notes = self._run(loaded, plan)
+        whole, *parts = (replace(r, way=loaded.way.name) for r in report.frame_runs(objects))
+        return (replace(whole, notes=(*whole.notes, *notes)), *parts)
+
     def run_everything(self, bundle: Bundle, rgb: Bytes, side: int) -> EverythingRun:
         """Encode a picture and ask for every point of a grid, in one process.
 
@@ -200,6 +210,13 @@ class AndroidBench:
             plans[SESSION, ""] = session_plan(bundle, *how)
         if CHECK in way.modes() and self.method.check:
             plans[CHECK, ""] = check_plan(bundle, *how)
+        if self.method.objects and counts(bundle, self.method) and FRAME not in way.modes():
+            raise RequestError(
+                f"{way.name} times no tracked frame: take another --way, or leave --objects out"
+            )
+        if FRAME in way.modes():
+            for objects in counts(bundle, self.method):
+                plans[FRAME, str(objects)] = frame_plan(bundle, *how, objects)
         return plans
 
     def _plan(self, bundle: Bundle, mode: str, graph: str = "") -> tuple[SentBundle, DevicePlan]:

@@ -24,7 +24,7 @@ from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Condition, DeviceFacts, GraphRun, Method, SessionRun
 from runtimes.engines.coreml import IMAGE_LAYOUT
 from runtimes.parity import check_parity
-from runtimes.remote.job import Library, Link
+from runtimes.remote.job import Library
 from runtimes.remote.plans import DevicePlan, Setting, check_plan, graph_plan, replay
 
 WAY = "coremltools"
@@ -190,7 +190,7 @@ def _cases(bundle: Bundle, plan: DevicePlan, folder: Path) -> Iterator[Mapping[s
     for graph in plan.job.graphs:
         package = bundle.path / bundle.manifest.graph(graph.spec.name).file
         for case in graph.cases:
-            sources = {n: s for n, s in case.inputs.items() if not isinstance(s, Link)}
+            sources = {n: s for n, s in case.inputs.items() if isinstance(s, str)}
             yield {
                 "package": str(package),
                 "inputs": [

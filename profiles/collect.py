@@ -2,9 +2,10 @@
 
     facts -> open -> prepare every bundle -> parity of every bundle -> repeats -> store
 
-A repeat is: cool down, one process a graph, one session, for each bundle in turn (A B A B), so that
-a device that slowly warms up is as unkind to every bundle. What is done is in a journal at once; an
-interrupted measurement goes on where it was.
+A repeat is: cool down, one process a graph, one session, and of a video one process of tracked
+frames for each number of objects; for each bundle in turn (A B A B), so that a device that slowly
+warms up is as unkind to every bundle. What is done is in a journal at once; an interrupted
+measurement goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,7 +31,17 @@ from exporter.progress import Progress
 from profiles.journal import Journal, Work, open_journal
 from profiles.schema import SCHEMA_VERSION, Profile, Repeat, bundle_facts, throttled, tools
 from profiles.store import Store
-from runtimes.device import PHONE, Bench, Condition, Device, DeviceFacts, Method, SessionRun
+from runtimes.device import (
+    PHONE,
+    Bench,
+    Condition,
+    Device,
+    DeviceFacts,
+    GraphRun,
+    Method,
+    SessionRun,
+)
+from runtimes.frames import TracksFrames, counts, frame_title
 from runtimes.measures import degraded, describe, new_misses
 
 
@@ -166,11 +177,15 @@ def _measured(plan: BenchPlan, facts: DeviceFacts, device: Device, say: Progress
         bench = stack.enter_context(device.open(plan.method))
         run = _Run(plan, bench, list(zip(plan.bundles, journals, strict=True)), say)
         start = bench.condition()
+        run.demand_frames()
         run.prepare()
         run.check()
         for number in range(plan.method.repeats):
             run.repeat(number, start)
         return [_stored(plan, facts, bundle, journal, say) for bundle, journal in run.turns]
+
+
+_UNTRACKED = "the runner on this device calls graphs alone, and times no tracked frame"
 
 
 @dataclass(frozen=True)
@@ -215,6 +230,9 @@ class _Run:
             runs.append(self.bench.run_graph(bundle, graph.spec.name))
         self._step(f"{title}: session")
         session = self._session(bundle)
+        for objects in counts(bundle, self.plan.method):
+            self._step(f"{title}: {frame_title(objects)}")
+            runs += self._frame(bundle, objects)
         after = self.bench.condition()
         heat = throttled(before, after, (*runs, session))
         return Repeat(before, after, tuple(runs), session, heat)
@@ -228,6 +246,33 @@ class _Run:
         except RequestError as error:
             self.say(f"{bundle.path.name}: no session: {error}")
             return None
+
+    def demand_frames(self) -> None:
+        """RequestError, before any time, if objects were asked for where none are tracked."""
+        if not self.plan.method.objects:
+            return
+        for bundle, _ in self.turns:
+            if bundle.manifest.video is None:
+                raise RequestError(
+                    f"{bundle.path.name} has no memory of earlier frames, so it tracks no objects: "
+                    "leave --objects out, or measure a bundle exported with --video"
+                )
+        if not isinstance(self.bench, TracksFrames):
+            raise RequestError(f"{_UNTRACKED}: leave --objects out")
+
+    def _frame(self, bundle: Bundle, objects: int) -> tuple[GraphRun, ...]:
+        """None where this way to the device has none, and nobody asked for them."""
+        try:
+            if not isinstance(self.bench, TracksFrames):
+                raise RequestError(_UNTRACKED)
+            return self.bench.run_frame(bundle, objects)
+        except BundleError:
+            raise
+        except RequestError as error:
+            if self.plan.method.objects:
+                raise
+            self.say(f"{bundle.path.name}: no {frame_title(objects)}: {error}")
+            return ()
 
     def _step(self, line: str) -> None:
         if self.plan.stop.is_set():

@@ -32,7 +32,9 @@ GRAPHS, EVERYTHING = "graphs", "everything"
 PICTURE = Path(exporter.__file__).parent / "demo" / "sample.png"
 POINTS, REPEATS = 16, 3
 _OWN = frozenset({"--picture", "--points-per-side"})
-_OF_GRAPHS = frozenset({"--runs", "--seconds", "--warmup", "--cool-limit", "--label", "--store"})
+_OF_GRAPHS = frozenset(
+    {"--runs", "--seconds", "--warmup", "--cool-limit", "--label", "--store", "--objects"}
+)
 """Options that only the mode of graphs has a use for."""
 _OF_DEVICES = frozenset({"--cores", "--way", "--delegate", "--deadline", "--no-check"})
 
@@ -44,8 +46,9 @@ def add_mode(parser: Parser) -> None:
         "--mode",
         choices=(GRAPHS, EVERYTHING),
         default=GRAPHS,
-        help="each graph and a session (default), or everything of a picture, on the host or an "
-        "Android device: prompts a second, seconds by stage, peak memory; nothing is stored",
+        help="each graph, a session and a video's tracked frames (default), or everything of a "
+        "picture, on the host or an Android device: prompts a second, seconds by stage, peak "
+        "memory; nothing is stored",
     )
     add("--picture", type=Path, default=PICTURE, metavar="FILE", help="(default: the demo's)")
     add(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable
 
 from exporter.arguments import Parser, whole_number
 from profiles import kinds
 from runtimes.device import AUTO, Method, core_numbers
+from runtimes.frames import OBJECTS
 from runtimes.process import MOST_THREADS
 
 DEFAULTS = Method()
@@ -25,6 +27,7 @@ _OPTIONS = {
     "--cool-limit": "cool_seconds",
     "--deadline": "deadline_seconds",
 }
+_MOST_OBJECTS = 16
 
 
 def cores(text: str) -> str:
@@ -37,6 +40,18 @@ def cores(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"should be fast, all or numbers as 4,5,7 or 4-7, not {text!r}"
         ) from None
+
+
+def objects(text: str) -> tuple[int, ...]:
+    """`1,3` -> (1, 3): how many objects the frames of a video are tracked with."""
+    words = text.split(",")
+    numbers = [int(word) for word in words if re.fullmatch(r"[1-9]\d?", word, re.ASCII)]
+    if len(numbers) < len(words) or len({*numbers}) < len(words) or max(numbers) > _MOST_OBJECTS:
+        raise argparse.ArgumentTypeError(
+            f"should be numbers of objects, each once, from 1 to {_MOST_OBJECTS}, as 1,3, not "
+            f"{text!r}"
+        )
+    return tuple(sorted(numbers))
 
 
 def seconds_from(least: float) -> Callable[[str], float]:
@@ -97,6 +112,14 @@ def add_method(made: Parser) -> None:
         help=f"what computes ({d.delegate}; Apple's: all); {EACH}: one after the other, and the "
         "wrong ones are kept with the reason",
     )
+    add(
+        "--objects",
+        type=objects,
+        default=d.objects,
+        metavar="N,N",
+        help="of a video bundle's tracked frames: every graph of a frame in one process, with a "
+        f"full bank for each object ({','.join(map(str, OBJECTS))})",
+    )
     for mode in kinds.modes():
         add(
             f"--{mode.name}",
@@ -130,6 +153,7 @@ def read_method(arguments: argparse.Namespace, delegate: str = DEFAULTS.delegate
         cool_seconds=arguments.cool_limit,
         deadline_seconds=arguments.deadline,
         check=not arguments.no_check,
+        objects=arguments.objects,
     )
 
 
@@ -140,5 +164,6 @@ def options(asked: Method) -> list[str]:
         value = getattr(asked, name)
         if value != getattr(DEFAULTS, name):
             given += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    given += ["--objects", ",".join(map(str, asked.objects))] if asked.objects else []
     given += [f"--{mode}" for mode in asked.modes]
     return given + ([] if asked.check else ["--no-check"])

@@ -86,7 +86,8 @@ class Repeat:
     """One process for each graph and one for the session, and the device around them.
 
     Attributes:
-        runs: in the order of the bundle's graphs.
+        runs: in the order of the bundle's graphs; then the tracked frames of a video, a process for
+            each number of objects: `runtimes.frames.frame_runs`.
         session: None where the device cannot run one.
         throttled: why these times may be those of a hot device; empty where nothing says so.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from exporter.bundle.folder import Bundle
@@ -159,6 +159,8 @@ class Method:
         cool_seconds: the most that is spent on waiting for a device to cool.
         deadline_seconds: the most for one process on the device.
         check: parity on the device before any time counts.
+        objects: how many are followed in the tracked frames of a video, each number apart; empty
+            for what `runtimes.frames` says, where the device can.
     """
 
     runs: OneOrMore = 50
@@ -176,6 +178,7 @@ class Method:
     cool_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 600.0
     check: bool = True
+    objects: tuple[OneOrMore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ class GraphRun:
     """One process that loaded one graph and called it many times. Times in nanoseconds.
 
     Attributes:
+        graph: its name; of a tracked frame, and of a graph's part of one, that of `frame_title`.
         runtime: name and version.
         first_ns: the first call after loading.
         warmup_ns: the calls before times were stable, the first among them.
@@ -234,19 +238,8 @@ class GraphRun:
     @classmethod
     def untimed(cls, graph: str, runtime: str, why: str) -> GraphRun:
         """Make a run that gave no times, and why."""
-        return cls(
-            graph=graph,
-            runtime=runtime,
-            load_ns=0,
-            first_ns=0,
-            warmup_ns=(),
-            samples_ns=(),
-            cpu_ns=None,
-            peak_bytes=None,
-            threads=1,
-            notes=(why,),
-            timed=False,
-        )
+        nothing = GraphRun(graph, runtime, 0, 0, (), (), None, None, 1)
+        return replace(nothing, notes=(why,), timed=False)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def golden_inputs(bundle: Bundle, graph: GraphFile) -> dict[str, Array]:
 def run_graph(job: HostJob) -> GraphRun:
     """Load one graph and time its calls."""
     affinity = hold_to(job.cores)
-    bundle, kind, runtime = _open(job)
+    bundle, kind, runtime = open_here(job.folder)
     graph = bundle.manifest.graph(job.graph)
     inputs = golden_inputs(bundle, graph)
     before = peak_bytes()
@@ -94,7 +94,7 @@ def run_graph(job: HostJob) -> GraphRun:
         peak_bytes=peak_bytes() or None,
         threads=job.method.threads,
         affinity=affinity,
-        notes=(_resident(before), *(() if samples.stable else (_unstable(job.method),))),
+        notes=(resident(before), *(() if samples.stable else (unstable(job.method),))),
     )
 
 
@@ -104,7 +104,7 @@ def run_session(job: HostJob) -> SessionRun:
     A bundle of one graph has no click of its own: every answer takes the whole graph.
     """
     hold_to(job.cores)
-    bundle, kind, runtime = _open(job)
+    bundle, kind, runtime = open_here(job.folder)
     graphs = of_masks(bundle.manifest.graphs)
     inputs = {graph.spec.name: golden_inputs(bundle, graph) for graph in graphs}
     before = peak_bytes()
@@ -119,13 +119,13 @@ def run_session(job: HostJob) -> SessionRun:
         answering = [loaded[graphs.index(graph)] for graph in again]
         clicks = time_calls(lambda: _chain(again, answering, inputs), job.method).counted
     return SessionRun(
-        runtime, load_ns, first_mask_ns, clicks, peak_bytes() or None, notes=(_resident(before),)
+        runtime, load_ns, first_mask_ns, clicks, peak_bytes() or None, notes=(resident(before),)
     )
 
 
-def _open(job: HostJob) -> tuple[Bundle, EngineKind, str]:
+def open_here(folder: str) -> tuple[Bundle, EngineKind, str]:
     """Open the bundle; returns it, the engine that runs it here, the runtime's name and version."""
-    bundle = Bundle(Path(job.folder), read_manifest(Path(job.folder)))
+    bundle = Bundle(Path(folder), read_manifest(Path(folder)))
     kind = choose_engine(bundle.manifest.target)
     version = ""
     with suppress(ImportError):  # a toolkit under another name: its import is part of the load
@@ -197,11 +197,13 @@ def _time_call(call: Callable[[], object], clock: Callable[[], int]) -> int:
     return clock() - start
 
 
-def _resident(before: int) -> str:
+def resident(before: int) -> str:
+    """Note how much of the peak was there before a graph was loaded."""
     return f"{RESIDENT}, {before / 2**20:.0f} MB were Python, the toolkit and the inputs"
 
 
-def _unstable(method: Method) -> str:
+def unstable(method: Method) -> str:
+    """Note that the warm-up ended before times were stable."""
     return f"times were not stable after {method.warmup_seconds:g} s of warm-up"
 
 

@@ -75,13 +75,13 @@ static Dtype dtype_called(const char *name) {
     fail("job: no dtype %s", name);
 }
 
-static const char *word(char **rest, const char *what) {
+const char *word(char **rest, const char *what) {
     char *found = strtok_r(NULL, " ", rest);
     if (!found) fail("job: a line has no %s", what);
     return found;
 }
 
-static double number(char **rest, const char *what, double least, double most) {
+double number(char **rest, const char *what, double least, double most) {
     const char *text = word(rest, what);
     char *end = NULL;
     double value = strtod(text, &end);
@@ -128,6 +128,25 @@ static Graph *this_graph(void) {
     return &job.graphs[job.graph_count - 1];
 }
 
+void parse_source(char **rest, Source *from, bool is_rated) {
+    from->graph = word(rest, "graph");
+    from->output = word(rest, "output");
+    if (!is_rated) return;
+    from->rating = word(rest, "rating");
+    Graph *source = graph_called(from->graph);
+    const Tensor *values =
+        tensor_called(source->outputs, source->output_count, from->rating, source->name);
+    char *rows = NULL, *text = (char *)word(rest, "rows");
+    for (char *r = strtok_r(text, ",", &rows); r; r = strtok_r(NULL, ",", &rows)) {
+        long row = strtol(r, NULL, 10);
+        if (from->count == MAX_ROWS || row < 0 || values->dtype != FLOAT32 ||
+            (size_t)row >= values->bytes / sizeof(float)) {
+            fail("job: %s does not rate a row %s", from->rating, r);
+        }
+        from->rows[from->count++] = (int)row;
+    }
+}
+
 static void parse_step(const char *verb, char **rest) {
     Graph *graph = this_graph();
     if (!graph->case_count) fail("job: %s comes before a case", verb);
@@ -136,9 +155,8 @@ static void parse_step(const char *verb, char **rest) {
     Step *step = &one->steps[one->step_count++];
     step->verb = verb;
     step->name = word(rest, "tensor name");
-    if (strcmp(verb, "link") == 0) {
-        step->graph = word(rest, "graph");
-        step->output = word(rest, "output");
+    if (strcmp(verb, "link") == 0 || strcmp(verb, "best") == 0) {
+        parse_source(rest, &step->from, strcmp(verb, "best") == 0);
     } else {
         step->file = word(rest, "file");
     }
@@ -188,7 +206,8 @@ static void parse_graph_line(const char *key, char **rest) {
     } else if (strcmp(key, "case") == 0) {
         if (this_graph()->case_count == MAX_CASES) fail("job: more than %d cases", MAX_CASES);
         this_graph()->cases[this_graph()->case_count++].name = word(rest, "case");
-    } else if (!strcmp(key, "read") || !strcmp(key, "link") || !strcmp(key, "write")) {
+    } else if (!strcmp(key, "read") || !strcmp(key, "link") || !strcmp(key, "best") ||
+               !strcmp(key, "write")) {
         parse_step(key, rest);
     } else {
         fail("job: no word %s", key);
@@ -228,6 +247,10 @@ static void parse_line(const char *key, char **rest) {
         job.repeat[job.repeat_count++] = word(rest, "graph");
     } else if (strcmp(key, "prompts") == 0) {
         job.prompts = (long)number(rest, "prompts", 1, MAX_SAMPLES);
+    } else if (strcmp(key, "objects") == 0) {
+        job.objects = (long)number(rest, "objects", 1, MAX_SAMPLES);
+    } else if (strcmp(key, "keep") == 0 || strcmp(key, "turn") == 0) {
+        parse_kept(key, rest);
     } else if (strcmp(key, "sweep") == 0) {
         parse_sweep(rest);
     } else if (strcmp(key, "gate") == 0) {

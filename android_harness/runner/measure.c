@@ -80,13 +80,13 @@ static void load(Graph *graph) {
     graph->load_ns = now_ns() - start;
 }
 
-static int64_t call(Graph *graph) {
+int64_t call(Graph *graph) {
     int64_t start = now_ns();
     runtime->call(graph);
     return now_ns() - start;
 }
 
-static void keep(Samples *kept, int64_t value) {
+void keep(Samples *kept, int64_t value) {
     if (kept->count == kept->room) {
         size_t room = kept->room ? 2 * kept->room : 4096;
         int64_t *values = realloc(kept->values, room * sizeof *values);
@@ -97,9 +97,27 @@ static void keep(Samples *kept, int64_t value) {
     kept->values[kept->count++] = value;
 }
 
-/* Fill the inputs of a case: from files, and from what earlier graphs gave, the first of them
- * `since`; NULL for none. */
-static void follow(Graph *graph, const Case *one, bool files, const Graph *since) {
+const void *rated(const Source *from, size_t bytes) {
+    Graph *source = graph_called(from->graph);
+    const Tensor *given =
+        tensor_called(source->outputs, source->output_count, from->output, source->name);
+    size_t row = 0;
+    if (from->rating) {
+        const float *values =
+            tensor_called(source->outputs, source->output_count, from->rating, source->name)->data;
+        row = (size_t)from->rows[0];
+        for (int i = 1; i < from->count; i++) {
+            if (values[from->rows[i]] > values[row]) row = (size_t)from->rows[i];
+        }
+    }
+    if (from->rating ? bytes * (row + 1) > given->bytes : bytes != given->bytes) {
+        fail("job: %s/%s has no %zu bytes to hand on: the sizes differ", source->name, given->name,
+             bytes);
+    }
+    return (const char *)given->data + bytes * row;
+}
+
+void follow(Graph *graph, const Case *one, bool files, const Graph *since) {
     for (int i = 0; i < one->step_count; i++) {
         const Step *step = &one->steps[i];
         if (strcmp(step->verb, "write") == 0) continue;
@@ -109,16 +127,12 @@ static void follow(Graph *graph, const Case *one, bool files, const Graph *since
             continue;
         }
         if (!since) continue;
-        Graph *source = job.graphs;
-        while (source < graph && strcmp(source->name, step->graph) != 0) source++;
-        if (source == graph) fail("job: %s links to %s, which is not earlier", graph->name, step->graph);
-        if (source < since) continue;
-        Tensor *given = tensor_called(source->outputs, source->output_count, step->output, source->name);
-        if (given->bytes != input->bytes) {
-            fail("job: %s/%s cannot be %s/%s: the sizes differ", graph->name, input->name,
-                 source->name, given->name);
+        const Graph *source = job.graphs;
+        while (source < graph && strcmp(source->name, step->from.graph) != 0) source++;
+        if (source == graph) {
+            fail("job: %s links to %s, which is not earlier", graph->name, step->from.graph);
         }
-        memcpy(input->data, given->data, input->bytes);
+        if (source >= since) memcpy(input->data, rated(&step->from, input->bytes), input->bytes);
     }
 }
 
@@ -143,6 +157,10 @@ static void write_outputs(Graph *graph, const Case *one) {
         write_tensor(step->file,
                      tensor_called(graph->outputs, graph->output_count, step->name, graph->name));
     }
+}
+
+static void write_all(void) {
+    for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
 }
 
 static void check_every_case(void) {
@@ -179,30 +197,36 @@ static bool is_stable(const Samples *kept) {
     return (now > then ? now - then : then - now) <= job.stable_within * then;
 }
 
+/* What is timed again and again: it returns its time. */
+typedef int64_t (*Answer)(void);
+
+static int64_t one_graph(void) { return call(&job.graphs[0]); }
+
 /* One answer of a session: its graphs in turn, with what they hand on to each other. */
-static int64_t answer(Graph **graphs, int count) {
+static int64_t one_prompt(void) {
+    Graph *graphs[MAX_GRAPHS];
+    for (int i = 0; i < job.repeat_count; i++) graphs[i] = graph_called(job.repeat[i]);
     int64_t start = now_ns();
     runtime->call(graphs[0]);
-    for (int i = 1; i < count; i++) {
+    for (int i = 1; i < job.repeat_count; i++) {
         follow(graphs[i], &graphs[i]->cases[0], false, graphs[0]);
         runtime->call(graphs[i]);
     }
     return now_ns() - start;
 }
 
-static void warm_up(Graph *graph) {
+static void warm_up(Answer answer) {
     int64_t start = now_ns(), limit = (int64_t)(job.warmup_seconds * 1e9);
     int64_t least = (int64_t)(job.warmup_least_seconds * 1e9);
-    graph->first_ns = call(graph);
-    keep(&measured.warmup, graph->first_ns);
+    keep(&measured.warmup, answer());
     for (int64_t spent = now_ns() - start; ; spent = now_ns() - start) {
         measured.stable = is_stable(&measured.warmup);
         if ((measured.stable && spent >= least) || spent >= limit) return;
-        keep(&measured.warmup, call(graph));
+        keep(&measured.warmup, answer());
     }
 }
 
-static void take_samples(Graph **graphs, int count, double seconds) {
+static void take_samples(Answer answer, double seconds) {
     read_frequencies(&measured.before);
     int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID), start = now_ns();
     int64_t least = (int64_t)(seconds * 1e9);
@@ -211,7 +235,7 @@ static void take_samples(Graph **graphs, int count, double seconds) {
             measured.capped = true;
             break;
         }
-        keep(&measured.samples, answer(graphs, count));
+        keep(&measured.samples, answer());
     }
     measured.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     read_frequencies(&measured.after);
@@ -220,8 +244,9 @@ static void take_samples(Graph **graphs, int count, double seconds) {
 static void time_graph(void) {
     Graph *graph = &job.graphs[0];
     load(graph);
-    warm_up(graph);
-    take_samples(&graph, 1, job.seconds);
+    warm_up(one_graph);
+    graph->first_ns = measured.warmup.values[0];
+    take_samples(one_graph, job.seconds);
     write_outputs(graph, &graph->cases[0]);
 }
 
@@ -233,13 +258,11 @@ static void time_session(int64_t start) {
         graph->first_ns = call(graph);
     }
     measured.first_mask_ns = now_ns() - start;
-    Graph *repeated[MAX_GRAPHS];
-    for (int i = 0; i < job.repeat_count; i++) repeated[i] = graph_called(job.repeat[i]);
-    if (job.repeat_count) take_samples(repeated, job.repeat_count, 0);
-    for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
+    if (job.repeat_count) take_samples(one_prompt, 0);
+    write_all();
 }
 
-static bool is_repeated(const Graph *graph) {
+bool is_repeated(const Graph *graph) {
     for (int i = 0; i < job.repeat_count; i++) {
         if (strcmp(job.repeat[i], graph->name) == 0) return true;
     }
@@ -283,33 +306,49 @@ static int64_t ask_everything(void) {
     return now_ns() - start;
 }
 
-static void time_everything(void) {
-    if (!job.prompts || !job.repeat_count) fail("job: everything without prompts");
-    for (int i = 0; i < job.sweep_count; i++) read_rows(&job.sweeps[i]);
+static void load_all(void) {
     for (int g = 0; g < job.graph_count; g++) load(&job.graphs[g]);
     long long loaded = peak_kb();
     measured.loaded_bytes = loaded < 0 ? -1 : loaded * 1024;
-    keep(&measured.warmup, ask_everything());
+}
+
+/* What the first round of all graphs took, and the warm-up, are no samples of theirs. */
+static void count_from_here(void) {
     for (int g = 0; g < job.graph_count; g++) {
         job.graphs[g].first_ns = job.graphs[g].sums.values[0];
         job.graphs[g].sums.count = 0;
     }
+}
+
+static void time_everything(void) {
+    if (!job.prompts || !job.repeat_count) fail("job: everything without prompts");
+    for (int i = 0; i < job.sweep_count; i++) read_rows(&job.sweeps[i]);
+    load_all();
+    keep(&measured.warmup, ask_everything());
+    count_from_here();
     read_frequencies(&measured.before);
     int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     for (long run = 0; run < job.runs; run++) keep(&measured.samples, ask_everything());
     measured.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     read_frequencies(&measured.after);
-    for (int g = 0; g < job.graph_count; g++) write_outputs(&job.graphs[g], &job.graphs[g].cases[0]);
+    write_all();
+}
+
+static void time_frames(void) {
+    fill_banks();
+    load_all();
+    warm_up(track_frame);
+    count_from_here();
+    take_samples(track_frame, job.seconds);
+    write_all();
 }
 
 void do_job(void) {
-    bool check = strcmp(job.mode, "check") == 0, session = strcmp(job.mode, "session") == 0;
-    bool everything = strcmp(job.mode, "everything") == 0;
+    bool check = strcmp(job.mode, "check") == 0, alone = strcmp(job.mode, "graph") == 0;
     for (int g = 0; g < job.graph_count; g++) {
         Graph *graph = &job.graphs[g];
         for (int c = 0; c < graph->case_count; c++) complete(graph, &graph->cases[c]);
         /* Files are read before anything is timed; links are followed when there is a source. */
-        bool alone = !session && !everything;
         if (!check) follow(graph, &graph->cases[0], true, alone ? job.graphs : NULL);
     }
     hold_to_cores();
@@ -317,12 +356,14 @@ void do_job(void) {
     open_runtime();
     if (check) {
         check_every_case();
-    } else if (strcmp(job.mode, "graph") == 0) {
+    } else if (alone) {
         time_graph();
-    } else if (session) {
+    } else if (strcmp(job.mode, "session") == 0) {
         time_session(start);
-    } else if (everything) {
+    } else if (strcmp(job.mode, "everything") == 0) {
         time_everything();
+    } else if (strcmp(job.mode, "frame") == 0) {
+        time_frames();
     } else {
         fail("job: no mode %s", job.mode);
     }

@@ -96,9 +96,9 @@ static void put_by_graph(const char *key, bool loads) {
     fputc('}', answer);
 }
 
-/* What everything took: each graph's calls, and its time together for each run. */
-static void put_everything(void) {
-    fprintf(answer, ", \"everything\": {\"prompts\": %ld", job.prompts);
+/* What every graph took of the whole: its calls, and their time together for each round. */
+static void put_stages(const char *key, const char *counted, long count) {
+    fprintf(answer, ", \"%s\": {\"%s\": %ld", key, counted, count);
     put_optional("loaded_bytes", measured.loaded_bytes);
     fputs(", \"calls\": {", answer);
     for (int g = 0; g < job.graph_count; g++) {
@@ -140,7 +140,8 @@ void report(void) {
     put_list("affinity", wide, (size_t)count);
     put_frequencies("khz_before", &measured.before);
     put_frequencies("khz_after", &measured.after);
-    if (job.prompts) put_everything();
+    if (job.prompts) put_stages("everything", "prompts", job.prompts);
+    if (job.objects) put_stages("frame", "objects", job.objects);
     fputs(", \"notes\": [", answer);
     if (measured.capped) put_string("stopped at a million calls");
     fputs("]}\n", answer);

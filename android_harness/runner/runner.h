@@ -20,6 +20,7 @@
 #define MAX_WINDOW 64
 #define MAX_SAMPLES 1000000
 #define MAX_PLACES 4096
+#define MAX_ROWS 16
 
 /* ---- the job (job.c) ---- */
 
@@ -39,8 +40,15 @@ typedef struct {
     void *data;
 } Tensor;
 
+/* What another graph gave: a whole output, or that row of it whose value in `rating` is highest. */
 typedef struct {
-    const char *verb, *name, *file, *graph, *output; /* verb: read, link or write */
+    const char *graph, *output, *rating; /* rating: NULL for all of it */
+    int rows[MAX_ROWS], count;           /* the rows that may be chosen */
+} Source;
+
+typedef struct {
+    const char *verb, *name, *file; /* verb: read, link, best or write */
+    Source from;
 } Step;
 
 typedef struct {
@@ -63,7 +71,7 @@ typedef struct {
     Case *cases;
     int64_t load_ns, first_ns;
     Gate gate;
-    Samples sums; /* of its calls, for each time that everything was asked */
+    Samples sums; /* of its calls, for each time that everything was asked, or each frame */
     long calls;   /* the last time */
     void *loaded; /* the runtime's own */
 } Graph;
@@ -75,6 +83,16 @@ typedef struct {
     char *rows;
 } Sweep;
 
+/* An input that every object of a video has its own of: a bank of earlier frames, a row a slot. After
+ * a frame a row of `from` takes the place of the oldest, from the slot `first` on and round again;
+ * without `from` it holds ages, which move on by a slot. */
+typedef struct {
+    Tensor *input;
+    size_t first, slots;
+    Source from; /* its graph is NULL for ages */
+    char *rooms; /* of all objects, one after the other */
+} Kept;
+
 typedef struct {
     const char *mode, *runtime, *version, *library, *delegate;
     const char *repeat[MAX_GRAPHS]; /* the graphs that a session calls again and again, in turn */
@@ -82,6 +100,9 @@ typedef struct {
     Sweep sweeps[MAX_TENSORS];
     int sweep_count;
     long prompts; /* that everything asks */
+    Kept kept[MAX_TENSORS];
+    int kept_count;
+    long objects; /* that a frame is tracked for */
     int threads, core_count, graph_count, stable_calls;
     int cores[MAX_CORES];
     long runs;
@@ -92,6 +113,9 @@ typedef struct {
 extern Job job;
 
 void parse_job(const char *path);
+const char *word(char **rest, const char *what);
+double number(char **rest, const char *what, double least, double most);
+void parse_source(char **rest, Source *from, bool rated);
 Graph *graph_called(const char *name);
 Tensor *tensor_called(Tensor *tensors, int count, const char *name, const char *graph);
 void read_tensor(const char *path, Tensor *tensor);
@@ -126,7 +150,7 @@ typedef struct {
 typedef struct {
     char runtime[128]; /* title and version */
     int64_t cpu_ns, first_mask_ns; /* -1 if not measured */
-    int64_t loaded_bytes;          /* the peak before the first picture of everything */
+    int64_t loaded_bytes;          /* the peak before the first picture or frame; in stages alone */
     Samples warmup, samples;
     bool stable, capped;
     Frequencies before, after;
@@ -137,6 +161,22 @@ extern Measured measured;
 int64_t now_ns(void);
 int allowed_cores(int *cores);
 void do_job(void);
+int64_t call(Graph *graph); /* its time */
+void keep(Samples *kept, int64_t value);
+bool is_repeated(const Graph *graph);
+
+/* Fill the inputs of a case: from files, and from what earlier graphs gave, the first of them
+ * `since`; NULL for none. */
+void follow(Graph *graph, const Case *one, bool files, const Graph *since);
+
+/* `bytes` of what a graph gave: all of an output, or the row that is rated best. */
+const void *rated(const Source *from, size_t bytes);
+
+/* ---- a video (frame.c) ---- */
+
+void parse_kept(const char *key, char **rest);
+void fill_banks(void);     /* of every object, with what was read */
+int64_t track_frame(void); /* its time */
 
 /* ---- the answer (report.c) ---- */
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from exporter.bundle.video import MEMORY_ATTENTION
 from exporter.printable import printable
 from profiles.numbers.statistics import Spread, measure_slowdown, spread
 from profiles.schema import GraphFacts, Profile
 from runtimes.device import RESIDENT, THROTTLED, GraphRun, SessionRun
+from runtimes.frames import graph_in_frame, is_frame
 
 NS_IN_MS = 1e6
 MB = 2**20
@@ -23,7 +25,9 @@ ONE_CORE = 0.9
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """One graph. Times in ms; None is what was not measured.
+    """One graph, or a tracked frame, or a graph's part of one (`runtimes.frames.frame_title`).
+
+    Times in ms; None is what was not measured.
 
     Attributes:
         timed: false for an interpreter, which has no times.
@@ -91,7 +95,8 @@ def summarise(profile: Profile) -> Summary:
     """Compute every number of a profile."""
     sessions = _sessions(profile)
     bundle, device = profile.bundle, profile.device
-    graphs = tuple(_graph(facts, _runs(profile, facts.name)) for facts in bundle.graphs)
+    every = (*bundle.graphs, *_frames(profile))
+    graphs = tuple(_graph(facts, _runs(profile, facts.name)) for facts in every)
     return Summary(
         id=profile.id,
         created=profile.created,
@@ -125,18 +130,30 @@ def device_name(profile: Profile) -> str:
 def quantities(profile: Profile) -> dict[str, list[list[float]]]:
     """Collect the figures that two profiles share: name -> samples by repeat, in ms and MB.
 
-    `GRAPH`, `first mask`, `click` and `peak memory`; what was not measured is not there.
+    `GRAPH`, those of tracked frames, `first mask`, `click` and `peak memory`; what was not measured
+    is not there.
     """
     sessions = _sessions(profile)
     found = {
         graph.name: [_ms(run.samples_ns) for run in _runs(profile, graph.name)]
-        for graph in profile.bundle.graphs
+        for graph in (*profile.bundle.graphs, *_frames(profile))
     }
     found["first mask"] = [_ms([session.first_mask_ns]) for session in sessions]
     found["click"] = [_ms(session.click_ns) for session in sessions]
     found["peak memory"] = [[s.peak_bytes / MB] for s in sessions if s.peak_bytes]
     kept = {name: [samples for samples in of if samples] for name, of in found.items()}
     return {name: samples for name, samples in kept.items() if samples}
+
+
+def _frames(profile: Profile) -> list[GraphFacts]:
+    """List the tracked frames that were measured, and the graphs' parts of them, as if graphs."""
+    known = {graph.name: graph for graph in profile.bundle.graphs}
+    runs = (run.graph for repeat in profile.repeats for run in repeat.runs)
+    found = []
+    for title in dict.fromkeys(name for name in runs if is_frame(name)):
+        graph = known.get(graph_in_frame(title))
+        found.append(GraphFacts(title, graph.bytes if graph else profile.bundle.bytes))
+    return found
 
 
 def _runs(profile: Profile, graph: str) -> list[GraphRun]:
@@ -185,8 +202,12 @@ def _marks(profile: Profile, graphs: Sequence[GraphSummary]) -> tuple[str, ...]:
         notes = [note for run in repeat.runs for note in run.notes]
         notes += repeat.session.notes if repeat.session else ()
         found += [note for note in notes if not _is_plain(note)]
-    for graph in graphs:
+    # A graph's part of a frame is as doubtful as the frame, which says so.
+    for graph in (each for each in graphs if not graph_in_frame(each.graph)):
         found += _doubts(graph, _runs(profile, graph.graph))
+    videos = MEMORY_ATTENTION in (graph.name for graph in profile.bundle.graphs)
+    if videos and profile.repeats and not _frames(profile):
+        found.append("no tracked frame was measured: graphs alone say little of a video")
     if any(repeat.session is None for repeat in profile.repeats):
         found.append("no session was run: first mask and click were not measured")
     if len(profile.repeats) == 1 and any(graph.timed for graph in graphs):

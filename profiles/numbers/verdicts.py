@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from profiles.numbers.statistics import Spread
 from profiles.numbers.summary import summarise
 from profiles.schema import Profile
+from runtimes.frames import is_frame
 from runtimes.measures import IOU, MASKS, PSNR, find_misses
 
 HEAD = ("bundle", "placement", "parity", "graphs, ms", "click, ms", "first mask, ms", "refused")
@@ -67,7 +68,7 @@ def _verdict(profile: Profile) -> Verdict:
         device_class=profile.device.device_class,
         placement=profile.method.delegate,
         parity=_parity(profile),
-        graphs={g.graph: g.ms for g in summary.graphs if g.ms is not None},
+        graphs={g.graph: g.ms for g in summary.graphs if g.ms and not is_frame(g.graph)},
         click_ms=summary.click_ms,
         first_mask_ms=summary.first_mask_ms,
         refused=profile.refused,

@@ -33,6 +33,8 @@ from runtimes.device import (
     core_numbers,
 )
 from runtimes.engines import EngineKind, choose_engine
+from runtimes.frame_run import FrameJob
+from runtimes.frames import frame_title
 from runtimes.host_facts import host_condition, host_facts
 from runtimes.host_run import HostJob
 from runtimes.process import allowed_cores, crowding
@@ -111,6 +113,16 @@ class HostBench:
         if kind.interprets:
             return SessionRun.untimed(kind.name, _why(kind))
         return parse(SessionRun, self._measure(bundle, ""), f"{bundle.path.name} session")
+
+    def run_frame(self, bundle: Bundle, objects: int) -> tuple[GraphRun, ...]:
+        """See `TracksFrames`. An interpreter is not timed."""
+        kind = choose_engine(bundle.manifest.target)
+        if kind.interprets:
+            return (GraphRun.untimed(frame_title(objects), kind.name, _why(kind)),)
+        job = FrameJob(str(bundle.path), objects, self.method, self.cores)
+        what = f"{bundle.path.name} {frame_title(objects)}"
+        runs = self._apart(["runtimes.frame_run"], asdict(job), what)["runs"]
+        return tuple(parse(GraphRun, run, what) for run in runs)
 
     def condition(self) -> Condition:
         """See `Bench`."""

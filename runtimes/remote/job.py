@@ -16,7 +16,10 @@ from exporter.errors import RequestError
 
 PROTOCOL = 3
 """Of the job file and of the report; runner.h has the same number."""
-CHECK, GRAPH, SESSION, EVERYTHING = MODES = ("check", "graph", "session", "everything")
+CHECK, GRAPH, SESSION, EVERYTHING, FRAME = MODES = (
+    *("check", "graph", "session", "everything"),
+    "frame",
+)
 MOST_CALLS = 64
 """That the runner compares at once; MAX_WINDOW in runner.h."""
 _WORD = re.compile(r"[!-~]+")
@@ -40,17 +43,31 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Best:
+    """A row (axis 1) of an earlier graph's output: the one of `rows` that `rating` has highest."""
+
+    graph: str
+    output: str
+    rating: str
+    rows: tuple[int, ...]
+
+
+Given = str | Link | Best
+"""An input: a raw little-endian file in its own shape and layout, or what a graph gave."""
+
+
+@dataclass(frozen=True)
 class RunnerCase:
     """One call of a graph.
 
     Attributes:
         name: for messages.
-        inputs: name -> a raw little-endian file in the input's own shape and layout, or a link.
+        inputs: name -> what it is given.
         outputs: name -> the file to write it to; other outputs are not written.
     """
 
     name: str
-    inputs: Mapping[str, str | Link]
+    inputs: Mapping[str, Given]
     outputs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,6 +108,23 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """An input that every object of a video has its own of: slots along axis 1.
+
+    Attributes:
+        graph: that takes it.
+        tensor: its name.
+        first: slot; it and those behind it are of the frames before, the oldest first.
+        source: what takes the oldest's slot when a frame is done; None for ages, which move on.
+    """
+
+    graph: str
+    tensor: str
+    first: int
+    source: Link | Best | None = None
+
+
+@dataclass(frozen=True)
 class RunnerJob:
     """One process on the device.
 
@@ -99,19 +133,21 @@ class RunnerJob:
             one graph and times it. `session` loads every graph, calls each once in turn, then
             calls those of `repeat` at least `runs` times. `everything` calls each graph that is not
             in `repeat` once, then those in it for each of `prompts`, all that `runs` times and once
-            before that does not count.
+            before that does not count. `frame` calls each graph that is not in `repeat` once, then
+            those in it for each of `objects`, which is timed as `graph` times a call.
         runtime: its name; the runner refuses one that it does not have.
         library: the runtime's shared library.
         version: of the library, for a runtime that cannot tell its own (LiteRT).
         cores: core numbers to hold the process to; empty for all.
         delegate: what computes; a run that falls back to the CPU fails.
         runs: timed calls, at least.
-        seconds: time for them, at least; for `graph` alone.
-        warmup_seconds: the most that is spent on waiting for stable times; for `graph` alone.
+        seconds: time for them, at least; for `graph` and `frame`.
+        warmup_seconds: the most that is spent on waiting for stable times; for these two as well.
         warmup_least_seconds: see `Method`; so too `stable_calls` and `stable_within`.
         repeat: the graphs that a session calls again, one after the other; empty for none.
         prompts: calls of these graphs in `everything`; 0 in other modes, which have no `sweeps`
             and no `gates` either.
+        objects: that a `frame` is tracked for; 0 in other modes, which have nothing `kept` either.
     """
 
     mode: str
@@ -132,6 +168,8 @@ class RunnerJob:
     prompts: int = 0
     sweeps: tuple[Sweep, ...] = ()
     gates: tuple[Gate, ...] = ()
+    objects: int = 0
+    kept: tuple[Kept, ...] = ()
 
     def __post_init__(self) -> None:
         """RequestError if no runner could do it."""
@@ -147,13 +185,15 @@ class RunnerJob:
         for name in self.repeat:
             if name not in names:
                 raise RequestError(f"the job has no graph {name!r} to repeat")
-        self._check_prompts()
+        self._check_rounds()
         if any(not graph.cases for graph in self.graphs):
             raise RequestError("every graph of a job needs a case")
 
-    def _check_prompts(self) -> None:
+    def _check_rounds(self) -> None:
         if (self.mode == EVERYTHING) != (self.prompts > 0 and bool(self.repeat and self.sweeps)):
             raise RequestError("a job of everything, and no other, has prompts for its graphs")
+        if (self.mode == FRAME) != (self.objects > 0 and bool(self.repeat and self.kept)):
+            raise RequestError("a job of a frame, and no other, has objects with a bank")
 
     def text(self) -> str:
         """Write the job file. RequestError for a name that has a space or is not ASCII."""
@@ -181,6 +221,10 @@ class RunnerJob:
             yield from (_tensor("output", t) for t in graph.spec.outputs)
             for case in graph.cases if self.mode == CHECK else graph.cases[:1]:
                 yield from _case(case)
+        yield from self._rounds()
+        yield ("end",)
+
+    def _rounds(self) -> Iterator[tuple[str, ...]]:
         for name in self.repeat:
             yield "repeat", name
         if self.prompts:
@@ -189,28 +233,39 @@ class RunnerJob:
             yield "sweep", sweep.graph, sweep.tensor, sweep.file
         for gate in self.gates:
             places = ",".join(map(str, gate.places))
-            yield (
-                "gate",
-                gate.graph,
-                gate.source.graph,
-                gate.source.output,
-                repr(gate.least),
-                places,
-            )
-        yield ("end",)
+            source = gate.source.graph, gate.source.output
+            yield "gate", gate.graph, *source, repr(gate.least), places
+        if self.objects:
+            yield "objects", str(self.objects)
+        for kept in self.kept:
+            yield _kept(kept)
 
 
 def _tensor(word: str, tensor: TensorSpec) -> tuple[str, ...]:
     return word, tensor.name, tensor.dtype, ",".join(map(str, tensor.shape))
 
 
+def _kept(kept: Kept) -> tuple[str, ...]:
+    words = kept.graph, kept.tensor, str(kept.first)
+    if kept.source is None:
+        return ("turn", *words)
+    how = "best" if isinstance(kept.source, Best) else "all"
+    return ("keep", *words, how, *_source(kept.source))
+
+
+def _source(given: Link | Best) -> tuple[str, ...]:
+    if isinstance(given, Link):
+        return given.graph, given.output
+    return given.graph, given.output, given.rating, ",".join(map(str, given.rows))
+
+
 def _case(case: RunnerCase) -> Iterator[tuple[str, ...]]:
     yield "case", case.name
     for name, given in case.inputs.items():
-        if isinstance(given, Link):
-            yield "link", name, given.graph, given.output
-        else:
+        if isinstance(given, str):
             yield "read", name, given
+        else:
+            yield "best" if isinstance(given, Best) else "link", name, *_source(given)
     for name, file in case.outputs.items():
         yield "write", name, file
 

@@ -14,7 +14,7 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.goldens import Goldens
 from exporter.bundle.layouts import Array, to_layout
 from exporter.bundle.manifest import GraphFile
-from exporter.bundle.tensors import TensorSpec
+from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import Method
 from runtimes.engines import LoadedGraph
@@ -221,13 +221,18 @@ def links(graph: GraphFile, earlier: list[GraphJob]) -> dict[str, str | Link]:
     taken = {tensor.name: tensor for tensor in graph.spec.inputs}
     links: dict[str, str | Link] = {}
     for name, feed in feeds(graph, earlier).items():
-        if feed.output != taken[name]:
-            raise BundleError(
-                f"{graph.spec.name} takes {name} in another shape, dtype or layout than "
-                f"{feed.graph} gives it: it cannot be handed on as it is"
-            )
+        require_same(graph.spec, taken[name], feed.graph, feed.output)
         links[name] = Link(feed.graph, name)
     return links
+
+
+def require_same(spec: GraphSpec, taken: TensorSpec, graph: str, given: TensorSpec) -> None:
+    """BundleError if an input is not what an earlier graph gives for it, byte by byte."""
+    if given != taken:
+        raise BundleError(
+            f"{spec.name} takes {taken.name} in another shape, dtype or layout than {graph} gives "
+            "it: it cannot be handed on as it is"
+        )
 
 
 def runner_job(

@@ -9,6 +9,7 @@ from typing import Any
 from exporter.bundle.reading import parse
 from exporter.errors import BundleError, RunnerError
 from runtimes.device import GraphRun, SessionRun
+from runtimes.frames import FramePart, frame_runs, frame_title
 from runtimes.remote.job import PROTOCOL
 
 FALLEN = 0.9
@@ -16,20 +17,32 @@ FALLEN = 0.9
 
 
 @dataclass(frozen=True)
-class EverythingTimes:
-    """What a job of everything took; `RunnerReport.samples_ns` are its totals.
+class StageTimes:
+    """What each graph took of a whole; `RunnerReport.samples_ns` are the totals.
 
     Attributes:
-        prompts: calls of the graphs that answer prompts.
-        loaded_bytes: the most resident memory before the first picture, if /proc tells.
+        loaded_bytes: the most resident memory before the first picture or frame, if /proc tells.
         calls: graph -> calls in one run.
         graph_ns: graph -> the time of these calls together, for each run.
     """
 
-    prompts: int
     loaded_bytes: int | None
     calls: dict[str, int]
     graph_ns: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class EverythingTimes(StageTimes):
+    """Of a job of everything; `prompts` are calls of the graphs that answer prompts."""
+
+    prompts: int
+
+
+@dataclass(frozen=True)
+class FrameTimes(StageTimes):
+    """Of a job of a frame; `objects` are calls of the graphs that an object needs."""
+
+    objects: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class RunnerReport:
         khz_before: core -> frequency before the samples, if the system tells.
         khz_after: the same after them.
         notes: what a reader should know.
-        everything: of a job of that mode alone.
+        everything: of a job of that mode alone; so too `frame`.
     """
 
     runner: int
@@ -98,25 +111,13 @@ class RunnerReport:
     khz_after: dict[str, int]
     notes: tuple[str, ...]
     everything: EverythingTimes | None = None
+    frame: FrameTimes | None = None
 
     def graph_run(self, graph: str) -> GraphRun:
         """Put a `graph` job into the words of measuring; RunnerError for another graph's."""
         if self.mode != "graph" or graph not in self.load_ns or not self.samples_ns:
             raise RunnerError(f"the runner's report has no times of {graph}")
-        unstable = () if self.stable else ("times were not stable when the warm-up ended",)
-        return GraphRun(
-            graph=graph,
-            runtime=self.runtime,
-            load_ns=self.load_ns[graph],
-            first_ns=self.first_ns[graph],
-            warmup_ns=self.warmup_ns,
-            samples_ns=self.samples_ns,
-            cpu_ns=self.cpu_ns,
-            peak_bytes=self.peak_bytes,
-            threads=self.threads,
-            affinity=self.affinity,
-            notes=(*self.notes, *unstable, *self._slowed()),
-        )
+        return self._timed(graph, self.load_ns[graph], self.first_ns[graph])
 
     def session_run(self) -> SessionRun:
         """Put a `session` job into the words of measuring; RunnerError if it was none.
@@ -138,8 +139,7 @@ class RunnerReport:
         times = self.everything
         if self.mode != "everything" or times is None or not self.samples_ns:
             raise RunnerError("the runner's report has no times of everything")
-        if any(len(spent) != len(self.samples_ns) for spent in times.graph_ns.values()):
-            raise RunnerError("the runner's report does not time every graph in every run")
+        self._require_every_run(times)
         return EverythingRun(
             runtime=self.runtime,
             prompts=times.prompts,
@@ -150,6 +150,47 @@ class RunnerReport:
             loaded_bytes=times.loaded_bytes,
             notes=(*self.notes, *self._slowed()),
         )
+
+    def frame_runs(self, objects: int) -> tuple[GraphRun, ...]:
+        """Put a `frame` job into the words of measuring: the whole frame, then each graph's part.
+
+        Raises:
+            RunnerError: it was none, or one of other objects.
+        """
+        times = self.frame
+        if self.mode != "frame" or times is None or not self.samples_ns:
+            raise RunnerError("the runner's report has no times of a frame")
+        if times.objects != objects:
+            raise RunnerError(f"the runner tracked {times.objects} objects, not {objects}")
+        self._require_every_run(times)
+        parts = [
+            FramePart(graph, self.load_ns[graph], self.first_ns[graph], spent)
+            for graph, spent in times.graph_ns.items()
+        ]
+        whole = self._timed(
+            frame_title(objects), sum(self.load_ns.values()), sum(self.first_ns.values())
+        )
+        return frame_runs(whole, objects, parts)
+
+    def _timed(self, title: str, load_ns: int, first_ns: int) -> GraphRun:
+        unstable = () if self.stable else ("times were not stable when the warm-up ended",)
+        return GraphRun(
+            graph=title,
+            runtime=self.runtime,
+            load_ns=load_ns,
+            first_ns=first_ns,
+            warmup_ns=self.warmup_ns,
+            samples_ns=self.samples_ns,
+            cpu_ns=self.cpu_ns,
+            peak_bytes=self.peak_bytes,
+            threads=self.threads,
+            affinity=self.affinity,
+            notes=(*self.notes, *unstable, *self._slowed()),
+        )
+
+    def _require_every_run(self, times: StageTimes) -> None:
+        if any(len(spent) != len(self.samples_ns) for spent in times.graph_ns.values()):
+            raise RunnerError("the runner's report does not time every graph in every run")
 
     def _slowed(self) -> tuple[str, ...]:
         slowed = [

@@ -22,6 +22,7 @@ from profiles.pages.html.units import (
 from profiles.schema import Profile, Repeat
 from profiles.tables import cold_loads, facts_line, number, with_interval
 from runtimes.device import CLASSES, Condition, DeviceFacts
+from runtimes.frames import graph_in_frame
 
 MEANINGS = {
     "phone": "a real phone: what its owner would feel",
@@ -181,7 +182,7 @@ def _parity(view: View) -> str:
 def _charts(views: Sequence[View]) -> list[Markup]:
     found: list[Markup] = []
     names = dict.fromkeys(g.graph for v in views for g in v.summary.graphs)
-    for name in names:
+    for name in (n for n in names if not graph_in_frame(n)):  # of frames, the whole
         rows = [row for v in views if (row := _row(v, name)) is not None]
         if rows:
             found.append(element("h3", f"{name}: how long calls took"))

@@ -182,7 +182,7 @@ def test_a_click_runs_every_graph_that_answers_prompts_in_order(monkeypatch, tmp
     ran: list[tuple[str, float]] = []
     bundle = SimpleNamespace(manifest=SimpleNamespace(graphs=graphs), file=Path)
     kind = SimpleNamespace(open=lambda path, graph, threads: Adder(graph.spec, ran))
-    monkeypatch.setattr(host_run, "_open", lambda job: (bundle, kind, "toy 1"))
+    monkeypatch.setattr(host_run, "open_here", lambda folder: (bundle, kind, "toy 1"))
     zeros = np.zeros(1, np.float32)
     golden = {graph.spec.name: {graph.spec.inputs[0].name: zeros} for graph in graphs}
     monkeypatch.setattr(host_run, "golden_inputs", lambda bundle, graph: golden[graph.spec.name])

@@ -18,7 +18,8 @@ from exporter.bundle.folder import Bundle
 from exporter.bundle.tensors import GraphSpec
 from exporter.errors import BundleError, RequestError, RunnerError
 from runtimes.device import Method
-from runtimes.remote.job import Library, Link, RunnerCase
+from runtimes.frames import frame_title, graph_in_frame, is_frame
+from runtimes.remote.job import Best, Kept, Library, Link, RunnerCase
 from runtimes.remote.plans import Setting, check_plan, graph_plan, session_plan
 from runtimes.remote.report import parse_report
 from tests.unit.runtimes.remote.small_jobs import GRAPH, JOB
@@ -81,6 +82,32 @@ def test_a_link_and_all_cores():
     assert "\ncores all\n" in text
 
 
+def test_a_frame_of_several_objects():
+    best = Best("earlier", "masks", "ratings", (1, 2))
+    case = RunnerCase("frame", {"image": best})
+    kept = (
+        Kept("image_encoder", "image", 1, Link("earlier", "out")),
+        Kept("image_encoder", "image", 0, best),
+        Kept("image_encoder", "image", 2),
+    )
+    graph = replace(GRAPH, cases=(case,))
+    frame = {"mode": "frame", "graphs": (graph,), "repeat": ("image_encoder",)}
+    text = replace(JOB, **frame, objects=3, kept=kept).text()
+    assert "\nbest image earlier masks ratings 1,2\n" in text
+    assert text.endswith(
+        "objects 3\n"
+        "keep image_encoder image 1 all earlier out\n"
+        "keep image_encoder image 0 best earlier masks ratings 1,2\n"
+        "turn image_encoder image 2\n"
+        "end\n"
+    )
+    for changes in ({"objects": 0, "kept": kept}, {"objects": 3, "kept": ()}):
+        with pytest.raises(RequestError, match="a job of a frame, and no other, has objects"):
+            replace(JOB, **frame, **changes)
+    with pytest.raises(RequestError, match="a job of a frame, and no other, has objects"):
+        replace(JOB, objects=1, kept=kept, repeat=("image_encoder",))
+
+
 def test_only_a_check_has_more_than_one_case():
     graph = replace(GRAPH, cases=(*GRAPH.cases, replace(GRAPH.cases[0], name="other")))
     assert "case other" not in replace(JOB, graphs=(graph,)).text()
@@ -128,6 +155,29 @@ def test_a_session_report():
     assert (run.load_ns, run.first_mask_ns, run.click_ns) == (3, 99, (6, 7, 6))
     whole = parse_report(json.dumps({**session, "samples_ns": []})).session_run()
     assert (whole.first_mask_ns, whole.click_ns) == (99, ())
+
+
+def test_a_report_of_a_frame_is_the_whole_and_its_parts():
+    spent = {"image_encoder": [4, 5, 4], "mask_decoder": [1, 1, 1]}
+    loads = {"image_encoder": 7, "mask_decoder": 2}
+    stages = {"objects": 3, "loaded_bytes": 5, "calls": dict.fromkeys(spent, 1), "graph_ns": spent}
+    data = {**REPORT, "mode": "frame", "frame": stages, "load_ns": loads, "first_ns": loads}
+    whole, *parts = parse_report(json.dumps(data)).frame_runs(3)
+    assert (whole.graph, whole.load_ns, whole.samples_ns) == (frame_title(3), 9, (6, 7, 6))
+    assert whole.notes == ("the clock fell during the run (core 5)",)
+    assert {part.graph: part.samples_ns for part in parts} == {
+        frame_title(3, graph): tuple(times) for graph, times in spent.items()
+    }
+    titles = [part.graph for part in (whole, *parts)]
+    assert [graph_in_frame(title) for title in titles] == ["", "image_encoder", "mask_decoder"]
+    assert [is_frame(title) for title in (*titles, "mask_decoder")] == [True, True, True, False]
+    assert is_frame(frame_title(1))
+    assert graph_in_frame("mask_decoder") == ""
+    spent["mask_decoder"] = [1, 1]
+    with pytest.raises(RunnerError, match="does not time every graph in every run"):
+        parse_report(json.dumps(data)).frame_runs(3)
+    with pytest.raises(RunnerError, match="no times of a frame"):
+        parse_report(json.dumps(REPORT)).frame_runs(3)
 
 
 def test_a_report_of_another_mode_or_graph_is_no_run():
