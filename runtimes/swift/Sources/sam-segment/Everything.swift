@@ -55,7 +55,7 @@ private func cancelling(_ running: Task<Everything, any Error>) -> any DispatchS
 
 private func counted(_ count: Int, _ what: String) -> String { "\(count) \(what)\(count == 1 ? "" : "s")" }
 
-private func warn(_ line: String) { FileHandle.standardError.write(Data("sam-segment: \(line)\n".utf8)) }
+func warn(_ line: String) { FileHandle.standardError.write(Data("sam-segment: \(line)\n".utf8)) }
 
 /// Prints progress every few seconds.
 private final class Teller: @unchecked Sendable {

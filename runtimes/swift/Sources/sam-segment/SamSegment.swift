@@ -30,6 +30,9 @@ struct SamSegment {
         let earlier = try asked.maskInput.map(readLogits)
         try await sam.setImage(try readPicture(asked.picture))
         let masks = try await sam.predict(asked.prompts, mask: earlier, multimask: asked.multimask)
+        if asked.multimask, masks.count == 1 {
+            warn("this bundle has one mask an object: --multimask changes nothing")
+        }
         for (at, mask) in masks.enumerated() { try show(mask, at, of: masks.count, asked.mask) }
         if asked.times > 0 { try await time(sam, asked, earlier) }
     }

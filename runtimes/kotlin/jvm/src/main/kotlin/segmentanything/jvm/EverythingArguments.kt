@@ -191,7 +191,7 @@ private suspend fun untilInterrupted(find: suspend () -> Everything): Everything
 
 private fun counted(count: Int, what: String) = "$count $what${if (count == 1) "" else "s"}"
 
-private fun warn(line: String) = System.err.println("sam-segment: $line")
+internal fun warn(line: String) = System.err.println("sam-segment: $line")
 
 /** Prints progress every few seconds. */
 private class Teller {

@@ -35,6 +35,9 @@ private suspend fun segment(asked: Arguments): Int {
     SegmentAnything(asked.bundle, engine).use { sam ->
         sam.setImage(readPicture(asked.picture))
         val masks = sam.predict(asked.prompts, earlier, asked.multimask)
+        if (asked.multimask && masks.size == 1) {
+            warn("this bundle has one mask an object: --multimask changes nothing")
+        }
         for ((at, mask) in masks.withIndex()) show(mask, at, masks.size, asked.mask)
         if (asked.times > 0) time(sam, asked, earlier)
     }
