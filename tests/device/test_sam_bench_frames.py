@@ -15,7 +15,7 @@ from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError
 from profiles import kinds
-from profiles.method import objects, options
+from profiles.method import objects
 from profiles.store import Store
 from runtimes.device import Method
 from runtimes.devices.host import HostBench
@@ -111,7 +111,6 @@ def test_what_is_no_number_of_objects_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="numbers of objects, each once, from 1"):
         objects(text)
     assert objects("3,1") == (1, 3)
-    assert options(Method(objects=(1, 3))) == ["--objects", "1,3"]
 
 
 def test_everything_has_no_objects(sam_bench, tiny_folder, capsys):
