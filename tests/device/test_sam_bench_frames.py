@@ -66,6 +66,45 @@ def _assert_parts(runs):
     assert all(0 < sum(spent) <= total for total, *spent in zip(whole, *parts, strict=True))
 
 
+def test_frames_alone(sam_bench, phone, tmp_path, capsys):
+    """Nothing is stored, and a table has a column for each graph."""
+    folder = tmp_path / "video-onnx-fp32"
+    build_video(folder)
+    mode = ("--mode", "tracked-frame", "--no-check")
+    assert sam_bench(*mode, "--json", "--objects", "1,2", folder) == 0
+    rows = json.loads(capsys.readouterr().out)["frames"]
+    assert [(row["objects"], row["frames"]) for row in rows] == [(1, 2), (2, 1)]
+    for row in rows:
+        assert list(row["graph_ms"]) == IN_ORDER
+        assert 0 < max(row["graph_ms"].values()) < row["frame_ms"]
+        assert row["peak_mb"] > 0
+    assert sam_bench(*mode, "--objects", "1", folder) == 0
+    heading, head, *_ = capsys.readouterr().out.splitlines()
+    assert heading.startswith(f"android:{phone.serial} (simulated: no phone's times), onnxruntime")
+    assert head.split("  ")[0] == "bundle"
+    assert "objects  frames  frame ms  image_encoder ms  memory_query ms" in head
+    assert not (tmp_path / "p.jsonl").exists()
+    assert_tidy(phone)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--repeats", "2"), "--mode tracked-frame takes no --repeats: one process for each"),
+        (("--label", "x"), "--mode tracked-frame takes no --label"),
+        (("--delegate", "each"), "takes one delegate at a time"),
+        (
+            (),
+            "tiny-onnx-fp32 has no memory of earlier frames, so it tracks no objects: leave --mod",
+        ),
+    ],
+)
+def test_frames_alone_are_refused_by_name(sam_bench, tiny_folder, capsys, words, said):
+    asked = ("--mode", "tracked-frame", *words, tiny_folder)
+    assert sam_bench(*asked, device="host") == 2
+    assert said in capsys.readouterr().err
+
+
 def test_frames_of_this_host(tmp_path):
     bundle = build_video(tmp_path / "video")
     method = Method(runs=12, seconds=0.0, warmup_seconds=0.0, warmup_least_seconds=0.0, threads=1)
@@ -128,6 +167,7 @@ def test_a_way_without_frames(sam_bench, phone, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "no tracked frame was measured" in said
     assert "tracked frame, 1 object" not in said
-    assert sam_bench(*QUICK, "--objects", "1", folder) == 2
-    assert "script times no tracked frame: take another --way" in capsys.readouterr().err
+    for words in (QUICK, ("--no-check", "--mode", "tracked-frame")):
+        assert sam_bench(*words, "--objects", "1", folder) == 2
+        assert "script times no tracked frame: take another --way" in capsys.readouterr().err
     assert len(Store(tmp_path / "p.jsonl").read()) == 1
