@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 from exporter import command
@@ -21,7 +22,7 @@ from exporter.errors import RequestError
 from exporter.printable import one_line, plain, printable
 from exporter.progress import Progress, on_stderr, silent
 from profiles import arguments as asked
-from profiles import everything, kinds, logs, tables
+from profiles import everything, kinds, logs, tables, tracked_frame
 from profiles.collect import BenchPlan, Outcome, collect
 from profiles.journal import EXPIRY_HOURS
 from profiles.method import EACH, read_method
@@ -37,6 +38,11 @@ from runtimes.device import HOST, Device
 from runtimes.pictures.writing import require_outside, require_writable, write_whole
 
 Arguments = argparse.Namespace
+UNSTORED: dict[str, tuple[str, ModuleType]] = {
+    everything.EVERYTHING: ("everything", everything),
+    tracked_frame.TRACKED_FRAME: ("frames", tracked_frame),
+}
+"""`--mode` whose results are not kept -> their key in JSON, and what has `measure` and `shown`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,8 +68,8 @@ def _expect_bundle(first: str) -> None:
 
 
 def _measure(arguments: Arguments) -> int:
-    if arguments.mode == everything.EVERYTHING:
-        return _measure_everything(arguments)
+    if arguments.mode in UNSTORED:
+        return _measure_unstored(arguments, *UNSTORED[arguments.mode])
     everything.refuse_without(arguments.given)
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
@@ -95,15 +101,15 @@ def _measure(arguments: Arguments) -> int:
     return max((error.exit_status for _, error in outcome.failures), default=0)
 
 
-def _measure_everything(arguments: Arguments) -> int:
+def _measure_unstored(arguments: Arguments, key: str, mode: ModuleType) -> int:
     say = silent if arguments.quiet else on_stderr()
     with _telling(arguments, say):
         bundles = tuple(open_bundle(path) for path in arguments.bundles)
-        rows = everything.measure(arguments, bundles, say)
+        rows = mode.measure(arguments, bundles, say)
     if arguments.json:
-        _print_json({"everything": rows})
+        _print_json({key: rows})
     else:
-        print(plain(everything.shown(rows)))
+        print(plain(mode.shown(rows)))
     return 0
 
 

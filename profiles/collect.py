@@ -185,7 +185,8 @@ def _measured(plan: BenchPlan, facts: DeviceFacts, device: Device, say: Progress
         return [_stored(plan, facts, bundle, journal, say) for bundle, journal in run.turns]
 
 
-_UNTRACKED = "the runner on this device calls graphs alone, and times no tracked frame"
+UNTRACKED = "the runner on this device calls graphs alone, and times no tracked frame"
+"""Of a device that is no `TracksFrames`."""
 
 
 @dataclass(frozen=True)
@@ -252,19 +253,15 @@ class _Run:
         if not self.plan.method.objects:
             return
         for bundle, _ in self.turns:
-            if bundle.manifest.video is None:
-                raise RequestError(
-                    f"{bundle.path.name} has no memory of earlier frames, so it tracks no objects: "
-                    "leave --objects out, or measure a bundle exported with --video"
-                )
+            demand_memory(bundle, "--objects")
         if not isinstance(self.bench, TracksFrames):
-            raise RequestError(f"{_UNTRACKED}: leave --objects out")
+            raise RequestError(f"{UNTRACKED}: leave --objects out")
 
     def _frame(self, bundle: Bundle, objects: int) -> tuple[GraphRun, ...]:
         """None where this way to the device has none, and nobody asked for them."""
         try:
             if not isinstance(self.bench, TracksFrames):
-                raise RequestError(_UNTRACKED)
+                raise RequestError(UNTRACKED)
             return self.bench.run_frame(bundle, objects)
         except BundleError:
             raise
@@ -278,6 +275,15 @@ class _Run:
         if self.plan.stop.is_set():
             raise KeyboardInterrupt
         self.say(line)
+
+
+def demand_memory(bundle: Bundle, option: str) -> None:
+    """RequestError if a bundle that `option` was given for has none, so that it tracks nothing."""
+    if bundle.manifest.video is None:
+        raise RequestError(
+            f"{bundle.path.name} has no memory of earlier frames, so it tracks no objects: leave "
+            f"{option} out, or measure a bundle exported with --video"
+        )
 
 
 def _untimed(journal: Journal) -> bool:

@@ -19,6 +19,7 @@ from profiles import kinds
 from profiles.collect import demand_reached
 from profiles.method import EACH, read_method
 from profiles.tables import table
+from profiles.tracked_frame import TRACKED_FRAME
 from runtimes.device import HOST, PHONE, Device, DeviceFacts, Method
 from runtimes.devices.host import HostDevice
 from runtimes.everything.timing import MB
@@ -44,11 +45,11 @@ def add_mode(parser: Parser) -> None:
     add = parser.add_argument_group("what is measured").add_argument
     add(
         "--mode",
-        choices=(GRAPHS, EVERYTHING),
+        choices=(GRAPHS, EVERYTHING, TRACKED_FRAME),
         default=GRAPHS,
         help="each graph, a session and a video's tracked frames (default), or everything of a "
         "picture, on the host or an Android device: prompts a second, seconds by stage, peak "
-        "memory; nothing is stored",
+        "memory; or a video's frames alone, ms by graph; of both nothing is stored",
     )
     add("--picture", type=Path, default=PICTURE, metavar="FILE", help="(default: the demo's)")
     add(

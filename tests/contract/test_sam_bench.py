@@ -204,7 +204,8 @@ def test_report_and_list(store, tmp_path, capsys) -> None:
 def test_a_method_is_spelt_as_it_was_asked_for() -> None:
     given = [*("--runs", "7", "--seconds", "0.5", "--warmup", "2", "--repeats", "4")]
     given += [*("--threads", "3", "--cores", "4,5", "--way", "ndk", "--delegate", "gpu")]
-    given += ["--cool-limit", "9", "--deadline", "60", "--fixed-performance", "--no-check"]
+    given += ["--cool-limit", "9", "--deadline", "60", "--objects", "1,3"]
+    given += ["--fixed-performance", "--no-check"]
     read = read_method(asked.measuring().parse_args(["BUNDLE", *given]))
     assert options(read) == given
     assert options(Method()) == []

@@ -23,8 +23,11 @@ from tests.unit.tiny_bundle import build
 from tests.workers import LINES
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-OF_GRAPHS = ("--runs", "--seconds", "--warmup", "--store")
-"""Options that `--mode everything` refuses."""
+USELESS = {
+    "everything": ("--runs", "--seconds", "--warmup", "--store"),
+    "tracked-frame": ("--repeats", "--store"),
+}
+"""Options that a `--mode` refuses."""
 SHORT = ("--runs", "3", "--seconds", "0", "--warmup", "0.2", "--repeats", "2", "--threads", "1")
 
 
@@ -140,7 +143,7 @@ def sam_bench(
             return cli.main([*words, *store])
         usual = [*SHORT, "--cores", "all", *store]
         pairs = zip(usual[::2], usual[1::2], strict=True)
-        useless = OF_GRAPHS if "everything" in words else ()
+        useless = {option for mode in USELESS if mode in words for option in USELESS[mode]}
         kept = [word for pair in pairs if pair[0] not in {*words, *useless} for word in pair]
         return cli.main([*kept, "--device", device, *words])
 

@@ -15,8 +15,9 @@ from android_harness.ways.capsule.assemble import build
 from exporter.cache import default_cache
 from exporter.errors import DownloadError
 from profiles import kinds
-from profiles.method import objects, options
+from profiles.method import objects
 from profiles.store import Store
+from profiles.tracked_frame import shown
 from runtimes.device import Method
 from runtimes.devices.host import HostBench
 from runtimes.frames import frame_title
@@ -53,8 +54,8 @@ def test_a_video_is_measured_by_its_frames(sam_bench, phone, tmp_path, capsys):
     pages = [tmp_path / "r.html", tmp_path / "r.md"]
     assert sam_bench("report", "-o", pages[0], "--markdown", pages[1], device="") == 0
     html, markdown = (page.read_text() for page in pages)
-    for shown in (table, html, markdown):
-        assert all(title in shown for title in (*_titles(1), *_titles(3)))
+    for page in (table, html, markdown):
+        assert all(title in page for title in (*_titles(1), *_titles(3)))
     assert "tracked frame, 3 objects: how long calls took" in html
     assert "objects: mask_decoder: how long calls took" not in html
     assert_tidy(phone)
@@ -64,6 +65,45 @@ def _assert_parts(runs):
     whole, *parts = (run.samples_ns for run in runs)
     assert whole
     assert all(0 < sum(spent) <= total for total, *spent in zip(whole, *parts, strict=True))
+
+
+def test_frames_alone(sam_bench, phone, tmp_path, capsys):
+    """Nothing is stored, and a table has a column for each graph."""
+    folder = tmp_path / "video-onnx-fp32"
+    build_video(folder)
+    mode = ("--mode", "tracked-frame", "--no-check")
+    assert sam_bench(*mode, "--json", "--objects", "1,2", folder) == 0
+    rows = json.loads(capsys.readouterr().out)["frames"]
+    assert [(row["objects"], row["frames"]) for row in rows] == [(1, 2), (2, 1)]
+    for row in rows:
+        assert list(row["graph_ms"]) == IN_ORDER
+        assert 0 < max(row["graph_ms"].values()) < row["frame_ms"]
+        assert row["peak_mb"] > 0
+    heading, head, *_, note = shown(rows).splitlines()
+    assert note == "video-onnx-fp32: parity was not checked"
+    assert heading.startswith(f"android:{phone.serial} (simulated: no phone's times), onnxruntime")
+    assert head.split("  ")[0] == "bundle"
+    assert "objects  frames  frame ms  image_encoder ms  memory_query ms" in head
+    assert not (tmp_path / "p.jsonl").exists()
+    assert_tidy(phone)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--repeats", "2"), "--mode tracked-frame takes no --repeats: one process for each"),
+        (("--label", "x"), "--mode tracked-frame takes no --label"),
+        (("--delegate", "each"), "takes one delegate at a time"),
+        (
+            (),
+            "tiny-onnx-fp32 has no memory of earlier frames, so it tracks no objects: leave --mod",
+        ),
+    ],
+)
+def test_frames_alone_are_refused_by_name(sam_bench, tiny_folder, capsys, words, said):
+    asked = ("--mode", "tracked-frame", *words, tiny_folder)
+    assert sam_bench(*asked, device="host") == 2
+    assert said in capsys.readouterr().err
 
 
 def test_frames_of_this_host(tmp_path):
@@ -111,7 +151,6 @@ def test_what_is_no_number_of_objects_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="numbers of objects, each once, from 1"):
         objects(text)
     assert objects("3,1") == (1, 3)
-    assert options(Method(objects=(1, 3))) == ["--objects", "1,3"]
 
 
 def test_everything_has_no_objects(sam_bench, tiny_folder, capsys):
@@ -129,6 +168,7 @@ def test_a_way_without_frames(sam_bench, phone, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "no tracked frame was measured" in said
     assert "tracked frame, 1 object" not in said
-    assert sam_bench(*QUICK, "--objects", "1", folder) == 2
-    assert "script times no tracked frame: take another --way" in capsys.readouterr().err
+    for words in (QUICK, ("--no-check", "--mode", "tracked-frame")):
+        assert sam_bench(*words, "--objects", "1", folder) == 2
+        assert "script times no tracked frame: take another --way" in capsys.readouterr().err
     assert len(Store(tmp_path / "p.jsonl").read()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.progress import silent
+from profiles import cli, kinds
 from profiles.collect import collect
 from profiles.numbers.summary import quantities, summarise
 from profiles.numbers.verdicts import verdicts
@@ -23,7 +24,9 @@ def _with_frames():
     return replace(made, repeats=tuple(repeats))
 
 
-def test_a_runner_without_frames_is_refused_if_they_were_asked_for(tmp_path) -> None:
+def test_a_runner_without_frames_is_refused_if_they_were_asked_for(
+    tmp_path, monkeypatch, capsys
+) -> None:
     video_bundle.build(tmp_path / "video")
     store, said = tmp_path / "p.jsonl", list[str]()
     [made] = collect(plan(store, tmp_path / "video"), [FakeDevice()], said.append).profiles
@@ -33,6 +36,11 @@ def test_a_runner_without_frames_is_refused_if_they_were_asked_for(tmp_path) -> 
     asked = plan(store, tmp_path / "video", objects=(1,))
     [(_, error)] = collect(asked, [device], silent).failures
     assert "times no tracked frame: leave --objects out" in str(error)
+    assert device.log == []
+    monkeypatch.setattr(kinds, "find", lambda name: device)
+    mode = ["--mode", "tracked-frame", "--quiet", str(tmp_path / "video")]
+    assert cli.main(mode) == 2
+    assert "android:A1 has no --mode tracked-frame: the runner" in capsys.readouterr().err
     assert device.log == []
 
 

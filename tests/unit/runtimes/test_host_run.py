@@ -259,7 +259,8 @@ def test_an_interpreter_is_not_timed(tiny, monkeypatch) -> None:
     monkeypatch.setattr(host, "choose_engine", lambda *_: kind)
     with KIND.find("").open(SHORT) as bench:
         run, session = bench.run_graph(tiny, "image_encoder"), bench.run_session(tiny)
-    assert not run.timed
+        (frame,) = bench.run_frame(tiny, 1)
+    assert [run.timed, frame.timed] == [False, False]
     assert run.samples_ns == ()
     assert "interpreter" in run.notes[0]
     assert not session.timed
