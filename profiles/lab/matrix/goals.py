@@ -101,7 +101,11 @@ GOALS = (
     Goal("rank", "no tensor above rank 4 in TFLite, above 5 in Core ML and Core AI", _rank),
     Goal("operations", "no GATHER_ND, BROADCAST_TO or custom operation", _operations),
     Goal("partition", "TFLite: one XNNPACK partition, nothing outside it", _partition),
-    Goal("constants", "Core ML fp16: no float32 constant but the point coordinates'", _constants),
+    Goal(
+        "constants",
+        "Core ML fp16: no float32 constant but the point coordinates' and the IoU head's",
+        _constants,
+    ),
     Goal("static", "no dynamic shape", _static),
 )
 
