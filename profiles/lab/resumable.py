@@ -108,7 +108,7 @@ class Resumable(ABC):
         folder.mkdir(parents=True)
         row: dict[str, Any] = {"name": job.name, "variant": job.variant}
         row |= {"family": load_variant(job.variant).family, "target": job.target}
-        row |= {"precision": job.precision}
+        row |= {"precision": job.precision} | ({"video": True} if job.video else {})
         try:
             return row | self.fill(job, folder)
         finally:

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   python -m profiles.lab.matrix --write                   everything not measured yet; hours
   python -m profiles.lab.matrix --minutes 60 --write      one hour's worth; run again to continue
   python -m profiles.lab.matrix --only mobile_sam --target tflite --precision fp16
+  python -m profiles.lab.matrix --video --only edgetam --write
   python -m profiles.lab.matrix --checkpoints ~/weights   published files there replace filled ones
   python -m profiles.lab.matrix --status                  exports still to be made
 
@@ -43,11 +44,11 @@ class MatrixRun(Resumable):
     def plan_wanted(self) -> list[MatrixJob]:
         """See `Resumable`."""
         asked = self.arguments
-        return jobs.plan(asked.only, asked.target, asked.precision)
+        return jobs.plan(asked.only, asked.target, asked.precision, video=asked.video)
 
     def plan_all(self) -> list[MatrixJob]:
         """See `Resumable`."""
-        return jobs.plan()
+        return jobs.plan() + jobs.plan(video=True)
 
     def key(self, job: MatrixJob) -> str:
         """See `Resumable`; other weights make a row stale too."""
@@ -66,10 +67,10 @@ class MatrixRun(Resumable):
 
     def fill(self, job: MatrixJob, folder: Path) -> dict[str, Any]:
         """See `Resumable`."""
-        more = ["--target", job.target]
+        more = ["--target", job.target, *(["--video"] if job.video else [])]
         if self.arguments.checkpoints:
             more += ["--checkpoints", str(self.arguments.checkpoints)]
-        recordings = ["--recordings", str(self._recordings(job.variant))]
+        recordings = ["--recordings", str(self._recordings(job))]
         ended = self.child("export", job, folder, [*more, *recordings])
         spent = {"cpu_s": round(ended.usage.cpu_s, 1), "peak_gb": round(ended.usage.peak_gb, 2)}
         if failed := failure(ended):
@@ -85,11 +86,13 @@ class MatrixRun(Resumable):
             graph |= {"facts": found[graph["spec"]["name"]]}
         return row
 
-    def _recordings(self, variant: str) -> Path:
-        """Choose the folder of what torch gave for this variant; those of others go."""
-        keys = "".join(self._keys[job] for job in self.plan_all() if job.variant == variant)
+    def _recordings(self, row: MatrixJob) -> Path:
+        """Choose the folder of what torch gave for this network; those of others go."""
+        network = row.variant, row.video
+        same = (job for job in self.plan_all() if (job.variant, job.video) == network)
+        keys = "".join(self._keys[job] for job in same)
         folder: Path = self.arguments.folder / "recordings"
-        own = folder / f"{variant}-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+        own = folder / f"{row.variant}-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
         for other in folder.glob("*"):
             if other != own:
                 shutil.rmtree(other)
@@ -98,7 +101,8 @@ class MatrixRun(Resumable):
     @staticmethod
     def step(arguments: argparse.Namespace, report: Progress) -> Any:
         """See `Resumable`."""
-        (job,) = jobs.plan(arguments.only, arguments.target, arguments.precision)
+        asked = arguments.only, arguments.target, arguments.precision
+        (job,) = jobs.plan(*asked, video=arguments.video)
         if arguments.step == "export":
             given = (arguments.checkpoints, report, arguments.recordings)
             return export_job(job, arguments.folder, *given)
@@ -127,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--target", nargs="+", default=[], choices=targets.names(), help="these (default: all)")
     add("--checkpoints", type=Path, help="folder with published files; missing ones are filled")
+    add("--video", action="store_true", help="bundles that follow objects, not those of pictures")
     add("--retry", action="store_true", help="retry exports that failed or needed too much memory")
     add("--step", choices=("export", "inspect"), help=argparse.SUPPRESS)
     add("--recordings", type=Path, help=argparse.SUPPRESS)

@@ -52,7 +52,7 @@ def sizes(matrix: Path) -> dict[str, dict[str, int]]:
         return {}
     found: dict[str, dict[str, int]] = {}
     for row in json.loads(matrix.read_text(encoding="utf-8"))["rows"]:
-        if "graphs" in row:
+        if "graphs" in row and not row.get("video"):
             total = sum(graph["bytes"] for graph in row["graphs"])
             found.setdefault(row["variant"], {})[f"{row['target']}-{row['precision']}"] = total
     return found

@@ -22,25 +22,32 @@ LARGE = 250_000_000
 
 @dataclass(frozen=True)
 class MatrixJob:
-    """One export: a variant in a format and a precision."""
+    """One export: a variant in a format and a precision; `video` with the graphs of its memory."""
 
     variant: str
     target: str
     precision: str
+    video: bool = False
 
     @property
     def name(self) -> str:
         """Its bundle's name."""
-        return f"{self.variant}-{self.target}-{self.precision}"
+        parts = (self.variant, "video" if self.video else "", self.target, self.precision)
+        return "-".join(filter(None, parts))
 
 
 def plan(
-    only: Sequence[str] = (), target: Sequence[str] = (), precision: Sequence[str] = ()
+    only: Sequence[str] = (),
+    target: Sequence[str] = (),
+    precision: Sequence[str] = (),
+    *,
+    video: bool = False,
 ) -> list[MatrixJob]:
     """List the exports asked for; an empty sequence asks for all, of targets for `all`.
 
     A variant's exports follow one another. The first variant of each family comes first, so that a
     run that is stopped early has seen every network; the large ones come last, the smaller first.
+    `video` asks for the bundles that follow objects, of the variants that can.
 
     Raises:
         RequestError: an unknown variant, target or precision; the message lists the choices.
@@ -49,8 +56,9 @@ def plan(
     formats = _choose("target", target, targets.names(), targets.groups()["all"])
     kept_in = _choose("precision", precision, PRECISIONS, PRECISIONS)
     return [
-        MatrixJob(variant.name, to, kept)
+        MatrixJob(variant.name, to, kept, video)
         for variant in sort_variants(chosen)
+        if variant.memory is not None or not video
         for to in formats
         for kept in kept_in
         if kept in load_target(to).lowers

@@ -14,6 +14,7 @@ from exporter.pipeline import export, export_network
 from exporter.precision import load_precision
 from exporter.progress import Progress
 from exporter.variants import Variant, load_variant
+from exporter.variants._video import with_memory
 from profiles.lab.matrix.facts import facts
 from profiles.lab.matrix.jobs import EMBEDDED, FILLED, MatrixJob
 
@@ -53,6 +54,7 @@ def export_job(
 
     variant = load_variant(wanted.variant)
     files = checkpoint_of(variant, checkpoints)
+    variant = with_memory(variant) if wanted.video else variant
     filled = not files and bool(variant.published.url)
     missed: list[str] = []
     tolerant = filled and load_precision(wanted.precision).judged
@@ -89,6 +91,7 @@ def _job(wanted: MatrixJob, files: tuple[Path, ...]) -> Job:
         wanted.variant,
         checkpoint=files[0] if files else None,
         decoder_checkpoint=files[1] if files[1:] else None,
+        video=wanted.video,
     )
 
 

@@ -11,6 +11,7 @@ from exporter.precision import load_precision
 from profiles.lab.bench.table import markdown
 from profiles.lab.matrix.goals import GOALS, PARITY, misses
 from profiles.lab.matrix.jobs import FILLED
+from runtimes.measures import LAST_IOU, MEMORY_SENSITIVITY
 
 Data = Mapping[str, Any]
 
@@ -86,7 +87,7 @@ def _cells(row: Data) -> list[str]:
     facts = [graph.get("facts", {}) for graph in graphs]
     figures = _figures(row)
     return [
-        row["variant"] + (" (stale)" if row["stale"] else ""),
+        _name(row) + (" (stale)" if row["stale"] else ""),
         row["target"],
         row["precision"] + _mark(row),
         _number(row.get("seconds"), "{:.0f}"),
@@ -101,16 +102,30 @@ def _cells(row: Data) -> list[str]:
     ]
 
 
+def _name(row: Data) -> str:
+    return f"{row['variant']}, video" if row.get("video") else str(row["variant"])
+
+
 def _mark(row: Data) -> str:
     judged = load_precision(row["precision"]).judged
     return " (filled)" if judged and row.get("weights", FILLED) == FILLED else ""
 
 
 def _figures(row: Data) -> dict[str, float]:
-    """Pick the worst figures of the last graph's first output: its masks, if it gives masks."""
+    """Pick the worst figures of the last graph's first output: its masks, if it gives masks.
+
+    Of a bundle that follows objects, those of the masks of its chain of frames.
+    """
     parity = row.get("parity", ())
     if not parity:
         return {}
+    if row.get("video"):
+        chain = {f["measure"]: f["value"] for f in parity if f["graph"] == "video"}
+        known = {name: chain[name] for name in ("psnr_db", "worst_error") if name in chain}
+        return known | {
+            "mask_iou": chain[LAST_IOU],
+            "prompt_sensitivity": chain[MEMORY_SENSITIVITY],
+        }
     graph = row["graphs"][-1]["spec"]
     output = graph["outputs"][0]["name"]
     chosen = [f for f in parity if (f["graph"], f["output"]) == (graph["name"], output)]
@@ -143,7 +158,10 @@ def _notes(rows: Sequence[Data]) -> str:
     lines = [
         "PSNR, worst error and mask IoU are of the last graph's first output (`low_res_masks` of a "
         "mask decoder) against float32 torch, the worst golden case; all others are in "
-        "matrix.json. `scaled_dot_product_attention` is an operation of iOS 18; these packages are "
+        "matrix.json. Of a bundle that follows objects, they are of its chain of ten frames: the "
+        "masks' PSNR, the worst error of the object's score, the mask's IoU in the last frame, and "
+        "whether another bank moves the mask as far as in torch. `scaled_dot_product_attention` "
+        "is an operation of iOS 18; these packages are "
         "for iOS 16 and later, so it is taken apart in them.",
         *(f"Other weights: {line}." for line in sorted(others)),
     ]

@@ -124,3 +124,10 @@ def test_the_real_closure_holds_what_decides_the_numbers_and_not_the_rest():
 def test_a_file_of_a_new_target_names_the_place_of_its_reader(tmp_path, read):
     with pytest.raises(RequestError, match=r"nothing counts operations in \.box files: add it to"):
         read(tmp_path / "image_encoder.box")
+
+
+def test_bundles_that_follow_objects_are_rows_of_their_own():
+    (row,) = jobs.plan(["mobile_sam", "edgetam"], ["onnx"], ["fp16"], video=True)
+    assert row == MatrixJob("edgetam", "onnx", "fp16", video=True)
+    assert row.name == "edgetam-video-onnx-fp16"
+    assert jobs.plan(["mobile_sam"], video=True) == []

@@ -132,12 +132,12 @@ def test_two_files_are_both_needed(tmp_path):
 
 
 def test_recordings_are_of_one_variant_and_its_weights(work, tmp_path):
-    folder = work("--only", "demo")._recordings("demo")
+    folder = work("--only", "demo")._recordings(DEMO)
     folder.mkdir(parents=True)
-    assert work("--only", "mobile_sam")._recordings("demo") == folder
+    assert work("--only", "mobile_sam")._recordings(DEMO) == folder
     assert folder.is_dir()
     (tmp_path / "demo.safetensors").write_bytes(b"weights")
-    other = work("--checkpoints", str(tmp_path))._recordings("demo")
+    other = work("--checkpoints", str(tmp_path))._recordings(DEMO)
     assert other != folder
     assert not folder.exists()
 
