@@ -95,7 +95,7 @@ def options_for(variant: Variant, options: Options) -> Options:
     Raises:
         RequestError: the variant has no image to choose a form for.
     """
-    if variant.preprocess.resize == "crop" and options.image_input != Options.image_input:
+    if variant.preprocess.resize == "crop" and options.image_input != "image":
         raise RequestError(
             f"{variant.name} takes a volume, a float tensor on every target: leave out "
             "--image-input"
