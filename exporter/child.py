@@ -51,18 +51,22 @@ def call(
         failure: it missed the deadline, was ended by a signal, or failed by a bug.
     """
     import subprocess  # not for those who only list
+    import tempfile
 
     from exporter import programs
 
     require_folder()
+    # A child that is ended clears nothing, so what it writes for a while is in a folder of ours.
+    files = tempfile.TemporaryDirectory(prefix="sam-export-", ignore_cleanup_errors=True)
     try:
-        ran = programs.run(
-            [sys.executable, "-m", *command],
-            json.dumps(given),
-            deadline=deadline,
-            most=_MOST,
-            environment=_environment(),
-        )
+        with files:
+            ran = programs.run(
+                [sys.executable, "-m", *command],
+                json.dumps(given),
+                deadline=deadline,
+                most=_MOST,
+                environment=_environment(files.name),
+            )
     except subprocess.TimeoutExpired:
         hint = f": {advice}" if advice else ""
         raise failure(f"{what} was not done after {deadline:g} s{hint}") from None
@@ -119,10 +123,15 @@ def print_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def _environment() -> dict[str, str]:
-    """Environment that lets the child import from the same places as this process."""
+def _environment(files: str) -> dict[str, str]:
+    """Environment that lets the child import from the same places as this process.
+
+    Args:
+        files: folder for its temporary files.
+    """
     path = os.pathsep.join(place for place in sys.path if place)
-    return {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": path}
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), files)
+    return {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": path, **temporary}
 
 
 def _signal(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command, but never halfway through its clean-up."""
+"""Ctrl-C, SIGTERM, a closed terminal: all end a command, but never halfway through its clean-up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 AGAIN_S = 0.3
 """After which an end that got lost is raised again."""
 _TERMINABLE = (signal.SIG_DFL,)
@@ -19,7 +19,7 @@ _IMPORT = "<frozen importlib._bootstrap>"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; code that does not tell them apart treats it as Ctrl-C."""
+    """SIGTERM or SIGHUP arrived; code that does not tell them apart treats it as Ctrl-C."""
 
 
 def describe_end(end: KeyboardInterrupt) -> tuple[str, int]:
@@ -31,7 +31,7 @@ def describe_end(end: KeyboardInterrupt) -> tuple[str, int]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` in the block at the first SIGTERM; ignore further ones.
+    """Raise `Terminated` in the block at the first SIGTERM or SIGHUP; ignore further ones.
 
     The program `timeout` sends it twice, to us and to our group: the second one would stop the
     clean-up that the first began. Libraries lose or change what is raised while they run: a
@@ -47,7 +47,7 @@ def terminable() -> Iterator[None]:
     sys.unraisablehook = lambda lost: None if _is_end(lost.exc_value) else hook(lost)
     try:
         for number in before:
-            mine = ends.terminate if number == signal.SIGTERM else ends.interrupt
+            mine = ends.interrupt if number == signal.SIGINT else ends.terminate
             signal.signal(number, mine)
         yield
         _raise_last(ends.came, only=Terminated)

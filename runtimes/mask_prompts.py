@@ -113,6 +113,11 @@ def _is_drawn(array: npt.NDArray[Any]) -> bool:
 
 
 def _require_logits(shape: tuple[int, ...], dtype: np.dtype[Any], side: int) -> None:
+    if len(shape) == 3 and shape[1:] == (side, side) and dtype.kind == "f" and shape[0] > 1:
+        raise PromptError(
+            f"mask_input is one mask, and this has {shape[0]}: keep one of them, as array[:1], or "
+            "save the logits without --multimask"
+        )
     if shape not in ((side, side), (1, side, side)) or dtype.kind != "f":
         raise PromptError(
             f"mask_input is one of an earlier result's low_res_masks, floats of ({side}, {side}), "

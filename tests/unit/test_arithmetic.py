@@ -55,3 +55,20 @@ def test_the_module_is_left_as_it_was():
     counted(module, (1, 3))
     assert {name: t.data_ptr() for name, t in module.state_dict().items()} == before
     assert module(torch.ones(1, 3)).dtype is torch.float32
+
+
+def test_a_layer_with_two_names_keeps_its_weights():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.second = self.first
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    module = Shared()
+    weight = module.first.weight
+    assert counted(module, (1, 4)) == 32
+    assert module.first.weight is weight
+    assert module.second.weight is weight

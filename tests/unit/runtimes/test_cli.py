@@ -120,7 +120,7 @@ def test_three_logits_are_no_mask_input(run, here):
     assert run("dog.png", "--point", "40,30", "--multimask", "--save-logits", "l.npy")[0] == 0
     status, _, err = run("dog.png", "--point", "40,30", "--mask-input", "l.npy")
     assert status == 2
-    assert "mask_input is one of an earlier result's low_res_masks" in err
+    assert "mask_input is one mask, and this has 3: keep one of them" in err
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x05\x06" + bytes(18)])

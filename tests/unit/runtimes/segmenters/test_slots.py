@@ -98,7 +98,7 @@ def test_an_earlier_result_can_be_refined(segmenter, twin, shape):
 @pytest.mark.parametrize(
     ("mask_input", "message"),
     [
-        (np.zeros((3, LOW, LOW), np.float32), "one of an earlier"),
+        (np.zeros((3, LOW, LOW), np.float32), "is one mask, and this has 3"),
         (np.zeros((8, 8), np.float32), "one of an earlier"),
         (np.zeros((LOW, LOW), bool), "one of an earlier"),
         (np.full((LOW, LOW), np.nan, np.float32), "not finite"),
