@@ -33,7 +33,8 @@ demo: $(READY)  ## export the embedded model to all three targets, segment the s
 		--runs 20 --seconds 0.5 --warmup 1 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench check --budget host --profile demo-tflite-fp16 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
-	$(BIN)/sam-export --video --target all --output $(DEMO) --force
+	$(BIN)/sam-export --video --target tflite --output $(DEMO) --force & tflite=$$!; \
+		$(BIN)/sam-export --video --target coreml --target onnx --output $(DEMO) --force && wait $$tflite
 	$(BIN)/python -m profiles.lab.demo.draw_clip $(DEMO)/clip --seed $(CLIP)
 	for target in coreml tflite onnx; do $(BIN)/sam-run $(DEMO)/demo-video-$$target-fp16 $(DEMO)/clip \
 		$(CLICKS) --strip $(DEMO)/strip-$$target.png || exit; done
@@ -124,9 +125,10 @@ demo-train-memory: $(READY)  ## train its memory again: draws clips for 6 minute
 	mkdir -p build
 	$(BIN)/python -m profiles.lab.demo.train_memory --minutes 38 --output build/memory.safetensors $(ARGS)
 
-demo-clips: $(READY)  ## the memory on 60 held-out clips, beside what needs none; writes profiles/results/demo-clips.md
-	test -d build/demo-video-onnx-fp16 || $(BIN)/sam-export --video --target all --output build
-	$(BIN)/python -m profiles.lab.demo.clips --clips 60 --write \
+demo-clips: $(READY)  ## the memory on 50 held-out clips, beside what needs none; writes profiles/results/demo-clips.md
+	test -d build/demo-video-tflite-fp16 || \
+		$(BIN)/sam-export --video --target onnx --target coreml --target tflite --output build
+	$(BIN)/python -m profiles.lab.demo.clips --clips 50 --frames 20 --write \
 		--bundles build/demo-video-onnx-fp16 build/demo-video-tflite-fp16 build/demo-video-coreml-fp16
 
 clean:

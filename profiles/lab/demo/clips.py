@@ -36,7 +36,7 @@ from runtimes.tracker import open_tracker
 
 SIZES = ((192, 192), (240, 320), (256, 192), (180, 320), (320, 320))
 """Height and width of the clips, in turn."""
-FRAMES = 24
+FRAMES = 20
 WHOLE = 0.9
 """Least share of an object that is seen where it counts as not hidden."""
 
@@ -243,7 +243,7 @@ not counted. Of the run's states this was the best on {judged} objects of other 
 """
 
 LOWERED = """
-The bundles of `sam-export --video --target all`, by `runtimes.tracker` on the first {clips} of
+The bundles of `sam-export --video`, by `runtimes.tracker` on the first {clips} of
 these clips:
 
 {table}
@@ -273,7 +273,7 @@ def parser() -> argparse.ArgumentParser:
     """Make the argument parser."""
     made = argparse.ArgumentParser("python -m profiles.lab.demo.clips", description=__doc__)
     add = made.add_argument
-    add("--clips", type=int, default=60, help="held-out clips (default: %(default)s)")
+    add("--clips", type=int, default=50, help="held-out clips (default: %(default)s)")
     add("--frames", type=int, default=FRAMES, help="of a clip (default: %(default)s)")
     add("--first", type=int, default=0, help="number of the first held-out clip")
     add("--weights", type=Path, default=network.MEMORY, help="the memory's file")
