@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-output
 SAMPLE := exporter/demo/sample.png
+# A generated clip with an object that leaves and comes back, and one that does not.
+CLIP := 10900038
+CLICKS := --object leaves --point 267,16 --object stays --point 177,171
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint apps coreai-cases bench bench-apps bench-everything bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-train-proposer demo-evaluate install clean
+.PHONY: demo test lint apps coreai-cases bench bench-apps bench-everything bench-host bench-precision bench-harness bench-runner fuzz matrix onnxsim oldest counts signals golden-vectors demo-train demo-train-proposer demo-train-memory demo-evaluate demo-clips install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY)  ## the virtual environment, pinned
 
-demo: $(READY)  ## export the embedded model to all three targets, segment the sample picture, measure here
+demo: $(READY)  ## export the embedded model to all three targets, segment the sample picture, follow an object, measure here
 	$(BIN)/sam-export --target coreml --output $(DEMO) --force
 	$(BIN)/sam-export --target tflite --output $(DEMO) --force
 	$(BIN)/sam-export --target onnx --output $(DEMO) --force
@@ -30,7 +33,12 @@ demo: $(READY)  ## export the embedded model to all three targets, segment the s
 		--runs 20 --seconds 0.5 --warmup 1 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench check --budget host --profile demo-tflite-fp16 --store $(DEMO)/profiles.jsonl
 	$(BIN)/sam-bench report -o $(DEMO)/report.html --store $(DEMO)/profiles.jsonl
-	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png, overlay-everything.png and report.html."
+	$(BIN)/sam-export --video --target tflite --output $(DEMO) --force & tflite=$$!; \
+		$(BIN)/sam-export --video --target coreml --target onnx --output $(DEMO) --force && wait $$tflite
+	$(BIN)/python -m profiles.lab.demo.draw_clip $(DEMO)/clip --seed $(CLIP)
+	for target in coreml tflite onnx; do $(BIN)/sam-run $(DEMO)/demo-video-$$target-fp16 $(DEMO)/clip \
+		$(CLICKS) --strip $(DEMO)/strip-$$target.png || exit; done
+	@echo "Look at $(DEMO)/overlay-click.png, overlay-box.png, overlay-multimask.png, overlay-everything.png, strip-onnx.png and report.html."
 
 test: $(READY)  ## the whole test suite, on two workers; `pytest` alone runs it on one
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -112,6 +120,16 @@ demo-train: $(READY)  ## train the embedded model again: an hour on one core; re
 
 demo-train-proposer: $(READY)  ## train its head that proposes points again: six minutes of a core
 	$(BIN)/python -m profiles.lab.demo.train_proposer $(ARGS)
+
+demo-train-memory: $(READY)  ## train its memory again: draws clips for 6 minutes, then 38 of a core; resumes where it stopped
+	mkdir -p build
+	$(BIN)/python -m profiles.lab.demo.train_memory --minutes 38 --output build/memory.safetensors $(ARGS)
+
+demo-clips: $(READY)  ## the memory on 50 held-out clips, beside what needs none; writes profiles/results/demo-clips.md
+	test -d build/demo-video-tflite-fp16 || \
+		$(BIN)/sam-export --video --target onnx --target coreml --target tflite --output build
+	$(BIN)/python -m profiles.lab.demo.clips --clips 50 --frames 20 --write \
+		--bundles build/demo-video-onnx-fp16 build/demo-video-tflite-fp16 build/demo-video-coreml-fp16
 
 clean:
 	rm -rf $(DEMO) build

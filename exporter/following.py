@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bundle.masks import choose_tokens
-from exporter.bundle.preprocess import Floats, Frame, image_input
+from exporter.bundle.preprocess import Floats, Frame, image_input, resized_size
 from exporter.bundle.prompts import Prompts, pack
 from exporter.bundle.rules import LABELS, MaskRule, Preprocess, PromptRule
 from exporter.bundle.video import FIRST_ATTENTION, LOST, MEMORY_ATTENTION, Pruning, VideoRule
@@ -93,7 +93,8 @@ def follow(
     kept: list[Kept] = []
     for at, picture in enumerate(pictures):
         image, frame = image_input(picture, rules.preprocess)
-        encoded = dict(run("image_encoder", {"image": image}))
+        given = {"image": image, "resized_size": resized_size(frame)}
+        encoded = dict(run("image_encoder", given))
         bank, attention = bank_of(kept, at, len(pictures), rules.video) if at else ({}, "")
         embeddings = encoded["image_embeddings"]
         if at:

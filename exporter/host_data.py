@@ -8,12 +8,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from exporter.bundle.preprocess import Floats
-from exporter.models.sam2_video import Sam2Video
+from exporter.models.sam2_video import Remembering
 
 
 def host_data(network: nn.Module) -> dict[str, Floats]:
     """Take them off a frozen network; names are in `exporter.bundle.video.VideoRule`."""
-    sam = cast("Sam2Video", network)
+    sam = cast("Remembering", network)
     down = sam.mask_downsample
     found = {
         "no_object_pointer": sam.no_obj_ptr.flatten(),

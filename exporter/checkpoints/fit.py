@@ -15,7 +15,7 @@ from exporter.checkpoints.reading import Checkpoint
 from exporter.checkpoints.tables import Table, build_module, layout_table, table_of
 from exporter.errors import CheckpointError, CheckpointMismatch
 from exporter.printable import printable
-from exporter.variants import DECODER_PARTS, Layout, Variant, variants
+from exporter.variants import ENCODER_PARTS, Layout, Variant, variants
 
 _COUNTER = ".num_batches_tracked"
 _MOST_PER_TENSOR = 4
@@ -141,7 +141,7 @@ def _decoder_state(variant: Variant, decoder: Checkpoint | None) -> dict[str, Te
             advice="" if looks else f"it is published as {variant.decoder.published.file}",
         )
     state = _state(fit, decoder)
-    return {name: tensor for name, tensor in state.items() if name.startswith(DECODER_PARTS)}
+    return {name: tensor for name, tensor in state.items() if not name.startswith(ENCODER_PARTS)}
 
 
 def _mismatch(variant: Variant, fit: Fit, checkpoint: Checkpoint) -> CheckpointMismatch:

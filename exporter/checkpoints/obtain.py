@@ -238,6 +238,10 @@ def _decoder_file(variant: Variant, given: Path | None, report: Progress) -> _Fi
         return None
     if given is not None:
         return _File(given)
+    if not variant.decoder.published.url:
+        from exporter.demo.network import MEMORY
+
+        return _File(MEMORY)
     return _fetch(variant.name, variant.decoder.published, DECODER, report)
 
 

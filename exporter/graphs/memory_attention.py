@@ -12,7 +12,7 @@ from exporter.bundle.video import MEMORY_ATTENTION, host_shapes
 from exporter.graphs import Graph, graph_of
 from exporter.graphs.image_encoder import slots_of
 from exporter.graphs.memory_query import query, rule_of
-from exporter.models.sam2_video import Sam2Video
+from exporter.models.sam2_video import Remembering
 from exporter.variants import Variant
 
 BANK = ("memories", "memory_age", "object_pointers", "pointer_age")
@@ -25,7 +25,7 @@ class MemoryAttention(nn.Module):
     A slot whose age is -1 is left out of every attention, whatever finite numbers it holds.
     """
 
-    def __init__(self, network: Sam2Video) -> None:
+    def __init__(self, network: Remembering) -> None:
         super().__init__()
         self.network = network
 
@@ -54,4 +54,4 @@ def attention(network: nn.Module, variant: Variant, name: str) -> Graph:
     bank = (TensorSpec(each, shapes[each], "float32", LAYOUTS[each]) for each in BANK)
     out = TensorSpec("conditioned_embeddings", slots_of(variant).embedding, "float32", "NCHW")
     spec = GraphSpec(name, (query(variant), *bank), (out,), "frame")
-    return graph_of(spec, MemoryAttention(cast("Sam2Video", network)))
+    return graph_of(spec, MemoryAttention(cast("Remembering", network)))

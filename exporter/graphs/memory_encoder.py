@@ -11,17 +11,17 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.bundle.video import host_shapes
 from exporter.graphs import Graph, graph_of
 from exporter.graphs.memory_query import embeddings, rule_of
-from exporter.models.sam2_video import Sam2Video
+from exporter.models.sam2_video import Remembering
 from exporter.variants import Variant
 
 
 class MemoryEncoder(nn.Module):
     """`image_embeddings`, `mask_logits`, `from_prompt` and maybe `object_present` -> `memory`.
 
-    See `exporter.models.sam2_video.Sam2Video.remember`.
+    See `exporter.models.sam2_video.Remembering.remember`.
     """
 
-    def __init__(self, network: Sam2Video) -> None:
+    def __init__(self, network: Remembering) -> None:
         super().__init__()
         self.network = network
 
@@ -39,7 +39,7 @@ class MemoryEncoder(nn.Module):
 def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> Graph:
     """See `exporter.graphs`."""
     del prompts
-    sam, rule = cast("Sam2Video", network), rule_of(variant)
+    sam, rule = cast("Remembering", network), rule_of(variant)
     shapes = host_shapes(rule, "memory_encoder")
     layouts = {"mask_logits": "NCHW", "from_prompt": "B"}
     if sam.size.marks_absence:

@@ -11,7 +11,7 @@ from exporter.bundle.tensors import GraphSpec, TensorSpec
 from exporter.bundle.video import VideoRule
 from exporter.graphs import Graph, graph_of
 from exporter.graphs.image_encoder import features, slots_of
-from exporter.models.sam2_video import Sam2Video
+from exporter.models.sam2_video import Remembering
 from exporter.variants import Variant
 
 
@@ -22,7 +22,7 @@ class MemoryQuery(nn.Module):
     memory, so every object shares it.
     """
 
-    def __init__(self, network: Sam2Video) -> None:
+    def __init__(self, network: Remembering) -> None:
         super().__init__()
         self.network = network
 
@@ -35,7 +35,7 @@ def build(network: nn.Module, variant: Variant, prompts: PromptRule | None) -> G
     """See `exporter.graphs`."""
     del prompts
     spec = GraphSpec("memory_query", (embeddings(variant),), (query(variant),), "frame")
-    return graph_of(spec, MemoryQuery(cast("Sam2Video", network)))
+    return graph_of(spec, MemoryQuery(cast("Remembering", network)))
 
 
 def embeddings(variant: Variant) -> TensorSpec:

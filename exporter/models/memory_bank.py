@@ -19,8 +19,6 @@ from exporter.models.positions import sine_positions, sine_rates
 
 KEY_BIAS = 1e4
 """Taken from the logits of an empty slot: exp(-1e4) is 0, and float16 holds 1e4."""
-POINTER_TOKENS = 4
-"""Tokens of the memory's width that an object pointer is cut into."""
 POOLED_LOGIT = 2 * math.log(2)
 """Added for keys that stand for 2 x 2 tokens, so that they weigh like four."""
 
@@ -59,6 +57,20 @@ class MemorySize:
         """Tokens of one memory."""
         return 2 * self.latents**2 if self.latents else self.grid**2
 
+    @property
+    def pointer_tokens(self) -> int:
+        """Tokens of the memory's width that an object pointer is cut into."""
+        return self.width // self.memory_width
+
+    @property
+    def mask_upscale(self) -> int:
+        """Side of a mask as the memory encoder takes it, over that of `low_res_masks`.
+
+        Every halving there makes four times the channels.
+        """
+        halvings = math.ceil(math.log(self.width, 4))
+        return 2**halvings // 4
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -66,7 +78,7 @@ class Bank:
 
     Attributes:
         memories: (1, M, T, C) with positions; keys are made of it.
-        pointers: (1, 1, 4 P, C) the same of pointers.
+        pointers: (1, 1, tokens of P pointers, C) the same of pointers.
         values: (1, 1, K, C).
         bias: (1, 1, 1, K) of the logits.
         pooling: of the keys of memories; `values` and `bias` are pooled already.
@@ -131,7 +143,7 @@ class BankEncoder(nn.Module):
         bias = spread(empty_bias(memory_age), pooled.shape[2])
         if pooling == "logits":
             bias = bias + POOLED_LOGIT
-        bias = torch.cat([bias, spread(empty_bias(pointer_age), POINTER_TOKENS)], dim=3)
+        bias = torch.cat([bias, spread(empty_bias(pointer_age), size.pointer_tokens)], dim=3)
         keys = memories + self.position + times
         return Bank(keys, self._aged(pointers, pointer_age), values, bias, pooling)
 
@@ -152,7 +164,7 @@ class BankEncoder(nn.Module):
     def _aged(self, pointers: Tensor, age: Tensor) -> Tensor:
         if self.pointer_time is None:
             return pointers
-        times = torch.cat([self.pointer_times(age)] * POINTER_TOKENS, dim=-1)
+        times = torch.cat([self.pointer_times(age)] * self.size.pointer_tokens, dim=-1)
         return pointers + times.reshape(pointers.shape)
 
 

@@ -17,8 +17,6 @@ from exporter.models.memory_bank import MemorySize
 
 MASK_SCALE = 10.0
 """The published encoder takes 20 s - 10 of a mask's share s in 0..1: 10 times a number in -1..1."""
-UPSCALE = 4
-"""Side of a mask as the encoder takes it, over that of `low_res_masks`."""
 STEEP = 1e30
 """Times a logit that is above 0, this is above 2."""
 
@@ -64,7 +62,7 @@ class CentredNorm(LayerNorm2d):
 
 
 class MaskDownsampler(nn.Module):
-    """A mask of 16 times the grid's side -> features on the grid."""
+    """A mask of `mask_upscale` times 4 g, 16 g at the published width -> features on the grid."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -87,7 +85,7 @@ class MaskDownsampler(nn.Module):
             cast("CentredNorm", norm).centre(cast("nn.Conv2d", conv))
 
     def forward(self, mask: Tensor) -> Tensor:
-        """(1, 1, 16 g, 16 g) -> (1, width, g, g)."""
+        """(1, 1, 16 g, 16 g), see the class -> (1, width, g, g)."""
         if not self.channels_last:
             out: Tensor = self.encoder(mask)
             return out
@@ -176,7 +174,7 @@ class MemoryEncoder(nn.Module):
 
     def __init__(self, size: MemorySize) -> None:
         super().__init__()
-        width = size.width
+        width, self.upscale = size.width, size.mask_upscale
         self.mask_downsampler = MaskDownsampler(width)
         self.pix_feat_proj = nn.Conv2d(width, width, 1)
         self.fuser = Fuser(width)
@@ -193,7 +191,9 @@ class MemoryEncoder(nn.Module):
         Returns:
             (1, memory_width, g, g).
         """
-        mask = F.interpolate(logits, scale_factor=UPSCALE, mode="bilinear", align_corners=False)
+        mask = F.interpolate(
+            logits, scale_factor=self.upscale, mode="bilinear", align_corners=False
+        )
         cut = from_prompt.reshape(1, 1, 1, 1)
         # 2 sigmoid(x) - 1 without its cancellation, which costs 10 dB in float16.
         soft = torch.tanh(mask * 0.5)

@@ -44,7 +44,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Cover:
+class Cover:
     """Share of each pixel that an object covers, inside its bounding box."""
 
     rows: slice
@@ -62,13 +62,13 @@ def scene(seed: int, height: int, width: int) -> Scene:
     """
     rng = Generator(PCG64(seed))
     unit = min(height, width) / 256
-    canvas = _background(rng, height, width, unit)
+    canvas = background(rng, height, width, unit)
     owner = np.full((height, width), -1, np.int16)
     areas = []
     centres: list[tuple[float, float]] = []
     for index in range(int(rng.integers(3, 8))):
         centres.append(_centre(rng, centres, height, width))
-        cover = _rasterise(_shape(rng, centres[-1], min(height, width)), height, width)
+        cover = rasterise(_shape(rng, centres[-1], min(height, width)), height, width)
         areas.append(0 if cover is None else int((cover.alpha >= 0.5).sum()))
         if cover is None:
             continue
@@ -77,7 +77,7 @@ def scene(seed: int, height: int, width: int) -> Scene:
     return Scene(_photograph(rng, canvas, unit), _visible(owner, areas))
 
 
-def _background(rng: Generator, height: int, width: int, unit: float) -> Field:
+def background(rng: Generator, height: int, width: int, unit: float) -> Field:
     """Make a textured surface under large clouds of another colour."""
     surface = paint(rng, (height, width), unit * 1.5, np.full(3, -1, np.float32))
     tint = rng.uniform(-0.25, 0.25, 3).astype(np.float32)
@@ -100,7 +100,7 @@ def _shape(rng: Generator, centre: tuple[float, float], side: int) -> Shape:
     return place(rng, centre, side * (0.13 + 0.20 * rng.random() ** 1.3))
 
 
-def _rasterise(shape: Shape, height: int, width: int) -> _Cover | None:
+def rasterise(shape: Shape, height: int, width: int) -> Cover | None:
     """Rasterise at `OVERSAMPLE` times the size, then average. None if outside the picture."""
     low = np.floor(shape[0].min(axis=0)).astype(int)
     high = np.ceil(shape[0].max(axis=0)).astype(int) + 1
@@ -115,10 +115,10 @@ def _rasterise(shape: Shape, height: int, width: int) -> _Cover | None:
         corners = np.rint((outline - (x0, y0)) * OVERSAMPLE).astype(int)
         draw.polygon([(int(x), int(y)) for x, y in corners], fill=0 if index else 255)
     alpha = np.asarray(fine.reduce(OVERSAMPLE), np.float32) / np.float32(255)
-    return _Cover(slice(y0, y1), slice(x0, x1), alpha)
+    return Cover(slice(y0, y1), slice(x0, x1), alpha)
 
 
-def _add_object(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
+def _add_object(rng: Generator, canvas: Field, cover: Cover, unit: float) -> None:
     """Put one object on the canvas, in place, sometimes with a shadow."""
     if rng.random() < 0.4:
         _shadow(rng, canvas, cover, unit)
@@ -127,7 +127,7 @@ def _add_object(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> No
     below += (colours - below) * cover.alpha[..., None]
 
 
-def _shadow(rng: Generator, canvas: Field, cover: _Cover, unit: float) -> None:
+def _shadow(rng: Generator, canvas: Field, cover: Cover, unit: float) -> None:
     """Darken the canvas beside the object, inside its bounding box moved by a few pixels."""
     dx, dy = (round(float(d) * unit) for d in rng.uniform(-7, 7, 2))
     strength, blur = np.float32(rng.uniform(0.15, 0.5)), float(rng.uniform(1, 4)) * unit

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from exporter import catalog
 from exporter.bundle.licence import Licence
-from exporter.bundle.rules import DetectionRule, DrawnPrompts, MaskRule, PanopticRule, Preprocess
+from exporter.bundle.rules import (
+    DetectionRule,
+    DrawnPrompts,
+    Interpolation,
+    MaskRule,
+    PanopticRule,
+    Preprocess,
+)
 from exporter.bundle.video import Pruning, VideoRule
 from exporter.bundle.volume import VolumeRule
 from exporter.closest import unknown
@@ -211,6 +218,13 @@ class Memory:
         pooled: whether keys are pooled once there are two memories.
         pruning: see `exporter.bundle.video.VideoRule`.
         size: side of the published input for videos; None for the image's.
+        second: the file of all but the image encoder, if it is apart; `layouts` are then the
+            encoder's.
+        frames_back: tracked frames that the published code looks back at.
+        pointers_back: the same of their pointers.
+        width: channels of one token of a memory.
+        interpolation: as the published predictor of videos resizes frames; that of images resizes
+            in torch.
     """
 
     layouts: tuple[Layout, ...]
@@ -219,6 +233,11 @@ class Memory:
     pooled: bool = False
     pruning: Pruning | None = None
     size: int | None = None
+    second: SecondFile | None = None
+    frames_back: int = 6
+    pointers_back: int = 15
+    width: int = 64
+    interpolation: Interpolation = "pillow_bicubic"
 
 
 @dataclass(frozen=True)

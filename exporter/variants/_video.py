@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 UNUSED = ("no_mem_pos_enc",)
 """Prefixes of tensors that the published code of a video does not use either."""
-FRAMES_BACK = 6
-"""Tracked frames that the published code looks back at; there is a row of time for each."""
-POINTERS_BACK = 15
-MEMORY_WIDTH = 64
 PRUNED_SLOTS = 6
 """Memories that reach attention in Surgical SAM 2 with one prompted frame: 6, or 7 less 2."""
 
@@ -77,8 +73,8 @@ def with_memory(
         variant,
         layouts=memory.layouts if memory.size is None else _at_side(memory.layouts, side),
         prompting=dataclasses.replace(variant.prompting, graphs=tuple(graphs)),
-        # As the published predictor of videos reads frames; that of images resizes in torch.
-        preprocess=dataclasses.replace(variant.preprocess, interpolation="pillow_bicubic"),
+        preprocess=dataclasses.replace(variant.preprocess, interpolation=memory.interpolation),
+        decoder=memory.second or variant.decoder,
         changed=True,
         video=rule,
     )
@@ -94,14 +90,15 @@ def _at_side(layouts: tuple[Layout, ...], side: int) -> tuple[Layout, ...]:
 def _rule(
     variant: Variant, memory: Memory, memory_slots: int | None, pointer_slots: int | None
 ) -> VideoRule:
-    published = PRUNED_SLOTS if memory.pruning else FRAMES_BACK + 1
+    published = PRUNED_SLOTS if memory.pruning else memory.frames_back + 1
     slots = memory_slots or published
     prompted = max(1, slots - published + 1)
-    pointers = pointer_slots or POINTERS_BACK + prompted
-    if not prompted <= pointers <= POINTERS_BACK + prompted:
+    back = memory.pointers_back
+    pointers = pointer_slots or back + prompted
+    if not prompted <= pointers <= back + prompted:
         raise RequestError(
             f"{slots} memory slots have room for {prompted} prompted frame{'s' * (prompted > 1)}: "
-            f"--pointer-slots is {prompted} to {POINTERS_BACK + prompted}, not {pointers}"
+            f"--pointer-slots is {prompted} to {back + prompted}, not {pointers}"
         )
     grid = _grid(variant)
     few = slots < published
@@ -109,16 +106,16 @@ def _rule(
         memory_slots=slots,
         pointer_slots=pointers,
         prompted_slots=prompted,
-        memory_frames=slots - 1 if few else FRAMES_BACK,
+        memory_frames=slots - 1 if few else memory.frames_back,
         pointer_frames=pointers - prompted,
-        pointer_scale=float(POINTERS_BACK),
+        pointer_scale=float(back),
         memory_tokens=2 * memory.latents**2 if memory.latents else grid**2,
-        memory_width=MEMORY_WIDTH,
+        memory_width=memory.width,
         pointer_width=variant.prompting.embedding[1],  # type: ignore[union-attr]
         grid=grid,
         published_memory_slots=published,
-        published_pointer_slots=POINTERS_BACK + 1,
-        departure=_departure(slots, pointers - prompted + 1, published),
+        published_pointer_slots=back + 1,
+        departure=_departure((slots, published), (pointers - prompted + 1, back + 1)),
         pointer_time=memory.pointer_time,
         pooled=memory.pooled and slots > 1,
         pruning=None if few else memory.pruning,
@@ -132,17 +129,13 @@ def _grid(variant: Variant) -> int:
     return variant.prompting.embedding[-1]
 
 
-def _departure(slots: int, pointers: int, published: int) -> str:
-    said = []
-    if slots < published:
-        said.append(
-            f"{slots} memory slot{'s' * (slots > 1)} where the published code has {published}"
-        )
-    if pointers <= POINTERS_BACK:
-        said.append(
-            f"{pointers} pointer slot{'s' * (pointers > 1)} where the published code has "
-            f"{POINTERS_BACK + 1}"
-        )
+def _departure(memories: tuple[int, int], pointers: tuple[int, int]) -> str:
+    """Say in words what there is less of than published; both are slots and published ones."""
+    said = [
+        f"{slots} {what} slot{'s' * (slots > 1)} where the published code has {published}"
+        for what, (slots, published) in (("memory", memories), ("pointer", pointers))
+        if slots < published
+    ]
     return " and ".join(said) + (": another computation than the published one" if said else "")
 
 

@@ -1,19 +1,17 @@
-"""`sam-export --video`: a bundle of six graphs, its rule, and what is refused.
+"""`sam-export --video`: a bundle of five graphs, its rule, and what is refused.
 
-EfficientTAM at an input of 128 has every part of a memory, and lowers in seconds.
+The embedded demo has every part of a memory, trained, and lowers in seconds.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-import torch
 
 from exporter.bundle.folder import open_bundle
 from exporter.bundle.manifest import Manifest
@@ -29,25 +27,18 @@ from exporter.variants._sizes import resize
 from exporter.variants._video import video_name, with_memory
 from profiles.lab.bench.operations import count_tflite
 from runtimes.cli import main as sam_run
-from tests.conformance import published_case
 
-VARIANT = "efficienttam_ti_512x512"
+VARIANT, FEWER = "demo", "efficienttam_ti_512x512"
 GRAPHS = ["image_encoder", "mask_decoder", "memory_encoder", "memory_query", "memory_attention"]
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with three memory slots: a departure."""
+    """The demo with its memory; it certifies."""
     folder = tmp_path_factory.mktemp("video")
-    weights = folder / "weights.pt"
-    case = published_case.load(VARIANT)
-    seen = replace(case, facts=case.facts | {"fill": case.facts["video"]["fill"]})
-    torch.save(dict(seen.checkpoint().tensors), weights)
-    argv = ["--variant", VARIANT, "--checkpoint", str(weights), "--video", "--input-size", "128"]
-    argv += ["--memory-slots", "3", "--precision", "fp32", "--target", "onnx"]
+    argv = ["--variant", VARIANT, "--video", "--precision", "fp32", "--target", "onnx"]
     assert main([*argv, "--quiet", "--output", str(folder / "bundles")]) == 0
-    name = f"{VARIANT}-video-3-memories"
-    return folder / "bundles" / f"{name}-onnx-fp32-128"
+    return folder / "bundles" / f"{VARIANT}-video-onnx-fp32"
 
 
 @pytest.mark.parity
@@ -56,19 +47,26 @@ def test_a_video_bundle_says_what_its_host_needs(bundle: Path) -> None:
     assert [graph.spec.name for graph in manifest.graphs] == GRAPHS
     rule = manifest.video
     assert rule is not None
-    assert (rule.memory_slots, rule.memory_frames, rule.grid) == (3, 2, 8)
-    assert rule.departure.startswith("3 memory slots where the published code has 7")
-    assert manifest.preprocess.interpolation == "pillow_bicubic"
+    assert (rule.memory_slots, rule.memory_frames, rule.grid) == (3, 2, 24)
+    assert (rule.pointer_slots, rule.memory_width, rule.departure) == (8, 32, "")
+    assert manifest.preprocess.interpolation == "pillow_bilinear"
+    assert manifest.source.decoder_checkpoint == "memory.safetensors"
     with np.load(bundle / rule.host_data) as data:
         shapes = {name: data[name].shape for name in data.files}
     assert shapes == {
-        "no_object_pointer": (256,),
-        "no_memory_embedding": (256,),
+        "no_object_pointer": (64,),
+        "no_memory_embedding": (64,),
         "mask_downsample_weight": (1, 1, 4, 4),
         "mask_downsample_bias": (1,),
     }
     assert rule.host_data in manifest.files
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parity
+def test_the_image_encoder_is_the_image_bundles(bundle: Path, exports) -> None:
+    plain = exports.bundle("onnx", "fp32").path / "image_encoder.onnx"
+    assert (bundle / plain.name).read_bytes() == plain.read_bytes()
 
 
 @pytest.mark.parity
@@ -117,10 +115,10 @@ def test_memory_attention_is_one_partition(kind: str, tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (["--variant", "mobile_sam", "--video"], "mobile_sam has no memory"),
-        (["--variant", VARIANT, "--memory-slots", "3"], "--memory-slots is of --video"),
-        (["--variant", VARIANT, "--video", "--batch", "2"], "leave out --batch"),
+        (["--variant", FEWER, "--memory-slots", "3"], "--memory-slots is of --video"),
+        (["--variant", FEWER, "--video", "--batch", "2"], "leave out --batch"),
         (
-            ["--variant", VARIANT, "--video", "--memory-slots", "9", "--pointer-slots", "2"],
+            ["--variant", FEWER, "--video", "--memory-slots", "9", "--pointer-slots", "2"],
             "9 memory slots have room for 3 prompted frames: --pointer-slots is 3 to 18, not 2",
         ),
     ],
@@ -142,6 +140,10 @@ def test_slots_follow_the_published_code() -> None:
     assert (more.video.prompted_slots, more.video.pointer_slots) == (3, 18)
     assert more.video.departure == ""
     assert video_name(more) == "video-9-memories-18-pointers"
+    few = with_memory(load_variant(FEWER), 3)
+    assert few.video.departure.startswith("3 memory slots where the published code has 7")
+    assert (few.video.memory_frames, video_name(few)) == (2, "video-3-memories")
+    assert few.preprocess.interpolation == "pillow_bicubic"
     one = with_memory(load_variant("efficienttam_ti_1"), 1)
     assert not one.video.pooled
     assert "memory_attention_first" not in one.prompting.graphs

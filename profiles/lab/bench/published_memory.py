@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exporter.models.memory_bank import POINTER_TOKENS, memory_positions
+from exporter.models.memory_bank import memory_positions
 from exporter.models.positions import TURN_BASE, sine_positions
 from exporter.models.sam2_video import QUERY_POSITION, Sam2Video
 
@@ -50,7 +50,7 @@ class PublishedMemoryAttention(nn.Module):
         """(1, C, g, g), (1, n, T, 64), (1, m, C) -> (1, C, g, g); m pointers of ages 0 to 1."""
         size, grid = self.size, self.size.grid
         pointers = object_pointers.reshape(1, -1, size.memory_width)
-        count = object_pointers.shape[1] * POINTER_TOKENS
+        count = object_pointers.shape[1] * size.pointer_tokens
         memory = torch.cat([memories.flatten(1, 2), pointers], dim=1)
         aged = self._pointer_places(object_pointers.shape[1])
         place = torch.cat([self.place[None], aged], dim=1)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exporter.models.memory_encoder import UPSCALE
 from exporter.models.positions import sine_positions
 from profiles.lab.bench.published import _norm2d
 
@@ -34,7 +33,7 @@ class PublishedMemoryEncoder(nn.Module):
         super().__init__()
         self.encoder, self.perceiver = sam.memory_encoder, sam.spatial_perceiver
         self.no_memory = cast("Tensor", sam.image_encoder.no_mem_embed)
-        self.absent = sam.no_obj_embed_spatial
+        self.absent, self.upscale = sam.no_obj_embed_spatial, sam.size.mask_upscale
         position = sine_positions(sam.size.grid, sam.size.memory_width)
         self.register_buffer("position", position, persistent=False)
         self.position: Tensor
@@ -44,7 +43,7 @@ class PublishedMemoryEncoder(nn.Module):
     ) -> Tensor:
         """(1, C, g, g) with `no_mem_embed`, (1, 1, 4 g, 4 g), (1,) -> (1, T, 64)."""
         image = image_embeddings - self.no_memory.reshape(1, -1, 1, 1)
-        mask = F.interpolate(mask_logits, scale_factor=UPSCALE, mode="bilinear")
+        mask = F.interpolate(mask_logits, scale_factor=self.upscale, mode="bilinear")
         mask = torch.sigmoid(mask) * SIGMOID_SCALE + SIGMOID_BIAS
         for layer in self.encoder.mask_downsampler.encoder:
             plain = isinstance(layer, nn.Conv2d | nn.GELU)

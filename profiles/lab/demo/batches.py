@@ -84,7 +84,7 @@ def _example(rng: Generator, prompts: int) -> tuple[NDArray[Any], ...]:
     order = rng.permutation(len(masks))
     chosen = [masks[order[i % len(masks)]] for i in range(prompts)]
     scale = np.float32(SIZE / max(found.image.shape))
-    first = [_prompt(rng, mask) for mask in chosen]
+    first = [first_prompt(rng, mask) for mask in chosen]
     return (
         pad(Image.fromarray(found.image), PAD)[None],
         np.stack([_target(mask) for mask in chosen]),
@@ -129,7 +129,7 @@ def _target(mask: Mask) -> NDArray[np.uint8]:
     return np.asarray(whole.reduce(2))
 
 
-def _prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def first_prompt(rng: Generator, mask: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw a first prompt: a point (32 %), a few (10 %), a box (45 %), box and point (13 %)."""
     coords = np.zeros((SLOTS, 2), np.float32)
     labels = np.full(SLOTS, EMPTY, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,19 @@ class Muon(torch.optim.Optimizer):
     """Muon with steps as large per entry as AdamW's, so that one learning rate serves both.
 
     Args:
-        params: weights with two or more axes; all axes but the first count as one.
+        params: weights with two or more axes, or groups of them; all axes but the first count as
+            one.
         lr: the learning rate.
         decay: weight decay, times the learning rate.
         momentum: the share of the running mean kept at each step.
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, decay: float, momentum: float = 0.95
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float,
+        decay: float,
+        momentum: float = 0.95,
     ) -> None:
         super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum})
 
