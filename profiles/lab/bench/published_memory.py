@@ -65,13 +65,14 @@ class PublishedMemoryAttention(nn.Module):
 
     def _pointer_places(self, pointers: int) -> Tensor:
         """(1, 4 m, 64): zeros before SAM 2.1, which does not know how old a pointer is."""
+        tokens = self.size.pointer_tokens
         if self.pointer_time is None:
-            return torch.zeros(1, pointers * POINTER_TOKENS, self.size.memory_width)
+            return torch.zeros(1, pointers * tokens, self.size.memory_width)
         half = self.size.width // 2
         exponents = 2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half
         ages = torch.linspace(0.0, 1.0, pointers)[:, None] / 10000.0**exponents
         waves = torch.cat([ages.sin(), ages.cos()], dim=-1)
-        return self.pointer_time(waves).repeat_interleave(POINTER_TOKENS, dim=0)[None]
+        return self.pointer_time(waves).repeat_interleave(tokens, dim=0)[None]
 
     def _around(self, attn: Any, x: Tensor) -> Tensor:
         query, keys = _spin(attn.q_proj(x), self.turns), _spin(attn.k_proj(x), self.turns)
