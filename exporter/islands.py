@@ -71,6 +71,11 @@ MLPS = Part(
     ("mask_decoder.transformer.layers.*.mlp",),
     "the second layer sums over 2048 values, and the first costs some scores 6 dB",
 )
+MEMORY_ATTENTION = Part(
+    "attention of a frame's tokens, to each other and to a bank",
+    ("*memory_attention.layers.*.looks_around", "*memory_attention.layers.*.looks_back"),
+    "its sums go over thousands of keys",
+)
 HYPER_NETWORKS = Part(
     "hyper-networks",
     ("mask_decoder.output_hypernetworks_mlps", "mask_decoder.hf_mlp"),

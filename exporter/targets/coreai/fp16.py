@@ -15,6 +15,7 @@ from exporter.islands import (
     HYPER_NETWORKS,
     IMAGE_ATTENTION,
     IOU_HEAD,
+    MEMORY_ATTENTION,
     MLPS,
     SELF_ATTENTION,
     UPSCALING,
@@ -27,7 +28,8 @@ from exporter.targets.coreai._half import in_half, kind_of, module_of
 from exporter.targets.coreai._program import convert, exported
 
 PARTS = (SELF_ATTENTION, IMAGE_ATTENTION, MLPS, HYPER_NETWORKS, UPSCALING, IOU_HEAD)
-PATTERNS = tuple(pattern for part in (*PARTS, WEIGHTED_SUMS) for pattern in part.patterns)
+KEPT = (*PARTS, MEMORY_ATTENTION, WEIGHTED_SUMS)
+PATTERNS = tuple(pattern for part in KEPT for pattern in part.patterns)
 ATTENTION = "scaled_dot_product_attention"
 LONG = 512
 """Keys of an attention whose sums are long. Encoders' windows have 256 at most."""
