@@ -337,3 +337,14 @@ def test_ios_16_has_no_attention_operation(demo_bundle):
     counts = load_package(demo_bundle("coreml", "fp16").file("mask_decoder")).operation_counts
     assert "scaled_dot_product_attention" not in counts
     assert counts["softmax"] == 7
+
+
+def test_core_ml_ranks_masks_by_float32_scores(demo_bundle):
+    """Half scores tie, and the first of equal ones is chosen."""
+    constants = load_package(demo_bundle("coreml", "fp16").file("mask_decoder")).graph.constants
+    kinds = {
+        str(value.dtype)
+        for name, value in constants.items()
+        if "iou_prediction_head" in name and name.endswith("_weight")
+    }
+    assert kinds == {"float32"}
