@@ -145,8 +145,8 @@ _HOST = {
 
 _BANK = Floor(0.9, "attention that lost its memories still gives a likely picture; it gives 0")
 _MEMORY_32 = {
-    # Reached here: 130 dB and more, on three targets.
-    (name, "psnr_db"): Floor(120.0, "a few layers of float32 sums, and no input is far from 1")
+    # Reached here: 130 dB and more, but 111 by SAM 2.1's published case in TFLite.
+    (name, "psnr_db"): Floor(100.0, "float32 sums over up to 28,736 keys, in another order")
     for name in ("memory", "query", "conditioned_embeddings")
 } | {
     (ANY, MEMORY_SENSITIVITY): _BANK,
