@@ -26,7 +26,7 @@ from exporter.bundle.video import MEMORY_ATTENTION, VideoRule
 from runtimes.device import GraphRun, Method
 from runtimes.engines import LoadedGraph
 from runtimes.frames import FramePart, frame_count, frame_runs, frame_title
-from runtimes.host_run import open_here, resident, time_calls, unstable
+from runtimes.host_run import open_here, time_calls
 from runtimes.process import clock_ns, hold_to, peak_bytes
 from runtimes.remote.frames import MEMORIES, POINTERS, frame_arrays
 from runtimes.segmenters.slots import slot_rule
@@ -75,19 +75,8 @@ def run_frames(job: FrameJob) -> tuple[GraphRun, ...]:
     video = _Video(bundle, graphs, given, job.objects)
     method = replace(job.method, runs=frame_count(job.method.runs, job.objects))
     samples = time_calls(video.track, method)
-    whole = GraphRun(
-        graph=frame_title(job.objects),
-        runtime=runtime,
-        load_ns=sum(loads.values()),
-        first_ns=samples.warmup[0],
-        warmup_ns=samples.warmup,
-        samples_ns=samples.counted,
-        cpu_ns=samples.cpu_ns,
-        peak_bytes=peak_bytes() or None,
-        threads=job.method.threads,
-        affinity=affinity,
-        notes=(resident(before), *(() if samples.stable else (unstable(job.method),))),
-    )
+    title, load_ns = frame_title(job.objects), sum(loads.values())
+    whole = replace(samples.run(title, runtime, load_ns, job.method, before), affinity=affinity)
     counted = video.spent[len(samples.warmup) :]
     parts = (
         FramePart(name, loads[name], first, tuple(frame[name] for frame in counted))

@@ -15,7 +15,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import process_time_ns
 from typing import Any
@@ -60,6 +60,29 @@ class Samples:
     cpu_ns: int
     stable: bool
 
+    def run(self, graph: str, runtime: str, load_ns: int, method: Method, before: int) -> GraphRun:
+        """Sum up a process that is about to end.
+
+        Args:
+            graph: name of what was called.
+            runtime: its name and version.
+            load_ns: what loading took.
+            method: the calls were timed by.
+            before: bytes that were resident before anything was loaded.
+        """
+        return GraphRun(
+            graph=graph,
+            runtime=runtime,
+            load_ns=load_ns,
+            first_ns=self.warmup[0],
+            warmup_ns=self.warmup,
+            samples_ns=self.counted,
+            cpu_ns=self.cpu_ns,
+            peak_bytes=peak_bytes() or None,
+            threads=method.threads,
+            notes=(resident(before), *(() if self.stable else (unstable(method),))),
+        )
+
 
 def golden_inputs(bundle: Bundle, graph: GraphFile) -> dict[str, Array]:
     """Read the inputs of the graph's first golden case, in the graph's own layout.
@@ -83,19 +106,8 @@ def run_graph(job: HostJob) -> GraphRun:
     loaded = kind.open(bundle.file(job.graph), graph, job.method.threads)
     load_ns = clock_ns() - start
     samples = time_calls(lambda: loaded.run(inputs), job.method)
-    return GraphRun(
-        graph=job.graph,
-        runtime=runtime,
-        load_ns=load_ns,
-        first_ns=samples.warmup[0],
-        warmup_ns=samples.warmup,
-        samples_ns=samples.counted,
-        cpu_ns=samples.cpu_ns,
-        peak_bytes=peak_bytes() or None,
-        threads=job.method.threads,
-        affinity=affinity,
-        notes=(resident(before), *(() if samples.stable else (unstable(job.method),))),
-    )
+    run = samples.run(job.graph, runtime, load_ns, job.method, before)
+    return replace(run, affinity=affinity)
 
 
 def run_session(job: HostJob) -> SessionRun:
