@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.bundle.manifest import GraphFile
-from exporter.islands import COORDINATES, IOU_HEAD, Step, leads_to
+from exporter.islands import COORDINATES, IOU_HEAD, WEIGHTED_SUMS, Step, leads_to
 from profiles.lab.bench.operations import Count, choose_reader, count
 from runtimes.engines.mil import load_package
 from runtimes.lint.readers.coreai import read as read_aimodel
@@ -18,7 +18,11 @@ WHOLE = ("scaled_dot_product_attention", "layer_norm", "gelu")
 """Core ML operations that a converter often splits up."""
 PARAMETERS = frozenset({"scale_factor_height", "scale_factor_width"})
 """Arguments that are float32 numbers by the operation's definition, whatever it computes in."""
-SCORES = tuple(pattern.replace(".", "_") for pattern in IOU_HEAD.patterns)
+KEPT = tuple(
+    pattern.lstrip("*").replace(".", "_")
+    for part in (IOU_HEAD, WEIGHTED_SUMS)
+    for pattern in part.patterns
+)
 """In the names of constants that `exporter.targets.coreml.fp16` keeps in float32 too."""
 
 
@@ -95,7 +99,7 @@ def coreml(path: Path) -> dict[str, Any]:
     """Count a MIL program's whole operations, dynamic tensors and float32 constants.
 
     `fp32_constants` has `coordinates`: constants between the point coordinates and their sine and
-    cosine, float32 on purpose; and `others`: a float16 graph should have none but the IoU head's,
+    cosine, float32 on purpose; and `others`: a float16 graph should have none but those of `KEPT`,
     which are left out.
     """
     program = load_package(path)
@@ -126,7 +130,7 @@ def float32_constants(steps: Iterable[Any], constants: Mapping[str, Any]) -> dic
                     continue
                 inline = f"{step.outputs[0].name}.{name}.{at}"
                 label = source if isinstance(source, str) else inline
-                if any(part in label for part in SCORES):
+                if any(part in label for part in KEPT):
                     continue
                 (coordinates if place in inside else others).add(label)
     return {"coordinates": len(coordinates - others), "others": len(others)}

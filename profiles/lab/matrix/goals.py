@@ -103,7 +103,8 @@ GOALS = (
     Goal("partition", "TFLite: one XNNPACK partition, nothing outside it", _partition),
     Goal(
         "constants",
-        "Core ML fp16: no float32 constant but the point coordinates' and the IoU head's",
+        "Core ML fp16: no float32 constant but the point coordinates', the IoU head's and of "
+        "weighted sums",
         _constants,
     ),
     Goal("static", "no dynamic shape", _static),
