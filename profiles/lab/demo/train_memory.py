@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from exporter.demo import network
+from exporter.errors import CheckpointError
 from exporter.models.sam2_video import SamVideo
 from exporter.scenes.scene import HELD_OUT
 from profiles.lab.demo.clip_store import FRAMES, ClipStore, Encoder, Samples, no_prompt
@@ -158,7 +159,10 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.plan, self.steps, self.seconds, self.best = plan, 0, 0.0, 0.0
         self.sam = network.build_video()
-        self.sam.load_state_dict(load_file(network.WEIGHTS), strict=False)
+        # What the demo for pictures has not is drawn by `initialise`; all that it has is taken.
+        odd = self.sam.load_state_dict(load_file(network.WEIGHTS), strict=False).unexpected_keys
+        if odd:
+            raise CheckpointError(f"{network.WEIGHTS} has {odd[0]}, which the network has not")
         initialise(self.sam)
         self.sam.image_encoder.requires_grad_(False)
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
