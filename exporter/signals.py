@@ -156,7 +156,7 @@ def _is_end(error: BaseException | None) -> bool:
 
 @contextmanager
 def interruptible(log: Path) -> Iterator[None]:
-    """End the block at either signal, even if a toolkit swallows it, and delete the log.
+    """End the block at any of the signals, even if a toolkit swallows it, and delete the log.
 
     coremltools and its imports have bare `except` clauses: the export went on regardless. Nobody
     needs the log of an export that they stopped themselves.
@@ -207,7 +207,7 @@ def offered(take: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold both signals back until the block has ended.
+    """Hold the signals back until the block has ended.
 
     So nothing stops a clean-up, and no process is started and forgotten. Signals that Python code
     does not handle are left alone.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from exporter import child
@@ -103,3 +105,12 @@ def test_no_child_is_started_in_a_folder_that_was_removed(tmp_path, monkeypatch)
 def test_a_module_that_is_not_there() -> None:
     with pytest.raises(ExportError, match=r"it failed: .*No module named no_such_module"):
         child.call(["no_such_module"], what="it")
+
+
+def test_what_an_ended_child_leaves_for_a_while_is_cleared(serve, tmp_path) -> None:
+    told = tmp_path / "told"
+    line = f"import tempfile; open({str(told)!r}, 'w').write(tempfile.mkdtemp()); os._exit(3)"
+    with pytest.raises(ExportError):
+        serve(line)
+    assert "sam-export-" in told.read_text()
+    assert not Path(told.read_text()).exists()

@@ -267,3 +267,20 @@ def test_an_import_is_finished_before_a_signal_ends_the_block(number, end, tmp_p
     assert raised.type is end
     assert whole == [True]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals that hang up here")
+def test_a_closed_terminal_is_an_end_as_any_other():
+    before, undone = signal.getsignal(signal.SIGHUP), []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(5)
+        finally:
+            undone.append(True)
+
+    with pytest.raises(Terminated), terminable():
+        work()
+    assert undone
+    assert signal.getsignal(signal.SIGHUP) is before
